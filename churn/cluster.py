@@ -1,0 +1,206 @@
+"""The Dask cluster that a run fans out over: one on this machine, or a running scheduler by address.
+
+The local cluster is made for a command line: nothing listens beyond 127.0.0.1, there is no dashboard, logs
+are silent, and workers import ``churn.scoring`` and nothing else of this program. On Linux they are forked
+from one small server that has imported it already: workers share that memory, and one that died is back in a
+tenth of a second. Elsewhere each worker is a fresh interpreter.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future as ThreadFuture
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import dask.config
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster, Nanny
+from distributed.system import MEMORY_LIMIT
+from distributed.utils import get_mp_context
+
+from churn.config_cluster import ClusterSettings
+from churn.errors import ConfigError, RunError
+
+WORKER_MODULE = "churn.scoring"
+MINIMUM_ALLOWED_FAILURES = 3
+MEMORY_PER_WORKER = 600_000_000  # bytes; fewer workers than cores where memory is short
+_SILENT = logging.CRITICAL + 1
+_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+
+# Tasks are the parallelism: with one OpenMP thread for each Dask thread no core is asked for twice.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
+
+# Defaults, so that a Dask configuration file or DASK_... variables of the user win. They must last as long as
+# the process: a nanny reads them again when it replaces a worker.
+dask.config.update_defaults(
+    {
+        "distributed": {
+            "worker": {"multiprocessing-method": _METHOD},
+            "nanny": {"pre-spawn-environ": _ONE_THREAD},
+        }
+    }
+)
+
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_client(settings: ClusterSettings) -> Iterator[Client]:
+    """Yield a client of the cluster that the settings describe; a local cluster is closed afterwards.
+
+    Raises:
+        ConfigError: an address is missing, or given for a local cluster.
+        RunError: no scheduler answers at the address, or the local cluster does not start.
+    """
+    if settings.kind == "address":
+        if not settings.address:
+            raise ConfigError(
+                "cluster.kind is 'address' but cluster.address is missing: give tcp://host:port"
+            )
+        with _connected(settings.address) as client:
+            yield client
+        return
+    if settings.address:
+        raise ConfigError("cluster.address is given: set cluster.kind to 'address', or leave the address out")
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(_connected(stack.enter_context(_local_cluster(settings))))
+        except (OSError, RuntimeError) as error:
+            raise RunError(
+                f"the local Dask cluster did not start ({error}): free memory and ports"
+            ) from error
+        yield client
+
+
+@contextmanager
+def client_in_background(settings: ClusterSettings) -> Iterator[Callable[[], Client]]:
+    """Start the cluster in a thread, and yield a function that waits for its client.
+
+    A cluster takes a few seconds to start; begin here before the work that does not need it. The errors of
+    ``open_client`` are raised by that function.
+    """
+    leave = threading.Event()
+    started: ThreadFuture[Client] = ThreadFuture()
+
+    def hold() -> None:
+        try:
+            with open_client(settings) as client:
+                started.set_result(client)
+                leave.wait()
+        except Exception as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    with ThreadPoolExecutor(1, "churn-cluster") as executor:
+        held = executor.submit(hold)
+        try:
+            yield started.result
+        finally:
+            leave.set()
+    held.result()
+
+
+def local_size(settings: ClusterSettings) -> int:
+    """Return how many workers a local cluster gets: as set, else by cores and memory (of the container)."""
+    if settings.workers is not None:
+        return settings.workers
+    by_cores = CPU_COUNT // settings.threads_per_worker
+    by_memory = MEMORY_LIMIT // MEMORY_PER_WORKER
+    return int(max(1, min(by_cores, by_memory)))
+
+
+@contextmanager
+def _local_cluster(settings: ClusterSettings) -> Iterator[Any]:
+    """Yield a cluster of worker processes on the loopback interface."""
+    preload: list[str] = []
+    if dask.config.get("distributed.worker.multiprocessing-method") == "forkserver":
+        get_mp_context().set_forkserver_preload(["distributed.nanny", WORKER_MODULE])
+    else:
+        preload = [WORKER_MODULE]
+    allowed = max(MINIMUM_ALLOWED_FAILURES, dask.config.get("distributed.scheduler.allowed-failures"))
+    _silence_logs()
+    with LocalCluster(
+        n_workers=local_size(settings),
+        threads_per_worker=settings.threads_per_worker,
+        memory_limit=settings.memory_limit,
+        worker_class=_Nanny,
+        preload=preload,
+        silence_logs=_SILENT,
+        # Without a dashboard Dask still serves its health pages: on any free port of the loopback interface.
+        dashboard_address=None,
+        scheduler_kwargs={
+            "dashboard": False,
+            "dashboard_address": "127.0.0.1:0",
+            "allowed_failures": allowed,
+        },
+    ) as cluster:
+        yield cluster
+
+
+def _silence_logs() -> None:
+    """Make Dask's loggers say nothing, whatever handlers the program has, until the process ends.
+
+    They report each step of closing a cluster, some with a traceback; what matters is raised or logged here.
+    """
+    for name in list(logging.Logger.manager.loggerDict):
+        if name.partition(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(_SILENT)
+
+
+@contextmanager
+def _connected(cluster: Any) -> Iterator[Client]:
+    try:
+        client = Client(cluster, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise RunError(f"no Dask scheduler answers at {cluster} ({error}): is it running?") from error
+    with client:
+        yield client
+
+
+class _Nanny(Nanny):  # type: ignore[misc]  # distributed has no types
+    """Keeps one worker process alive, and keeps the parent's main module out of it.
+
+    ``multiprocessing`` would import that module again in each worker: for the command line, a deployment or a
+    notebook that is Prefect and the flows, seconds of work that a worker must not have done for it.
+    """
+
+    _started = False
+
+    async def instantiate(self) -> Any:
+        """Start the worker process."""
+        if self._started:
+            _logger.warning("a worker died; another takes its place")
+        self._started = True
+        with _main_hidden:
+            return await super().instantiate()
+
+
+class _MainHidden:
+    """While entered (by any number of threads), ``__main__`` does not say where it came from."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entered = 0
+        self._origin: dict[str, Any] = {}
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._entered += 1
+            if self._entered == 1:
+                main = vars(sys.modules["__main__"])
+                self._origin = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+                main["__spec__"] = None
+                main.pop("__file__", None)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._entered -= 1
+            if self._entered == 0:
+                vars(sys.modules["__main__"]).update(self._origin)
+
+
+_main_hidden = _MainHidden()

@@ -1,0 +1,238 @@
+"""Settings and product definitions: frozen models, unknown keys refused, all faults reported at once.
+
+Settings come, in rising order of precedence, from the defaults below, ``DATA/churn.toml``, environment
+variables (``CHURN_SEED=2``, ``CHURN_CLUSTER__WORKERS=4``) and the command line.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from churn.config_cluster import ClusterSettings
+from churn.config_training import TrainingSettings
+from churn.errors import ConfigError, UsageError
+
+IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
+CONFIG_FILE = "churn.toml"
+ENVIRONMENT_PREFIX = "CHURN_"
+_LONGEST_IDENTIFIER = 63  # PostgreSQL's limit; Redshift allows 127
+_LONGEST_PRODUCT = 32  # schemas of runs and back-tests add up to 28 characters to a product's name
+# The other columns of the published scores, which the id column's name must differ from.
+_SCORE_COLUMNS = frozenset(
+    {
+        "target_week_start_date", "learner_type", "learner_name", "predicted_probability", "optimal_threshold",
+        "optimal_classification", "score_datetime", "product", "as_of", "run_id", "model_version", "margin",
+    }
+)  # fmt: skip
+
+
+def identifier(name: str) -> str:
+    """Return ``name`` if it is safe as an SQL identifier and as a path segment.
+
+    Raises:
+        UsageError: it does not match ``^[a-z_][a-z0-9_]*$`` or is longer than 63 characters.
+    """
+    if not IDENTIFIER.match(name) or len(name) > _LONGEST_IDENTIFIER:
+        raise UsageError(
+            f"{name[:80]!r} cannot be used as a name in SQL and paths: use lower-case letters, digits and "
+            f"underscores, a letter or underscore first, {_LONGEST_IDENTIFIER} characters at most"
+        )
+    return name
+
+
+def _identifier_field(name: str) -> str:
+    try:
+        return identifier(name)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+def _product_name(name: str) -> str:
+    if len(name) > _LONGEST_PRODUCT:
+        raise ValueError(f"{name[:80]!r} is too long for a product: use {_LONGEST_PRODUCT} characters at most")
+    return name
+
+
+def _id_column(name: str) -> str:
+    if name in _SCORE_COLUMNS:
+        raise ValueError(f"{name!r} is the name of another column of the published scores")
+    return name
+
+
+Identifier = Annotated[str, AfterValidator(_identifier_field)]
+ProductName = Annotated[Identifier, AfterValidator(_product_name)]
+IdColumn = Annotated[Identifier, AfterValidator(_id_column)]
+
+
+def slug(value: str) -> str:
+    """Return an identifier made from any text: ``Religion & Ethics`` becomes ``religion_ethics``."""
+    text = re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_")
+    return (text if text and not text[0].isdigit() else f"_{text}")[:_LONGEST_PRODUCT].rstrip("_") or "_"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Product(_Frozen):
+    """Something a user can leave.
+
+    Attributes:
+        title: its name for people.
+        match: values of ``activity.product`` that count as this product; none = any.
+        value_unit: what ``activity.value`` measures: ``seconds`` of playback, ``dollars``, ``units``.
+        minimum_value: eligible users have more than this value in the observation window; none = no rule.
+        minimum_account_age_days: younger accounts are not trained on, where account dates are known.
+        categories: categories that get a share feature each.
+        devices: devices that get a share feature each.
+        training: how the product's model is fitted.
+    """
+
+    title: str
+    match: tuple[str, ...] = ()
+    value_unit: str = "units"
+    minimum_value: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    minimum_account_age_days: int = Field(default=14, ge=0)
+    categories: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _distinct_feature_names(self) -> "Product":
+        for field, values in (("categories", self.categories), ("devices", self.devices)):
+            names = [slug(value) for value in values]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{field} that give the same feature name: {', '.join(twice)}")
+        return self
+
+
+class Settings(_Frozen):
+    """Everything that a run needs to know besides the product and the date.
+
+    Attributes:
+        data: folder of the source tables (the local warehouse's input).
+        out: folder of everything that a run writes.
+        source: which ``sql/sources/<source>`` maps the raw tables onto the source contract.
+        products: product definitions by name.
+        seed: seed of everything that draws numbers.
+        id_column: name of the user id column in published tables.
+        partition_rows: users in one scoring partition, at most.
+        sql_memory: memory that the embedded warehouse may use, for example ``4GB``.
+        mlflow_tracking_uri: where runs are tracked; default: a SQLite file in ``out``.
+        cluster: where scoring runs.
+    """
+
+    data: Path
+    out: Path
+    source: Literal["bbc", "events"] = "bbc"
+    products: Mapping[ProductName, Product] = Field(default_factory=dict)
+    seed: int = 1
+    id_column: IdColumn = "user_id"
+    partition_rows: int = Field(default=25_000, ge=1)
+    sql_memory: str = Field(default="4GB", pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
+    mlflow_tracking_uri: str | None = None
+    cluster: ClusterSettings = ClusterSettings()
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.out.resolve() / 'mlflow.db'}"
+
+    def product(self, name: str) -> Product:
+        """Return a product's definition.
+
+        Raises:
+            UsageError: it is unknown; the message lists the known ones.
+        """
+        if name not in self.products:
+            known = ", ".join(sorted(self.products)) or "none"
+            raise UsageError(f"unknown product {name[:80]!r}; {self.data / CONFIG_FILE} knows: {known}")
+        return self.products[name]
+
+
+@cache
+def builtin_products() -> dict[str, dict[str, Any]]:
+    """Return the product definitions that come with the package, as read from TOML."""
+    folder = files("churn") / "products"
+    return {
+        entry.name.removesuffix(".toml"): tomllib.loads(entry.read_text("utf-8"))
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".toml")
+    }
+
+
+def load_settings(
+    data: Path, out: Path, overrides: Mapping[str, Any] | None = None, *, optional: bool = False
+) -> Settings:
+    """Read the settings that go with a data folder.
+
+    Args:
+        data: folder with ``churn.toml`` and ``tables/``.
+        out: folder that runs write into.
+        overrides: settings given by hand, which win over file and environment.
+        optional: whether to go on with the built-in products where there is no data folder.
+
+    Raises:
+        ConfigError: the folder or file is missing, is not TOML, or has wrong or unknown keys (all listed).
+    """
+    path = data / CONFIG_FILE
+    missing = not path.is_file()
+    if missing and not optional:
+        raise ConfigError(
+            f"{path} does not exist: name a data folder made by `churn simulate` or `churn ingest` with --data"
+        )
+    try:
+        read = {} if missing else tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    merged = _merge(_merge(read, _environment()), dict(overrides or {}))
+    own = merged.get("products", {})
+    if merged.get("source", "bbc") == "bbc" and isinstance(own, Mapping):
+        merged["products"] = _merge(builtin_products(), own)
+    faults = [f"{key}: it is given with --{key}, not as a setting" for key in ("data", "out") if key in merged]
+    try:
+        settings = Settings(**{**merged, "data": data, "out": out})
+    except ValidationError as error:
+        faults += [
+            f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise ConfigError(f"{path} (with {ENVIRONMENT_PREFIX}* variables) is wrong:\n{listed}")
+    return settings
+
+
+def _environment() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in sorted(os.environ.items()):  # CHURN_CLUSTER comes before CHURN_CLUSTER__WORKERS
+        if name.startswith(ENVIRONMENT_PREFIX):
+            *parents, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            level = found
+            for parent in parents:
+                level = level.setdefault(parent, {})
+                if not isinstance(level, dict):
+                    raise ConfigError(
+                        f"{name} sets a part of {parent!r}, which another variable sets as a whole: unset one"
+                    )
+            level[key] = value
+    return found
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]  # checked above
+    return merged

@@ -1,0 +1,63 @@
+"""How a product's model is fitted and judged.
+
+Apart from training itself, so that configuration can be read without importing XGBoost.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class TrainingSettings(BaseModel):
+    """Settings of training. The defaults come from measurements on real weekly tasks (docs/benchmarks.md).
+
+    Attributes:
+        sampling: ``cohort`` takes each user at one past as-of date (a hash of the id decides which);
+            ``all`` takes every eligible user at every past as-of date, for small products.
+        max_dates: past as-of dates to train on, at most; the latest ones. More help small products.
+        holdout_dates: latest as-of dates that the honest model is judged on.
+        validation_dates: as-of dates in one block of rows that choose the number of trees.
+        validation_rows: where one block has fewer rows, earlier blocks join it (forward chaining) until
+            there are this many; a curve over few rows has its minimum anywhere.
+        validation_folds: blocks at most.
+        max_depth: depth of a tree, at most.
+        min_child_weight: sum of second derivatives that a leaf needs.
+        subsample: share of rows that a tree sees.
+        colsample_bytree: share of features that a tree sees.
+        reg_lambda: L2 penalty on leaf values.
+        learning_rate: shrinkage of each tree.
+        max_trees: trees at most.
+        early_stopping_rounds: trees without a better validation log loss after which fitting stops.
+        minimum_rows: training fails with fewer rows.
+        minimum_class_rows: training fails with fewer rows of either class.
+        label_rate_bounds: training fails when the churn rate is not strictly between these.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sampling: Literal["cohort", "all"] = "cohort"
+    max_dates: int = Field(default=26, ge=1)
+    holdout_dates: int = Field(default=1, ge=1)
+    validation_dates: int = Field(default=2, ge=1)
+    validation_rows: int = Field(default=6_000, ge=1)
+    validation_folds: int = Field(default=5, ge=1)
+    max_depth: int = Field(default=4, ge=1, le=12)
+    min_child_weight: float = Field(default=20.0, ge=0)
+    subsample: float = Field(default=0.7, gt=0, le=1)
+    colsample_bytree: float = Field(default=0.5, gt=0, le=1)
+    reg_lambda: float = Field(default=5.0, ge=0)
+    learning_rate: float = Field(default=0.03, gt=0, le=1)
+    max_trees: int = Field(default=1_000, ge=1)
+    early_stopping_rounds: int = Field(default=50, ge=1)
+    minimum_rows: int = Field(default=200, ge=1)
+    minimum_class_rows: int = Field(default=20, ge=1)
+    label_rate_bounds: tuple[float, float] = (0.01, 0.99)
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        low, high = self.label_rate_bounds
+        if not 0 <= low < high <= 1:
+            raise ValueError(
+                f"label_rate_bounds must be two rates in rising order within 0..1, not {low}, {high}"
+            )
+        return self

@@ -1,0 +1,201 @@
+"""What a local disk gives that an object store does not: atomic renames, locks, flushing.
+
+Locks are ``flock`` locks: the system frees them when their process dies, however it dies, so that a lock that
+can be taken proves its owner dead. No process id is trusted (ids are reused, and differ between containers).
+"""
+
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+
+from churn.errors import RunError
+from churn.manifest import FileStamp
+
+# A lock taken on another host may not be visible from here; no run takes this long.
+STALE_SECONDS = 48 * 3600
+OWNER_SUFFIX = ".owner"
+
+_DISK_ADVICE = {
+    errno.ENOSPC: "the disk is full: free some space or choose another folder, and run again",
+    errno.EDQUOT: "the disk quota is used up: free some space or choose another folder, and run again",
+    errno.EFBIG: "a file grew past the allowed size: raise the limit (ulimit -f), and run again",
+    errno.EROFS: "the disk is read-only: choose another folder",
+}
+_ADVICE = _DISK_ADVICE | {
+    errno.EACCES: "permission denied: check the folder's owner and mode, or choose another folder",
+    errno.EPERM: "not permitted: check the folder's owner and mode, or choose another folder",
+    errno.ENOTDIR: "a file stands where a folder should be: remove it, or choose another folder",
+}
+
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def storage_errors(doing: str, where: str) -> Iterator[None]:
+    """Turn an error of the operating system into a RunError that says what to do about it."""
+    try:
+        yield
+    except OSError as error:
+        raise as_run_error(error, doing, where) from error
+
+
+def as_run_error(error: OSError, doing: str, where: str) -> RunError:
+    """Return the RunError that explains ``error``, which happened while ``doing`` something at ``where``."""
+    reason = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno or 0, f"{reason}: put that right, and run again")
+    return RunError(f"{doing} at {where} failed: {advice}")
+
+
+def is_disk_error(error: BaseException | None) -> bool:
+    """Tell whether an error says that the disk takes no more (full, quota, size limit, read-only)."""
+    return isinstance(error, OSError) and error.errno in _DISK_ADVICE
+
+
+@contextmanager
+def file_lock(path: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file, which is made if missing; wait for whoever holds it."""
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # Not left to closing: a child forked meanwhile has a copy of the file, and would keep the lock.
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def claim(staging: str) -> FileIO:
+    """Make and lock the file that says that this process owns a staging folder.
+
+    Call it under the lock that ``sweep`` is called under.
+
+    Returns:
+        The open file; the claim lasts until ``release`` or the end of the process.
+
+    Raises:
+        FileExistsError: the folder is claimed.
+    """
+    owner = FileIO(staging + OWNER_SUFFIX, "x")
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        owner.write(f"{socket.gethostname()}\n{os.getpid()}\n".encode())
+    except OSError:
+        release(owner)
+        raise
+    return owner
+
+
+def release(owner: FileIO) -> None:
+    """End a claim; the folder must be gone by then."""
+    Path(str(owner.name)).unlink(missing_ok=True)
+    owner.close()
+
+
+def sweep(desk: str) -> None:
+    """Remove staging whose owner's lock is free: made on this host, or long ago on another."""
+    for path in Path(desk).glob(f"*{OWNER_SUFFIX}"):
+        staging = str(path).removesuffix(OWNER_SUFFIX)
+        try:
+            with path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                host = file.readline().decode(errors="replace").strip()
+                age = time.time() - os.fstat(file.fileno()).st_mtime
+                here = host in ("", socket.gethostname())
+                if (here or age > STALE_SECONDS) and remove_folder(staging):
+                    path.unlink(missing_ok=True)
+                    _logger.info("swept what a dead run had left in %s", staging)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # being written, or ended meanwhile
+        except PermissionError:
+            _logger.warning("%s belongs to somebody else and stays there", path)
+
+
+def remove_folder(folder: str) -> bool:
+    """Remove a folder with all that is in it; tell whether it is gone, and log why it is not."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return not os.path.exists(folder)
+    except OSError as error:
+        _logger.warning(
+            "could not remove %s (%s); the next run of this product tries again", folder, error.strerror
+        )
+        return False
+    return True
+
+
+def replace_file(path: str, content: bytes) -> None:
+    """Write a file under a scratch name, flush it, and put it in its place in one step."""
+    folder, name = os.path.split(path)
+    scratch = f"{folder}/.{name}.{secrets.token_hex(4)}"
+    try:
+        with open(scratch, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+    flush(folder)
+
+
+def place_folder(staging: str, target: str) -> None:
+    """Move a folder to its place in one step; the target must not exist, its parents may."""
+    parent = os.path.dirname(target)
+    os.makedirs(parent, exist_ok=True)
+    os.rename(staging, target)
+    for folder in (parent, os.path.dirname(parent)):
+        flush(folder)
+
+
+def flush(path: str) -> None:
+    """Wait until a file or folder is on the disk, so that a power cut cannot lose it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def seal(base: str) -> dict[str, FileStamp]:
+    """Remove scratch (names that begin with a dot) and flush the rest to the disk.
+
+    Returns:
+        The stamp of each file, by its path below ``base``.
+    """
+    names: list[str] = []
+    folders: list[str] = []
+    for folder, subfolders, files in os.walk(base):
+        for name in [name for name in subfolders if name.startswith(".")]:
+            shutil.rmtree(f"{folder}/{name}")
+            subfolders.remove(name)
+        folders.append(folder)
+        for name in files:
+            if name.startswith("."):
+                os.unlink(f"{folder}/{name}")
+            else:
+                names.append(f"{folder}/{name}".removeprefix(f"{base}/"))
+    names.sort()
+
+    def stamp(name: str) -> FileStamp:
+        with open(f"{base}/{name}", "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+            return FileStamp(size=file.tell(), sha256=digest)
+
+    # Hashing frees the interpreter and flushing waits for the disk: threads overlap both.
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        stamps = dict(zip(names, pool.map(stamp, names), strict=True))
+        list(pool.map(flush, folders))
+    return stamps

@@ -1,0 +1,42 @@
+"""The one family of errors.
+
+Every message names what was wrong, where, and what to do about it. The command line prints a
+``ChurnError`` as one paragraph without a traceback; anything else is a bug and keeps its traceback.
+"""
+
+from collections.abc import Sequence
+
+
+class ChurnError(Exception):
+    """Something that a person can put right: the base of every error raised on purpose."""
+
+
+class UsageError(ChurnError):
+    """An argument cannot be used: an unknown product, a date that is not a Sunday, an unsafe name."""
+
+
+class ConfigError(ChurnError):
+    """A settings file or product definition is wrong; the message lists every fault at once."""
+
+
+class SourceError(ChurnError):
+    """Source data is missing, or lacks a table, a column, a type or enough history."""
+
+
+class CheckError(ChurnError):
+    """Data broke one or more checks between two stages.
+
+    Attributes:
+        failures: one sentence per broken check.
+    """
+
+    def __init__(self, stage: str, failures: Sequence[str]) -> None:
+        """Keep the failures and join them into one message."""
+        self.stage = stage
+        self.failures = tuple(failures)
+        lines = "\n".join(f"  - {failure}" for failure in self.failures)
+        super().__init__(f"{stage}: {len(self.failures)} check(s) failed\n{lines}")
+
+
+class RunError(ChurnError):
+    """A run could not be completed or committed; nothing that was committed before has changed."""

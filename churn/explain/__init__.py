@@ -1,0 +1,18 @@
+"""Why a prediction is what it is: exact SHAP contributions, each user's reasons, and what moves them all.
+
+Contributions are in log-odds (the model's margin): a user's margin is the bias plus all contributions.
+"""
+
+from churn.explain.outputs import read_contributions, read_reasons
+from churn.explain.reasons import in_words, reason_table, top_reasons
+from churn.explain.summary import ContributionSummary, FeatureImportance
+
+__all__ = [
+    "ContributionSummary",
+    "FeatureImportance",
+    "in_words",
+    "read_contributions",
+    "read_reasons",
+    "reason_table",
+    "top_reasons",
+]

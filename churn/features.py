@@ -1,0 +1,271 @@
+"""The catalogue of features: what each column is called, means, and is measured in.
+
+The catalogue and the SQL steps must name the same columns; a test compares them.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from churn.calendar import LAST_OBSERVED_OFFSET, OBSERVED_OFFSETS
+from churn.config import Product, slug
+from churn.sources import Availability
+
+DAYPARTS = (
+    ("breakfast", 6, 9),
+    ("daytime", 10, 16),
+    ("early_peak", 17, 19),
+    ("peak", 20, 21),
+    ("late", 22, 23),
+    ("overnight", 0, 5),
+)
+WEEKDAYS = (
+    "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+)  # as SQL's dow counts
+
+DOUBLE, INTEGER, TEXT = "double precision", "integer", "varchar(250)"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of a snapshot.
+
+    Attributes:
+        name: the column.
+        group: feature group, as the report names it.
+        step: the SQL step that makes it.
+        type: its SQL type in the feature set.
+        unit: what it is measured in.
+        meaning: one line in words, fit to follow the value: "active days in the last observed week".
+    """
+
+    name: str
+    group: str
+    step: str
+    type: str
+    unit: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The features of one product on one body of data.
+
+    Attributes:
+        features: in the order of the feature set's columns.
+        left_out: feature group -> why it could not be built.
+    """
+
+    features: tuple[Feature, ...]
+    left_out: dict[str, str]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names in order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The SQL steps that the features come from, in order of first use."""
+        return tuple(dict.fromkeys(feature.step for feature in self.features))
+
+
+def catalogue(product: Product, available: Availability) -> Catalogue:
+    """Return the features that a product has where only ``available`` can be read."""
+    features: list[Feature] = []
+    left_out: dict[str, str] = {}
+    for group, reason_missing, make in _GROUPS:
+        reason = reason_missing(product, available)
+        if reason:
+            left_out[group] = reason
+        else:
+            features.extend(make(product))
+    return Catalogue(tuple(features), left_out)
+
+
+def _week(offset: int) -> str:
+    back = offset - LAST_OBSERVED_OFFSET
+    return "in the last observed week" if back == 0 else f"in the week {back} before the last observed one"
+
+
+def _activity(product: Product) -> Iterator[Feature]:
+    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
+        return Feature(name, "activity", "features_activity", type_, unit, meaning)
+
+    unit = product.value_unit
+    for offset in OBSERVED_OFFSETS:
+        yield feature(f"value_w{offset}", DOUBLE, unit, f"{unit} {_week(offset)}")
+        yield feature(f"events_w{offset}", INTEGER, "events", f"events {_week(offset)}")
+        yield feature(f"days_w{offset}", INTEGER, "days", f"active days {_week(offset)}")
+    yield feature("value_13w", DOUBLE, unit, f"{unit} in 13 weeks")
+    yield feature("events_13w", INTEGER, "events", "events in 13 weeks")
+    yield feature("days_13w", INTEGER, "days", "active days in 13 weeks")
+    yield feature("active_weeks_13w", INTEGER, "weeks", "active weeks of the last 13")
+    yield feature("value_4w", DOUBLE, unit, f"{unit} in 4 weeks")
+    yield feature("days_4w", INTEGER, "days", "active days in 4 weeks")
+    yield feature("active_weeks_4w", INTEGER, "weeks", "active weeks of the last 4")
+    yield feature("habit_days", DOUBLE, "days", "active days, recent weeks counting most")
+    yield feature(
+        "value_last_to_mean", DOUBLE, "ratio", f"{unit} of the last week, relative to the usual week"
+    )
+    yield feature(
+        "days_last_to_mean", DOUBLE, "ratio", "active days of the last week, relative to the usual week"
+    )
+
+
+def _trend(product: Product) -> Iterator[Feature]:
+    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
+        return Feature(name, "trend", "features_trend", type_, unit, meaning)
+
+    yield feature("events_slope", DOUBLE, "events a week", "change of weekly events, week by week")
+    yield feature("events_intercept", DOUBLE, "events", "weekly events at the start of the trend line")
+    yield feature("events_zero_week", DOUBLE, "weeks", "week in which the trend of events reaches zero")
+    yield feature("events_falling", INTEGER, "flag", "whether weekly events are falling")
+    yield feature("days_slope", DOUBLE, "days a week", "change of active days, week by week")
+    yield feature("days_deviation", DOUBLE, "days", "how much active days vary from week to week")
+
+
+def _lifetime(product: Product) -> Iterator[Feature]:
+    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
+        return Feature(name, "lifetime", "features_lifetime", type_, unit, meaning)
+
+    unit = product.value_unit
+    yield feature("tenure_days", INTEGER, "days", "days since first seen")
+    yield feature("days_since_last", INTEGER, "days", "days since last active")
+    yield feature("lifetime_active_weeks", INTEGER, "weeks", "active weeks since first seen")
+    yield feature("lifetime_active_rate", DOUBLE, "share", "share of active weeks since first seen")
+    yield feature("lifetime_days", INTEGER, "days", "active days since first seen")
+    yield feature("lifetime_events", INTEGER, "events", "events since first seen")
+    yield feature("lifetime_value", DOUBLE, unit, f"{unit} since first seen")
+    yield feature("lifetime_days_per_week", DOUBLE, "days a week", "active days a week since first seen")
+    yield feature("days_between_visits", DOUBLE, "days", "usual days between two active days")
+    yield feature(
+        "days_since_last_to_usual", DOUBLE, "ratio", "days since last active, relative to the usual gap"
+    )
+    yield feature("longest_gap_weeks", INTEGER, "weeks", "longest time away, in weeks")
+    yield feature("gaps", INTEGER, "gaps", "times away for a week or more")
+    yield feature("streak_weeks", INTEGER, "weeks", "weeks in a row with activity")
+
+
+def share_columns(product: Product, available: Availability) -> list[str]:
+    """Return the columns of ``user_week`` that become shares, without their ``value_`` prefix."""
+    return [
+        *(f"category_{slug(category)}" for category in product.categories if available.category),
+        *(f"device_{slug(device)}" for device in product.devices if available.device),
+        *(f"daypart_{name}" for name, _, _ in DAYPARTS if available.time_of_day),
+        *(f"weekday_{name}" for name in WEEKDAYS),
+    ]
+
+
+def _share(group: str, name: str, meaning: str, type_: str = DOUBLE, unit: str = "share") -> Feature:
+    return Feature(name, group, "features_shares", type_, unit, meaning)
+
+
+def _category(product: Product) -> Iterator[Feature]:
+    yield _share("category", "categories_used", "categories used in 13 weeks", INTEGER, "categories")
+    for value in product.categories:
+        yield _share("category", f"share_category_{slug(value)}", f"share of {product.value_unit} in {value}")
+
+
+def _device(product: Product) -> Iterator[Feature]:
+    yield _share("device", "devices_used", "kinds of device used in 13 weeks", INTEGER, "devices")
+    for value in product.devices:
+        yield _share("device", f"share_device_{slug(value)}", f"share of {product.value_unit} on {value}")
+
+
+def _daypart(product: Product) -> Iterator[Feature]:
+    for name, first, last in DAYPARTS:
+        words = name.replace("_", " ")
+        yield _share(
+            "time of day",
+            f"share_daypart_{name}",
+            f"share of {product.value_unit} at {words} ({first:02}:00 to {last:02}:59)",
+        )
+
+
+def _weekday(product: Product) -> Iterator[Feature]:
+    for name in WEEKDAYS:
+        yield _share("weekday", f"share_weekday_{name}", f"share of {product.value_unit} on {name.title()}s")
+
+
+def _items(product: Product) -> Iterator[Feature]:
+    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
+        return Feature(name, "items", "features_items", type_, unit, meaning)
+
+    yield feature("items_1w", INTEGER, "items", "different items in the last observed week")
+    yield feature("items_13w", INTEGER, "items", "different items in 13 weeks")
+    yield feature("items_per_day", DOUBLE, "items a day", "different items an active day")
+    yield feature(
+        "repeat_rate", DOUBLE, "plays an item", "events for each different item and week, in 13 weeks"
+    )
+
+
+def _content(product: Product) -> Iterator[Feature]:
+    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
+        return Feature(name, "content", "features_content", type_, unit, meaning)
+
+    unit = product.value_unit
+    yield feature("series_1w", INTEGER, "series", "series used in the last observed week")
+    yield feature("series_4w", INTEGER, "series", "series used in 4 weeks")
+    yield feature("series_13w", INTEGER, "series", "series used in 13 weeks")
+    yield feature("series_ended_4w", INTEGER, "series", "series used in 4 weeks that have no episode to come")
+    yield feature(
+        "series_due_target", INTEGER, "series", "series used in 4 weeks with an episode in the target week"
+    )
+    yield feature(
+        "share_ended_1w", DOUBLE, "share", f"share of last week's {unit} in series with no episode to come"
+    )
+    yield feature(
+        "share_ended_4w", DOUBLE, "share", f"share of 4 weeks' {unit} in series with no episode to come"
+    )
+    yield feature(
+        "share_due_lead", DOUBLE, "share", f"share of 4 weeks' {unit} in series due in the lead week"
+    )
+    yield feature(
+        "share_due_target", DOUBLE, "share", f"share of 4 weeks' {unit} in series due in the target week"
+    )
+    yield feature("finales_1w", INTEGER, "series", "series used last week whose last episode came out in it")
+    yield feature(
+        "premieres_1w", INTEGER, "series", "series used last week whose first episode came out in it"
+    )
+
+
+def _profile(product: Product) -> Iterator[Feature]:
+    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
+        return Feature(name, "profile", "features_profile", type_, unit, meaning)
+
+    yield feature("account_age_days", INTEGER, "days", "age of the account")
+    yield feature("age", INTEGER, "years", "age of the person")
+    yield feature("is_16_to_34", INTEGER, "flag", "whether the person is 16 to 34 years old")
+    yield feature("gender", TEXT, "category", "gender")
+    yield feature("nation", TEXT, "category", "nation")
+    yield feature("region", TEXT, "category", "television region")
+    yield feature("acorn_category", TEXT, "category", "neighbourhood type (ACORN)")
+    yield feature("personalisation", TEXT, "category", "whether personalisation is on")
+    yield feature("mail_verified", TEXT, "category", "whether the e-mail address is verified")
+
+
+_Reason = Callable[[Product, Availability], str]
+
+
+def _unless(present: Callable[[Product, Availability], object], reason: str) -> _Reason:
+    return lambda product, available: "" if present(product, available) else reason
+
+
+_GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
+    ("activity", lambda *_: "", _activity),
+    ("trend", lambda *_: "", _trend),
+    ("lifetime", lambda *_: "", _lifetime),
+    ("category", _unless(lambda p, a: p.categories and a.category, "activity has no category"), _category),
+    ("device", _unless(lambda p, a: p.devices and a.device, "activity has no device"), _device),
+    ("time of day", _unless(lambda p, a: a.time_of_day, "activity has dates without times"), _daypart),
+    ("weekday", lambda *_: "", _weekday),
+    ("items", _unless(lambda p, a: a.item, "activity has no item ids"), _items),
+    ("content", _unless(lambda p, a: a.series and a.content, "there is no content catalogue"), _content),
+    ("profile", _unless(lambda p, a: a.profile, "there is no profile table"), _profile),
+)

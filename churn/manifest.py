@@ -1,0 +1,58 @@
+"""What a committed run says about itself: the frozen model of ``manifest.json``."""
+
+from datetime import date
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, NonNegativeInt, model_validator
+
+from churn.calendar import Windows
+
+
+class FileStamp(BaseModel):
+    """What a committed file must be: its size in bytes and the SHA-256 of its bytes (hexadecimal)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: NonNegativeInt
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """A run's account of itself; the commit fills in ``files``, ``committed_at`` and ``status``.
+
+    Attributes:
+        rows: rows of each dataset, such as ``{"scores": 20000}``.
+        metrics: the model's figures; one that is not finite is written as text (``"NaN"``), for strict JSON.
+        seconds: wall time of each stage.
+        warnings: sentences for the reader of the report.
+        settings: what the run was asked to do: no secrets, and nothing about a single user.
+        files: the stamp of every file, by its path inside the run's folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    product: str
+    as_of: date
+    target_week_start: date
+    started_at: AwareDatetime
+    committed_at: AwareDatetime | None = None
+    status: Literal["staged", "committed"] = "staged"
+    model_version: str
+    code_version: str
+    rows: dict[str, NonNegativeInt] = {}
+    metrics: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    warnings: tuple[str, ...] = ()
+    settings: dict[str, JsonValue] = {}
+    files: dict[str, FileStamp] = {}
+
+    @model_validator(mode="after")
+    def _weeks_agree(self) -> Self:
+        expected = Windows(self.as_of).target_week_start
+        if self.target_week_start != expected:
+            raise ValueError(
+                f"the target week of {self.as_of} starts on {expected}, not on {self.target_week_start}"
+            )
+        return self

@@ -1,0 +1,152 @@
+"""A partition's Parquet files: written out of sight, stamped as they are written, put in place together."""
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+from churn.manifest import FileStamp
+
+SCRATCH = ".tmp"  # readers and the lake's commit pass over names that begin with a dot
+_READ_BYTES = 1 << 20
+
+
+class PartitionFiles:
+    """Writes one Parquet file into each of several folders of a run, all under the partition's name.
+
+    Use it as a context manager: without ``publish`` nothing is left behind, whatever went wrong.
+
+    Args:
+        fs: file system of the run's folder.
+        folder: the run's folder in it.
+        name: the partition: ``part-00003``.
+        schemas: what goes into which subfolder, by the subfolder's name.
+        dictionaries: columns, by subfolder, that hold few distinct values and are worth a dictionary.
+    """
+
+    def __init__(
+        self,
+        fs: AbstractFileSystem,
+        folder: str,
+        name: str,
+        schemas: Mapping[str, pa.Schema],
+        dictionaries: Mapping[str, list[str]],
+    ) -> None:
+        """Open the files in a scratch folder of this attempt alone."""
+        self._fs = fs
+        self._folder = folder
+        self._name = name
+        self._scratch = f"{folder}/{SCRATCH}/{name}-{uuid.uuid4().hex}"
+        self._sinks: dict[str, _StampedFile] = {}
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        fs.makedirs(self._scratch, exist_ok=True)
+        try:
+            for dataset, schema in schemas.items():
+                sink = self._sinks[dataset] = _StampedFile(
+                    fs.open(f"{self._scratch}/{dataset}.parquet", "wb")
+                )
+                self._writers[dataset] = pq.ParquetWriter(
+                    sink,
+                    schema,
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=dictionaries.get(dataset) or False,
+                    # Row groups are pruned by user; statistics of the other columns are of no use to anybody.
+                    write_statistics=["user_id"],
+                )
+        except BaseException:
+            self._discard()
+            raise
+
+    def write(self, dataset: str, table: pa.Table) -> None:
+        """Append a table as one row group."""
+        self._writers[dataset].write_table(table, row_group_size=max(1, table.num_rows))
+
+    def publish(self) -> dict[str, FileStamp]:
+        """Close the files, put each in its place in one step, and return their stamps."""
+        for dataset, writer in self._writers.items():
+            writer.close()
+            self._sinks[dataset].close()
+        for dataset in self._writers:
+            self._fs.makedirs(f"{self._folder}/{dataset}", exist_ok=True)
+            self._fs.mv(f"{self._scratch}/{dataset}.parquet", path_of(self._folder, dataset, self._name))
+        return {dataset: sink.stamp() for dataset, sink in self._sinks.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._discard()
+
+    def _discard(self) -> None:
+        # The error that led here is the one to report; a full disk fails each of these again.
+        for closable in (*self._writers.values(), *self._sinks.values()):
+            with suppress(OSError):
+                closable.close()
+        with suppress(OSError):
+            self._fs.rm(self._scratch, recursive=True)
+
+
+class _StampedFile:
+    """A binary file for writing that counts and hashes what passes through it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        self._size += len(data)
+        self._file.write(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._file.closed)
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self._file.close()
+
+    def stamp(self) -> FileStamp:
+        return FileStamp(size=self._size, sha256=self._hash.hexdigest())
+
+
+def path_of(folder: str, dataset: str, name: str) -> str:
+    """Return where a partition's Parquet file of a dataset lies in a run's folder."""
+    return f"{folder}/{dataset}/{name}.parquet"
+
+
+def write_small(fs: AbstractFileSystem, folder: str, path: str, content: bytes) -> None:
+    """Write a small file below a run's folder in one atomic step."""
+    scratch = f"{folder}/{SCRATCH}/{uuid.uuid4().hex}"
+    for needed in (f"{folder}/{SCRATCH}", path.rsplit("/", 1)[0]):
+        fs.makedirs(needed, exist_ok=True)
+    fs.pipe_file(scratch, content)
+    fs.mv(scratch, path)
+
+
+def is_intact(fs: AbstractFileSystem, path: str, stamp: FileStamp) -> bool:
+    """Tell whether a file has the stamped size and SHA-256."""
+    if not fs.exists(path) or fs.size(path) != stamp.size:
+        return False
+    digest = hashlib.sha256()
+    with fs.open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest() == stamp.sha256

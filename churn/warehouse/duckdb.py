@@ -1,0 +1,185 @@
+"""The embedded warehouse: DuckDB over Parquet files, nothing to install or start.
+
+Source tables are views on ``DATA/tables/<schema>.<table>/*.parquet``; what a run makes lives in one
+database file. DuckDB locks that file, so one process at a time runs on one output folder.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+import pyarrow as pa
+
+from churn.config import identifier
+from churn.errors import RunError, SourceError
+from churn.warehouse.base import Dialect, Session
+from churn.warehouse.render import sql_root
+
+_TABLE_FOLDER = re.compile(r"([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\Z")
+
+
+class _Cursor:
+    """One DuckDB cursor as a session."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+
+    @contextmanager
+    def refusals(self, sql: str) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.Error as error:
+            first = next((line for line in sql.splitlines() if line.strip()), "")
+            detail = str(error).split("\n\nLINE", 1)[0]
+            raise RunError(f"the warehouse refused a statement ({first.strip()[:100]}): {detail}") from error
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+        with self.refusals(sql):
+            result = self._cursor.execute(sql, dict(parameters) if parameters else None).fetchone()
+        return int(result[0]) if result and isinstance(result[0], int) else 0
+
+    def relation(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
+        return self._cursor.sql(sql, params=dict(parameters) if parameters else None)
+
+    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        with self.refusals(sql):
+            return cast(pa.Table, self.relation(sql, parameters).to_arrow_table())
+
+    def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
+        listed = ", ".join(identifier(column) for column in columns)
+        sql = f"insert into {_qualified(table)} ({listed}) select {listed} from read_parquet($paths)"
+        return self.execute(sql, {"paths": list(paths)})
+
+
+class DuckDBWarehouse:
+    """A DuckDB file that sees a data folder's Parquet files as its source tables."""
+
+    dialect: Dialect = "duckdb"
+
+    def __init__(self, database: Path | None, data: Path, *, memory: str = "4GB", threads: int = 0) -> None:
+        """Open or create the database and define the source views.
+
+        Args:
+            database: the file; ``None`` keeps everything in memory (back-tests, rendering).
+            data: folder with ``tables/``.
+            memory: what DuckDB may use before it spills to disk.
+            threads: 0 = all cores.
+
+        Raises:
+            RunError: the file is in use by another process, or is not a DuckDB file.
+            SourceError: the data folder holds no tables.
+        """
+        if database is not None:
+            database.parent.mkdir(parents=True, exist_ok=True)
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory,
+            "autoinstall_known_extensions": False,  # nothing is downloaded
+            "autoload_known_extensions": False,
+        }
+        if threads:
+            config["threads"] = threads
+        try:
+            self._connection = duckdb.connect(str(database or ":memory:"), config=config)
+        except duckdb.Error as error:
+            raise RunError(
+                f"{database} cannot be opened: another run may be using this output folder "
+                f"(wait for it, or choose another --out). DuckDB says: {str(error).splitlines()[0]}"
+            ) from error
+        self._connection.execute("set TimeZone = 'UTC'")
+        # Redshift divides integers into integers; the local engine must agree.
+        self._connection.execute("set integer_division = true")
+        self._connection.execute("set enable_progress_bar = false")
+        for statement in _functions():
+            self._connection.execute(statement)
+        self._define_sources(data / "tables")
+
+    def _define_sources(self, tables: Path) -> None:
+        folders = sorted(folder for folder in tables.glob("*.*") if any(folder.glob("*.parquet")))
+        if not folders:
+            raise SourceError(f"{tables} holds no tables: make them with `churn simulate` or `churn ingest`")
+        for folder in folders:
+            named = _TABLE_FOLDER.match(folder.name)
+            if named is None:
+                raise SourceError(f"{folder}: a table's folder is named <schema>.<table> in lower case")
+            schema, table = named.groups()
+            pattern = str(folder.resolve() / "*.parquet").replace("'", "''")
+            self._connection.execute(f"create schema if not exists {schema}")
+            try:
+                self._connection.execute(
+                    f"create or replace view {schema}.{table} as select * from read_parquet('{pattern}')"
+                )
+            except duckdb.Error as error:
+                raise SourceError(
+                    f"{folder} cannot be read as Parquet: {str(error).splitlines()[0]}"
+                ) from error
+
+    def _cursor(self) -> _Cursor:
+        return _Cursor(self._connection.cursor())
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+        """Run one statement; return the rows it changed."""
+        return self._cursor().execute(sql, parameters)
+
+    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one query whose result is small."""
+        return self._cursor().fetch(sql, parameters)
+
+    def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
+        """Append Parquet files to a table by column name."""
+        return self._cursor().load_parquet(table, paths, columns)
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Return column names and types of ``schema.table``; empty when it does not exist."""
+        schema, name = table.split(".")
+        found = self.fetch(
+            "select column_name, lower(data_type) as data_type from information_schema.columns"
+            " where table_schema = $schema and table_name = $name order by ordinal_position",
+            {"schema": schema, "name": name},
+        )
+        return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
+
+    @contextmanager
+    def stream(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
+    ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """Run one query whose result is large."""
+        cursor = self._connection.cursor()
+        try:
+            session = _Cursor(cursor)
+            with session.refusals(sql):
+                reader = session.relation(sql, parameters).to_arrow_reader(batch_rows)
+            yield reader.schema, iter(reader)
+        finally:
+            cursor.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Commit the block's statements together, or none of them."""
+        session = self._cursor()
+        session.execute("begin transaction")
+        try:
+            yield session
+        except BaseException:
+            session.execute("rollback")
+            raise
+        session.execute("commit")
+
+    def close(self) -> None:
+        """Close the database file and release its lock."""
+        self._connection.close()
+
+
+def _qualified(table: str) -> str:
+    schema, _, name = table.partition(".")
+    return f"{identifier(schema)}.{identifier(name)}"
+
+
+@cache
+def _functions() -> tuple[str, ...]:
+    """Redshift functions that DuckDB lacks, as macros."""
+    text = (sql_root() / "duckdb" / "functions.sql").read_text("utf-8")
+    return tuple(part for part in text.split(";\n") if part.strip())

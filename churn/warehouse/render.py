@@ -1,0 +1,173 @@
+"""From SQL files to statements: templates, dependencies, dialects.
+
+Every statement of any length is a file under ``sql/``, a Jinja template in Redshift's dialect. A step's
+dependencies are the ``ref(...)`` calls it makes, so the graph cannot differ from the SQL. Values are
+bound parameters (``:as_of``); names pass ``identifier``; an undefined name is an error.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlglot
+from jinja2 import Environment, StrictUndefined
+from sqlglot import exp
+
+from churn.config import identifier
+from churn.errors import RunError
+from churn.warehouse.base import Dialect
+
+_HEADER = re.compile(r"\A((?:--[^\n]*\n)+)")
+
+
+@cache
+def sql_root() -> Path:
+    """Return the folder of SQL files: in the installed package, or in a checkout."""
+    packaged = Path(__file__).parents[1] / "_sql"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "sql"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One SQL file that makes one table or view.
+
+    Attributes:
+        name: the table's name within the run's schema.
+        path: the file, relative to ``sql/``.
+        kind: ``view`` for source mappings, ``table`` for everything else.
+        text: the template.
+        needs: names of the steps it reads.
+    """
+
+    name: str
+    path: str
+    kind: Literal["view", "table"]
+    text: str
+    needs: frozenset[str]
+
+    @property
+    def header(self) -> str:
+        """What the file says it makes, at which grain, from what."""
+        found = _HEADER.match(self.text)
+        return "\n".join(line[2:].strip() for line in found[1].splitlines()) if found else ""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """SQL in one dialect with the values of its bound parameters."""
+
+    sql: str
+    parameters: Mapping[str, Any]
+
+
+@cache
+def _environment() -> Environment:
+    # The output is SQL, not HTML; values never pass through the template (they are bound).
+    return Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+
+
+@cache
+def _read(path: str) -> str:
+    return (sql_root() / path).read_text("utf-8")
+
+
+def load_step(path: str, names: Mapping[str, Any]) -> Step:
+    """Read one file under ``sql/`` as a step; its dependencies are the ``ref`` calls it makes with ``names``."""
+    text = _read(path)
+    needs: set[str] = set()
+
+    def ref(name: str) -> str:
+        needs.add(identifier(name))
+        return name
+
+    _environment().from_string(text).render(**names, ref=ref)
+    kind: Literal["view", "table"] = "view" if path.startswith("sources/") else "table"
+    return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
+
+
+def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> tuple[Step, ...]:
+    """Return the wanted steps and all that they need, in an order that respects the graph.
+
+    Args:
+        source: which ``sql/sources/<source>`` maps the raw tables.
+        wanted: names of steps under ``sql/steps``.
+        names: what the templates may use, which may switch a dependency on or off.
+
+    Raises:
+        RunError: a step is needed that has no file.
+    """
+    found: dict[str, Step] = {}
+    waiting = list(wanted)
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        paths = (f"steps/{name}.sql", f"sources/{source}/{name}.sql")
+        path = next((path for path in paths if (sql_root() / path).is_file()), None)
+        if path is None:
+            raise RunError(f"no SQL file makes {name!r}: looked for {' and '.join(paths)} under {sql_root()}")
+        found[name] = load_step(path, names)
+        waiting.extend(found[name].needs)
+    graph = {name: sorted(found[name].needs) for name in sorted(found)}
+    return tuple(found[name] for name in TopologicalSorter(graph).static_order())
+
+
+def render(
+    text: str, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
+) -> Statement:
+    """Render a template into one statement.
+
+    Args:
+        text: template in Redshift's dialect.
+        names: what the template may use besides ``ref``: lists of validated names, flags, numbers.
+        parameters: values that the statement may bind; only those it uses are returned.
+        schema: the run's schema, which ``ref('x')`` is qualified with.
+        dialect: dialect of the result.
+    """
+    schema = identifier(schema)
+    query = _environment().from_string(text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
+    tree = sqlglot.parse_one(query, read="redshift")
+    used = {node.name for node in tree.find_all(exp.Placeholder)}
+    missing = sorted(used - parameters.keys())
+    if missing:
+        raise RunError(f"the statement binds unknown parameters: {', '.join(missing)}")
+    sql = tree.sql(dialect=dialect, pretty=True, comments=False)
+    return Statement(sql, {name: parameters[name] for name in sorted(used)})
+
+
+def create(
+    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
+) -> Statement:
+    """Render the statement that makes a step's table or view."""
+    body = render(step.text, names, parameters, schema, dialect)
+    return Statement(f"create {step.kind} {identifier(schema)}.{step.name} as\n{body.sql}", body.parameters)
+
+
+def for_reading(
+    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
+) -> str:
+    """Return a step's statement with its values written in as literals, to be read or pasted by a person."""
+    schema = identifier(schema)
+    query = (
+        _environment().from_string(step.text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
+    )
+    tree = sqlglot.parse_one(query, read="redshift")
+    filled = tree.transform(
+        lambda node: _literal(parameters[node.name]) if isinstance(node, exp.Placeholder) else node
+    )
+    header = "".join(f"-- {line}\n" for line in step.header.splitlines())
+    body = filled.sql(dialect=dialect, pretty=True, comments=False)
+    return f"{header}create {step.kind} {schema}.{step.name} as\n{body};\n"
+
+
+def _literal(value: Any) -> exp.Expression:
+    if isinstance(value, date | datetime):
+        return exp.Literal.string(value.isoformat())
+    return exp.convert(value)

@@ -1,0 +1,185 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import click
+
+from churn.errors import ChurnError, UsageError
+
+# Prefect, XGBoost and the like are imported inside the commands, so that `--help` answers at once.
+
+
+class _Day(click.ParamType):
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a date like 2026-06-28", param, ctx)
+
+
+_PATH = click.Path(path_type=Path)
+_data = click.option("--data", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder.")
+_out = click.option(
+    "--out", type=_PATH, default=Path("demo/out"), show_default=True, help="Folder to write into."
+)
+_product = click.option("--product", required=True, help="Product name; `churn products` lists them.")
+_as_of = click.option("--as-of", type=_Day(), help="Sunday on which features end (default: last Sunday).")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="churn")
+def cli() -> None:
+    """Who will stop coming, why, and what that adds up to."""
+
+
+@cli.command()
+@click.option("--users", type=click.IntRange(200), default=20_000, show_default=True, help="Simulated users.")
+@click.option("--weeks", type=click.IntRange(20), default=30, show_default=True, help="Weeks of history.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same data.")
+@click.option("--into", type=_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
+def demo(users: int, weeks: int, seed: int, into: Path) -> None:
+    """Simulate a broadcaster and run the weekly job for iPlayer and Sounds."""
+    from flows.terminal import quiet
+
+    quiet(prefect_home=into / "prefect")
+    from flows.commands import run_demo
+
+    run_demo(users=users, weeks=weeks, seed=seed, into=into)
+
+
+@cli.command()
+@click.option("--into", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder to make.")
+@click.option("--users", type=click.IntRange(1), default=20_000, show_default=True, help="Simulated users.")
+@click.option("--weeks", type=click.IntRange(16), default=30, show_default=True, help="Weeks of history.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same data.")
+@click.option("--end", type=_Day(), help="Last Sunday of the simulated history.")
+def simulate(into: Path, users: int, weeks: int, seed: int, end: date | None) -> None:
+    """Write the source tables of a simulated broadcaster."""
+    from flows.commands import run_simulate
+
+    run_simulate(into=into, users=users, weeks=weeks, seed=seed, end=end)
+
+
+@cli.command()
+@click.argument("source")
+@click.option("--into", type=_PATH, required=True, help="Data folder to make.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="Which column of the log holds user_id, occurred_at, product, category, item_id, value or device.",
+)
+@click.option("--timezone", help="Local time zone for times that carry one, for example Europe/London.")
+@click.option("--force", is_flag=True, help="Replace an existing data folder.")
+def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None, force: bool) -> None:
+    """Make a data folder from an event log: a Parquet or CSV file, or `grocery` or `cdnow`."""
+    from flows.commands import run_ingest
+
+    run_ingest(source=source, into=into, columns=columns, timezone=timezone, force=force)
+
+
+@cli.command()
+@_data
+@_out
+@click.option(
+    "--product", "products", multiple=True, help="Product name; repeat it for several (default: all)."
+)
+@_as_of
+@click.option("--force", is_flag=True, help="Make a new run even where one is committed.")
+def run(data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool) -> None:
+    """Run the weekly job."""
+    from flows.terminal import quiet
+
+    quiet()
+    from flows.commands import run_weekly
+
+    run_weekly(data=data, out=out, products=products, as_of=as_of, force=force)
+
+
+@cli.command()
+@_data
+@_product
+@click.option(
+    "--as-of", "dates", type=_Day(), multiple=True, required=True, help="Past Sunday; may be repeated."
+)
+@click.option("--json", "json_file", type=_PATH, required=True, help="File for the figures.")
+def backtest(data: Path, product: str, dates: Sequence[date], json_file: Path) -> None:
+    """Train as of past dates with what was known then, and compare with what people did."""
+    from flows.commands import run_backtest
+
+    run_backtest(data=data, product=product, dates=dates, json_file=json_file)
+
+
+@cli.command()
+@_data
+@_product
+@_as_of
+@click.option(
+    "--dialect",
+    type=click.Choice(["redshift", "duckdb", "postgres"]),
+    default="redshift",
+    show_default=True,
+    help="SQL dialect.",
+)
+@click.option("--step", help="Only this step.")
+def render(data: Path, product: str, as_of: date | None, dialect: str, step: str | None) -> None:
+    """Print the SQL of every step without running it."""
+    from flows.commands import run_render
+
+    run_render(data=data, product=product, as_of=as_of, dialect=dialect, step=step)
+
+
+@cli.command()
+@_out
+@_product
+@click.option("--user", required=True, help="User id.")
+def explain(out: Path, product: str, user: str) -> None:
+    """Print a user's score and top reasons, in words."""
+    from flows.commands import run_explain
+
+    run_explain(out=out, product=product, user=user)
+
+
+@cli.command()
+@_data
+def products(data: Path) -> None:
+    """List the products that a data folder knows (the built-in ones where it does not exist)."""
+    from flows.commands import run_products
+
+    run_products(data=data)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    try:
+        cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except UsageError as error:
+        _fail(str(error), 2)
+    except ChurnError as error:
+        _fail(str(error), 1)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped; nothing half-written is left behind", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"churn: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

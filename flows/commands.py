@@ -1,0 +1,192 @@
+"""What the commands do, once their arguments are read."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from churn.calendar import last_complete_as_of, sunday_on_or_before
+from churn.config import builtin_products, load_settings
+from churn.errors import ChurnError, UsageError
+from flows.terminal import show_progress
+
+_PARTS = ("prepare", "train", "score", "publish")
+
+
+def run_demo(*, users: int, weeks: int, seed: int, into: Path) -> None:
+    """Simulate and run the weekly job for iPlayer and Sounds."""
+    show_progress()
+    simulated_end = run_simulate(into=into / "data", users=users, weeks=weeks, seed=seed, end=None)
+    run_weekly(
+        data=into / "data", out=into / "out", products=("iplayer", "sounds"), as_of=simulated_end, force=True
+    )
+
+
+def run_simulate(*, into: Path, users: int, weeks: int, seed: int, end: date | None) -> date:
+    """Write a simulated broadcaster; return the last Sunday of its history."""
+    from churn.simulate import simulate
+
+    show_progress()
+    made = simulate(into, users=users, weeks=weeks, seed=seed, **({"end": end} if end else {}))
+    click.echo(
+        f"Simulated {users:,} users over {weeks} weeks ({made.start} to {made.end}): "
+        f"{made.activity_rows:,} activity rows in {into}"
+    )
+    return made.end
+
+
+def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str | None, force: bool) -> None:
+    """Make a data folder from an event log and say how to go on."""
+    from churn.ingest import ingest
+
+    mapping = {}
+    for pair in columns:
+        name, equals, column = pair.partition("=")
+        if not (name and equals and column):
+            raise UsageError(f"--column {pair!r} should look like user_id=customer: NAME=COLUMN")
+        mapping[name] = column
+    made = ingest(source, into, columns=mapping, timezone=timezone, force=force)
+    as_of = sunday_on_or_before(made.last.date())
+    click.echo(
+        f"{made.rows:,} events of {made.users:,} users from {made.first:%Y-%m-%d} to {made.last:%Y-%m-%d} in {into}"
+    )
+    click.echo(f"Products: {', '.join(made.products)}; edit {into / 'churn.toml'} to change them.")
+    click.echo(f"Next: churn run --data {into} --product {made.products[0]} --as-of {as_of} --out out")
+
+
+def run_weekly(*, data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool) -> None:
+    """Run the weekly flow for each product, then print a table."""
+    settings = load_settings(data, out)
+    names = list(products) or list(settings.products)
+    for name in names:
+        settings.product(name)
+    show_progress()
+    from flows.weekly import Outcome, weekly_churn
+
+    outcomes: list[Outcome] = []
+    for name in names:
+        outcomes.append(weekly_churn(product=name, as_of=as_of, data=data, out=out, force=force))
+    for outcome in outcomes:
+        if outcome.repeated:
+            click.echo(
+                f"{outcome.product}: run {outcome.run_id} is already committed for {outcome.as_of}; nothing was done "
+                "(--force makes a new run)"
+            )
+    _print_outcomes(outcomes)
+
+
+def _print_outcomes(outcomes: Sequence["object"]) -> None:
+    from churn.weekly import Outcome
+
+    console = Console(soft_wrap=True)
+    table = Table(title="Weekly churn", title_justify="left")
+    table.add_column("product")
+    for heading in (
+        "users scored",
+        "churn predicted",
+        "log loss",
+        "best possible",
+        "AUC",
+        *(f"{p} s" for p in _PARTS),
+    ):
+        table.add_column(heading, justify="right")
+    found = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
+    for outcome in found:
+        figures = outcome.metrics
+        table.add_row(
+            outcome.title,
+            f"{outcome.users:,}",
+            f"{figures['mean_probability']:.1%}",
+            *(_figure(figures, name) for name in ("log_loss", "true_log_loss", "auc")),
+            *(f"{outcome.seconds.get(part, 0.0):.1f}" for part in _PARTS),
+        )
+    console.print(table)
+    for outcome in found:
+        console.print(f"{outcome.title}: report {_shown(outcome.report)}")
+        console.print(f"{' ' * len(outcome.title)}  scores {_shown(outcome.scores)}")
+
+
+def _figure(figures: Mapping[str, float], name: str) -> str:
+    return f"{figures[name]:.4f}" if name in figures else "-"
+
+
+def _shown(path: str) -> str:
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
+
+
+def run_backtest(*, data: Path, product: str, dates: Sequence[date], json_file: Path) -> None:
+    """Back-test a product on past dates; write the figures, and the predictions beside them."""
+    from churn.backtest import backtest
+
+    show_progress()
+    settings = load_settings(data, json_file.parent)
+    result = backtest(settings, product, dates, json_file.with_suffix(".parquet"))
+    json_file.parent.mkdir(parents=True, exist_ok=True)
+    json_file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    table = Table(title=f"Back-test of {product}", title_justify="left")
+    for heading in ("as of", "rows", "churn rate", "log loss", "AUC", "PR AUC", "Brier", "ECE", "lift 10 %"):
+        table.add_column(heading, justify="right")
+    for row in [*result["dates"], {"as_of": "all", **result["all"]}]:
+        values = [row[name] for name in ("log_loss", "auc", "pr_auc", "brier", "ece", "lift_top_decile")]
+        table.add_row(
+            row["as_of"],
+            f"{row['rows']:,}",
+            f"{row['churn_rate']['value']:.1%}",
+            *("-" if value is None else f"{value['value']:.4f}" for value in values),
+        )
+    Console(soft_wrap=True).print(table)
+    click.echo(f"Figures: {json_file}; predictions: {result['predictions']}")
+
+
+def run_render(*, data: Path, product: str, as_of: date | None, dialect: str, step: str | None) -> None:
+    """Print the SQL of every step."""
+    from churn.prepare import plan_without_data, read_steps
+
+    settings = load_settings(data, data, optional=True)
+    plan = plan_without_data(settings, product, as_of or last_complete_as_of(date.today()))
+    texts = read_steps(plan, dialect)
+    if step is not None and step not in texts:
+        raise UsageError(f"unknown step {step!r}; the steps of {product} are: {', '.join(texts)}")
+    for name, text in texts.items():
+        if step in (None, name):
+            click.echo(text)
+
+
+def run_explain(*, out: Path, product: str, user: str) -> None:
+    """Print a user's score and reasons in words."""
+    from churn.explain.user import explain_user
+    from churn.lake import Lake
+
+    run = Lake(str(out / "lake")).current(product)
+    if run is None:
+        known = sorted({run.manifest.product for run in Lake(str(out / "lake")).runs()})
+        raise UsageError(
+            f"{out} holds no committed run of {product!r} (it has: {', '.join(known) or 'none'}); "
+            f"make one with `churn run --product {product} --out {out}`"
+        )
+    for line in explain_user(run.path(), user):
+        click.echo(line)
+
+
+def run_products(*, data: Path) -> None:
+    """List the products that a data folder knows."""
+    try:
+        products = dict(load_settings(data, data, optional=True).products)
+    except ChurnError as error:
+        raise ChurnError(f"{error}\nBuilt in: {', '.join(builtin_products())}") from error
+    table = Table()
+    for heading in ("product", "title", "counts activity of", "eligible over", "training"):
+        table.add_column(heading)
+    for name, product in products.items():
+        minimum = "-" if product.minimum_value is None else f"{product.minimum_value:g} {product.value_unit}"
+        table.add_row(
+            name, product.title, ", ".join(product.match) or "any", minimum, product.training.sampling
+        )
+    Console(soft_wrap=True).print(table)

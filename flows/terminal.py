@@ -1,0 +1,50 @@
+"""What the command line shows while flows run: the stages, and nothing of the libraries' own chatter."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+# Read by Prefect, MLflow and Dask when they are imported. A person's own choice wins.
+_QUIET = {
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_CLI_PROMPT": "false",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        import click
+
+        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        click.echo(f"  {mark}{record.getMessage()}", err=True)
+
+
+def quiet(prefect_home: Path | None = None) -> None:
+    """Prepare the process for a flow run from the command line. Call before Prefect is imported.
+
+    Args:
+        prefect_home: where Prefect keeps its local database; with it, the profile of the person is not used,
+            so that nothing leaves the machine. Default: as the person has set Prefect up.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if prefect_home is not None:
+        os.environ["PREFECT_HOME"] = str(prefect_home.resolve())
+        for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+            os.environ.pop(name, None)
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+
+def show_progress() -> None:
+    """Print the log of ``churn`` to standard error, a line a stage."""
+    log = logging.getLogger("churn")
+    log.handlers[:] = [_Lines()]
+    log.setLevel(logging.INFO)
+    log.propagate = False

@@ -1,0 +1,86 @@
+"""The weekly flow: for one product, who will stay away in the target week, and why."""
+
+import logging
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from churn import weekly
+from churn.calendar import Windows, last_complete_as_of
+from churn.cluster import client_in_background
+from churn.config import load_settings
+from churn.prepare import Plan
+from churn.weekly import Outcome, WeeklyRun, outcome
+from tasks import weekly as tasks
+
+logger = logging.getLogger(__name__)
+
+
+@flow(
+    name="weekly-churn",
+    flow_run_name="{product}-{as_of}",
+    task_runner=ThreadPoolTaskRunner(max_workers=4),
+    persist_result=False,
+)
+def weekly_churn(
+    product: str,
+    as_of: date | None = None,
+    data: Path = Path("demo/data"),
+    out: Path = Path("demo/out"),
+    force: bool = False,
+    settings: dict[str, Any] | None = None,
+) -> Outcome:
+    """Run the weekly job of one product.
+
+    Args:
+        product: a product that the data folder's ``churn.toml`` knows, or one that is built in.
+        as_of: the Sunday on which features end; default: last Sunday.
+        data: folder of the source tables.
+        out: folder that the lake, the warehouse file and MLflow's records live in.
+        force: make a new run even where one is committed for the target week.
+        settings: settings that win over ``churn.toml`` and the environment.
+
+    Returns:
+        What the run came to.
+
+    Raises:
+        ChurnError: the message says what was wrong, where and what to do; nothing half-written is left.
+    """
+    chosen = load_settings(data, out, settings)
+    chosen.product(product)
+    windows = Windows(as_of or last_complete_as_of(date.today()))
+    committed = None if force else weekly.lake_of(chosen).committed(product, windows.target_week_start)
+    if committed is not None:
+        weekly.finish(chosen, committed)
+        return outcome(chosen, committed, repeated=True)
+    with (
+        weekly.begin(chosen, product, windows.as_of) as run,
+        client_in_background(chosen.cluster) as client,
+    ):
+        plan = tasks.plan_sql(run)
+        rows = _run_sql(run, plan)
+        passed = tasks.check(run, plan, rows)
+        unloads = {purpose: tasks.unload.submit(run, plan, purpose) for purpose in ("train", "score")}
+        files = {purpose: future.result() for purpose, future in unloads.items()}
+        trained = tasks.train(run, files["train"])
+        partitions = tasks.score(run, files["score"], client, None)
+        committed = tasks.commit(run, plan, trained, partitions, passed, files)
+        last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed)]
+        for future in last:
+            future.result()
+    return outcome(chosen, committed, repeated=False, stages=run.stages)
+
+
+def _run_sql(run: WeeklyRun, plan: Plan) -> Mapping[str, int]:
+    """Run the SQL steps as the graph that their references make; return rows by step."""
+    made: dict[str, PrefectFuture[int]] = {}
+    for step in plan.steps:
+        made[step.name] = tasks.run_sql_step.submit(
+            run, plan, step, wait_for=[made[name] for name in sorted(step.needs)]
+        )
+    return {name: future.result() for name, future in made.items()}

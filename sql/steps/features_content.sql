@@ -1,0 +1,57 @@
+-- Makes: features_content, the series a user is in, and whether they go on.
+-- Grain: snapshot; users without series have missing values.
+-- From: snapshots, user_item_week, series_state.
+with user_series as (
+    select
+        snapshots.user_id,
+        snapshots.as_of_date,
+        item_week.series_id,
+        max(item_week.week_start) as last_week_start,
+        sum(case when item_week.week_start = snapshots.as_of_date - 6 then item_week.value else 0 end) as value_1w,
+        sum(case when item_week.week_start >= snapshots.as_of_date - 27 then item_week.value else 0 end) as value_4w
+    from {{ ref('snapshots') }} as snapshots
+    inner join {{ ref('user_item_week') }} as item_week
+        on
+            snapshots.user_id = item_week.user_id
+            and item_week.week_start >= snapshots.as_of_date - 90
+            and item_week.week_start <= snapshots.as_of_date - 6
+    where item_week.series_id is not null
+    group by snapshots.user_id, snapshots.as_of_date, item_week.series_id
+),
+
+stated as (
+    select
+        user_series.user_id,
+        user_series.as_of_date,
+        user_series.value_1w,
+        user_series.value_4w,
+        case when user_series.last_week_start = user_series.as_of_date - 6 then 1 else 0 end as used_1w,
+        case when user_series.last_week_start >= user_series.as_of_date - 27 then 1 else 0 end as used_4w,
+        coalesce(state.ended, 0) as ended,
+        coalesce(state.due_lead, 0) as due_lead,
+        coalesce(state.due_target, 0) as due_target,
+        coalesce(state.finale_last_week, 0) as finale_last_week,
+        coalesce(state.premiere_last_week, 0) as premiere_last_week
+    from user_series
+    left join {{ ref('series_state') }} as state
+        on
+            user_series.series_id = state.series_id
+            and user_series.as_of_date = state.as_of_date
+)
+
+select
+    user_id,
+    as_of_date,
+    sum(used_1w) as series_1w,
+    sum(used_4w) as series_4w,
+    count(*) as series_13w,
+    sum(used_4w * ended) as series_ended_4w,
+    sum(used_4w * due_target) as series_due_target,
+    cast(sum(value_1w * ended) as double precision) / cast(nullif(sum(value_1w), 0) as double precision) as share_ended_1w,
+    cast(sum(value_4w * ended) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_ended_4w,
+    cast(sum(value_4w * due_lead) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_due_lead,
+    cast(sum(value_4w * due_target) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_due_target,
+    sum(used_1w * finale_last_week * ended) as finales_1w,
+    sum(used_1w * premiere_last_week) as premieres_1w
+from stated
+group by user_id, as_of_date

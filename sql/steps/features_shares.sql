@@ -1,0 +1,37 @@
+-- Makes: features_shares, how the value of the observation window is spread over categories, devices and times.
+-- Grain: snapshot.
+-- From: snapshots, user_week.
+with sums as (
+    select
+        snapshots.user_id,
+        snapshots.as_of_date,
+{% for column in share_columns %}
+        sum(user_week.value_{{ column }}) as value_{{ column }},
+{% endfor %}
+        sum(user_week.value) as value
+    from {{ ref('snapshots') }} as snapshots
+    inner join {{ ref('user_week') }} as user_week
+        on
+            snapshots.user_id = user_week.user_id
+            and user_week.week_start >= snapshots.as_of_date - 90
+            and user_week.week_start <= snapshots.as_of_date - 6
+    group by snapshots.user_id, snapshots.as_of_date
+)
+
+select
+    user_id,
+    as_of_date,
+{% if categories %}
+{% for category in categories %}
+    case when value_category_{{ category }} > 0 then 1 else 0 end{{ " +" if not loop.last else " as categories_used," }}
+{% endfor %}
+{% endif %}
+{% if devices %}
+{% for device in devices %}
+    case when value_device_{{ device }} > 0 then 1 else 0 end{{ " +" if not loop.last else " as devices_used," }}
+{% endfor %}
+{% endif %}
+{% for column in share_columns %}
+    cast(value_{{ column }} as double precision) / cast(nullif(value, 0) as double precision) as share_{{ column }}{{ "," if not loop.last }}
+{% endfor %}
+from sums

@@ -1,0 +1,55 @@
+-- Makes: features_trend, the least-squares line of weekly active days and events over the 13 observed weeks.
+-- Grain: snapshot.
+-- From: snapshots, user_week.
+-- Weeks without activity count as 0. Time runs from 0 (first observed week) to 12 (last): its sum is 78, its
+-- sum of squares 650, so slope = (13 * sum(t*y) - 78 * sum(y)) / (13 * 650 - 78 * 78).
+with weekly as (
+    select
+        snapshots.user_id,
+        snapshots.as_of_date,
+        12 - (snapshots.as_of_date - 6 - user_week.week_start) / 7 as t,
+        user_week.events,
+        user_week.active_days
+    from {{ ref('snapshots') }} as snapshots
+    inner join {{ ref('user_week') }} as user_week
+        on
+            snapshots.user_id = user_week.user_id
+            and user_week.week_start >= snapshots.as_of_date - 90
+            and user_week.week_start <= snapshots.as_of_date - 6
+),
+
+sums as (
+    select
+        user_id,
+        as_of_date,
+        cast(sum(events) as double precision) as sum_events,
+        cast(sum(events * t) as double precision) as sum_t_events,
+        cast(sum(active_days) as double precision) as sum_days,
+        cast(sum(active_days * t) as double precision) as sum_t_days,
+        cast(sum(active_days * active_days) as double precision) as sum_squared_days
+    from weekly
+    group by user_id, as_of_date
+),
+
+lines as (
+    select
+        user_id,
+        as_of_date,
+        (13 * sum_t_events - 78 * sum_events) / 2366 as events_slope,
+        sum_events / 13 - 6 * (13 * sum_t_events - 78 * sum_events) / 2366 as events_intercept,
+        (13 * sum_t_days - 78 * sum_days) / 2366 as days_slope,
+        sqrt(greatest(sum_squared_days / 13 - sum_days * sum_days / 169, 0)) as days_deviation
+    from sums
+)
+
+select
+    user_id,
+    as_of_date,
+    events_slope,
+    events_intercept,
+    -- The week in which the line reaches zero, counted from the first observed week.
+    case when events_slope <> 0 then -1 * events_intercept / events_slope end as events_zero_week,
+    case when events_slope < 0 then 1 else 0 end as events_falling,
+    days_slope,
+    days_deviation
+from lines

@@ -1,0 +1,632 @@
+import errno
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from churn.disk import file_lock
+from churn.errors import RunError, UsageError
+from churn.lake import FOLDERS, Lake, Manifest, Run, new_run_id
+
+AS_OF = date(2026, 6, 28)
+WEEK = date(2026, 7, 6)
+STARTED = datetime(2026, 6, 29, 18, 0, tzinfo=UTC)
+
+
+def manifest(run_id: str, product: str = "food", as_of: date = AS_OF, **changes: Any) -> Manifest:
+    values = {
+        "run_id": run_id,
+        "product": product,
+        "as_of": as_of,
+        "target_week_start": as_of + timedelta(days=8),
+        "started_at": STARTED,
+        "model_version": "1",
+        "code_version": "0.1.0",
+        "rows": {"scores": 3},
+    }
+    return Manifest.model_validate(values | changes)
+
+
+def commit(lake: Lake, run_id: str, product: str = "food", as_of: date = AS_OF, **changes: Any) -> Run:
+    with lake.begin(product, as_of + timedelta(days=8), run_id) as folder:
+        pq.write_table(pa.table({"user_id": ["a", "b", "c"]}), folder.path("scores", "part-00000.parquet"))
+        return folder.commit(manifest(run_id, product, as_of, **changes))
+
+
+def pointed(root: Path, product: str = "food") -> str:
+    return str(json.loads((root / f"runs/product={product}/current.json").read_text())["run_id"])
+
+
+def visible(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in (root / "runs").rglob("*") if path.is_file())
+
+
+def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
+    """Start a process that writes to a lake for real, so that it can be killed or starved."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+BEGIN_AND_WAIT = """
+import sys, time
+from datetime import date
+from churn.lake import Lake
+folder = Lake(sys.argv[1]).begin("food", date(2026, 7, 6), sys.argv[2])
+with open(folder.path("scores", "part-00000.parquet"), "wb") as file:
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+@pytest.fixture
+def lake(root: Path) -> Lake:
+    return Lake(str(root))
+
+
+def test_committed_run_stands_in_the_documented_place_with_its_manifest(lake: Lake, root: Path) -> None:
+    run = commit(lake, "20260629t180000z-3fa1c2", metrics={"auc": 0.8, "log_loss": float("nan")})
+
+    base = root / "runs/product=food/week_start=2026-07-06/run=20260629t180000z-3fa1c2"
+    assert run.path("scores", "part-00000.parquet") == str(base / "scores/part-00000.parquet")
+    assert sorted(path.name for path in base.iterdir()) == sorted([*FOLDERS, "manifest.json"])
+    written = json.loads((base / "manifest.json").read_text(), parse_constant=pytest.fail)
+    assert written["status"] == "committed"
+    assert written["rows"] == {"scores": 3}
+    assert written["files"].keys() == {"scores/part-00000.parquet"}
+    assert pq.read_table(run.path("scores")).num_rows == 3
+    again = lake.find("food", "20260629t180000z-3fa1c2")
+    assert again is not None
+    assert again.base == run.base
+    assert np.isnan(again.manifest.metrics["log_loss"])
+    run.verify(checksums=True)
+
+
+def test_nothing_is_visible_before_the_commit_nor_left_after_it(lake: Lake, root: Path) -> None:
+    folder = lake.begin("food", WEEK, "a")
+    Path(folder.path("scores", "part-00000.parquet")).write_bytes(b"half")
+
+    assert not (root / "runs").exists()
+    assert "run=" not in folder.base
+    assert lake.runs() == []
+    assert lake.current("food") is None
+    assert lake.committed("food", WEEK) is None
+
+    folder.commit(manifest("a"))
+
+    assert [path.name for path in (root / ".staging/product=food").iterdir()] == [".lock"]
+
+
+class Witness:
+    """Looks at a lake before every file operation of this thread: wherever a kill could strike."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.thread, self.active = root, threading.get_ident(), True
+        self.states: list[tuple[tuple[str, ...], str]] = []
+        sys.addaudithook(self.look)  # cannot be taken away again, only made inactive
+
+    def look(self, event: str, _: object) -> None:
+        if (
+            self.active
+            and self.thread == threading.get_ident()
+            and event.startswith(("open", "os.", "shutil."))
+        ):
+            self.active = False
+            self.states.append(
+                (tuple(name for name in visible(self.root) if "/." not in name), pointed(self.root))
+            )
+            self.active = True
+
+
+def test_at_every_step_of_a_commit_readers_see_the_old_state_or_the_new(lake: Lake, root: Path) -> None:
+    commit(lake, "old", as_of=AS_OF - timedelta(days=7))
+    before = tuple(visible(root))
+    with lake.begin("food", WEEK, "new") as folder:
+        Path(folder.path("scores", "part-00000.parquet")).write_bytes(b"whole")
+        Path(folder.path("model", "model.json")).write_bytes(b"whole")
+        witness = Witness(root)
+        folder.commit(manifest("new"))
+        witness.active = False
+    after = tuple(visible(root))
+
+    assert set(witness.states) == {(before, "old"), (after, "old"), (after, "new")}
+    assert witness.states == sorted(witness.states, key=lambda state: (state[0] == after, state[1] == "new"))
+
+
+def test_the_pointer_is_only_replaced_under_the_lock_of_its_product(lake: Lake, root: Path) -> None:
+    commit(lake, "old", as_of=AS_OF - timedelta(days=7))
+    with lake.begin("food", WEEK, "new") as folder, ThreadPoolExecutor(1) as pool:
+        with file_lock(str(root / ".staging/product=food/.lock")):
+            committing = pool.submit(folder.commit, manifest("new"))
+            while lake.find("food", "new") is None:
+                time.sleep(0.005)
+            time.sleep(0.05)
+            assert pointed(root) == "old"
+            assert not committing.done()
+        committing.result(10)
+    assert pointed(root) == "new"
+
+
+def test_scratch_files_of_lost_partitions_do_not_enter_the_run(lake: Lake) -> None:
+    with lake.begin("food", WEEK, "a") as folder:
+        Path(folder.path("scores", "part-00000.parquet")).write_bytes(b"whole")
+        Path(folder.path("scores", ".part-00001.parquet.9f2c")).write_bytes(b"half")
+        Path(folder.path("features", ".tmp")).mkdir()
+        Path(folder.path("features", ".tmp", "spill")).write_bytes(b"half")
+        run = folder.commit(manifest("a"))
+
+    assert run.manifest.files.keys() == {"scores/part-00000.parquet"}
+    run.verify()
+
+
+def test_leaving_the_folder_without_a_commit_abandons_it(lake: Lake, root: Path) -> None:
+    with lake.begin("food", WEEK, "a") as folder:
+        pass
+    with pytest.raises(ZeroDivisionError), lake.begin("food", WEEK, "b"):
+        _ = 1 / 0
+
+    assert not Path(folder.base).exists()
+    assert [path.name for path in (root / ".staging/product=food").iterdir()] == [".lock"]
+    with pytest.raises(RunError, match="has ended"):
+        folder.commit(manifest("a"))
+
+
+def test_a_lost_connection_inside_the_folder_is_not_called_a_disk_error(lake: Lake) -> None:
+    with pytest.raises(ConnectionResetError), lake.begin("food", WEEK, "a"):
+        raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
+
+
+def test_an_older_run_never_takes_the_pointer_from_a_newer_one(lake: Lake, root: Path) -> None:
+    commit(lake, "new", as_of=AS_OF)
+    commit(lake, "last-week", as_of=AS_OF - timedelta(days=7), started_at=STARTED + timedelta(days=9))
+    commit(lake, "earlier", started_at=STARTED - timedelta(hours=1))
+
+    current = lake.current("food")
+    assert current is not None
+    assert current.manifest.run_id == pointed(root) == "new"
+
+    commit(lake, "again", started_at=STARTED + timedelta(hours=1))
+    assert pointed(root) == "again"
+    committed = lake.committed("food", WEEK)
+    assert committed is not None
+    assert committed.manifest.run_id == "again"
+    assert [run.manifest.run_id for run in lake.runs("food")] == ["last-week", "earlier", "new", "again"]
+
+
+def test_products_do_not_see_each_other(lake: Lake, root: Path) -> None:
+    commit(lake, "a", product="iplayer")
+    commit(lake, "b", product="sounds", as_of=AS_OF - timedelta(days=7))
+
+    assert (pointed(root, "iplayer"), pointed(root, "sounds")) == ("a", "b")
+    assert lake.find("sounds", "a") is None
+    assert [run.manifest.product for run in lake.runs()] == ["iplayer", "sounds"]
+
+
+def test_a_commit_killed_before_its_pointer_is_settled_later(lake: Lake, root: Path) -> None:
+    commit(lake, "old", as_of=AS_OF - timedelta(days=7))
+    pointer = root / "runs/product=food/current.json"
+    before = pointer.read_text()
+    commit(lake, "new")
+    pointer.write_text(before)  # what is left by a kill between the rename and the pointer
+
+    current = lake.current("food")
+    assert current is not None
+    assert current.manifest.run_id == "new"
+    lake.settle("food")
+    assert pointed(root) == "new"
+
+
+def test_a_pruned_run_is_no_longer_current(lake: Lake, root: Path) -> None:
+    commit(lake, "old", as_of=AS_OF - timedelta(days=7))
+    run = commit(lake, "new")
+    shutil.rmtree(run.base)
+    lake.settle("food")
+
+    assert pointed(root) == "old"
+    assert lake.committed("food", WEEK) is None
+
+
+def test_run_id_is_used_once(lake: Lake) -> None:
+    commit(lake, "a", as_of=AS_OF - timedelta(days=7))
+    with pytest.raises(RunError, match="committed already"):
+        lake.begin("food", WEEK, "a")
+    with lake.begin("food", WEEK, "b"), pytest.raises(RunError, match="being written"):
+        lake.begin("food", WEEK, "b")
+
+
+def test_manifest_of_another_run_is_refused(lake: Lake) -> None:
+    with lake.begin("food", WEEK, "a") as folder, pytest.raises(RunError, match="manifest is of run b"):
+        folder.commit(manifest("b"))
+    assert lake.runs() == []
+
+
+def test_target_week_must_start_on_a_monday(lake: Lake) -> None:
+    with pytest.raises(UsageError, match="2026-07-07 is a Tuesday"):
+        lake.begin("food", date(2026, 7, 7), "a")
+
+
+def test_manifest_refuses_weeks_that_do_not_agree_unknown_fields_and_naive_times() -> None:
+    with pytest.raises(ValidationError, match="starts on 2026-07-06, not on 2026-07-13"):
+        manifest("a", target_week_start=date(2026, 7, 13))
+    with pytest.raises(ValidationError, match="extra"):
+        manifest("a", colour="red")
+    with pytest.raises(ValidationError, match="timezone"):
+        manifest("a", started_at=datetime(2026, 6, 29))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda file: file.unlink(), "scores/part-00000.parquet is missing"),
+        (lambda file: file.write_bytes(b"x"), "scores/part-00000.parquet has 1 bytes instead of"),
+        (
+            lambda file: file.with_name("part-00001.parquet").write_bytes(b"x"),
+            "part-00001.parquet does not belong",
+        ),
+    ],
+)
+def test_verify_names_the_damaged_file(lake: Lake, damage: Any, told: str) -> None:
+    run = commit(lake, "a")
+    damage(Path(run.path("scores", "part-00000.parquet")))
+    with pytest.raises(RunError, match=re.escape(told)):
+        run.verify()
+
+
+def test_changed_bytes_of_the_same_size_are_found_by_checksum(lake: Lake) -> None:
+    run = commit(lake, "a")
+    file = Path(run.path("scores", "part-00000.parquet"))
+    content = bytearray(file.read_bytes())
+    content[10] ^= 1
+    file.write_bytes(content)
+
+    run.verify()
+    with pytest.raises(RunError, match="other bytes"):
+        run.verify(checksums=True)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"run_id": 1', "[]"])
+def test_damaged_manifest_is_named(lake: Lake, content: str) -> None:
+    run = commit(lake, "a")
+    Path(run.path("manifest.json")).write_text(content)
+    for read in (lambda: lake.current("food"), lambda: lake.committed("food", WEEK), lake.runs):
+        with pytest.raises(RunError, match=r"run=a/manifest\.json is damaged"):
+            read()
+
+
+def test_a_run_copied_under_another_id_is_not_believed(lake: Lake) -> None:
+    run = commit(lake, "a")
+    shutil.copytree(run.base, run.base.replace("run=a", "run=b"))
+    with pytest.raises(RunError, match="manifest of another run"):
+        lake.runs("food")
+
+
+def test_a_killed_run_is_swept_by_the_next_and_never_seen(lake: Lake, root: Path) -> None:
+    commit(lake, "before")
+    seen = visible(root)
+    process = python(BEGIN_AND_WAIT, root, "killed")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    staging = root / ".staging/product=food/killed"
+
+    with lake.begin("food", WEEK, "while-it-lives"):
+        assert staging.exists(), "a living run was swept"
+
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert visible(root) == seen
+    assert pointed(root) == "before"
+
+    with lake.begin("food", WEEK, "next") as folder:
+        assert not staging.exists()
+        assert Path(folder.base).exists()
+    assert visible(root) == seen
+
+
+def test_runs_killed_at_any_moment_leave_whole_runs_or_nothing(lake: Lake, root: Path) -> None:
+    code = """
+import sys
+from datetime import date, datetime, timedelta, UTC
+from churn.lake import Lake, Manifest, new_run_id
+lake = Lake(sys.argv[1])
+print("ready", flush=True)
+while True:
+    started = datetime.now(UTC)
+    run_id = new_run_id(started)
+    with lake.begin("food", date(2026, 7, 6), run_id) as folder:
+        for part in range(3):
+            with open(folder.path("scores", f"part-{part:05d}.parquet"), "wb") as file:
+                file.write(b"x" * 50_000)
+        folder.commit(Manifest(
+            run_id=run_id, product="food", as_of=date(2026, 6, 28), target_week_start=date(2026, 7, 6),
+            started_at=started, model_version="1", code_version="1", rows={"scores": 3},
+        ))
+"""
+    for milliseconds in (3, 40, 90, 160):
+        process = python(code, root)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(milliseconds / 1000)
+        process.kill()
+        process.communicate()
+        for run in lake.runs("food"):
+            run.verify(checksums=True)
+            assert len(run.manifest.files) == 3
+
+    commit(lake, "calm", started_at=datetime.now(UTC))
+    assert pointed(root) == "calm"
+    assert [path.name for path in (root / ".staging/product=food").iterdir()] == [".lock"]
+
+
+def test_processes_that_commit_at_once_all_succeed_and_the_latest_started_is_current(root: Path) -> None:
+    code = """
+import sys
+from datetime import date, datetime, timedelta, UTC
+from churn.lake import Lake, Manifest
+lake = Lake(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for turn in range(5):
+    run_id = f"h{sys.argv[2]}-{turn}"
+    with lake.begin("food", date(2026, 7, 6), run_id) as folder:
+        folder.commit(Manifest(
+            run_id=run_id, product="food", as_of=date(2026, 6, 28), target_week_start=date(2026, 7, 6),
+            started_at=datetime(2026, 6, 29, int(sys.argv[2]), turn, tzinfo=UTC), model_version="1",
+            code_version="1",
+        ))
+"""
+    processes = [python(code, root, hour) for hour in (2, 1, 0)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+    assert [process.communicate(timeout=30)[1] for process in processes] == ["", "", ""]
+    assert len(Lake(str(root)).runs("food")) == 15
+    assert pointed(root) == "h2-4"
+
+
+def test_threads_that_commit_at_once_all_succeed_and_the_latest_started_is_current(
+    lake: Lake, root: Path
+) -> None:
+    barrier = threading.Barrier(4)
+
+    def commit_five(hour: int) -> None:
+        barrier.wait()
+        for turn in range(5):
+            commit(lake, f"h{hour}-{turn}", started_at=STARTED + timedelta(hours=hour, minutes=turn))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(commit_five, range(4)))
+    assert len(lake.runs("food")) == 20
+    assert pointed(root) == "h3-4"
+
+
+def test_staging_of_another_host_is_left_until_it_is_stale(lake: Lake, root: Path) -> None:
+    desk = root / ".staging/product=food"
+    (desk / "far").mkdir(parents=True)
+    owner = desk / "far.owner"
+    owner.write_text("another-host\n42\n")
+    lake.begin("food", WEEK, "a").abandon()
+    assert (desk / "far").exists()
+
+    long_ago = time.time() - 3 * 86400
+    os.utime(owner, (long_ago, long_ago))
+    lake.begin("food", WEEK, "b").abandon()
+    assert not (desk / "far").exists()
+    assert not owner.exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB; only the superuser may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("cannot mount a small disk here; the file size limit is tested instead")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_says_what_to_do_and_loses_nothing(small_disk: Path) -> None:
+    lake = Lake(str(small_disk))
+    commit(lake, "before")
+    seen = visible(small_disk)
+    noise = pa.table({"x": np.random.default_rng(0).random(100_000)})
+
+    with (
+        pytest.raises(RunError, match="the disk is full: free some space") as caught,
+        lake.begin("food", WEEK, "big") as folder,
+    ):
+        pq.write_table(noise, folder.path("scores", "part-00000.parquet"))
+    assert isinstance(caught.value.__cause__, OSError)
+    assert visible(small_disk) == seen
+    commit(lake, "after", started_at=STARTED + timedelta(hours=1))
+    assert pointed(small_disk) == "after"
+
+
+def test_a_disk_that_fills_up_in_the_commit_leaves_the_run_before_it_current(small_disk: Path) -> None:
+    lake = Lake(str(small_disk))
+    commit(lake, "before")
+    seen = visible(small_disk)
+    with lake.begin("food", WEEK, "big") as folder:
+        with pytest.raises(OSError, match="No space"), open(folder.path("logs", "log.txt"), "wb") as file:
+            file.write(bytes(1_000_000))
+        with pytest.raises(RunError, match=r"committing the run .* the disk is full"):
+            folder.commit(manifest("big"))
+    assert visible(small_disk) == seen
+    assert pointed(small_disk) == "before"
+
+
+def test_a_disk_too_full_to_begin_says_so(small_disk: Path) -> None:
+    lake = Lake(str(small_disk))
+    commit(lake, "before")
+    with pytest.raises(OSError, match="No space"), open(small_disk / "other", "wb") as file:
+        file.write(bytes(1_000_000))
+    with pytest.raises(RunError, match="the disk is full"):
+        lake.begin("food", WEEK, "next")
+    assert pointed(small_disk) == "before"
+    (small_disk / "other").unlink()
+    commit(lake, "next", started_at=STARTED + timedelta(hours=1))
+    assert pointed(small_disk) == "next"
+
+
+def test_a_file_size_limit_says_what_to_do_and_loses_nothing(lake: Lake, root: Path) -> None:
+    commit(lake, "before")
+    seen = visible(root)
+    code = f"""
+import resource, sys
+from datetime import date
+from churn.disk import file_lock
+from churn.errors import RunError
+from churn.lake import Lake
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))
+try:
+    with Lake(sys.argv[1]).begin("food", date(2026, 7, 6), "big") as folder:
+        with open(folder.path("scores", "part-00000.parquet"), "wb") as file:
+            file.write(bytes(1_000_000))
+except RunError as error:
+    print(error)
+"""
+    output, errors = python(code, root).communicate(timeout=30)
+    assert "a file grew past the allowed size: raise the limit" in output, errors
+    assert visible(root) == seen
+    assert [path.name for path in (root / ".staging/product=food").iterdir()] == [".lock"]
+
+
+def test_a_folder_that_may_not_be_written_says_so(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0o555)
+    code = """
+import os, sys
+from datetime import date
+from churn.disk import file_lock
+from churn.errors import RunError
+from churn.lake import Lake
+lake = Lake(sys.argv[1])
+if os.geteuid() == 0:
+    os.setuid(65534)  # nothing is forbidden to the superuser
+try:
+    lake.begin("food", date(2026, 7, 6), "a")
+except RunError as error:
+    print(error)
+"""
+    output, errors = python(code, closed / "lake").communicate(timeout=30)
+    assert "permission denied: check the folder's owner and mode" in output, errors
+
+
+def test_a_file_where_the_lake_should_be_says_so(tmp_path: Path) -> None:
+    (tmp_path / "lake").write_text("not a folder")
+    with pytest.raises(RunError, match="a file stands where a folder should be"):
+        Lake(str(tmp_path / "lake")).begin("food", WEEK, "a")
+
+
+@pytest.mark.parametrize("root", ["", "s3://bucket/lake", "memory://lake", "nonsense://x", "a\0b"])
+def test_roots_that_cannot_commit_in_one_step_are_refused(root: str) -> None:
+    with pytest.raises(UsageError, match="lake's root"):
+        Lake(root)
+
+
+def test_root_may_be_relative_a_file_address_or_have_unusual_signs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, root in enumerate(("out/lake", f"file://{tmp_path}/filed", f"{tmp_path}/a b%20[x]#é=1")):
+        run = commit(Lake(root), f"r{number}")
+        run.verify(checksums=True)
+        assert Path(run.base).is_relative_to(tmp_path)
+        assert Path(run.base).is_absolute()
+
+
+def test_run_ids_are_unique_and_sort_by_start() -> None:
+    ids = [new_run_id(STARTED + timedelta(seconds=second)) for second in range(50) for _ in range(4)]
+    assert len(set(ids)) == 200
+    assert [id_[:16] for id_ in sorted(ids)] == [id_[:16] for id_ in ids]
+    assert re.fullmatch(r"20260629t180000z-[0-9a-f]{6}", ids[0])
+    with pytest.raises(UsageError, match="no time zone"):
+        new_run_id(datetime(2026, 6, 29))
+
+
+HOSTILE = st.one_of(
+    st.text(max_size=20),
+    st.text(alphabet="./\\%2e~:*?[]= \n\0aA0-_", max_size=12),
+    st.sampled_from(
+        ["..", "../..", "/etc", "a/../..", "%2e%2e", "a\n", "~", "food/", ".staging", "é", "", "run=a"]
+    ),
+)
+
+
+@given(product=HOSTILE, run_id=HOSTILE)
+def test_no_product_or_run_id_leads_out_of_the_lake(
+    tmp_path_factory: pytest.TempPathFactory, product: str, run_id: str
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "hostile"
+    lake = Lake(str(root))
+    safe = bool(re.fullmatch(r"[a-z0-9][a-z0-9_-]*", product) and re.fullmatch(r"[a-z0-9][a-z0-9-]*", run_id))
+    try:
+        folder = lake.begin(product, WEEK, run_id)
+    except UsageError:
+        assert not safe
+    else:
+        assert safe
+        assert os.path.realpath(folder.base).startswith(
+            f"{os.path.realpath(root)}/.staging/product={product}/"
+        )
+        folder.abandon()
+    assert {path.name for path in root.iterdir()} <= {".staging"} if root.exists() else True
+    for read in (
+        lambda: lake.find(product, run_id),
+        lambda: lake.current(product),
+        lambda: lake.runs(product),
+    ):
+        try:
+            assert not read()
+        except UsageError:
+            assert not safe
+
+
+@given(parts=st.lists(HOSTILE, min_size=1, max_size=3))
+def test_no_path_leads_out_of_a_run(parts: list[str]) -> None:
+    run = Run(manifest("a"), None, "/lake/run=a")
+    try:
+        path = run.path(*parts)
+    except UsageError:
+        return
+    assert os.path.normpath(path) == path
+    assert path.startswith("/lake/run=a/")
+    assert not set(path) & set("\\%~:*?[]\n\0 ")
