@@ -17,8 +17,9 @@ from churn.checks import check_snapshots
 from churn.config import Settings, load_settings
 from churn.errors import SourceError
 from churn.evaluation import evaluate
-from churn.prepare import Plan, outcome_table, plan, read_snapshots, run_steps, unload
+from churn.prepare import Plan, outcome_table, plan, run_steps
 from churn.training import train
+from churn.unload import read_snapshots, unload
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
 
@@ -81,8 +82,9 @@ def _check_target_week(warehouse: Warehouse, outcome_plan: Plan) -> None:
     windows = outcome_plan.windows
     if last[0]["last_date"] is None or last[0]["last_date"] < windows.target_week_end - timedelta(days=1):
         raise SourceError(
-            f"what happened after {windows.as_of} is not known: the target week is {windows.target_week_start} to "
-            f"{windows.target_week_end}, and the activity ends on {last[0]['last_date']}. Choose an earlier --as-of"
+            f"what happened after {windows.as_of} is not known: the target week is "
+            f"{windows.target_week_start} to {windows.target_week_end}, and the activity ends on "
+            f"{last[0]['last_date']}. Choose an earlier --as-of"
         )
 
 

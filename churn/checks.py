@@ -41,7 +41,7 @@ def check_snapshots(warehouse: Warehouse, plan: Plan, rows: Mapping[str, int]) -
         f"""
         select
             count(*) as snapshots,
-            count(*) - count(distinct user_id || '|' || cast(as_of_date as varchar(10))) as duplicates,
+            count(user_id) - count(distinct user_id || '|' || cast(as_of_date as varchar(10))) as duplicates,
             sum(case when user_id is null then 1 else 0 end) as null_users,
             sum(case when purpose = 'score' then 1 else 0 end) as score_rows,
             sum(case when purpose = 'train' and churned is null then 1 else 0 end) as unlabelled
@@ -65,10 +65,10 @@ def check_snapshots(warehouse: Warehouse, plan: Plan, rows: Mapping[str, int]) -
         failures.append(f"{schema}.snapshots: {found['unlabelled']:,} training rows have no label")
     if late:
         failures.append(f"{schema}.user_week: {late:,} rows hold activity after {plan.known_until}")
-    if rows.get("feature_set") != rows.get("snapshots"):
+    if rows["feature_set"] != rows["snapshots"]:
         failures.append(
-            f"{schema}.feature_set has {rows.get('feature_set'):,} rows, snapshots {rows.get('snapshots'):,}: "
-            "a feature step has several rows for a snapshot"
+            f"{schema}.feature_set has {rows['feature_set']:,} rows, and {schema}.snapshots "
+            f"{rows['snapshots']:,}: a feature step has several rows for a snapshot"
         )
     if failures:
         raise CheckError("snapshots", failures)

@@ -123,21 +123,27 @@ def _local_cluster(settings: ClusterSettings) -> Iterator[Any]:
         preload = [WORKER_MODULE]
     allowed = max(MINIMUM_ALLOWED_FAILURES, dask.config.get("distributed.scheduler.allowed-failures"))
     _silence_logs()
-    with LocalCluster(
-        n_workers=local_size(settings),
-        threads_per_worker=settings.threads_per_worker,
-        memory_limit=settings.memory_limit,
-        worker_class=_Nanny,
-        preload=preload,
-        silence_logs=_SILENT,
-        # Without a dashboard Dask still serves its health pages: on any free port of the loopback interface.
-        dashboard_address=None,
-        scheduler_kwargs={
-            "dashboard": False,
-            "dashboard_address": "127.0.0.1:0",
-            "allowed_failures": allowed,
-        },
-    ) as cluster:
+    # After this time the cluster closes a nanny whose worker it does not see. A nanny that is just replacing
+    # a worker would be closed too, for the death of an earlier one, and the cluster would stay smaller.
+    never = dask.config.set({"distributed.deploy.lost-worker-timeout": "365 days"})
+    with (
+        never,
+        LocalCluster(
+            n_workers=local_size(settings),
+            threads_per_worker=settings.threads_per_worker,
+            memory_limit=settings.memory_limit,
+            worker_class=_Nanny,
+            preload=preload,
+            silence_logs=_SILENT,
+            # Without a dashboard Dask still serves its health pages: on any free loopback port.
+            dashboard_address=None,
+            scheduler_kwargs={
+                "dashboard": False,
+                "dashboard_address": "127.0.0.1:0",
+                "allowed_failures": allowed,
+            },
+        ) as cluster,
+    ):
         yield cluster
 
 

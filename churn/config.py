@@ -27,8 +27,9 @@ _LONGEST_PRODUCT = 32  # schemas of runs and back-tests add up to 28 characters 
 # The other columns of the published scores, which the id column's name must differ from.
 _SCORE_COLUMNS = frozenset(
     {
-        "target_week_start_date", "learner_type", "learner_name", "predicted_probability", "optimal_threshold",
-        "optimal_classification", "score_datetime", "product", "as_of", "run_id", "model_version", "margin",
+        "target_week_start_date", "learner_type", "learner_name", "predicted_probability",
+        "optimal_threshold", "optimal_classification", "score_datetime", "product", "as_of", "run_id",
+        "model_version", "margin",
     }
 )  # fmt: skip
 
@@ -56,7 +57,9 @@ def _identifier_field(name: str) -> str:
 
 def _product_name(name: str) -> str:
     if len(name) > _LONGEST_PRODUCT:
-        raise ValueError(f"{name[:80]!r} is too long for a product: use {_LONGEST_PRODUCT} characters at most")
+        raise ValueError(
+            f"{name[:80]!r} is too long for a product: use {_LONGEST_PRODUCT} characters at most"
+        )
     return name
 
 
@@ -86,6 +89,7 @@ class Product(_Frozen):
 
     Attributes:
         title: its name for people.
+        verb: what people did with it, for the report: ``used``, ``bought``.
         match: values of ``activity.product`` that count as this product; none = any.
         value_unit: what ``activity.value`` measures: ``seconds`` of playback, ``dollars``, ``units``.
         minimum_value: eligible users have more than this value in the observation window; none = no rule.
@@ -96,6 +100,7 @@ class Product(_Frozen):
     """
 
     title: str
+    verb: str = "used"
     match: tuple[str, ...] = ()
     value_unit: str = "units"
     minimum_value: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -187,7 +192,8 @@ def load_settings(
     missing = not path.is_file()
     if missing and not optional:
         raise ConfigError(
-            f"{path} does not exist: name a data folder made by `churn simulate` or `churn ingest` with --data"
+            f"{path} does not exist: name a data folder made by `churn simulate` or `churn ingest` "
+            "with --data"
         )
     try:
         read = {} if missing else tomllib.loads(path.read_text("utf-8"))
@@ -199,7 +205,9 @@ def load_settings(
     own = merged.get("products", {})
     if merged.get("source", "bbc") == "bbc" and isinstance(own, Mapping):
         merged["products"] = _merge(builtin_products(), own)
-    faults = [f"{key}: it is given with --{key}, not as a setting" for key in ("data", "out") if key in merged]
+    faults = [
+        f"{key}: it is given with --{key}, not as a setting" for key in ("data", "out") if key in merged
+    ]
     try:
         settings = Settings(**{**merged, "data": data, "out": out})
     except ValidationError as error:

@@ -20,7 +20,6 @@ from io import FileIO
 from pathlib import Path
 
 from churn.errors import RunError
-from churn.manifest import FileStamp
 
 # A lock taken on another host may not be visible from here; no run takes this long.
 STALE_SECONDS = 48 * 3600
@@ -168,11 +167,11 @@ def flush(path: str) -> None:
         os.close(descriptor)
 
 
-def seal(base: str) -> dict[str, FileStamp]:
+def seal(base: str) -> dict[str, tuple[int, str]]:
     """Remove scratch (names that begin with a dot) and flush the rest to the disk.
 
     Returns:
-        The stamp of each file, by its path below ``base``.
+        The size in bytes and the SHA-256 (hexadecimal) of each file, by its path below ``base``.
     """
     names: list[str] = []
     folders: list[str] = []
@@ -188,11 +187,11 @@ def seal(base: str) -> dict[str, FileStamp]:
                 names.append(f"{folder}/{name}".removeprefix(f"{base}/"))
     names.sort()
 
-    def stamp(name: str) -> FileStamp:
+    def stamp(name: str) -> tuple[int, str]:
         with open(f"{base}/{name}", "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
-            return FileStamp(size=file.tell(), sha256=digest)
+            return file.tell(), digest
 
     # Hashing frees the interpreter and flushing waits for the disk: threads overlap both.
     with ThreadPoolExecutor(max_workers=4) as pool:

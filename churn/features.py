@@ -253,19 +253,43 @@ def _profile(product: Product) -> Iterator[Feature]:
 _Reason = Callable[[Product, Availability], str]
 
 
-def _unless(present: Callable[[Product, Availability], object], reason: str) -> _Reason:
-    return lambda product, available: "" if present(product, available) else reason
+def _first(*reasons: tuple[Callable[[Product, Availability], object], str]) -> _Reason:
+    """The reason of the first condition that does not hold; nothing where all do."""
+    return lambda product, available: next(
+        (reason for present, reason in reasons if not present(product, available)), ""
+    )
 
 
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
     ("activity", lambda *_: "", _activity),
     ("trend", lambda *_: "", _trend),
     ("lifetime", lambda *_: "", _lifetime),
-    ("category", _unless(lambda p, a: p.categories and a.category, "activity has no category"), _category),
-    ("device", _unless(lambda p, a: p.devices and a.device, "activity has no device"), _device),
-    ("time of day", _unless(lambda p, a: a.time_of_day, "activity has dates without times"), _daypart),
+    (
+        "category",
+        _first(
+            (lambda _, a: a.category, "activity has no category"),
+            (lambda p, _: p.categories, "the product's definition lists no categories"),
+        ),
+        _category,
+    ),
+    (
+        "device",
+        _first(
+            (lambda _, a: a.device, "activity has no device"),
+            (lambda p, _: p.devices, "the product's definition lists no devices"),
+        ),
+        _device,
+    ),
+    ("time of day", _first((lambda _, a: a.time_of_day, "activity has dates without times")), _daypart),
     ("weekday", lambda *_: "", _weekday),
-    ("items", _unless(lambda p, a: a.item, "activity has no item ids"), _items),
-    ("content", _unless(lambda p, a: a.series and a.content, "there is no content catalogue"), _content),
-    ("profile", _unless(lambda p, a: a.profile, "there is no profile table"), _profile),
+    ("items", _first((lambda _, a: a.item, "activity has no item ids")), _items),
+    (
+        "content",
+        _first(
+            (lambda _, a: a.content, "there is no content catalogue"),
+            (lambda _, a: a.item and a.series, "activity has no series ids"),
+        ),
+        _content,
+    ),
+    ("profile", _first((lambda _, a: a.profile, "there is no profile table")), _profile),
 )

@@ -46,16 +46,14 @@ from churn.disk import (
     sweep,
 )
 from churn.errors import RunError, UsageError
-from churn.manifest import FileStamp, Manifest
+from churn.manifest import PRODUCT_NAME, FileStamp, Manifest, check_names
 
-__all__ = ["FOLDERS", "FileStamp", "Lake", "Manifest", "Run", "RunFolder", "check_names", "new_run_id"]
+__all__ = ["FOLDERS", "FileStamp", "Lake", "Manifest", "Run", "RunFolder", "new_run_id"]
 
 FOLDERS = ("features", "scores", "shap", "reasons", "model", "charts", "logs")
 MANIFEST = "manifest.json"
 POINTER = "current.json"
 
-_PRODUCT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._=-]{0,199}")
 _POINTER_FIELDS = {"product", "run_id", "as_of", "target_week_start", "started_at", "model_version"}
 _REMAKE = "Restore it from a backup, or remove the run's folder and make the run again"
@@ -154,10 +152,11 @@ class RunFolder:
             )
         target = self._lake._run_base(self.product, f"{self.target_week_start:%Y-%m-%d}", self.run_id)
         with storage_errors("committing the run", self.base):
-            final = Manifest.model_validate(
-                manifest.model_dump()
-                | {"files": seal(self.base), "status": "committed", "committed_at": datetime.now(UTC)}
-            )
+            files = {
+                name: {"size": size, "sha256": sha256} for name, (size, sha256) in seal(self.base).items()
+            }
+            ending = {"files": files, "status": "committed", "committed_at": datetime.now(UTC)}
+            final = Manifest.model_validate(manifest.model_dump() | ending)
             replace_file(f"{self.base}/{MANIFEST}", final.model_dump_json(indent=2).encode())
             place_folder(self.base, target)
         self._end()
@@ -259,7 +258,7 @@ class Lake:
         """
         if product is None:
             found = self._partitions(f"{self._base}/runs", "product")
-            return [run for name in found if _PRODUCT.fullmatch(name) for run in self.runs(name)]
+            return [run for name in found if PRODUCT_NAME.fullmatch(name) for run in self.runs(name)]
         return [run for week in self._weeks(product) for run in self._runs_of_week(product, week)]
 
     def current(self, product: str) -> Run | None:
@@ -365,24 +364,6 @@ def new_run_id(started_at: datetime) -> str:
     if started_at.tzinfo is None:
         raise UsageError(f"the start {started_at} has no time zone: give it one, such as UTC")
     return f"{started_at.astimezone(UTC):%Y%m%dt%H%M%Sz}-{secrets.token_hex(3)}"
-
-
-def check_names(product: str, run_id: str = "0") -> None:
-    """Refuse a product or run id that could lead out of the lake, or be read as another.
-
-    Raises:
-        UsageError: the name is not 1 to 63 of the allowed characters.
-    """
-    if not _PRODUCT.fullmatch(product):
-        raise UsageError(
-            f"product {product!r} cannot name a folder: use 1 to 63 of a-z, 0-9, '_' and '-', "
-            "a letter or digit first"
-        )
-    if not _RUN_ID.fullmatch(run_id):
-        raise UsageError(
-            f"run id {run_id!r} cannot name a folder: use 1 to 63 of a-z, 0-9 and '-', "
-            "a letter or digit first"
-        )
 
 
 def _inside(base: str, parts: tuple[str, ...]) -> str:

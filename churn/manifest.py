@@ -1,11 +1,16 @@
-"""What a committed run says about itself: the frozen model of ``manifest.json``."""
+"""What names a run, and what it says about itself: the frozen model of ``manifest.json``."""
 
+import re
 from datetime import date
 from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, NonNegativeInt, model_validator
 
 from churn.calendar import Windows
+from churn.errors import UsageError
+
+PRODUCT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class FileStamp(BaseModel):
@@ -56,3 +61,21 @@ class Manifest(BaseModel):
                 f"the target week of {self.as_of} starts on {expected}, not on {self.target_week_start}"
             )
         return self
+
+
+def check_names(product: str, run_id: str = "0") -> None:
+    """Refuse a product or run id that could lead out of a folder, or be read as another.
+
+    Raises:
+        UsageError: the name is not 1 to 63 of the allowed characters.
+    """
+    if not PRODUCT_NAME.fullmatch(product):
+        raise UsageError(
+            f"product {product!r} cannot name a folder: use 1 to 63 of a-z, 0-9, '_' and '-', "
+            "a letter or digit first"
+        )
+    if not RUN_ID.fullmatch(run_id):
+        raise UsageError(
+            f"run id {run_id!r} cannot name a folder: use 1 to 63 of a-z, 0-9 and '-', "
+            "a letter or digit first"
+        )

@@ -15,7 +15,7 @@ from churn.errors import CheckError
 from churn.explain.summary import ContributionSummary, FeatureImportance
 from churn.manifest import FileStamp
 
-BATCH_ROWS = 32_768
+BATCH_ROWS = 16_384
 
 _logger = logging.getLogger(__name__)
 

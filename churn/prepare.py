@@ -5,14 +5,11 @@ scoring and judging share one definition of eligibility, label and features.
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from churn.calendar import (
     LABEL_DELAY,
@@ -21,11 +18,12 @@ from churn.calendar import (
     WEEK,
     Windows,
     labelled_dates,
+    last_complete_as_of,
     monday_of,
     sunday_on_or_before,
 )
 from churn.config import Product, Settings, identifier, slug
-from churn.errors import RunError, SourceError
+from churn.errors import SourceError, UsageError
 from churn.features import DAYPARTS, WEEKDAYS, Catalogue, catalogue, share_columns
 from churn.sources import ActivityFacts, Availability, check_tables
 from churn.warehouse.base import Dialect, Warehouse
@@ -44,8 +42,8 @@ logger = logging.getLogger(__name__)
 
 # One date held out, one whose target week it overlaps, one to stop on and one to fit on.
 MINIMUM_TRAINING_DATES = 4
-_BATCH_ROWS = 16_384
-_EPOCH = date(1900, 1, 1)
+# What an empty time often turns into, 1970-01-01 or 1900-01-01, is no activity.
+_HISTORY_START = date(1970, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -88,11 +86,11 @@ class Plan:
             **_match_parameters(product),
             "as_of": self.windows.as_of,
             "known_until": self.known_until,
-            "history_start": _EPOCH,
+            "history_start": _HISTORY_START,
             "minimum_value": product.minimum_value,
             "minimum_account_age_days": product.minimum_account_age_days,
             **{f"training_date_{index}": day for index, day in enumerate(self.training_dates)},
-            **{f"category_{slug(value)}": f";{value.lower()};" for value in product.categories},
+            **{f"category_{slug(value)}": f";{value};" for value in product.categories},
             **{f"device_{slug(value)}": value for value in product.devices},
         }
 
@@ -152,25 +150,35 @@ def plan(
 
     Makes the run's schema with the source views in it, and reads the activity once for its facts.
 
+    Args:
+        schema: where the run's tables are made; it must not be in use.
+        today: the day on which this is run; activity later than this is refused.
+
     Raises:
-        UsageError: unknown product, or ``as_of`` is not a Sunday.
+        UsageError: unknown product, or ``as_of`` is not a Sunday or is not over yet.
         SourceError: tables, columns or types are wrong; rows break the contract; the product is empty; the
             history is too short.
     """
     product = settings.product(name)
     windows = Windows(as_of)
+    today = today or date.today()
+    if as_of >= today:
+        raise UsageError(
+            f"the as-of date {as_of} is not over yet (today is {today}), and features end on it; "
+            f"the latest as-of date is {last_complete_as_of(today)}"
+        )
     profile, content = check_tables(warehouse, settings.source)
     warehouse.execute(f"create schema if not exists {identifier(schema)}")
     views = [
         view for view, there in (("activity", True), ("profile", profile), ("content", content)) if there
     ]
     for view in views:
-        run_statement(warehouse, create(load_step(f"sources/{settings.source}/{view}.sql", {}), {}, {}, schema,
-                                        warehouse.dialect))  # fmt: skip
-    facts = _facts(warehouse, settings, name, windows, schema, today or date.today())
+        step = load_step(f"sources/{settings.source}/{view}.sql", {})
+        run_statement(warehouse, create(step, {}, {}, schema, warehouse.dialect))
+    facts = _facts(warehouse, settings, name, windows, schema, today)
     facts = replace(facts, available=replace(facts.available, profile=profile, content=content))
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
-    _check_history(name, windows, facts, len(dates))
+    _check_history(name, windows, facts)
     return _plan(settings.source, name, product, windows, dates, schema, facts)
 
 
@@ -215,7 +223,12 @@ def _facts(
 ) -> ActivityFacts:
     product = settings.products[name]
     text = (sql_root() / "checks" / "activity.sql").read_text("utf-8")
-    values = {**_match_parameters(product), "known_until": windows.as_of, "today": today}
+    values = {
+        **_match_parameters(product),
+        "known_until": windows.as_of,
+        "history_start": _HISTORY_START,
+        "today": today,
+    }
     statement = render(text, _match_names(product), values, schema, warehouse.dialect)
     row = warehouse.fetch(statement.sql, statement.parameters).to_pylist()[0]
     if not row["product_rows"]:
@@ -223,9 +236,11 @@ def _facts(
     faults = [
         f"{row[column]:,} rows {what}"
         for column, what in (
-            ("null_users", "have no user id: remove them, or give them one"),
+            ("null_users", "have no user id (null or blank): remove them, or give them one"),
             ("null_dates", "have no date: remove them"),
             ("negative_values", "have a negative value: durations and amounts are 0 or more"),
+            ("huge_values", "have a value that is no number, or above 10^13: mend or remove them"),
+            ("ancient_rows", f"are dated before {_HISTORY_START}, as empty times are: mend or remove them"),
             (
                 "future_rows",
                 f"are dated after today ({today}), up to {row['latest_date']}: mend the clock or the log",
@@ -258,14 +273,15 @@ def _empty_product(warehouse: Warehouse, settings: Settings, name: str, windows:
     )
 
 
-def _check_history(name: str, windows: Windows, facts: ActivityFacts, dates: int) -> None:
+def _check_history(name: str, windows: Windows, facts: ActivityFacts) -> None:
     if facts.last_date < windows.last_week_start:
         latest = sunday_on_or_before(facts.last_date)
         raise SourceError(
-            f"product {name!r} has no activity in the week that ends on {windows.as_of}: its activity ends on "
-            f"{facts.last_date}, so the latest as-of date is {latest}"
+            f"product {name!r} has no activity in the week that ends on {windows.as_of}: its activity ends "
+            f"on {facts.last_date}, so the latest as-of date is {latest}"
         )
-    if dates < MINIMUM_TRAINING_DATES:
+    dates = labelled_dates(windows.as_of, facts.first_date, MINIMUM_TRAINING_DATES)
+    if len(dates) < MINIMUM_TRAINING_DATES:
         first_week = monday_of(facts.first_date + timedelta(days=6))
         needed = OBSERVATION_WEEKS + LABEL_DELAY // WEEK + MINIMUM_TRAINING_DATES - 1
         have = max(0, (windows.as_of - first_week).days // 7 + 1)
@@ -273,7 +289,8 @@ def _check_history(name: str, windows: Windows, facts: ActivityFacts, dates: int
         raise SourceError(
             f"product {name!r} has {have} full weeks of history on {windows.as_of} (activity starts on "
             f"{facts.first_date}), but {needed} are needed: 13 to observe, 2 until the label is known, and "
-            f"{MINIMUM_TRAINING_DATES} as-of dates to train and judge on. The earliest as-of date is {earliest}"
+            f"{MINIMUM_TRAINING_DATES} as-of dates to train and judge on. The earliest as-of date is "
+            f"{earliest}"
         )
 
 
@@ -311,93 +328,19 @@ def drop(warehouse: Warehouse, schema: str) -> None:
 
 
 def leftover_schemas(warehouse: Warehouse, prefix: str) -> list[str]:
-    """Return schemas whose name starts with ``prefix``: what runs that died have left behind."""
-    found = warehouse.fetch("select distinct schema_name from information_schema.schemata")
-    return sorted(name for name in found["schema_name"].to_pylist() if name.startswith(prefix))
+    """Return the schemas named ``prefix`` and a run id: what runs that died have left behind.
 
-
-def _selection(plan: Plan, purpose: str, dialect: Dialect) -> Statement:
-    columns = ["user_id", "as_of_date", *(["churned"] if purpose == "train" else []), *plan.catalogue.names]
-    text = (
-        f"select {', '.join(identifier(name) for name in columns)} from {{{{ ref('feature_set') }}}}"
-        " where purpose = :purpose order by as_of_date, user_id"
-    )
-    return render(text, {}, {"purpose": purpose}, plan.schema, dialect)
-
-
-def snapshot_schema(plan: Plan, *, labelled: bool) -> pa.Schema:
-    """Return the Arrow schema of unloaded snapshots: float32, int32 and dictionary-free text columns."""
-    types = {"double precision": pa.float32(), "integer": pa.int32()}
-    keys = [pa.field("user_id", pa.string()), pa.field("as_of_date", pa.date32())]
-    label = [pa.field("churned", pa.int8())] if labelled else []
-    features = [pa.field(f.name, types.get(f.type, pa.string())) for f in plan.catalogue.features]
-    return pa.schema([*keys, *label, *features])
-
-
-def unload(
-    warehouse: Warehouse, plan: Plan, purpose: str, folder: Path, rows_per_file: int
-) -> list[tuple[Path, int]]:
-    """Write snapshots to Parquet files of at most ``rows_per_file`` rows, ordered by user.
-
-    Args:
-        purpose: ``train`` (with the label) or ``score``.
-        folder: an existing folder; files are named ``part-00000.parquet`` and so on.
-
-    Returns:
-        Each file with its rows.
+    The run id tells ``run_food_<id>`` from ``run_food_fresh_<id>``, which is of another product.
     """
-    schema = snapshot_schema(plan, labelled=purpose == "train")
-    query = _selection(plan, purpose, warehouse.dialect)
-    files: list[tuple[Path, int]] = []
-    writer: pq.ParquetWriter | None = None
-    try:
-        with warehouse.stream(query.sql, query.parameters, batch_rows=_BATCH_ROWS) as (_, batches):
-            for batch in batches:
-                table = pa.Table.from_batches([batch]).cast(schema)
-                while table.num_rows:
-                    if writer is None:
-                        path = folder / f"part-{len(files):05d}.parquet"
-                        files.append((path, 0))
-                        writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1,
-                                                  use_dictionary=_text_columns(schema))  # fmt: skip
-                    path, written = files[-1]
-                    piece = table.slice(0, rows_per_file - written)
-                    writer.write_table(piece)
-                    files[-1] = (path, written + piece.num_rows)
-                    table = table.slice(piece.num_rows)
-                    if files[-1][1] == rows_per_file:
-                        writer.close()
-                        writer = None
-    except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written: {error.strerror or error}; free some space and run again"
-        ) from error
-    finally:
-        if writer is not None:
-            writer.close()
-    return files
-
-
-def _text_columns(schema: pa.Schema) -> list[str]:
-    return [field.name for field in schema if pa.types.is_string(field.type) and field.name != "user_id"]
-
-
-def read_snapshots(files: Sequence[tuple[Path, int]], columns: Sequence[str] | None = None) -> pa.Table:
-    """Read unloaded snapshots back into one table."""
-    tables = [pq.read_table(path, columns=list(columns) if columns else None) for path, _ in files]
-    if not tables:
-        raise RunError("there are no snapshots to read: no user was eligible")
-    return pa.concat_tables(tables)
-
-
-def rows_by(files: Sequence[tuple[Path, int]]) -> int:
-    """Return the rows of unloaded files together."""
-    return sum(rows for _, rows in files)
+    ours = re.compile(re.escape(prefix) + r"\d{8}t\d{6}z_[0-9a-f]+")
+    found = warehouse.fetch("select distinct schema_name from information_schema.schemata")
+    return sorted(name for name in found["schema_name"].to_pylist() if ours.fullmatch(name))
 
 
 def outcome_table(warehouse: Warehouse, plan: Plan) -> Mapping[str, int]:
     """Return user id -> churned (1, 0) for the users scored by a plan made with ``Plan.outcomes``."""
     found = warehouse.fetch(
-        f"select user_id, churned from {plan.schema}.snapshots where purpose = 'score' and churned is not null"
+        f"select user_id, churned from {plan.schema}.snapshots"
+        " where purpose = 'score' and churned is not null"
     )
     return dict(zip(found["user_id"].to_pylist(), found["churned"].to_pylist(), strict=True))

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from churn.config import identifier
-from churn.errors import CheckError
+from churn.errors import CheckError, RunError
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import render, sql_root
 
@@ -54,29 +54,31 @@ def publish_scores(
 
     Args:
         paths: the run's score files.
-        started_at: the run's ``score_datetime``; a run that started later is never overwritten.
+        started_at: the run's ``score_datetime``, in UTC where it names no time zone; a run that started later
+            is never overwritten.
         rows: how many scores the run has.
         id_column: name of the user id column in the table.
 
     Raises:
         CheckError: the files hold other rows than they should; the table is as it was.
-        RunError: the warehouse refused; the table is as it was.
+        RunError: the warehouse refused, or the table has another id column; the table is as it was.
     """
     table = f"{SCHEMA}.{SCORES}"
-    staging = f"{SCHEMA}.staging_{run_id.replace('-', '_')}"
+    staging = f"{SCHEMA}.{identifier('staging_' + run_id.replace('-', '_'))}"
     key: dict[str, Any] = {"product": product, "week": target_week_start}
     with warehouse.transaction() as session:
         session.execute(f"create schema if not exists {SCHEMA}")
         for name, id_name in ((table, identifier(id_column)), (staging, "user_id")):
             session.execute(_table_sql(warehouse, name, id_name))
+        _check_id_column(session, table, id_column)
         standing = _fetch_one(
             warehouse,
             session,
-            f"select count(*) as rows_there, max(score_datetime) as latest, max(run_id) as run_id from {table}"
-            " where product = :product and target_week_start_date = :week",
+            "select count(*) as rows_there, max(score_datetime) as latest, max(run_id) as run_id"
+            f" from {table} where product = :product and target_week_start_date = :week",
             key,
         )
-        naive = started_at.replace(tzinfo=None)
+        naive = started_at.astimezone(UTC).replace(tzinfo=None) if started_at.tzinfo else started_at
         if standing["latest"] is not None and standing["latest"] > naive:
             session.execute(f"drop table {staging}")
             logger.warning(
@@ -93,7 +95,8 @@ def publish_scores(
         )
         columns = ", ".join(SCORE_COLUMNS[1:])
         session.execute(
-            f"insert into {table} ({identifier(id_column)}, {columns}) select user_id, {columns} from {staging}"
+            f'insert into {table} ("{identifier(id_column)}", {columns})'
+            f" select user_id, {columns} from {staging}"
         )
         session.execute(f"drop table {staging}")
     return Published(table, loaded, standing["rows_there"])
@@ -102,6 +105,15 @@ def publish_scores(
 def _table_sql(warehouse: Warehouse, table: str, id_column: str) -> str:
     text = (sql_root() / "publish" / "scores.sql").read_text("utf-8")
     return render(text, {"table": table, "id_column": id_column}, {}, SCHEMA, warehouse.dialect).sql
+
+
+def _check_id_column(session: Session, table: str, id_column: str) -> None:
+    found = session.fetch(f"select * from {table} where 1 = 0").column_names
+    if id_column not in found:
+        raise RunError(
+            f"{table} calls its id column {found[0]!r}, and the setting id_column says {id_column!r}: "
+            "set it back, or rename the table's column first"
+        )
 
 
 def _fetch_one(warehouse: Warehouse, session: Session, text: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from churn.errors import RunError, UsageError
-from churn.lake import check_names
+from churn.manifest import check_names
 from churn.tracking import connect, mlflow_errors, one_at_a_time, sqlite_file
 
 CHAMPION = "champion"

@@ -184,7 +184,8 @@ class _Scorer:
     def _open_features(self) -> pq.ParquetFile:
         fs, path = url_to_fs(self.task.features)
         try:
-            features = pq.ParquetFile(path, filesystem=fs)
+            # Buffering ahead would keep the whole file in memory until the last batch.
+            features = pq.ParquetFile(path, filesystem=fs, pre_buffer=False)
         except FileNotFoundError as error:
             raise self._failure(f"{self.task.features} is not there") from error
         except pa.ArrowInvalid as error:

@@ -5,6 +5,7 @@ Each source (``bbc``, ``events``) maps its raw tables onto the contract's views 
 optional and present is found out.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -12,14 +13,15 @@ from datetime import date
 from churn.errors import SourceError
 from churn.warehouse.base import Warehouse
 
-_FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "text": ("varchar", "text", "char", "enum"),
-    "date": ("date",),
-    "timestamp": ("timestamp", "datetime"),
-    "number": ("int", "bigint", "hugeint", "double", "float", "real", "decimal", "numeric", "ubigint", "uinteger",
-               "smallint", "tinyint", "utinyint", "usmallint", "boolean"),
-    "any": ("",),
-}  # fmt: skip
+# How DuckDB, Redshift and PostgreSQL spell the types of a family; the whole name must match.
+_FAMILIES: Mapping[str, str] = {
+    "text": r"(character varying|character|varchar|bpchar|char|text|enum)(\(.*\))?",
+    "date": r"date",
+    "timestamp": r"(timestamp|datetime)(_s|_ms|_ns)?(\(\d\))?( without time zone)?",
+    "number": r"u?(tiny|small|big|huge)?int(eger)?|int[248]|double( precision)?|float[48]?|real"
+    r"|(decimal|numeric)(\(.*\))?",
+    "any": r".*",
+}
 
 _ACTIVITY = "audience.audience_activity_daily_summary_enriched"
 _COLUMNS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
@@ -127,13 +129,13 @@ def check_tables(warehouse: Warehouse, source: str) -> tuple[bool, bool]:
             type_ = found.get(column)
             if type_ is None:
                 faults.append(f"table {table} has no column {column} (it has: {', '.join(found)})")
-            elif "time zone" in type_ and family == "timestamp":
+            elif "with time zone" in type_ and family == "timestamp":
                 faults.append(
                     f"{table}.{column} carries a time zone: weeks need local times without one "
                     "(`churn ingest --timezone` converts them)"
                 )
-            elif not any(type_.startswith(prefix) for prefix in _FAMILIES[family]):
-                faults.append(f"{table}.{column} is {type_}, but should be a {family}")
+            elif not re.fullmatch(_FAMILIES[family], type_):
+                faults.append(f"{table}.{column} is {type_}, but should be {family}")
     if faults:
         raise SourceError(
             "the source tables cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults)

@@ -18,6 +18,7 @@ from churn.config_training import TrainingSettings
 from churn.training_rows import Mask, TrainingRows
 
 Role = Literal["training", "validation", "gap", "holdout"]
+Judged = Literal["later_dates", "other_users"]
 # Users are dealt into this many parts where dates are too few.
 PARTS = 5
 _FEWEST_OF_A_CLASS = 5
@@ -48,7 +49,7 @@ class Split:
     holdout: Mask
     development: Mask
     folds: tuple[Fold, ...]
-    judged_on: Literal["later_dates", "other_users"]
+    judged_on: Judged
     roles: dict[date, Role]
     notes: tuple[str, ...]
 
@@ -66,22 +67,20 @@ def split(rows: TrainingRows, settings: TrainingSettings) -> Split:
     """
     notes = []
     dates = np.unique(rows.dates)
-    parts = _parts(rows, "holdout")
-    holdout, development = parts == 0, parts != 0
-    judged_on: Literal["later_dates", "other_users"] = "other_users"
-    for count in range(min(settings.holdout_dates, len(dates)), 0, -1):
-        first = dates[-count]
-        earlier = rows.dates <= first - _DELAY
-        if _fittable(rows, earlier):
-            holdout, development, judged_on = rows.dates >= first, earlier, "later_dates"
-            if count < settings.holdout_dates:
-                notes.append(f"The holdout is {count} as-of date(s), as there are only {len(dates)} in all.")
-            break
-    else:
+    chosen = _holdout_by_date(rows, dates, settings)
+    if chosen is None:
+        parts = _parts(rows, "holdout")
+        holdout, development = parts == 0, parts != 0
         notes.append(
             f"With {len(dates)} as-of date(s), none is at least 14 days later than enough others: a fifth of "
             "the users was held out instead, and the figures do not show how the model does on a later week."
         )
+    else:
+        holdout, development = chosen
+        count = len(np.unique(rows.dates[holdout]))
+        if count < settings.holdout_dates:
+            notes.append(f"The holdout is {count} as-of date(s), as there are only {len(dates)} in all.")
+    judged_on: Judged = "other_users" if chosen is None else "later_dates"
     folds = _folds_by_date(rows, development, settings)
     if not folds:
         folds = _folds_by_user(rows, development, settings)
@@ -90,6 +89,21 @@ def split(rows: TrainingRows, settings: TrainingSettings) -> Split:
         )
     roles = _roles(dates, rows, holdout, development, folds, judged_on)
     return Split(holdout, development, folds, judged_on, roles, tuple(notes))
+
+
+def _holdout_by_date(
+    rows: TrainingRows, dates: NDArray[np.datetime64], settings: TrainingSettings
+) -> tuple[Mask, Mask] | None:
+    """Return holdout and development; a shorter holdout where a longer one would leave no fold by date."""
+    found = []
+    for count in range(min(settings.holdout_dates, len(dates)), 0, -1):
+        first = dates[-count]
+        development = rows.dates <= first - _DELAY
+        if _fittable(rows, development):
+            found.append((rows.dates >= first, development))
+            if _folds_by_date(rows, development, settings):
+                return found[-1]
+    return found[0] if found else None
 
 
 def _folds_by_date(rows: TrainingRows, development: Mask, settings: TrainingSettings) -> tuple[Fold, ...]:
@@ -158,7 +172,7 @@ def _roles(
     holdout: Mask,
     development: Mask,
     folds: tuple[Fold, ...],
-    judged_on: str,
+    judged_on: Judged,
 ) -> dict[date, Role]:
     if judged_on == "other_users":
         return dict.fromkeys(dates.tolist(), "training")

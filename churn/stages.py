@@ -1,4 +1,4 @@
-"""How long each stage of a run took and how many rows it made: for the terminal, the manifest and the report."""
+"""How long each stage of a run took and how many rows it made: for terminal, manifest and report."""
 
 import logging
 import threading

@@ -123,6 +123,7 @@ def report_data(
     return ReportData(
         product=plan.name,
         title=plan.product.title,
+        verb=plan.product.verb,
         observation_start=windows.observation_start,
         as_of=windows.as_of,
         lead_week_start=windows.as_of + timedelta(days=1),

@@ -18,7 +18,7 @@ from churn.checks import Passed, check_equal_rows, warn_features
 from churn.config import Product, Settings
 from churn.fanout import Done, FanOut
 from churn.lake import Lake, Manifest, Run, RunFolder, new_run_id
-from churn.prepare import Plan, drop, leftover_schemas, read_snapshots, rows_by
+from churn.prepare import Plan, drop, leftover_schemas
 from churn.publish import Published, publish_scores
 from churn.report import write_report
 from churn.report.data import ReportData, RunFacts
@@ -26,6 +26,7 @@ from churn.scoring import PartitionRow, PartitionTask, merge_rows, score_partiti
 from churn.stages import Stages
 from churn.summary import read_scored, report_data, stages_of, true_log_loss
 from churn.training import TrainingResult, train
+from churn.unload import read_snapshots, rows_by
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
 

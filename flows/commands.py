@@ -4,15 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from churn.calendar import last_complete_as_of, sunday_on_or_before
+from churn.calendar import last_complete_as_of
 from churn.config import builtin_products, load_settings
 from churn.errors import ChurnError, UsageError
 from flows.terminal import show_progress
+
+if TYPE_CHECKING:
+    from churn.weekly import Outcome
 
 _PARTS = ("prepare", "train", "score", "publish")
 
@@ -46,16 +51,24 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str
     mapping = {}
     for pair in columns:
         name, equals, column = pair.partition("=")
-        if not (name and equals and column):
+        if not (name and equals):
             raise UsageError(f"--column {pair!r} should look like user_id=customer: NAME=COLUMN")
         mapping[name] = column
     made = ingest(source, into, columns=mapping, timezone=timezone, force=force)
-    as_of = sunday_on_or_before(made.last.date())
     click.echo(
         f"{made.rows:,} events of {made.users:,} users from {made.first:%Y-%m-%d} to {made.last:%Y-%m-%d} in {into}"
     )
+    click.echo(f"Columns: {', '.join(f'{name} from {column}' for name, column in made.columns)}")
+    click.echo(f"Times: {made.times}")
+    for what, rows in [
+        *made.adjusted,
+        *([("repeated rows (kept)", made.duplicates)] if made.duplicates else []),
+    ]:
+        click.echo(f"Note: {what}: {rows:,}")
     click.echo(f"Products: {', '.join(made.products)}; edit {into / 'churn.toml'} to change them.")
-    click.echo(f"Next: churn run --data {into} --product {made.products[0]} --as-of {as_of} --out out")
+    click.echo(
+        f"Next: churn run --data {into} --product {made.products[0]} --as-of {made.last_sunday} --out out"
+    )
 
 
 def run_weekly(*, data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool) -> None:
@@ -65,11 +78,9 @@ def run_weekly(*, data: Path, out: Path, products: Sequence[str], as_of: date | 
     for name in names:
         settings.product(name)
     show_progress()
-    from flows.weekly import Outcome, weekly_churn
+    from flows.weekly import weekly_churn
 
-    outcomes: list[Outcome] = []
-    for name in names:
-        outcomes.append(weekly_churn(product=name, as_of=as_of, data=data, out=out, force=force))
+    outcomes = [weekly_churn(product=name, as_of=as_of, data=data, out=out, force=force) for name in names]
     for outcome in outcomes:
         if outcome.repeated:
             click.echo(
@@ -79,23 +90,10 @@ def run_weekly(*, data: Path, out: Path, products: Sequence[str], as_of: date | 
     _print_outcomes(outcomes)
 
 
-def _print_outcomes(outcomes: Sequence["object"]) -> None:
-    from churn.weekly import Outcome
-
-    console = Console(soft_wrap=True)
-    table = Table(title="Weekly churn", title_justify="left")
-    table.add_column("product")
-    for heading in (
-        "users scored",
-        "churn predicted",
-        "log loss",
-        "best possible",
-        "AUC",
-        *(f"{p} s" for p in _PARTS),
-    ):
-        table.add_column(heading, justify="right")
-    found = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
-    for outcome in found:
+def _print_outcomes(outcomes: Sequence["Outcome"]) -> None:
+    parts = [f"{part} s" for part in _PARTS]
+    table = _table("product", "users scored", "churn predicted", "log loss", "best possible", "AUC", *parts)
+    for outcome in outcomes:
         figures = outcome.metrics
         table.add_row(
             outcome.title,
@@ -104,10 +102,23 @@ def _print_outcomes(outcomes: Sequence["object"]) -> None:
             *(_figure(figures, name) for name in ("log_loss", "true_log_loss", "auc")),
             *(f"{outcome.seconds.get(part, 0.0):.1f}" for part in _PARTS),
         )
-    console.print(table)
-    for outcome in found:
-        console.print(f"{outcome.title}: report {_shown(outcome.report)}")
-        console.print(f"{' ' * len(outcome.title)}  scores {_shown(outcome.scores)}")
+    _console().print(table)
+    for outcome in outcomes:
+        click.echo(f"{outcome.title}: report {_shown(outcome.report)}")
+        click.echo(f"{' ' * len(outcome.title)}  scores {_shown(outcome.scores)}")
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
+    return table
+
+
+def _console() -> Console:
+    # Piped output has no width of its own; a table must not be folded to an imagined terminal.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
 
 
 def _figure(figures: Mapping[str, float], name: str) -> str:
@@ -130,9 +141,7 @@ def run_backtest(*, data: Path, product: str, dates: Sequence[date], json_file: 
     result = backtest(settings, product, dates, json_file.with_suffix(".parquet"))
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    table = Table(title=f"Back-test of {product}", title_justify="left")
-    for heading in ("as of", "rows", "churn rate", "log loss", "AUC", "PR AUC", "Brier", "ECE", "lift 10 %"):
-        table.add_column(heading, justify="right")
+    table = _table("as of", "rows", "churn rate", "log loss", "AUC", "PR AUC", "Brier", "ECE", "lift 10 %")
     for row in [*result["dates"], {"as_of": "all", **result["all"]}]:
         values = [row[name] for name in ("log_loss", "auc", "pr_auc", "brier", "ece", "lift_top_decile")]
         table.add_row(
@@ -141,7 +150,7 @@ def run_backtest(*, data: Path, product: str, dates: Sequence[date], json_file: 
             f"{row['churn_rate']['value']:.1%}",
             *("-" if value is None else f"{value['value']:.4f}" for value in values),
         )
-    Console(soft_wrap=True).print(table)
+    _console().print(table)
     click.echo(f"Figures: {json_file}; predictions: {result['predictions']}")
 
 
@@ -181,12 +190,10 @@ def run_products(*, data: Path) -> None:
         products = dict(load_settings(data, data, optional=True).products)
     except ChurnError as error:
         raise ChurnError(f"{error}\nBuilt in: {', '.join(builtin_products())}") from error
-    table = Table()
-    for heading in ("product", "title", "counts activity of", "eligible over", "training"):
-        table.add_column(heading)
+    table = _table("product", "title", "counts activity of", "eligible over", "training")
     for name, product in products.items():
         minimum = "-" if product.minimum_value is None else f"{product.minimum_value:g} {product.value_unit}"
         table.add_row(
             name, product.title, ", ".join(product.match) or "any", minimum, product.training.sampling
         )
-    Console(soft_wrap=True).print(table)
+    _console().print(table)

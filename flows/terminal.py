@@ -15,6 +15,8 @@ _QUIET = {
     "PREFECT_CLI_PROMPT": "false",
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # XGBoost's threads sleep while they wait: spinning on a busy machine made training ten times slower.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 
@@ -43,8 +45,10 @@ def quiet(prefect_home: Path | None = None) -> None:
 
 
 def show_progress() -> None:
-    """Print the log of ``churn`` to standard error, a line a stage."""
+    """Print a line a stage to standard error, and the warnings of ``churn``."""
     log = logging.getLogger("churn")
     log.handlers[:] = [_Lines()]
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.WARNING)
     log.propagate = False
+    for name in ("churn.stages", "churn.backtest"):
+        logging.getLogger(name).setLevel(logging.INFO)

@@ -18,6 +18,8 @@ from churn.lake import Run
 from churn.prepare import Plan
 from churn.publish import Published
 from churn.scoring import PartitionRow
+from churn.unload import rows_by
+from churn.unload import unload as unload_snapshots
 from churn.warehouse.render import Step
 from churn.weekly import Files, WeeklyRun
 
@@ -53,8 +55,8 @@ def unload(run: WeeklyRun, plan: Plan, purpose: str) -> Files:
     """Write the snapshots of one purpose to Parquet."""
     folder = run.train_folder if purpose == "train" else Path(run.folder.path("features"))
     with run.stages.stage(f"unload {purpose}", "prepare") as count:
-        files = prepare.unload(run.warehouse, plan, purpose, folder, run.settings.partition_rows)
-        count.rows = prepare.rows_by(files)
+        files = unload_snapshots(run.warehouse, plan, purpose, folder, run.settings.partition_rows)
+        count.rows = rows_by(files)
     return files
 
 
@@ -63,7 +65,7 @@ def train(run: WeeklyRun, files: Files) -> TrainingResult:
     """Fit, judge and save the model."""
     with run.stages.stage("train", "train") as count:
         result = weekly.train_model(run, files)
-        count.rows = prepare.rows_by(files)
+        count.rows = rows_by(files)
     return result
 
 

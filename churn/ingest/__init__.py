@@ -158,7 +158,7 @@ def _build(
         duplicates=summary.duplicates,
         adjusted=(("empty value taken as 0", checked.empty_values),) if checked.empty_values else (),
     )
-    return settings_text(done.source, summary, ordered, unit), done
+    return settings_text(done.source, summary, ordered, unit, log.verb), done
 
 
 def _classify(error: duckdb.Error, stage: Path, label: str) -> ChurnError:

@@ -42,6 +42,7 @@ class Log:
         scan: SQL that scans all of it.
         timezone: the zone that its instants are turned into when none is given.
         value_unit: what its value is counted in.
+        verb: what people did with its products, for the report's sentences.
         shown: contract column to what a person is told that it was read from, where that is no plain column.
         delimiters: a CSV file's delimiter, by file.
     """
@@ -53,6 +54,7 @@ class Log:
     scan: str
     timezone: str = "UTC"
     value_unit: str = "units"
+    verb: str = "used"
     shown: Mapping[str, str] = field(default_factory=dict)
     delimiters: tuple[str, ...] = ()
 

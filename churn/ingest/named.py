@@ -88,7 +88,9 @@ def _grocery() -> Log:
         "category": "department",
         "item_id": "product_id",
     }
-    return Log("grocery", "sql", (Part("grocery", scan),), columns, scan, _GROCERY_ZONE, "dollars", shown)
+    return Log(
+        "grocery", "sql", (Part("grocery", scan),), columns, scan, _GROCERY_ZONE, "dollars", "bought", shown
+    )
 
 
 def _cdnow() -> Log:
@@ -102,7 +104,7 @@ def _cdnow() -> Log:
     scan = f"(SELECT f[1] AS user_id, f[2] AS occurred_at, f[4] AS value FROM ({fields}))"
     columns = dict.fromkeys(("user_id", "occurred_at", "value"), "VARCHAR")
     shown = {"user_id": "customer_id", "occurred_at": "date", "value": "dollar_value"}
-    return Log("cdnow", "sql", (Part("cdnow", scan),), columns, scan, "UTC", "dollars", shown)
+    return Log("cdnow", "sql", (Part("cdnow", scan),), columns, scan, "UTC", "dollars", "bought at", shown)
 
 
 NAMED_SOURCES: Mapping[str, Callable[[], Log]] = {"grocery": _grocery, "cdnow": _cdnow}

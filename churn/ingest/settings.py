@@ -24,6 +24,7 @@ _PRODUCT = """
 [products.{name}]
 title = {title}  # the name for people
 match = {match}  # values of `product` in the log that count; several join them; [] = every event
+verb = {verb}  # what people did with it, in the report's sentences
 value_unit = {unit}  # what `value` counts: "seconds", "dollars", "units", "events"
 # minimum_value = 180  # score only users with more than this value in the 13-week window
 # One feature each, the share of a user's activity in it. {most_categories} at most: the largest by events.
@@ -37,7 +38,9 @@ sampling = {sampling}
 """
 
 
-def settings_text(source: str, summary: Summary, products: Mapping[str, str], value_unit: str) -> str:
+def settings_text(
+    source: str, summary: Summary, products: Mapping[str, str], value_unit: str, verb: str = "used"
+) -> str:
     """Return the TOML for a data folder.
 
     Args:
@@ -45,6 +48,7 @@ def settings_text(source: str, summary: Summary, products: Mapping[str, str], va
         summary: what was written.
         products: product name to its value in the log; an empty value stands for every event.
         value_unit: what the log's value counts.
+        verb: what people did with the products.
     """
     text = _HEAD.format(
         source=_comment(source),
@@ -61,6 +65,7 @@ def settings_text(source: str, summary: Summary, products: Mapping[str, str], va
             users=found.users,
             title=_toml(value or name),
             match=_toml([value] if value else []),
+            verb=_toml(verb),
             unit=_toml(value_unit),
             most_categories=_MOST_CATEGORIES,
             categories=_toml(_distinct(found.categories, _MOST_CATEGORIES)),

@@ -15,6 +15,7 @@ from churn.report.format import (
     people,
     percent,
     plural,
+    sentence,
     signed,
     times,
 )
@@ -62,7 +63,7 @@ def key_figures(data: ReportData) -> list[KeyFigure]:
         )
     else:
         gap = audience.mean_probability - usual
-        explanation = f"the recent average is {percent(usual)}"
+        explanation = f"recently observed: {percent(usual)}"
         figures.append(KeyFigure(_signed_points(gap), "Points against recent weeks", explanation))
     likely = likelier_than_not(data)
     if likely is not None:
@@ -163,13 +164,13 @@ def risk_bands(data: ReportData) -> str | None:
     parts = []
     likely = likelier_than_not(data)
     if likely is not None:
-        verb = "is" if likely == 1 else "are"
-        parts.append(f"{people(likely)} {verb} more likely to stay away than to come")
+        who = f"{people(likely)} {'is' if likely == 1 else 'are'}" if likely else "nobody is"
+        parts.append(f"{who} more likely to stay away than to come")
     if any(math.isclose(b.high, 0.1) for b in bins):
         safe = sum(b.users for b in bins if b.high <= 0.1 + 1e-9)
         verb = "has" if safe == 1 else "have"
         parts.append(f"{people(safe)} {verb} a probability below {percent(0.1, 0)}")
-    return f"{join_words(parts)}." if parts else None
+    return f"{sentence(join_words(parts))}." if parts else None
 
 
 def extremes(data: ReportData, least_share: float = 0.01) -> str | None:
@@ -186,8 +187,8 @@ def extremes(data: ReportData, least_share: float = 0.01) -> str | None:
     ordered = sorted(rows, key=lambda r: r[0])
     (low, low_title, low_row), (high, high_title, high_row) = ordered[0], ordered[-1]
     return (
-        f"The risk is highest at {percent(high)} ({high_title}: {high_row.name}, {people(high_row.users)}) "
-        f"and lowest at {percent(low)} ({low_title}: {low_row.name}, {people(low_row.users)})."
+        f"The risk is highest at {percent(high)} ({high_title}: {high_row.name}; {people(high_row.users)}) "
+        f"and lowest at {percent(low)} ({low_title}: {low_row.name}; {people(low_row.users)})."
     )
 
 

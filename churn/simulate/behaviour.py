@@ -14,11 +14,12 @@ from churn.simulate.people import DEVICES, PHONES, People
 
 SLOTS = 3  # brands that a person can follow at the same time
 HABIT_DECAY = 0.7  # weight of the past in the habit, a week
-LEVEL_FROM_HABIT = 0.85  # how far this week's days depend on the habit, and not on the usual share of days
+LEVEL_FROM_HABIT = 0.9  # how far this week's days depend on the habit, and not on the usual share of days
 NEW_HABIT = 0.30  # habit at which every account starts
 ROOTED_AT, ROOTED_WIDTH = 0.27, 0.05  # where a habit takes root, and how sharply
-WATCH = 0.95  # a person who is there watches the episode of a brand they follow
+WATCH = 0.97  # a person who is there watches the episode of a brand they follow
 DRIFT = 0.03  # a followed brand is dropped, a week
+FORGET = 3  # weeks away after which nothing is followed any more
 SMART_TV = DEVICES.index("smart-tv")
 
 # Special weeks by ISO week number: effect on the days of use (log) and on staying (log-odds).
@@ -48,7 +49,7 @@ class Rates:
 
 
 IPLAYER_RATES = Rates(
-    leave=1.3,
+    leave=0.8,
     habit=3.0,
     rooted=2.0,
     newcomer=1.2,
@@ -59,14 +60,14 @@ IPLAYER_RATES = Rates(
     tv=0.6,
     phone=0.3,
     age=0.5,
-    come_back=-1.6,
-    come_back_habit=5.0,
+    come_back=-0.4,
+    come_back_habit=3.5,
     come_back_airing=0.6,
-    gap=0.4,
+    gap=0.3,
     follow=0.25,
 )
 SOUNDS_RATES = Rates(
-    leave=1.2,
+    leave=0.8,
     habit=3.2,
     rooted=2.2,
     newcomer=1.3,
@@ -77,10 +78,10 @@ SOUNDS_RATES = Rates(
     tv=0.0,
     phone=-0.5,
     age=0.5,
-    come_back=-1.6,
-    come_back_habit=5.0,
+    come_back=-0.4,
+    come_back_habit=3.5,
     come_back_airing=0.6,
-    gap=0.4,
+    gap=0.3,
     follow=0.32,
 )
 RATES = (IPLAYER_RATES, SOUNDS_RATES)
@@ -207,16 +208,16 @@ def presence(
 ) -> Floats:
     """Probability of being there in a week, given the state before it: (n,) or (n, branches) like ``habit``."""
     wide = (slice(None),) + (None,) * (habit.ndim - 1)
-    airing, ended = np.minimum(pulled.airing, 3.0)[wide], pulled.ended[wide]
+    airing, ended = pulled.airing[wide], pulled.ended[wide]
     leave = (
         rates.leave
         + trait.leave[wide]
         - rates.habit * habit
         - rates.rooted * logistic((habit - ROOTED_AT) / ROOTED_WIDTH)
         # Who follows nothing but what has ended leaves, the more so without a habit to fall back on.
-        + rates.ended * (ended > 0) * (airing == 0) * 1.6 * trait.scripted[wide] * (1.2 - habit)
+        + rates.ended * (ended > 0) * (airing == 0) * (1.2 - habit)
         + rates.part_ended * (ended > 0) * (airing > 0)
-        - rates.airing * np.sqrt(airing) * (1.0 - 0.5 * habit)
+        - rates.airing * np.minimum(airing, 2.0) * (1.0 - 0.5 * habit)
     )
     back = (
         rates.come_back
@@ -290,6 +291,7 @@ def choose_follows(
     state.follows_before = state.follows
     follows = state.follows.copy()
     active = days > 0
+    follows[~active & (state.gap + 1 >= FORGET)] = -1
     dropped = (rng.random(follows.shape) < DRIFT) & active[:, None] & airs[follows]
     follows[dropped] = -1
     idle = ~airs[follows]

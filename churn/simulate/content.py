@@ -203,7 +203,7 @@ def _brands(
     brands, span = BRANDS[product], BACK + weeks + AHEAD
     episode = np.full((brands, span), -1, dtype=np.int32)
     previous = np.full((brands, span), -1, dtype=np.int32)
-    weekday = rng.choice(7, size=brands, p=[0.4, 0.25, 0.15, 0.1, 0.05, 0.03, 0.02]).astype(np.int32)
+    weekday = rng.choice(7, size=brands, p=[0.6, 0.25, 0.1, 0.05, 0.0, 0.0, 0.0]).astype(np.int32)
     genre = rng.choice(len(GENRES), size=brands, p=GENRE_WEIGHT[product]).astype(np.int32)
     popularity = (1.0 + np.arange(brands)) ** -0.5
     weight = np.zeros((span, brands))

@@ -5,9 +5,10 @@ database file. DuckDB locks that file, so one process at a time runs on one outp
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from glob import escape
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +18,12 @@ import pyarrow as pa
 from churn.config import identifier
 from churn.errors import RunError, SourceError
 from churn.warehouse.base import Dialect, Session
+from churn.warehouse.files import check_files
 from churn.warehouse.render import sql_root
 
 _TABLE_FOLDER = re.compile(r"([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\Z")
+# Marks the views on source tables, so that those of a data folder used before are known and removed.
+_SOURCE_MARK = "churn source table"
 
 
 class _Cursor:
@@ -32,7 +36,8 @@ class _Cursor:
     def refusals(self, sql: str) -> Iterator[None]:
         try:
             yield
-        except duckdb.Error as error:
+        # While a result is read in batches, Arrow hands the engine's errors on as errors of its own.
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
             first = next((line for line in sql.splitlines() if line.strip()), "")
             detail = str(error).split("\n\nLINE", 1)[0]
             raise RunError(f"the warehouse refused a statement ({first.strip()[:100]}): {detail}") from error
@@ -51,8 +56,12 @@ class _Cursor:
 
     def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
         listed = ", ".join(identifier(column) for column in columns)
-        sql = f"insert into {_qualified(table)} ({listed}) select {listed} from read_parquet($paths)"
-        return self.execute(sql, {"paths": list(paths)})
+        # A folder named product=x is no column: the files' own columns are what is loaded and checked.
+        sql = (
+            f"insert into {_qualified(table)} ({listed})"
+            f" select {listed} from read_parquet($paths, hive_partitioning = false)"
+        )
+        return self.execute(sql, {"paths": [escape(path) for path in paths]})
 
 
 class DuckDBWarehouse:
@@ -71,10 +80,8 @@ class DuckDBWarehouse:
 
         Raises:
             RunError: the file is in use by another process, or is not a DuckDB file.
-            SourceError: the data folder holds no tables.
+            SourceError: the data folder holds no tables, or files that cannot be read.
         """
-        if database is not None:
-            database.parent.mkdir(parents=True, exist_ok=True)
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory,
             "autoinstall_known_extensions": False,  # nothing is downloaded
@@ -82,40 +89,49 @@ class DuckDBWarehouse:
         }
         if threads:
             config["threads"] = threads
+        self._connection = _connect(database, config)
         try:
-            self._connection = duckdb.connect(str(database or ":memory:"), config=config)
-        except duckdb.Error as error:
-            raise RunError(
-                f"{database} cannot be opened: another run may be using this output folder "
-                f"(wait for it, or choose another --out). DuckDB says: {str(error).splitlines()[0]}"
-            ) from error
-        self._connection.execute("set TimeZone = 'UTC'")
-        # Redshift divides integers into integers; the local engine must agree.
-        self._connection.execute("set integer_division = true")
-        self._connection.execute("set enable_progress_bar = false")
-        for statement in _functions():
-            self._connection.execute(statement)
-        self._define_sources(data / "tables")
+            # Global, because each statement runs on a cursor, which is a connection of its own.
+            self._connection.execute("set global TimeZone = 'UTC'")
+            # Redshift divides integers into integers; the local engine must agree.
+            self._connection.execute("set global integer_division = true")
+            self._connection.execute("set enable_progress_bar = false")
+            for statement in _functions():
+                self._connection.execute(statement)
+            self._define_sources(data / "tables")
+        except BaseException:
+            self._connection.close()  # or the file would stay locked
+            raise
 
     def _define_sources(self, tables: Path) -> None:
         folders = sorted(folder for folder in tables.glob("*.*") if any(folder.glob("*.parquet")))
         if not folders:
             raise SourceError(f"{tables} holds no tables: make them with `churn simulate` or `churn ingest`")
+        self._forget_sources()
         for folder in folders:
             named = _TABLE_FOLDER.match(folder.name)
             if named is None:
                 raise SourceError(f"{folder}: a table's folder is named <schema>.<table> in lower case")
             schema, table = named.groups()
-            pattern = str(folder.resolve() / "*.parquet").replace("'", "''")
-            self._connection.execute(f"create schema if not exists {schema}")
+            check_files(folder)
+            pattern = f"{escape(str(folder.resolve()))}/*.parquet".replace("'", "''")
+            self._connection.execute(f'create schema if not exists "{schema}"')
             try:
                 self._connection.execute(
-                    f"create or replace view {schema}.{table} as select * from read_parquet('{pattern}')"
+                    f'create or replace view "{schema}"."{table}" as'
+                    f" select * from read_parquet('{pattern}', hive_partitioning = false)"
                 )
             except duckdb.Error as error:
-                raise SourceError(
-                    f"{folder} cannot be read as Parquet: {str(error).splitlines()[0]}"
-                ) from error
+                raise SourceError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
+            self._connection.execute(f'comment on view "{schema}"."{table}" is \'{_SOURCE_MARK}\'')
+
+    def _forget_sources(self) -> None:
+        """Drop the source views of whichever data folder this database was opened on before."""
+        views = self._connection.execute(
+            "select schema_name, view_name from duckdb_views() where comment = ?", [_SOURCE_MARK]
+        ).fetchall()
+        for schema, view in views:
+            self._connection.execute(f'drop view "{schema}"."{view}"')
 
     def _cursor(self) -> _Cursor:
         return _Cursor(self._connection.cursor())
@@ -152,7 +168,7 @@ class DuckDBWarehouse:
             session = _Cursor(cursor)
             with session.refusals(sql):
                 reader = session.relation(sql, parameters).to_arrow_reader(batch_rows)
-            yield reader.schema, iter(reader)
+            yield reader.schema, _batches(reader, lambda: session.refusals(sql))
         finally:
             cursor.close()
 
@@ -171,6 +187,37 @@ class DuckDBWarehouse:
     def close(self) -> None:
         """Close the database file and release its lock."""
         self._connection.close()
+
+
+def _connect(
+    database: Path | None, config: dict[str, str | bool | int | float | list[str]]
+) -> duckdb.DuckDBPyConnection:
+    if database is None:
+        return duckdb.connect(":memory:", config=config)
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        return duckdb.connect(str(database), config=config)
+    except OSError as error:
+        raise RunError(f"{database.parent} cannot be made: {error.strerror or error}") from error
+    except duckdb.Error as error:
+        first = str(error).splitlines()[0]
+        advice = (
+            "another run is using this output folder; wait for it, or choose another --out"
+            if "lock" in first.lower()
+            else "if it is no warehouse of an earlier run, choose another --out"
+        )
+        raise RunError(f"{database} cannot be opened: {advice}. DuckDB says: {first}") from error
+
+
+def _batches(
+    reader: pa.RecordBatchReader, refusals: Callable[[], AbstractContextManager[None]]
+) -> Iterator[pa.RecordBatch]:
+    while True:
+        with refusals():
+            batch = next(reader, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _qualified(table: str) -> str:

@@ -79,7 +79,7 @@ def _read(path: str) -> str:
 
 
 def load_step(path: str, names: Mapping[str, Any]) -> Step:
-    """Read one file under ``sql/`` as a step; its dependencies are the ``ref`` calls it makes with ``names``."""
+    """Read one file under ``sql/`` as a step; it needs what it calls ``ref`` with, given ``names``."""
     text = _read(path)
     needs: set[str] = set()
 
@@ -167,7 +167,7 @@ def for_reading(
     return f"{header}create {step.kind} {schema}.{step.name} as\n{body};\n"
 
 
-def _literal(value: Any) -> exp.Expression:
+def _literal(value: Any) -> Any:
     if isinstance(value, date | datetime):
         return exp.Literal.string(value.isoformat())
     return exp.convert(value)

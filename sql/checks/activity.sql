@@ -5,10 +5,13 @@ select
     sum(case when is_product then 1 else 0 end) as product_rows,
     min(case when is_product then activity_date end) as first_date,
     max(case when is_product then activity_date end) as last_date,
-    sum(case when is_product and user_id is null then 1 else 0 end) as null_users,
+    sum(case when is_product and coalesce(trim(user_id), '') = '' then 1 else 0 end) as null_users,
     sum(case when is_product and activity_date is null then 1 else 0 end) as null_dates,
     sum(case when is_product and value < 0 then 1 else 0 end) as negative_values,
-    sum(case when is_product and activity_date > :today then 1 else 0 end) as future_rows,
+    -- NaN and infinity count as larger than any number.
+    sum(case when is_product and value >= 1e13 then 1 else 0 end) as huge_values,
+    sum(case when is_product and activity_date < :history_start then 1 else 0 end) as ancient_rows,
+    sum(case when is_product and activity_date > cast(:today as date) + 1 then 1 else 0 end) as future_rows,
     max(case when is_product then activity_date end) as latest_date,
     count(case when is_product then category end) as categories,
     count(case when is_product then device end) as devices,
@@ -32,5 +35,5 @@ from (
         product is not null as is_product
 {% endif %}
     from {{ ref('activity') }}
-    where activity_date <= :known_until or activity_date > :today or activity_date is null
+    where activity_date <= :known_until or activity_date > cast(:today as date) + 1 or activity_date is null
 ) as activity

@@ -2,7 +2,7 @@
 -- Grain: product, target week and user.
 -- From: a run's score files. The first columns are those that the table's readers know.
 create table if not exists {{ table }} (
-    {{ id_column }} varchar(250) not null,
+    "{{ id_column }}" varchar(250) not null,
     target_week_start_date date not null,
     learner_type varchar(40) not null,
     learner_name varchar(40) not null,

@@ -14,5 +14,7 @@ where
     and item_id is not null
 {% if matches %}
     and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
+{% else %}
+    and product is not null
 {% endif %}
 group by user_id, cast(date_trunc('week', activity_date) as date), item_id

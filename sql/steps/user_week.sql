@@ -8,7 +8,8 @@ with product_activity as (
         -- Decimals add up to the same sum in any order; floats do not.
         cast(value as decimal(18, 4)) as value,
 {% if has_category %}
-        ';' || lower(coalesce(category, '')) || ';' as category,
+        -- One event may belong to several categories: 'Comedy;Drama', or 'Comedy; Drama'.
+        ';' || replace(lower(coalesce(category, '')), '; ', ';') || ';' as category,
 {% endif %}
 {% if has_device %}
         device,
@@ -21,6 +22,8 @@ with product_activity as (
         activity_date between :history_start and :known_until
 {% if matches %}
         and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
+{% else %}
+        and product is not null
 {% endif %}
 )
 
@@ -33,7 +36,7 @@ select
     min(activity_date) as first_date,
     max(activity_date) as last_date,
 {% for category in categories %}
-    sum(case when position(:category_{{ category }} in category) > 0 then value else 0 end)
+    sum(case when position(lower(:category_{{ category }}) in category) > 0 then value else 0 end)
         as value_category_{{ category }},
 {% endfor %}
 {% for device in devices %}

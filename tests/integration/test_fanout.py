@@ -166,6 +166,18 @@ def test_a_cluster_without_workers_is_given_up(make):
         FanOut(client, patience=1).run(perform, make(3), key=name)
 
 
+def test_a_cluster_that_goes_away_is_an_error_and_not_a_hang(make):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        LocalCluster(
+            n_workers=1, processes=False, dashboard_address=None, scheduler_kwargs={"dashboard_address": ":0"}
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        pytest.raises(RunError, match="the cluster is gone"),
+    ):
+        FanOut(client).run(perform, make(20), key=name, on_done=lambda done: cluster.close())
+
+
 def test_partitions_scored_while_workers_are_killed_are_those_of_a_calm_run(client, tmp_path):
     model = small_model()
     tasks = {

@@ -29,7 +29,7 @@ def random_case(seed, rows, features, depth, trees, missing, **params):
     return model_of(booster, [f"f{i}" for i in range(features)]), X
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     rows=st.integers(1, 80),

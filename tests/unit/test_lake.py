@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -129,24 +130,16 @@ def test_nothing_is_visible_before_the_commit_nor_left_after_it(lake: Lake, root
 
 
 class Witness:
-    """Looks at a lake before every file operation of this thread: wherever a kill could strike."""
+    """Looks at a lake before each call of the operating system: wherever a kill could strike."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.thread, self.active = root, threading.get_ident(), True
+        self.root = root
         self.states: list[tuple[tuple[str, ...], str]] = []
-        sys.addaudithook(self.look)  # cannot be taken away again, only made inactive
 
-    def look(self, event: str, _: object) -> None:
-        if (
-            self.active
-            and self.thread == threading.get_ident()
-            and event.startswith(("open", "os.", "shutil."))
-        ):
-            self.active = False
-            self.states.append(
-                (tuple(name for name in visible(self.root) if "/." not in name), pointed(self.root))
-            )
-            self.active = True
+    def look(self, frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and getattr(called, "__module__", "") in ("posix", "_io"):
+            files = tuple(name for name in visible(self.root) if "/." not in name)
+            self.states.append((files, pointed(self.root)))
 
 
 def test_at_every_step_of_a_commit_readers_see_the_old_state_or_the_new(lake: Lake, root: Path) -> None:
@@ -156,8 +149,11 @@ def test_at_every_step_of_a_commit_readers_see_the_old_state_or_the_new(lake: La
         Path(folder.path("scores", "part-00000.parquet")).write_bytes(b"whole")
         Path(folder.path("model", "model.json")).write_bytes(b"whole")
         witness = Witness(root)
-        folder.commit(manifest("new"))
-        witness.active = False
+        sys.setprofile(witness.look)
+        try:
+            folder.commit(manifest("new"))
+        finally:
+            sys.setprofile(None)
     after = tuple(visible(root))
 
     assert set(witness.states) == {(before, "old"), (after, "old"), (after, "new")}

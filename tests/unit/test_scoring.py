@@ -228,7 +228,7 @@ def test_contributions_that_do_not_add_up_stop_the_partition(tmp_path, model, mo
 
     monkeypatch.setattr(scoring, "contributions", skewed)
     with pytest.raises(
-        CheckError, match="differ from the margin by more than 0.0001 for 1 users, user u000007"
+        CheckError, match=r"differ from the margin by more than 0\.0001 for 1 users, user u000007"
     ):
         score_partition(partition_task(tmp_path, snapshots(50), model))
     assert not (tmp_path / "scores").exists()

@@ -1,0 +1,34 @@
+"""What tests share: quiet property tests, and no settings from the environment that they run in."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from churn.warehouse.duckdb import DuckDBWarehouse
+
+# A machine that is busy with other tests is not a failure.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("CHURN_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def open_warehouse() -> Iterator[Callable[..., DuckDBWarehouse]]:
+    """Open warehouses that are closed when the test ends; in memory unless a database is named."""
+    with ExitStack() as stack:
+
+        def open_(data: Path, database: Path | None = None, threads: int = 2) -> DuckDBWarehouse:
+            warehouse = DuckDBWarehouse(database, data, memory="1GB", threads=threads)
+            stack.callback(warehouse.close)
+            return warehouse
+
+        yield open_

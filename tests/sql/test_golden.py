@@ -1,0 +1,216 @@
+"""Golden SQL: each case is a few rows that go into one SQL file, and the rows that must come out.
+
+A case is ``tests/sql/<path of the SQL file>/<case>.toml``. Its tables are written as text, one row a line, cells
+apart by ``|``; ``-`` is null and ``''`` the empty text. Expected rows were worked out by hand. Columns that are
+not listed are null on the way in and not looked at on the way out.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from churn.config import Product
+from churn.features import catalogue
+from churn.prepare import Plan
+from churn.calendar import Windows
+from churn.sources import ActivityFacts, Availability
+from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.warehouse.render import load_step, render, sql_root
+from tests.support.data_folders import AS_OF, BBC, EVENTS, write_table
+
+HERE = Path(__file__).parent
+CASES = sorted(path.relative_to(HERE).with_suffix("").as_posix() for path in HERE.rglob("*.toml"))
+# What the tables between the steps look like.
+CONTRACT: Mapping[str, Mapping[str, str]] = {
+    "activity": {
+        "user_id": "varchar",
+        "product": "varchar",
+        "activity_date": "date",
+        "occurred_at": "timestamp",
+        "value": "double",
+        "category": "varchar",
+        "item_id": "varchar",
+        "series_id": "varchar",
+        "device": "varchar",
+    },
+    "content": {"series_id": "varchar", "item_id": "varchar", "published_date": "date"},
+    "profile": {
+        "user_id": "varchar",
+        "usable": "boolean",
+        "created_date": "date",
+        "age": "integer",
+        "gender": "varchar",
+        "personalisation": "varchar",
+        "mail_verified": "varchar",
+        "nation": "varchar",
+        "region": "varchar",
+        "acorn_category": "varchar",
+    },
+    "snapshots": {
+        "user_id": "varchar",
+        "as_of_date": "date",
+        "purpose": "varchar",
+        "churned": "integer",
+    },
+    "user_week": {
+        "user_id": "varchar",
+        "week_start": "date",
+        "events": "bigint",
+        "active_days": "bigint",
+        "value": "decimal(38, 4)",
+        "first_date": "date",
+        "last_date": "date",
+    },
+    "user_item_week": {
+        "user_id": "varchar",
+        "week_start": "date",
+        "item_id": "varchar",
+        "series_id": "varchar",
+        "events": "bigint",
+        "value": "decimal(38, 4)",
+    },
+    "series_state": {
+        "as_of_date": "date",
+        "series_id": "varchar",
+        "ended": "integer",
+        "finale_last_week": "integer",
+        "premiere_last_week": "integer",
+        "due_lead": "integer",
+        "due_target": "integer",
+    },
+}
+
+
+def cells(text: str) -> tuple[list[str], list[list[str | None]]]:
+    """Read a table written as text: its column names, and its rows of texts."""
+    lines = [[cell.strip() for cell in line.split("|")] for line in text.strip().splitlines()]
+    names, *rows = lines
+    assert all(len(row) == len(names) for row in rows), "a row has too many or too few cells"
+    special = {"-": None, "''": ""}
+    return names, [[special.get(cell, cell) for cell in row] for row in rows]
+
+
+def read_plan(case: Mapping[str, Any]) -> Plan:
+    product = Product.model_validate({"title": "x", **case.get("product", {})})
+    available = Availability(**case.get("available", {}))
+    as_of = case.get("as_of", AS_OF)
+    return Plan(
+        name="x",
+        product=product,
+        source="events",
+        windows=Windows(as_of),
+        known_until=case.get("known_until", as_of),
+        training_dates=tuple(case.get("training_dates", [])),
+        schema="run",
+        facts=ActivityFacts(0, as_of, as_of, available),
+        catalogue=catalogue(product, available),
+        steps=(),
+    )
+
+
+def fill(warehouse: DuckDBWarehouse, table: str, text: str) -> None:
+    """Make a table of the run's schema with a case's rows."""
+    names, rows = cells(text)
+    types = dict(CONTRACT.get(table, {"user_id": "varchar", "as_of_date": "date"}))
+    for name in names:
+        types.setdefault(name, "decimal(38, 4)" if name.startswith("value_") else "double")
+    columns = ", ".join(f"{name} {type_}" for name, type_ in types.items())
+    warehouse.execute(f"create table run.{table} ({columns})")
+    for row in rows:
+        marks = ", ".join(f"$p{index}" for index in range(len(row)))
+        warehouse.execute(
+            f"insert into run.{table} ({', '.join(names)}) values ({marks})",
+            {f"p{index}": cell for index, cell in enumerate(row)},
+        )
+
+
+def raw_table(table: str, text: str) -> pa.Table:
+    """Rows of a source table with the types that the source contract asks for."""
+    schema = EVENTS if table == "events.activity" else BBC[table]
+    names, rows = cells(text)
+    made = pa.table({name: pa.array([row[i] for row in rows], pa.string()) for i, name in enumerate(names)})
+    with duckdb.connect() as con:  # reads dates, times and numbers from text
+        con.register("made", made)
+        listed = [
+            f"cast({field.name if field.name in names else 'null'} as {_sql_type(field.type)}) as {field.name}"
+            for field in schema
+        ]
+        return con.sql(f"select {', '.join(listed)} from made").to_arrow_table().cast(schema)
+
+
+def _sql_type(type_: pa.DataType) -> str:
+    return {"string": "varchar", "date32[day]": "date", "int32": "integer"}.get(str(type_), str(type_).split("[")[0])
+
+
+def same(cell: str | None, value: Any) -> bool:
+    """Whether a value is what a cell says."""
+    if cell is None or value is None:
+        return cell is None and value is None
+    if isinstance(value, bool):
+        return cell == str(value).lower()
+    if isinstance(value, int | float | Decimal):
+        return float(value) == pytest.approx(float(cell), rel=1e-6, abs=1e-9)
+    if isinstance(value, date):
+        return cell == value.isoformat() or cell == str(value)
+    return bool(cell == value)
+
+
+def run_case(name: str, folder: Path) -> tuple[pa.Table, list[str], list[list[str | None]], Mapping[str, Any]]:
+    case = tomllib.loads((HERE / f"{name}.toml").read_text("utf-8"))
+    plan = read_plan(case)
+    sql_file = f"{name.rpartition('/')[0]}.sql"
+    given = case["given"]
+    raw = {table: text for table, text in given.items() if "." in table}
+    for table, text in (raw or {"events.activity": "user_id"}).items():
+        write_table(folder, table, raw_table(table, text))
+    warehouse = DuckDBWarehouse(None, folder, memory="500MB", threads=1)
+    try:
+        warehouse.execute("create schema run")
+        for table, text in given.items():
+            if table not in raw:
+                fill(warehouse, table, text)
+        step = load_step(sql_file, plan.names)
+        values = {**plan.parameters, **case.get("parameters", {})}
+        statement = render(step.text, plan.names, values, "run", "duckdb")
+        found = warehouse.fetch(statement.sql, statement.parameters)
+    finally:
+        warehouse.close()
+    names, rows = cells(case["expected"])
+    return found, names, rows, case
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str, tmp_path: Path) -> None:
+    found, names, expected, case = run_case(name, tmp_path)
+    assert set(names) <= set(found.column_names)
+    assert not set(case.get("absent", [])) & set(found.column_names)
+    grain = names[: case.get("grain", 2)]
+    actual = [[row[column] for column in names] for row in found.select(names).to_pylist()]
+
+    def key(row: list[Any]) -> list[str]:
+        return [str(cell) for cell in row[: len(grain)]]
+
+    actual.sort(key=key)
+    expected.sort(key=key)
+    assert [key(row) for row in actual] == [key(row) for row in expected], case["meaning"]
+    wrong = [
+        f"{dict(zip(grain, row, strict=False))}: {column} is {value!r}, not {cell!r}"
+        for row, wanted in zip(actual, expected, strict=True)
+        for column, value, cell in zip(names, row, wanted, strict=True)
+        if not same(cell, value)
+    ]
+    assert not wrong, case["meaning"]
+
+
+def test_each_step_has_a_golden_case() -> None:
+    files = {path.relative_to(sql_root()).with_suffix("").as_posix() for path in sql_root().rglob("*.sql")}
+    covered = {name.rpartition("/")[0] for name in CASES}
+    assert covered <= files, "a case of a file that is not there"
+    assert files - covered == {"duckdb/functions", "publish/scores"}

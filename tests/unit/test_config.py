@@ -1,0 +1,328 @@
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from churn.config import (
+    ClusterSettings,
+    Product,
+    Settings,
+    builtin_products,
+    identifier,
+    load_settings,
+    slug,
+)
+from churn.errors import ConfigError, UsageError
+from churn.publish import SCORE_COLUMNS
+
+UNSAFE = [
+    "",
+    "Food",
+    "1food",
+    "food-fresh",
+    "food fresh",
+    "food;drop table x",
+    "food'",
+    'food"',
+    "../food",
+    "/food",
+    "food/..",
+    ".",
+    "fööd",
+    "food\n",
+    "food\x00",
+    "食品",
+    "\uff46ood",  # a full-width letter: `str.isidentifier` would take it
+    "f" * 64,
+]
+
+
+def folder(path: Path, text: str) -> Path:
+    (path / "churn.toml").write_text(text, "utf-8")
+    return path
+
+
+def load(data: Path, overrides: Mapping[str, Any] | None = None) -> Settings:
+    return load_settings(data, data / "out", overrides)
+
+
+def refusal(data: Path, overrides: Mapping[str, Any] | None = None) -> str:
+    with pytest.raises(ConfigError) as refused:
+        load(data, overrides)
+    return str(refused.value)
+
+
+def test_a_folder_without_settings_is_refused_and_says_how_to_make_one(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == (
+        f"{tmp_path / 'churn.toml'} does not exist: name a data folder made by `churn simulate` or "
+        "`churn ingest` with --data"
+    )
+
+
+def test_built_in_products_serve_where_no_folder_is_needed(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path / "none", tmp_path, optional=True)
+    assert sorted(settings.products) == ["iplayer", "pan", "sounds"]
+
+
+def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
+    data = folder(
+        tmp_path,
+        'source = "other"\n'
+        "sed = 1\n"
+        "partition_rows = 0\n"
+        'sql_memory = "lots"\n'
+        "[cluster]\nworkers = -1\n"
+        '[products.food]\ntitle = "food"\nminimum = 3\nminimum_value = -1\n'
+        '[products."../x"]\ntitle = "x"\n'
+        '[products.drink]\nmatch = ["d"]\n',
+    )
+    lines = refusal(data).splitlines()
+    assert lines[0] == f"{data / 'churn.toml'} (with CHURN_* variables) is wrong:"
+    for place in (
+        "source",
+        "sed",
+        "partition_rows",
+        "sql_memory",
+        "cluster.workers",
+        "products.food.minimum",
+        "products.food.minimum_value",
+        "products.../x.[key]",
+        "products.drink.title",
+    ):
+        assert len([line for line in lines if line.startswith(f"  - {place}: ")]) == 1, place
+    assert len(lines) == 10
+
+
+@pytest.mark.parametrize("text", ["source = ", "[products", "source = 'a\n"])
+def test_what_is_not_toml_is_refused(tmp_path: Path, text: str) -> None:
+    assert "is not valid TOML" in refusal(folder(tmp_path, text))
+
+
+def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "churn.toml").write_bytes(b'title = "\xff"')
+    assert "is not valid TOML" in refusal(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    data = folder(tmp_path, "")
+    (data / "churn.toml").chmod(stat.S_IWUSR)
+    assert "cannot be read: Permission denied" in refusal(data)
+
+
+@pytest.mark.parametrize("products", ["3", '"food"', "[1]", '[{title = "food"}]'])
+@pytest.mark.parametrize("source", ["bbc", "events"])
+def test_products_that_are_no_table_are_refused(tmp_path: Path, products: str, source: str) -> None:
+    data = folder(tmp_path, f'source = "{source}"\nproducts = {products}\n')
+    assert "  - products: " in refusal(data)
+
+
+def test_environment_wins_over_the_file_and_hand_over_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder(tmp_path, "seed = 2\npartition_rows = 20\n[cluster]\nworkers = 2\nthreads_per_worker = 2\n")
+    assert load_settings(data, data).seed == 2
+    monkeypatch.setenv("CHURN_SEED", "3")
+    monkeypatch.setenv("CHURN_PARTITION_ROWS", "30")
+    monkeypatch.setenv("CHURN_CLUSTER__WORKERS", "4")
+    settings = load(data, {"seed": 5})
+    assert (settings.seed, settings.partition_rows) == (5, 30)
+    assert settings.cluster == ClusterSettings(workers=4, threads_per_worker=2)
+    assert load(data, {"cluster": {"workers": 6}}).cluster == ClusterSettings(workers=6, threads_per_worker=2)
+
+
+def test_defaults_hold_where_nothing_is_said(tmp_path: Path) -> None:
+    settings = load(folder(tmp_path, ""))
+    assert (settings.source, settings.seed, settings.id_column) == ("bbc", 1, "user_id")
+    assert settings.tracking_uri == f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}"
+    assert load(tmp_path, {"mlflow_tracking_uri": "http://x"}).tracking_uri == "http://x"
+
+
+def test_a_variable_reaches_into_a_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = folder(tmp_path, "")
+    monkeypatch.setenv("CHURN_PRODUCTS__SOUNDS__MINIMUM_VALUE", "60")
+    product = load(data).product("sounds")
+    assert (product.minimum_value, product.title) == (60, "BBC Sounds")
+
+
+def test_a_variable_that_is_no_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHURN_SEEED", "1")
+    assert "  - seeed: Extra inputs are not permitted" in refusal(folder(tmp_path, ""))
+
+
+def test_a_variable_and_a_part_of_it_contradict_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHURN_CLUSTER__WORKERS", "1")
+    monkeypatch.setenv("CHURN_CLUSTER", "local")
+    message = refusal(folder(tmp_path, ""))
+    assert message.startswith("CHURN_CLUSTER__WORKERS sets a part of 'cluster'")
+
+
+@pytest.mark.parametrize("variable", ["CHURN_PRODUCTS", "CHURN_CLUSTER"])
+def test_a_variable_that_is_a_whole_section_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "local")
+    assert f"  - {variable.removeprefix('CHURN_').lower()}: " in refusal(folder(tmp_path, ""))
+
+
+def test_folders_are_arguments_not_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = folder(tmp_path, 'out = "elsewhere"\nseed = "x"\n')
+    monkeypatch.setenv("CHURN_DATA", "/somewhere")
+    message = refusal(data)
+    for fault in ("  - data: it is given with --data", "  - out: it is given with --out", "  - seed: "):
+        assert fault in message
+
+
+def test_built_in_products_merge_with_the_folders_own(tmp_path: Path) -> None:
+    data = folder(
+        tmp_path,
+        "[products.iplayer]\nminimum_value = 60\n[products.iplayer.training]\nmax_dates = 8\n"
+        '[products.bitesize]\ntitle = "Bitesize"\nmatch = ["bitesize"]\n',
+    )
+    settings = load(data)
+    assert sorted(settings.products) == ["bitesize", "iplayer", "pan", "sounds"]
+    iplayer, built_in = settings.product("iplayer"), builtin_products()["iplayer"]
+    assert (iplayer.minimum_value, iplayer.training.max_dates) == (60, 8)
+    assert iplayer.categories == tuple(built_in["categories"])
+    assert settings.product("sounds").minimum_value == 180
+    assert "minimum_value" in built_in
+    assert built_in["minimum_value"] == 180  # what is built in stays what it is
+
+
+def test_a_log_of_ones_own_has_only_its_own_products(tmp_path: Path) -> None:
+    data = folder(tmp_path, 'source = "events"\n[products.food]\ntitle = "food"\n')
+    assert list(load(data).products) == ["food"]
+
+
+def test_an_unknown_product_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    settings = load(folder(tmp_path, ""))
+    with pytest.raises(UsageError, match=r"unknown product 'itv'; .*churn.toml knows: iplayer, pan, sounds"):
+        settings.product("itv")
+
+
+def test_an_unknown_product_says_so_where_there_is_none(tmp_path: Path) -> None:
+    settings = load(folder(tmp_path, 'source = "events"'))
+    with pytest.raises(UsageError, match="knows: none"):
+        settings.product("itv")
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_an_unsafe_product_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be used as a name in SQL and paths|is too long"):
+        load(folder(tmp_path, ""), {"products": {name: {"title": "x"}}})
+
+
+def test_an_unsafe_product_name_in_the_file_is_refused(tmp_path: Path) -> None:
+    data = folder(tmp_path, '[products."x; drop table scores --"]\ntitle = "x"\n')
+    assert "'x; drop table scores --' cannot be used as a name in SQL and paths" in refusal(data)
+
+
+def test_a_product_name_leaves_room_for_the_names_made_from_it(tmp_path: Path) -> None:
+    data = folder(tmp_path, "")
+    longest = "p" * 32
+    assert load(data, {"products": {longest: {"title": "x"}}}).product(longest).title == "x"
+    identifier(f"run_{longest}_20260629t180000z_3fa1c2")
+    identifier(f"backtest_{longest}_20260628_outcomes")
+    with pytest.raises(ConfigError, match="is too long for a product: use 32 characters at most"):
+        load(data, {"products": {"p" * 33: {"title": "x"}}})
+
+
+@given(st.text())
+@example("a\n")
+@example("٣")  # a digit, but not one of 0 to 9
+@example("ﬁ")
+def test_identifiers_are_safe_or_refused(name: str) -> None:
+    safe = bool(name) and len(name) <= 63 and not name[0].isdigit() and set(name) <= set(SAFE)
+    if safe:
+        assert identifier(name) == name
+    else:
+        with pytest.raises(UsageError, match="cannot be used as a name"):
+            identifier(name)
+
+
+SAFE = "abcdefghijklmnopqrstuvwxyz0123456789_"
+
+
+@given(st.text(SAFE, max_size=70))
+def test_identifiers_take_every_safe_name(name: str) -> None:
+    if name and len(name) <= 63 and not name[0].isdigit():
+        assert identifier(name) == name
+    else:
+        with pytest.raises(UsageError):
+            identifier(name)
+
+
+@given(st.text())
+@example("")
+@example("2024")
+@example("日本")
+@example("İstanbul")
+@example("a" * 31 + " b")
+def test_a_slug_of_anything_is_a_safe_name_with_room_for_a_prefix(value: str) -> None:
+    made = slug(value)
+    assert identifier(made) == made
+    assert len(made) <= 32
+    assert identifier(f"share_category_{made}")
+
+
+def test_slugs_are_readable() -> None:
+    assert slug("Religion & Ethics") == "religion_ethics"
+    assert slug("Children's") == "children_s"
+    assert slug("2024 Olympics") == "_2024_olympics"
+
+
+@pytest.mark.parametrize("field", ["categories", "devices"])
+def test_values_that_would_share_a_feature_are_refused(tmp_path: Path, field: str) -> None:
+    data = folder(
+        tmp_path,
+        f'source = "events"\n[products.food]\ntitle = "food"\n{field} = ["Tea & cake", "tea, cake", "x"]\n',
+    )
+    assert f"{field} that give the same feature name: tea_cake" in refusal(data)
+
+
+def test_a_category_and_a_device_may_share_a_name() -> None:
+    product = Product(title="x", categories=("tv",), devices=("tv",))
+    assert (product.categories, product.devices) == (("tv",), ("tv",))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_a_minimum_that_is_no_amount_is_refused(tmp_path: Path, value: str) -> None:
+    data = folder(
+        tmp_path, f'source = "events"\n[products.food]\ntitle = "food"\nminimum_value = {value}\n'
+    )
+    assert "products.food.minimum_value: " in refusal(data)
+
+
+@pytest.mark.parametrize("name", [*SCORE_COLUMNS[1:], "user id", 'x"; drop table scores; --'])
+def test_an_id_column_that_the_scores_table_cannot_have_is_refused(tmp_path: Path, name: str) -> None:
+    assert "  - id_column: " in refusal(folder(tmp_path, ""), {"id_column": name})
+
+
+@pytest.mark.parametrize("name", ["user_id", "bbc_hid3", "order"])
+def test_any_other_safe_name_may_be_the_id_column(tmp_path: Path, name: str) -> None:
+    assert load(folder(tmp_path, ""), {"id_column": name}).id_column == name
+
+
+def test_settings_cannot_be_changed(tmp_path: Path) -> None:
+    settings = load(folder(tmp_path, ""))
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.seed = 2  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.product("pan").title = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", sorted(builtin_products()))
+def test_built_in_products_are_whole(name: str) -> None:
+    product = Product.model_validate(builtin_products()[name])
+    assert product.title
+    assert len(product.categories) <= 12
+    assert product.value_unit == "seconds"
+    assert product.minimum_value == 180

@@ -1,0 +1,345 @@
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, datetime
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any, get_args
+
+import duckdb
+import pytest
+import sqlglot
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jinja2 import Environment, UndefinedError, meta
+from sqlglot import exp
+from sqlglot.optimizer.qualify import qualify
+
+from churn.config import Product, Settings
+from churn.config_training import TrainingSettings
+from churn.errors import RunError, UsageError
+from churn.features import catalogue
+from churn.prepare import Plan, plan_without_data, read_steps
+from churn.sources import Availability
+from churn.warehouse.base import Dialect
+from churn.warehouse.render import Step, create, for_reading, render, sql_root, steps_for
+from tests.support.data_folders import BBC, EVENTS
+
+AS_OF = date(2024, 6, 30)
+DIALECTS = get_args(Dialect)
+HOSTILE = "x'); drop table scores; --"
+FILES = sorted(path.relative_to(sql_root()).as_posix() for path in sql_root().rglob("*.sql"))
+STEP_FILES = [path for path in FILES if path.startswith(("steps/", "sources/"))]
+
+VIDEO = Product(
+    title="video",
+    match=("iplayer", HOSTILE),
+    value_unit="seconds",
+    minimum_value=180,
+    categories=("Drama", "Religion & Ethics", HOSTILE),
+    devices=("smart-tv", HOSTILE + "2"),
+    training=TrainingSettings(sampling="cohort", max_dates=4),
+)
+BARE = Product(title="bare", training=TrainingSettings(sampling="all", max_dates=2))
+
+
+def planned(source: str, product: Product) -> Plan:
+    chosen = Settings.model_validate(
+        {"data": Path("data"), "out": Path("out"), "source": source, "products": {"tv": product}}
+    )
+    return plan_without_data(chosen, "tv", AS_OF)
+
+
+def without_options(plan: Plan) -> Plan:
+    """The same plan on data with nothing optional in it."""
+    available = Availability(**dict.fromkeys(Availability.__dataclass_fields__, False))
+    features = catalogue(plan.product, available)
+    facts = replace(plan.facts, available=available)
+    plan = replace(plan, facts=facts, catalogue=features)
+    return replace(plan, steps=steps_for(plan.source, ["feature_set"], plan.names))
+
+
+PLANS = {
+    "bbc, everything": planned("bbc", VIDEO),
+    "bbc, any product, nothing optional": without_options(planned("bbc", BARE)),
+    "events, everything": planned("events", VIDEO),
+    "events, nothing optional": without_options(planned("events", BARE)),
+    "outcomes": planned("bbc", VIDEO).outcomes("outcomes"),
+}
+every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+def trees(plan: Plan) -> Iterator[tuple[str, exp.Query]]:
+    """Each step's query as Redshift is sent it."""
+    for step in plan.steps:
+        statement = create(step, plan.names, plan.parameters, plan.schema, "redshift")
+        made = sqlglot.parse_one(statement.sql, read="redshift")
+        assert isinstance(made, exp.Create)
+        assert isinstance(made.expression, exp.Query)
+        yield step.path, made.expression
+
+
+def test_the_plans_here_render_every_step_file() -> None:
+    assert {step.path for plan in PLANS.values() for step in plan.steps} == set(STEP_FILES)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not path.startswith("duckdb/")])
+def test_each_file_says_what_it_makes_at_which_grain_from_what(path: str) -> None:
+    header = Step("x", path, "table", (sql_root() / path).read_text("utf-8"), frozenset()).header
+    starts = [line.split(":")[0] for line in header.splitlines() if re.match(r"[A-Z][a-z]+:", line)]
+    assert starts[:3] == ["Makes", "Grain", "From"]
+    made = re.search(r"Makes: (\w+), ", header)
+    if path in STEP_FILES:
+        assert made
+        assert made[1] == Path(path).stem
+
+
+@every_plan
+def test_the_header_names_exactly_the_steps_that_are_read(plan: Plan) -> None:
+    everything = {Path(path).stem for path in STEP_FILES}
+    for step in plan.steps:
+        named = re.search(r"From: (.*?)\.(?: |\n|\Z)", step.header, re.DOTALL)
+        assert named
+        words = set(re.findall(r"\w+", named[1])) & everything
+        if step.name == "feature_set":
+            words |= set(plan.catalogue.steps)
+        if step.kind == "table":
+            assert step.needs <= words, step.path
+
+
+@every_plan
+@every_dialect
+def test_every_statement_is_valid_in_every_dialect(plan: Plan, dialect: Dialect) -> None:
+    for step in plan.steps:
+        statement = create(step, plan.names, plan.parameters, plan.schema, dialect)
+        made = sqlglot.parse_one(statement.sql, read=dialect)
+        assert isinstance(made, exp.Create), step.path
+        assert made.kind == step.kind.upper()
+    for name, text in read_steps(plan, dialect).items():
+        assert text.startswith("-- Makes: "), name
+        assert isinstance(sqlglot.parse_one(text, read=dialect), exp.Create), name
+
+
+FORBIDDEN_NODES = (
+    exp.GroupConcat,
+    exp.IgnoreNulls,
+    exp.Merge,
+    exp.Pivot,
+    exp.ApproxDistinct,
+    exp.Rand,
+    exp.CurrentDate,
+    exp.CurrentTimestamp,
+    exp.CurrentTime,
+    exp.DateDiff,  # only whole days are counted, and dates subtract
+    exp.Qualify,
+    exp.Lateral,
+)
+FORBIDDEN_WORDS = re.compile(
+    r"\b(sysdate|getdate|random|now|fnv_hash|listagg|exclude|trunc|approximate|datediff|dateadd|merge|pivot)\b"
+    r"|#\w|\bignore\s+nulls\b|select\s+\*",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not path.startswith("duckdb/")])
+def test_no_file_says_what_engines_read_differently(path: str) -> None:
+    code = re.sub(r"--[^\n]*", "", (sql_root() / path).read_text("utf-8"))
+    assert not FORBIDDEN_WORDS.search(code), FORBIDDEN_WORDS.search(code)
+
+
+@every_plan
+def test_no_statement_uses_what_engines_do_differently(plan: Plan) -> None:
+    for path, tree in trees(plan):
+        found = [node.sql() for node in tree.find_all(*FORBIDDEN_NODES)]
+        assert not found, path
+        stars = [star for star in tree.find_all(exp.Star) if not isinstance(star.parent, exp.Count)]
+        assert not stars, path
+
+
+@every_plan
+def test_no_statement_uses_a_column_that_the_same_select_names(plan: Plan) -> None:
+    schema: dict[str, dict[str, dict[str, str]]] = {
+        "events": {"activity": dict.fromkeys(EVENTS.names, "text")}
+    }
+    for table, columns in BBC.items():
+        schema.setdefault(table.split(".")[0], {})[table.split(".")[1]] = dict.fromkeys(columns.names, "text")
+    own = schema.setdefault(plan.schema, {})
+    for path, tree in trees(plan):
+        # Without expansion, a name that only the same select's list makes cannot be resolved.
+        qualified = qualify(tree.copy(), dialect="redshift", schema=schema, expand_alias_refs=False)
+        assert qualified.named_selects == tree.named_selects
+        own[Path(path).stem] = dict.fromkeys(tree.named_selects, "text")
+
+
+def test_the_check_on_column_names_finds_one_that_the_same_select_makes() -> None:
+    tree = sqlglot.parse_one("select a + 1 as b, b * 2 as c from s.t", read="redshift")
+    with pytest.raises(sqlglot.errors.OptimizeError, match="'b' could not be resolved"):
+        qualify(tree, dialect="redshift", schema={"s": {"t": {"a": "int"}}}, expand_alias_refs=False)
+
+
+@every_plan
+def test_integers_are_divided_only_where_the_result_is_whole_or_a_side_is_a_double(plan: Plan) -> None:
+    for path, tree in trees(plan):
+        for division in tree.find_all(exp.Div):
+            sides = division.this.sql() + division.expression.sql()
+            whole = division.expression.sql() == "7"
+            double = "DOUBLE" in sides or any(
+                name in sides
+                for name in ("sum_", "slope", "intercept")  # cast where they are made
+            )
+            assert whole or double, f"{path}: {division.sql()}"
+
+
+def steps_of(plan: Plan) -> dict[str, Step]:
+    return {step.name: step for step in plan.steps}
+
+
+@every_plan
+def test_steps_come_after_what_they_need(plan: Plan) -> None:
+    made: set[str] = set()
+    for step in plan.steps:
+        assert step.needs <= made, step.name
+        assert step.name not in made
+        made.add(step.name)
+    TopologicalSorter({step.name: step.needs for step in plan.steps}).prepare()  # raises on a cycle
+
+
+def test_steps_are_a_graph_and_not_a_chain() -> None:
+    steps = steps_of(PLANS["bbc, everything"])
+    features = {name for name in steps if name.startswith("features_")}
+    assert len(features) == 7
+    assert all(not steps[name].needs & features for name in features)
+    sorter = TopologicalSorter({name: step.needs for name, step in steps.items()})
+    sorter.prepare()
+    rounds = []
+    while sorter.is_active():
+        rounds.append(set(sorter.get_ready()))
+        sorter.done(*rounds[-1])
+    assert max(len(ready) for ready in rounds) >= 6
+    assert rounds[-1] == {"feature_set"}
+
+
+def test_only_one_step_reads_each_activity_row_by_user_and_week() -> None:
+    steps = steps_of(PLANS["bbc, everything"])
+    readers = {name for name, step in steps.items() if "activity" in step.needs}
+    assert readers == {"user_week", "user_item_week"}
+
+
+def test_switches_take_away_what_is_not_there() -> None:
+    steps = steps_of(PLANS["events, nothing optional"])
+    assert set(steps) == {
+        "activity",
+        "user_week",
+        "snapshots",
+        "features_activity",
+        "features_trend",
+        "features_lifetime",
+        "features_shares",
+        "feature_set",
+    }
+    assert steps["snapshots"].needs == {"user_week"}
+    assert "profile" in steps_of(PLANS["bbc, everything"])["snapshots"].needs
+
+
+def test_the_outcomes_need_the_label_and_nothing_else() -> None:
+    assert set(steps_of(PLANS["outcomes"])) == {"activity", "profile", "user_week", "snapshots"}
+
+
+def test_a_step_that_no_file_makes_is_named() -> None:
+    with pytest.raises(RunError, match=r"no SQL file makes 'nothing': looked for steps/nothing\.sql and"):
+        steps_for("bbc", ["nothing"], {})
+
+
+def test_a_step_that_needs_itself_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = tmp_path / "steps"
+    steps.mkdir()
+    (steps / "a_one.sql").write_text("select * from {{ ref('a_two') }}", "utf-8")
+    (steps / "a_two.sql").write_text("select * from {{ ref('a_one') }}", "utf-8")
+    monkeypatch.setattr("churn.warehouse.render.sql_root", lambda: tmp_path)
+    with pytest.raises(CycleError):
+        steps_for("bbc", ["a_one"], {})
+
+
+@pytest.mark.parametrize("text", ["select {{ nothing }}", "{% if nothing %}select 1{% endif %}"])
+def test_an_undefined_name_is_an_error(text: str) -> None:
+    with pytest.raises(UndefinedError, match="'nothing' is undefined"):
+        render(text, {}, {}, "run", "duckdb")
+
+
+@every_plan
+def test_every_name_that_a_file_uses_is_given(plan: Plan) -> None:
+    for step in plan.steps:
+        used = meta.find_undeclared_variables(Environment().parse(step.text))
+        assert used <= plan.names.keys() | {"ref"}, step.path
+
+
+def test_a_value_that_is_not_given_is_an_error() -> None:
+    with pytest.raises(RunError, match="binds unknown parameters: also, missing"):
+        render("select :missing, :also, :known", {}, {"known": 1}, "run", "duckdb")
+
+
+def test_only_values_that_are_used_are_bound() -> None:
+    statement = render("select :a as a", {}, {"a": 1, "b": 2}, "run", "duckdb")
+    assert (statement.sql, dict(statement.parameters)) == ("SELECT\n  $a AS a", {"a": 1})
+
+
+@every_plan
+@every_dialect
+def test_values_are_bound_and_never_part_of_the_text(plan: Plan, dialect: Dialect) -> None:
+    bound: set[Any] = set()
+    for step in plan.steps:
+        statement = create(step, plan.names, plan.parameters, plan.schema, dialect)
+        assert "drop table" not in statement.sql.lower(), step.path
+        for value in (*statement.parameters.values(), *plan.product.match, *plan.product.categories):
+            if isinstance(value, str):
+                assert f"'{value}'" not in statement.sql, step.path
+            if isinstance(value, date):
+                assert value.isoformat() not in statement.sql, step.path
+        bound |= set(statement.parameters.values())
+    assert plan.windows.as_of in bound
+    assert set(plan.product.match) <= bound
+
+
+@pytest.mark.parametrize("schema", ["run; drop schema x", 'run"', "Run", ""])
+def test_a_schema_that_is_no_identifier_is_refused(schema: str) -> None:
+    step = Step("x", "steps/x.sql", "table", "select 1 as a", frozenset())
+    with pytest.raises(UsageError):
+        render(step.text, {}, {}, schema, "duckdb")
+    with pytest.raises(UsageError):
+        create(step, {}, {}, schema, "duckdb")
+    with pytest.raises(UsageError):
+        for_reading(step, {}, {}, schema, "duckdb")
+
+
+def test_a_reference_that_is_no_identifier_is_refused() -> None:
+    with pytest.raises(UsageError):
+        render("select 1 from {{ ref('a; drop table b') }}", {}, {}, "run", "duckdb")
+
+
+@settings(max_examples=40)
+@given(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])))
+@example(HOSTILE)
+@example("it's")
+@example("back\\slash\\'")
+@example('"quoted" -- and /* not */ a comment')
+@example("{{ nothing }} :name $name %(name)s ?")
+def test_a_text_written_out_for_reading_is_the_text(value: str) -> None:
+    step = Step("x", "steps/x.sql", "table", "-- Makes: x.\nselect :value as value", frozenset())
+    text = for_reading(step, {}, {"value": value}, "main", "duckdb")
+    with duckdb.connect() as connection:
+        connection.execute(text)
+        assert connection.execute("select value from main.x").fetchall() == [(value,)]
+    for dialect in DIALECTS:
+        text = for_reading(step, {}, {"value": value}, "main", dialect)
+        made = sqlglot.parse_one(text, read=dialect)
+        assert [node.this for node in made.find_all(exp.Literal)] == [value]
+
+
+def test_dates_and_numbers_are_written_out_for_reading() -> None:
+    text = "select cast(:day as date) as day, cast(:at as timestamp) as at, :number as number, :none as none"
+    values = {"day": AS_OF, "at": datetime(2024, 6, 30, 12, 30), "number": 180.5, "none": None}
+    step = Step("x", "steps/x.sql", "table", text, frozenset())
+    with duckdb.connect() as connection:
+        connection.execute(for_reading(step, {}, values, "main", "duckdb"))
+        assert connection.execute("from main.x").fetchall() == [tuple(values.values())]
