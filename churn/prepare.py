@@ -90,7 +90,7 @@ class Plan:
             "minimum_value": product.minimum_value,
             "minimum_account_age_days": product.minimum_account_age_days,
             **{f"training_date_{index}": day for index, day in enumerate(self.training_dates)},
-            **{f"category_{slug(value)}": f";{value};" for value in product.categories},
+            **{f"category_{slug(value)}": f";{value.replace('; ', ';')};" for value in product.categories},
             **{f"device_{slug(value)}": value for value in product.devices},
         }
 

@@ -53,6 +53,10 @@ class Stages:
         rows = "" if record.rows is None else f"{record.rows:,} rows"
         logger.info("%-10s %-8s %-20s %16s %7.1f s", self.product, part, name, rows, record.seconds)
 
+    def tell(self, part: str, sentence: str) -> None:
+        """Log how far a stage is."""
+        logger.info("%-10s %-8s %s", self.product, part, sentence)
+
     def seconds(self) -> dict[str, float]:
         """Return the seconds of each stage; the steps of one graph run side by side, so they may overlap."""
         return {f"{record.part}.{record.name}": round(record.seconds, 3) for record in self.records}

@@ -5,7 +5,7 @@ The flow decides the order and the tasks call these functions; everything they s
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -33,6 +33,7 @@ from churn.warehouse.duckdb import DuckDBWarehouse
 logger = logging.getLogger(__name__)
 
 Files = Sequence[tuple[Path, int]]
+_PROGRESS_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,7 @@ def train_model(run: WeeklyRun, files: Files) -> TrainingResult:
     return result
 
 
-def score_users(
-    run: WeeklyRun, files: Files, client: Any, on_done: Callable[[Done[PartitionRow]], None] | None = None
-) -> list[PartitionRow]:
+def score_users(run: WeeklyRun, files: Files, client: Any) -> list[PartitionRow]:
     """Score and explain every partition over the cluster; return one row a partition, in order."""
     tasks = [
         PartitionTask(
@@ -150,9 +149,20 @@ def score_users(
         )
         for index, (path, _) in enumerate(files)
     ]
-    return FanOut(client).run(
-        score_partition, tasks, key=lambda task: f"partition-{task.index:05d}", on_done=on_done
-    )
+    expected = rows_by(files)
+    told = 0.0
+
+    def tell(done: Done[PartitionRow]) -> None:
+        nonlocal told
+        if done.done < done.total and done.seconds - told >= _PROGRESS_SECONDS:
+            told = done.seconds
+            run.stages.tell(
+                "score",
+                f"{done.rows:,} of {expected:,} users, {done.rows_per_second:,.0f} a second, "
+                f"{done.seconds_left:.0f} s left",
+            )
+
+    return FanOut(client).run(score_partition, tasks, key=lambda task: task.name, on_done=tell)
 
 
 def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:

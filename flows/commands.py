@@ -56,7 +56,8 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str
         mapping[name] = column
     made = ingest(source, into, columns=mapping, timezone=timezone, force=force)
     click.echo(
-        f"{made.rows:,} events of {made.users:,} users from {made.first:%Y-%m-%d} to {made.last:%Y-%m-%d} in {into}"
+        f"{made.rows:,} events of {made.users:,} users from {made.first:%Y-%m-%d} to {made.last:%Y-%m-%d} "
+        f"in {into}"
     )
     click.echo(f"Columns: {', '.join(f'{name} from {column}' for name, column in made.columns)}")
     click.echo(f"Times: {made.times}")
@@ -84,8 +85,8 @@ def run_weekly(*, data: Path, out: Path, products: Sequence[str], as_of: date | 
     for outcome in outcomes:
         if outcome.repeated:
             click.echo(
-                f"{outcome.product}: run {outcome.run_id} is already committed for {outcome.as_of}; nothing was done "
-                "(--force makes a new run)"
+                f"{outcome.product}: run {outcome.run_id} is already committed for {outcome.as_of}; "
+                "nothing was done (--force makes a new run)"
             )
     _print_outcomes(outcomes)
 

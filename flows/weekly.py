@@ -63,14 +63,15 @@ def weekly_churn(
         client_in_background(chosen.cluster) as client,
     ):
         plan = tasks.plan_sql(run)
+        tracking = tasks.open_tracking.submit(run)
         rows = _run_sql(run, plan)
         passed = tasks.check(run, plan, rows)
         unloads = {purpose: tasks.unload.submit(run, plan, purpose) for purpose in ("train", "score")}
         files = {purpose: future.result() for purpose, future in unloads.items()}
         trained = tasks.train(run, files["train"])
-        partitions = tasks.score(run, files["score"], client, None)
+        partitions = tasks.score(run, files["score"], client)
         committed = tasks.commit(run, plan, trained, partitions, passed, files)
-        last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed)]
+        last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed, wait_for=[tracking])]
         for future in last:
             future.result()
     return outcome(chosen, committed, repeated=False, stages=run.stages)

@@ -7,17 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from churn.training import TrainingResult
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from churn import prepare, weekly
+from churn import prepare, registry, weekly
 from churn.checks import Passed, check_snapshots
-from churn.fanout import Done
 from churn.lake import Run
 from churn.prepare import Plan
 from churn.publish import Published
 from churn.scoring import PartitionRow
+from churn.training import TrainingResult
 from churn.unload import rows_by
 from churn.unload import unload as unload_snapshots
 from churn.warehouse.render import Step
@@ -70,15 +69,10 @@ def train(run: WeeklyRun, files: Files) -> TrainingResult:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def score(
-    run: WeeklyRun,
-    files: Files,
-    client: Callable[[], Any],
-    on_done: Callable[[Done[PartitionRow]], None] | None,
-) -> list[PartitionRow]:
+def score(run: WeeklyRun, files: Files, client: Callable[[], Any]) -> list[PartitionRow]:
     """Score and explain every user over the cluster."""
     with run.stages.stage("score and explain", "score") as count:
-        rows = weekly.score_users(run, files, client(), on_done)
+        rows = weekly.score_users(run, files, client())
         count.rows = sum(row.rows for row in rows)
     return rows
 
@@ -104,6 +98,12 @@ def publish(run: WeeklyRun, committed: Run) -> Published:
         published = weekly.publish(run.settings, run.warehouse, committed)
         count.rows = published.rows
     return published
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def open_tracking(run: WeeklyRun) -> None:
+    """Set up where MLflow tracks, which takes seconds the first time: beside the SQL."""
+    registry.prepare(run.settings.tracking_uri)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

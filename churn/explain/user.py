@@ -28,15 +28,15 @@ def explain_user(run_folder: str, user: str) -> list[str]:
     found = scores.to_table(filter=pc.field("user_id") == user).to_pylist()
     if not found:
         raise UsageError(
-            f"user {user[:80]!r} was not scored in {run_folder}: only users who were active in the last observed "
-            "week are"
+            f"user {user[:80]!r} was not scored in {run_folder}: only users who were active in the last "
+            "observed week are"
         )
     score = found[0]
     with fs.open(f"{path}/logs/features.json", "rt", encoding="utf-8") as file:
         catalogue = {entry["name"]: Feature(**entry) for entry in json.load(file)}
     reasons = sorted(read_reasons(run_folder, [user]).to_pylist(), key=lambda reason: reason["rank"])
     return [
-        f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in the week of "
-        f"{score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
+        f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in the week "
+        f"of {score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
         *(f"  {number}. {line}" for number, line in enumerate(in_words(reasons, catalogue), start=1)),
     ]

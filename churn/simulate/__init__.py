@@ -1,7 +1,7 @@
 """A simulated broadcaster with a known truth.
 
-Writes the broadcaster's source tables (activity, content, account and its extension) as Parquet, and the exact
-probability of churn of every snapshot. docs/simulator.md describes the process behind it.
+Writes the broadcaster's source tables (activity, content, account and its extension) as Parquet, and the
+exact probability of churn of every snapshot. docs/simulator.md describes the process behind it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -79,8 +79,8 @@ def simulate(
 ) -> Simulated:
     """Write a simulated broadcaster's data folder.
 
-    The same arguments give the same bytes. ``chunk_users`` is one of them: each chunk of people has random numbers
-    of its own, spawned from ``seed``. Memory grows with the chunk, not with ``users``.
+    The same arguments give the same bytes. ``chunk_users`` is one of them: each chunk of people has random
+    numbers of its own, spawned from ``seed``. Memory grows with the chunk, not with ``users``.
 
     Args:
         into: folder to make; an earlier simulation there is replaced, once the new one is complete.
@@ -141,7 +141,7 @@ def _live(
     activity: TableWriter,
     truth: TruthWriters,
 ) -> Iterator[int]:
-    """Let a chunk of people live week by week, writing as they go; yields each week's number when it is over."""
+    """Let a chunk of people live week by week, writing as they go; yields each week when it is over."""
     states = [ProductState(rng, people, product) for product in (IPLAYER, SOUNDS)]
     for week in range(weeks):
         parts = []
@@ -151,7 +151,7 @@ def _live(
             choose_follows(rng, people, catalogue.schedules[state.product], state, days, week)
             parts.append(product_rows(rng, catalogue, people, state, days, week))
             state.advance(days, exists)
-        present = np.flatnonzero(states[IPLAYER].active | states[SOUNDS].active)
+        present = np.flatnonzero(states[IPLAYER].active | states[SOUNDS].active).astype(np.int32)
         parts.append(radio_rows(rng, catalogue, people, present, week))
         activity.write(activity_table(catalogue, people, parts, start, week))
         if week + 1 >= OBSERVATION_WEEKS:

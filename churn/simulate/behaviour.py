@@ -49,36 +49,36 @@ class Rates:
 
 
 IPLAYER_RATES = Rates(
-    leave=0.8,
+    leave=0.65,
     habit=3.0,
     rooted=2.0,
     newcomer=1.2,
     newcomer_phone=0.8,
-    ended=3.0,
+    ended=3.5,
     part_ended=0.3,
-    airing=1.3,
+    airing=1.6,
     tv=0.6,
     phone=0.3,
     age=0.5,
-    come_back=-0.4,
+    come_back=0.1,
     come_back_habit=3.5,
     come_back_airing=0.6,
     gap=0.3,
     follow=0.25,
 )
 SOUNDS_RATES = Rates(
-    leave=0.8,
+    leave=0.6,
     habit=3.2,
     rooted=2.2,
     newcomer=1.3,
     newcomer_phone=0.6,
-    ended=2.8,
+    ended=3.3,
     part_ended=0.3,
-    airing=1.3,
+    airing=1.5,
     tv=0.0,
     phone=-0.5,
     age=0.5,
-    come_back=-0.4,
+    come_back=0.1,
     come_back_habit=3.5,
     come_back_airing=0.6,
     gap=0.3,
@@ -203,10 +203,8 @@ def traits(people: People, season: Season, product: int, week: int) -> Traits:
     return Traits(leave, people.scripted[:, product], people.base[:, product], float(season.days[week]))
 
 
-def presence(
-    rates: Rates, trait: Traits, pulled: Pull, habit: Floats, active: Flags, gap: Ints
-) -> Floats:
-    """Probability of being there in a week, given the state before it: (n,) or (n, branches) like ``habit``."""
+def presence(rates: Rates, trait: Traits, pulled: Pull, habit: Floats, active: Flags, gap: Ints) -> Floats:
+    """Probability of being there in a week, given the state before it: shaped like ``habit``."""
     wide = (slice(None),) + (None,) * (habit.ndim - 1)
     airing, ended = pulled.airing[wide], pulled.ended[wide]
     leave = (
@@ -240,8 +238,8 @@ def stay_away_probability(
 ) -> Floats:
     """Exact probability of no activity in week + 2, given everything up to the end of ``week``.
 
-    What happens in the lead week (week + 1) is summed over its eight outcomes, 0 to 7 active days. Follows need no
-    sum: they count from the second week after they were made, so both weeks depend on known ones.
+    What happens in the lead week (week + 1) is summed over its eight outcomes, 0 to 7 active days. Follows
+    need no sum: they count from the second week after they were made, so both weeks depend on known ones.
 
     Returns:
         (n,) probabilities; 1 for people who do not use the product.
@@ -263,7 +261,12 @@ def stay_away_probability(
 
 
 def draw_days(
-    rng: np.random.Generator, people: People, catalogue: Catalogue, season: Season, state: ProductState, week: int
+    rng: np.random.Generator,
+    people: People,
+    catalogue: Catalogue,
+    season: Season,
+    state: ProductState,
+    week: int,
 ) -> Ints:
     """(n,) number of active days of a week; newcomers use the product on the day they make their account."""
     rates = RATES[state.product]

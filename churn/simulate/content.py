@@ -1,7 +1,7 @@
 """The simulated schedule: brands, their series and weekly episodes, and everything else that is on.
 
-Week numbers are those of the simulation: 0 is its first week; the catalogue reaches ``BACK`` weeks further back
-and two weeks further ahead (the lead and target week of the last as-of date), so that a schedule always exists.
+Week numbers are those of the simulation: 0 is its first week; the catalogue reaches ``BACK`` weeks further
+back and two weeks further ahead (the lead and target week of the last as-of date).
 """
 
 from dataclasses import dataclass
@@ -84,14 +84,50 @@ _MASTERS = (
         ("bbc_sounds_podcasts", "BBC Sounds Podcasts"),
     ),
 )
-_FIRST = (
-    "Harbour Midnight Silver Hidden Northern Quiet Golden Broken Paper Winter Copper Distant Second Open Velvet Salt "
-    "Empty Long Crooked Bright"
-).split()
-_LAST = (
-    "Files Orchard Street Lines Tide Garden Kitchen Detectives Letters Bridge Hours Company Stories House Road Island "
-    "Workshop Trial Season Choir"
-).split()
+_FIRST = [
+    "Harbour",
+    "Midnight",
+    "Silver",
+    "Hidden",
+    "Northern",
+    "Quiet",
+    "Golden",
+    "Broken",
+    "Paper",
+    "Winter",
+    "Copper",
+    "Distant",
+    "Second",
+    "Open",
+    "Velvet",
+    "Salt",
+    "Empty",
+    "Long",
+    "Crooked",
+    "Bright",
+]
+_LAST = [
+    "Files",
+    "Orchard",
+    "Street",
+    "Lines",
+    "Tide",
+    "Garden",
+    "Kitchen",
+    "Detectives",
+    "Letters",
+    "Bridge",
+    "Hours",
+    "Company",
+    "Stories",
+    "House",
+    "Road",
+    "Island",
+    "Workshop",
+    "Trial",
+    "Season",
+    "Choir",
+]
 
 
 @dataclass(frozen=True)
@@ -100,14 +136,14 @@ class Schedule:
 
     Attributes:
         airs: (brands, weeks) whether the brand publishes an episode in the week.
-        missed: (brands, weeks) whether its series ended at most ``MEMORY`` weeks before, with nothing new yet.
+        missed: (brands, weeks) whether its series ended at most ``MEMORY`` weeks before, nothing new yet.
         episode: (brands, weeks) row of the catalogue, or -1.
         previous: (brands, weeks) row of the same series' episode of the week before, or -1.
         weekday: (brands,) day of the week on which it is published (0 = Monday).
         pick: (weeks, brands + genres) cumulative weights by which newly followed brands are picked: genre g's
             brands share the interval (g, g + 1].
         pick_brand: (brands + genres,) the brand that each of those weights belongs to; -1 = none.
-        casual: (weeks, genres) first catalogue row of the programmes outside series, ``CASUAL_ITEMS`` of them.
+        casual: (weeks, genres) first of the ``CASUAL_ITEMS`` catalogue rows of programmes outside series.
     """
 
     airs: Flags
@@ -198,7 +234,7 @@ def _brands(
 ) -> tuple[Ints, Ints, Ints, Floats, Ints]:
     """Write the brands' episodes.
 
-    Returns episode and previous rows (brands, weeks), weekday, pick weight (weeks, brands) and genre of each brand.
+    Returns episode and previous rows (brands, weeks), weekday, pick weight (weeks, brands) and genre.
     """
     brands, span = BRANDS[product], BACK + weeks + AHEAD
     episode = np.full((brands, span), -1, dtype=np.int32)
@@ -267,7 +303,9 @@ def _casual(rng: np.random.Generator, rows: _Rows, product: int, weeks: int) -> 
                 master = _MASTERS[product][int(rng.integers(4))]
                 live = bool(LIVE_GENRES[g]) and i < 4
                 clip = i == CASUAL_ITEMS - 1
-                strand = bool(LIVE_GENRES[g]) and i == 1  # a strand has a brand but no series; a one-off has neither
+                strand = (
+                    bool(LIVE_GENRES[g]) and i == 1
+                )  # a strand has a brand but no series; a one-off has neither
                 row = len(rows.duration)
                 texts = {
                     "version_type": "Original",

@@ -9,15 +9,19 @@ import pyarrow as pa
 from churn.simulate.content import GENRE_WEIGHT, GENRES, NULL, SCRIPTED, Flags, Floats, Ints
 
 DEVICES = ("desktop-web", "smart-tv", "mobile-app", "mobile-web", "tablet-app", "tablet-web", "other-web")
-DEVICE_WEIGHT = np.array([[0.16, 0.42, 0.14, 0.05, 0.14, 0.06, 0.03], [0.18, 0.04, 0.52, 0.10, 0.10, 0.03, 0.03]])
+DEVICE_WEIGHT = np.array(
+    [[0.16, 0.42, 0.14, 0.05, 0.14, 0.06, 0.03], [0.18, 0.04, 0.52, 0.10, 0.10, 0.03, 0.03]]
+)
 PHONES = np.array(["mobile" in name for name in DEVICES])
 DAYPARTS = ((6, 9), (10, 16), (17, 19), (20, 21), (22, 23), (0, 5))  # first and last hour
 DAYPART_WEIGHT = np.array([[0.06, 0.18, 0.24, 0.32, 0.15, 0.05], [0.32, 0.30, 0.18, 0.08, 0.07, 0.05]])
 # How people spread their days over the week: evenly, on working days, at the weekend.
-WEEKDAY_WEIGHT = np.array([[1.0] * 7, [1.4, 1.4, 1.4, 1.4, 1.2, 0.5, 0.4], [0.5, 0.5, 0.5, 0.6, 1.1, 2.0, 2.0]])
+WEEKDAY_WEIGHT = np.array(
+    [[1.0] * 7, [1.4, 1.4, 1.4, 1.4, 1.2, 0.5, 0.4], [0.5, 0.5, 0.5, 0.6, 1.1, 2.0, 2.0]]
+)
 
 NEWCOMERS = 0.22  # share of the accounts that are made during the simulated weeks
-ONLY_IPLAYER, ONLY_SOUNDS = 0.35, 0.20  # the others use both
+ONLY_IPLAYER, ONLY_SOUNDS = 0.30, 0.16  # the others use both
 DELETED, DUPLICATED = 0.004, 0.002
 
 PROFILE_COLUMNS = (
@@ -111,7 +115,9 @@ def make_people(rng: np.random.Generator, first: int, n: int, weeks: int) -> Peo
     """Draw n people, numbered from ``first``; those with created >= 0 join during the simulated weeks."""
     age = np.clip(rng.normal(44, 17, n), 13, 92).astype(np.int32)
     kind = rng.random(n)
-    uses = np.stack([kind < 1 - ONLY_SOUNDS, (kind < 1 - ONLY_SOUNDS - ONLY_IPLAYER) | (kind >= 1 - ONLY_SOUNDS)], 1)
+    uses = np.stack(
+        [kind < 1 - ONLY_SOUNDS, (kind < 1 - ONLY_SOUNDS - ONLY_IPLAYER) | (kind >= 1 - ONLY_SOUNDS)], 1
+    )
     newcomer = rng.random(n) < NEWCOMERS
     joined = rng.integers(0, 7 * weeks, n)
     before = -1 - np.minimum(rng.exponential(900.0, n), 4000.0).astype(np.int64)
@@ -153,7 +159,9 @@ def profile_tables(rng: np.random.Generator, people: People, start: date) -> tup
     gender = np.array(["female", "male", "other", NULL])[_choose(rng, (0.46, 0.42, 0.01, 0.11), n)]
     age_known = rng.random(n) < 0.93
     bounds = np.array([upper for upper, _ in _AGE_RANGES])
-    age_range = np.array([label for _, label in _AGE_RANGES])[np.searchsorted(bounds, people.age, side="right")]
+    age_range = np.array([label for _, label in _AGE_RANGES])[
+        np.searchsorted(bounds, people.age, side="right")
+    ]
     place = np.array([nation for nation, _ in _REGIONS])[region]
     category = np.array(_ACORN)[acorn]
     created = pa.array([start + timedelta(days=int(day)) for day in people.created], pa.date32())

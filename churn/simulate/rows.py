@@ -6,8 +6,8 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from churn.simulate.content import BACK, CASUAL_ITEMS, IPLAYER, NULL, SOUNDS, Catalogue, Floats, Ints
 from churn.simulate.behaviour import WATCH, ProductState
+from churn.simulate.content import BACK, CASUAL_ITEMS, IPLAYER, NULL, SOUNDS, Catalogue, Ints
 from churn.simulate.people import DAYPARTS, DEVICES, WEEKDAY_WEIGHT, People
 
 ACTIVITY_COLUMNS = (
@@ -96,7 +96,13 @@ def _pick_days(rng: np.random.Generator, people: People, users: Ints, days: Ints
 
 
 def _followed(
-    rng: np.random.Generator, catalogue: Catalogue, state: ProductState, users: Ints, days: Ints, order: Ints, week: int
+    rng: np.random.Generator,
+    catalogue: Catalogue,
+    state: ProductState,
+    users: Ints,
+    days: Ints,
+    order: Ints,
+    week: int,
 ) -> tuple[Ints, Ints, Ints]:
     """Episodes of followed brands that are watched: position in ``users``, weekday, catalogue row."""
     schedule = catalogue.schedules[state.product]
@@ -114,7 +120,13 @@ def _followed(
 
 
 def _casual(
-    rng: np.random.Generator, catalogue: Catalogue, people: People, product: int, users: Ints, day: Ints, week: int
+    rng: np.random.Generator,
+    catalogue: Catalogue,
+    people: People,
+    product: int,
+    users: Ints,
+    day: Ints,
+    week: int,
 ) -> Ints:
     """Catalogue rows of programmes outside series, chosen by taste; never one that is not out yet."""
     genre = (people.taste[product][users] < rng.random(len(users))[:, None]).sum(axis=1)
@@ -123,19 +135,19 @@ def _casual(
     casual = catalogue.schedules[product].casual
     version = casual[week + BACK, genre] + item
     late = catalogue.weekday[version] > day
-    return np.where(late, casual[week + BACK - 1, genre] + item, version).astype(np.int32)
+    return np.asarray(np.where(late, casual[week + BACK - 1, genre] + item, version), dtype=np.int32)
 
 
 def _seconds(rng: np.random.Generator, daypart: Ints) -> Ints:
     """Second of the day: mostly in the usual daypart."""
     n = len(daypart)
     part = np.where(rng.random(n) < USUAL_DAYPART, daypart, rng.integers(0, len(DAYPARTS), n))
-    return ((_FIRST_HOUR[part] + rng.random(n) * _HOURS[part]) * 3600).astype(np.int32)
+    return np.asarray((_FIRST_HOUR[part] + rng.random(n) * _HOURS[part]) * 3600, dtype=np.int32)
 
 
 def _devices(rng: np.random.Generator, people: People, product: int, users: Ints) -> Ints:
     main = rng.random(len(users)) < MAIN_DEVICE
-    return np.where(main, people.device[users, product], people.second_device[users, product])
+    return np.asarray(np.where(main, people.device[users, product], people.second_device[users, product]))
 
 
 def product_rows(
@@ -182,7 +194,8 @@ def radio_rows(
 ) -> Rows:
     """Visits to radio pages, by some of the people who used iPlayer or Sounds in the week.
 
-    Nobody visits only the radio pages, so a product that spans them all has the same people with or without them.
+    Nobody visits only the radio pages, so a product that spans everything has the same people with or
+    without them.
     """
     users = present[people.radio[present] & (rng.random(len(present)) < RADIO_WEEKS)]
     first = np.clip(people.created[users] - 7 * week, 0, 6)
@@ -206,8 +219,10 @@ ACTIVITY_SCHEMA = pa.schema(
 )
 
 
-def activity_table(catalogue: Catalogue, people: People, parts: list[Rows], start: date, week: int) -> pa.Table:
-    """One week's rows as a table with ``ACTIVITY_COLUMNS``, by day, person, context and version, without repeats.
+def activity_table(
+    catalogue: Catalogue, people: People, parts: list[Rows], start: date, week: int
+) -> pa.Table:
+    """One week's rows as a table with ``ACTIVITY_COLUMNS``, by day and person, without repeats.
 
     Text columns are dictionary arrays, so that no text is copied.
     """
@@ -243,6 +258,8 @@ def activity_table(catalogue: Catalogue, people: People, parts: list[Rows], star
     return pa.table({name: columns[name] for name in ACTIVITY_COLUMNS}, schema=ACTIVITY_SCHEMA)
 
 
-def _texts(codes: Ints | np.ndarray[tuple[int, ...], np.dtype[np.generic]], texts: pa.Array | list[str]) -> pa.Array:
+def _texts(
+    codes: Ints | np.ndarray[tuple[int, ...], np.dtype[np.generic]], texts: pa.Array | list[str]
+) -> pa.Array:
     values = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), values)

@@ -43,7 +43,7 @@ TRUTH_SCHEMA = pa.schema(
 def fresh_folder(into: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``into`` that takes its place when the block ends without an error.
 
-    A previous simulation is replaced only then. What a killed process left behind is removed at the next start.
+    A previous simulation is replaced only then. What a killed process left is removed at the next start.
 
     Raises:
         UsageError: ``into`` is a file, or holds anything that no simulation wrote.
@@ -82,15 +82,18 @@ def _refuse_foreign(into: Path) -> None:
     if not entries:
         return
     tables = {entry.name for entry in into.glob("tables/*")}
-    foreign = (entries - {*_FOLDERS, DESCRIPTION, CONFIG}) | {f"tables/{name}" for name in tables - set(TABLES)}
+    foreign = (entries - {*_FOLDERS, DESCRIPTION, CONFIG}) | {
+        f"tables/{name}" for name in tables - set(TABLES)
+    }
     if DESCRIPTION not in entries:
         raise UsageError(
-            f"{into} is not empty and holds no earlier simulation; name a new or empty folder for the simulated data"
+            f"{into} is not empty and holds no earlier simulation; name a new or empty folder "
+            "for the simulated data"
         )
     if foreign:
         raise UsageError(
-            f"{into} holds an earlier simulation and also {', '.join(sorted(foreign)[:5])}, which replacing it would "
-            "delete; move that away, or name another folder"
+            f"{into} holds an earlier simulation and also {', '.join(sorted(foreign)[:5])}, which replacing it "
+            "would delete; move that away, or name another folder"
         )
     if CONFIG in entries and (into / CONFIG).read_text("utf-8", errors="replace") != CONFIG_TEXT:
         raise UsageError(
@@ -106,7 +109,9 @@ class TableWriter:
         """Open ``path`` (its folders are made) for tables of one schema."""
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without the Arrow schema in the file, dictionary arrays read back as ordinary text.
-        self.writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, store_schema=False)
+        self.writer = pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=1, store_schema=False
+        )
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
@@ -138,7 +143,7 @@ def part_path(folder: Path, name: str, part: int) -> Path:
 
 
 class TruthWriters:
-    """The true probabilities: one file for each product and as-of date, kept open over all chunks of people."""
+    """The true probabilities: one file for each product and as-of date, kept open over all chunks."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         """Write below ``folder``; the files are closed with ``stack``."""
@@ -156,7 +161,9 @@ class TruthWriters:
         rows = np.flatnonzero(chosen)
         dates = np.full(len(rows), (as_of - date(1970, 1, 1)).days, dtype=np.int32)
         self.writers[key].write(
-            pa.table([ids.take(rows), pa.array(dates).cast(pa.date32()), probability[rows]], schema=TRUTH_SCHEMA)
+            pa.table(
+                [ids.take(rows), pa.array(dates).cast(pa.date32()), probability[rows]], schema=TRUTH_SCHEMA
+            )
         )
         count, total = self.sums.get(product, (0, 0.0))
         self.sums[product] = (count + len(rows), total + float(probability[rows].sum()))
@@ -164,7 +171,8 @@ class TruthWriters:
     def churn_rates(self) -> dict[str, float]:
         """Mean true probability by product, over all snapshots; nan where there are none."""
         return {
-            product: total / count if count else float("nan") for product, (count, total) in sorted(self.sums.items())
+            product: total / count if count else float("nan")
+            for product, (count, total) in sorted(self.sums.items())
         }
 
 

@@ -1,8 +1,8 @@
 """Golden SQL: each case is a few rows that go into one SQL file, and the rows that must come out.
 
-A case is ``tests/sql/<path of the SQL file>/<case>.toml``. Its tables are written as text, one row a line, cells
-apart by ``|``; ``-`` is null and ``''`` the empty text. Expected rows were worked out by hand. Columns that are
-not listed are null on the way in and not looked at on the way out.
+A case is ``tests/sql/<path of the SQL file>/<case>.toml``. Its tables are written as text, one row a line,
+cells apart by ``|``; ``-`` is null and ``''`` the empty text. Expected rows were worked out by hand. Columns
+that are not listed are null on the way in and not looked at on the way out.
 """
 
 import tomllib
@@ -16,10 +16,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from churn.config import Product
-from churn.features import catalogue
-from churn.prepare import Plan
 from churn.calendar import Windows
+from churn.config import Product
+from churn.features import Catalogue, catalogue
+from churn.prepare import Plan
 from churn.sources import ActivityFacts, Availability
 from churn.warehouse.duckdb import DuckDBWarehouse
 from churn.warehouse.render import load_step, render, sql_root
@@ -115,11 +115,11 @@ def read_plan(case: Mapping[str, Any]) -> Plan:
     )
 
 
-def fill(warehouse: DuckDBWarehouse, table: str, text: str) -> None:
+def fill(warehouse: DuckDBWarehouse, table: str, text: str, features: Catalogue) -> None:
     """Make a table of the run's schema with a case's rows."""
     names, rows = cells(text)
     types = dict(CONTRACT.get(table, {"user_id": "varchar", "as_of_date": "date"}))
-    for name in names:
+    for name in (*(feature.name for feature in features.features if feature.step == table), *names):
         types.setdefault(name, "decimal(38, 4)" if name.startswith("value_") else "double")
     columns = ", ".join(f"{name} {type_}" for name, type_ in types.items())
     warehouse.execute(f"create table run.{table} ({columns})")
@@ -131,6 +131,15 @@ def fill(warehouse: DuckDBWarehouse, table: str, text: str) -> None:
         )
 
 
+_SQL_TYPES = {
+    pa.string(): "varchar",
+    pa.date32(): "date",
+    pa.int32(): "integer",
+    pa.float64(): "double",
+    pa.timestamp("us"): "timestamp",
+}
+
+
 def raw_table(table: str, text: str) -> pa.Table:
     """Rows of a source table with the types that the source contract asks for."""
     schema = EVENTS if table == "events.activity" else BBC[table]
@@ -139,14 +148,10 @@ def raw_table(table: str, text: str) -> pa.Table:
     with duckdb.connect() as con:  # reads dates, times and numbers from text
         con.register("made", made)
         listed = [
-            f"cast({field.name if field.name in names else 'null'} as {_sql_type(field.type)}) as {field.name}"
-            for field in schema
+            f"cast({name if name in names else 'null'} as {_SQL_TYPES[schema.field(name).type]}) as {name}"
+            for name in schema.names
         ]
         return con.sql(f"select {', '.join(listed)} from made").to_arrow_table().cast(schema)
-
-
-def _sql_type(type_: pa.DataType) -> str:
-    return {"string": "varchar", "date32[day]": "date", "int32": "integer"}.get(str(type_), str(type_).split("[")[0])
 
 
 def same(cell: str | None, value: Any) -> bool:
@@ -162,11 +167,10 @@ def same(cell: str | None, value: Any) -> bool:
     return bool(cell == value)
 
 
-def run_case(name: str, folder: Path) -> tuple[pa.Table, list[str], list[list[str | None]], Mapping[str, Any]]:
-    case = tomllib.loads((HERE / f"{name}.toml").read_text("utf-8"))
+def run_case(sql_file: str, case: Mapping[str, Any], folder: Path) -> pa.Table:
+    """Run one SQL file on a case's rows."""
     plan = read_plan(case)
-    sql_file = f"{name.rpartition('/')[0]}.sql"
-    given = case["given"]
+    given: Mapping[str, str] = case["given"]
     raw = {table: text for table, text in given.items() if "." in table}
     for table, text in (raw or {"events.activity": "user_id"}).items():
         write_table(folder, table, raw_table(table, text))
@@ -175,20 +179,20 @@ def run_case(name: str, folder: Path) -> tuple[pa.Table, list[str], list[list[st
         warehouse.execute("create schema run")
         for table, text in given.items():
             if table not in raw:
-                fill(warehouse, table, text)
+                fill(warehouse, table, text, plan.catalogue)
         step = load_step(sql_file, plan.names)
         values = {**plan.parameters, **case.get("parameters", {})}
         statement = render(step.text, plan.names, values, "run", "duckdb")
-        found = warehouse.fetch(statement.sql, statement.parameters)
+        return warehouse.fetch(statement.sql, statement.parameters)
     finally:
         warehouse.close()
-    names, rows = cells(case["expected"])
-    return found, names, rows, case
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str, tmp_path: Path) -> None:
-    found, names, expected, case = run_case(name, tmp_path)
+    case = tomllib.loads((HERE / f"{name}.toml").read_text("utf-8"))
+    found = run_case(f"{name.rpartition('/')[0]}.sql", case, tmp_path)
+    names, expected = cells(case["expected"])
     assert set(names) <= set(found.column_names)
     assert not set(case.get("absent", [])) & set(found.column_names)
     grain = names[: case.get("grain", 2)]

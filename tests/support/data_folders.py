@@ -6,6 +6,7 @@ from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -123,3 +124,85 @@ def files_below(folder: Path) -> dict[str, bytes]:
 def as_text(value: Any) -> str:
     """A value as JSON, to compare rows of any kind by."""
     return json.dumps(value, default=str, sort_keys=True)
+
+
+def broadcaster_rows(users: int = 40, weeks: int = 26, seed: int = 1) -> dict[str, list[dict[str, Any]]]:
+    """A tiny broadcaster up to the Sunday two weeks after ``AS_OF``: rows of its four source tables."""
+    rng = np.random.default_rng(seed)
+    end = AS_OF + timedelta(days=14)
+    start = end - timedelta(days=7 * weeks - 1)
+    genres = ["Drama", "Comedy;Drama", "News", "null", "Religion & Ethics"]
+    kinds = [("Smart TV", "HbbTV"), ("Smartphone", "Applications"), ("Tablet", "Safari"), ("Console", "Edge")]
+    activity: list[dict[str, Any]] = []
+    for user in range(users):
+        rate = rng.uniform(0.02, 0.6)
+        for day in range(7 * weeks):
+            if rng.random() > rate:
+                continue
+            for _ in range(rng.integers(1, 3)):
+                series, episode = rng.integers(6), rng.integers(weeks)
+                device, browser = kinds[rng.integers(len(kinds))]
+                at = start + timedelta(days=day)
+                activity.append(
+                    {
+                        "audience_id": f"user{user:03d}",
+                        "destination": "PS_IPLAYER" if rng.random() < 0.7 else "PS_SOUNDS",
+                        "page_name": "radio.live.page" if rng.random() < 0.1 else "play.page",
+                        "date_of_event": at,
+                        "event_datetime_min": datetime.combine(at, time(int(rng.integers(24)), 30)),
+                        "playback_time_total": int(rng.integers(0, 4000)),
+                        "pips_genre_level_1_names": genres[rng.integers(len(genres))],
+                        "episode_id": "null" if rng.random() < 0.1 else f"e{series}_{episode}",
+                        "series_id": f"s{series}",
+                        "brand_id": "N/A" if series % 2 else f"b{series}",
+                        "device_type": device,
+                        "browser_brand": browser,
+                    }
+                )
+    content = [
+        {
+            "episode_id": f"e{series}_{week}",
+            "series_id": f"s{series}",
+            "brand_id": "N/A" if series % 2 else f"b{series}",
+            "tx_date": (start + timedelta(days=7 * week + series)).isoformat(),
+        }
+        for series in range(6)
+        for week in range(4 * series, weeks - series)
+    ]
+    profile = [
+        {
+            "bbc_hid3": f"user{user:03d}",
+            "status": "deleted" if user % 13 == 12 else "active",
+            "cal_createdate": start + timedelta(days=int(rng.integers(-300, 7 * weeks))),
+            "age": int(rng.integers(10, 90)),
+            "gender": ("female", "male", "null")[user % 3],
+            "enablepersonalisation": "true",
+            "mailverified": "false",
+        }
+        for user in range(users)
+        if user % 7
+    ]
+    extension = [
+        {
+            "bbc_hid3": f"user{user:03d}",
+            "nation": ("England", "Wales", "n/a")[user % 3],
+            "barb_region": "London",
+            "acorn_category_description": "Urban",
+        }
+        for user in range(users)
+        if user % 5
+    ]
+    return {
+        ACTIVITY: activity,
+        "prez.scv_vmb": content,
+        "prez.id_profile": [*profile, *profile[3:5]],
+        "prez.profile_extension": extension,
+    }
+
+
+def broadcaster_folder(data: Path, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Path:
+    """Make a data folder from rows of the broadcaster's tables."""
+    for name, rows in tables.items():
+        write_table(data, name, rows)
+    (data / "churn.toml").write_text('source = "bbc"\n', "utf-8")
+    return data

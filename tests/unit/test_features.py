@@ -1,0 +1,131 @@
+import itertools
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from churn.calendar import OBSERVED_OFFSETS
+from churn.config import Product, identifier, slug
+from churn.features import DAYPARTS, DOUBLE, INTEGER, TEXT, WEEKDAYS, catalogue, share_columns
+from churn.sources import Availability
+from churn.warehouse.render import sql_root
+
+NOTHING = Availability(**{field.name: False for field in fields(Availability)})
+EVERYTHING = Availability()
+TV = Product(title="tv", value_unit="seconds", categories=("Drama", "News"), devices=("phone",))
+
+
+@st.composite
+def products(draw: st.DrawFn) -> Product:
+    def distinct(values: list[str]) -> tuple[str, ...]:
+        return tuple({slug(value): value for value in values}.values())
+
+    values = st.lists(st.text(max_size=50), max_size=12)
+    return Product(
+        title="x",
+        value_unit=draw(st.sampled_from(["seconds", "dollars"])),
+        categories=distinct(draw(values)),
+        devices=distinct(draw(values)),
+    )
+
+
+availabilities = st.builds(Availability, **{field.name: st.booleans() for field in fields(Availability)})
+
+
+@given(products(), availabilities)
+def test_feature_names_are_distinct_safe_and_described(product: Product, available: Availability) -> None:
+    found = catalogue(product, available)
+    assert len(set(found.names)) == len(found.names)
+    for feature in found.features:
+        assert identifier(feature.name) == feature.name
+        assert feature.type in (DOUBLE, INTEGER, TEXT)
+        assert feature.unit
+        assert feature.meaning
+        assert (sql_root() / "steps" / f"{feature.step}.sql").is_file()
+    assert not {"user_id", "as_of_date", "purpose", "churned"} & set(found.names)
+
+
+@given(products(), availabilities)
+def test_a_group_is_built_or_left_out_with_a_reason(product: Product, available: Availability) -> None:
+    found = catalogue(product, available)
+    built = {feature.group for feature in found.features}
+    everything = {feature.group for feature in catalogue(TV, EVERYTHING).features}
+    assert built | found.left_out.keys() == everything
+    assert not built & found.left_out.keys()
+    assert all(found.left_out.values())
+    assert {"activity", "trend", "lifetime", "weekday"} <= built
+
+
+@given(products(), availabilities)
+def test_every_share_column_is_a_feature_and_the_other_way_round(
+    product: Product, available: Availability
+) -> None:
+    names = [name for name in catalogue(product, available).names if name.startswith("share_")]
+    shares = {name for name in names if not name.startswith(("share_ended", "share_due"))}
+    assert {f"share_{column}" for column in share_columns(product, available)} == shares
+
+
+def test_more_data_never_takes_a_feature_away() -> None:
+    flags = [field.name for field in fields(Availability)]
+    for on in itertools.product([False, True], repeat=len(flags)):
+        available = Availability(**dict(zip(flags, on, strict=True)))
+        names = set(catalogue(TV, available).names)
+        assert set(catalogue(TV, NOTHING).names) <= names <= set(catalogue(TV, EVERYTHING).names)
+
+
+@pytest.mark.parametrize(
+    ("absent", "group", "reason"),
+    [
+        ("category", "category", "activity has no category"),
+        ("device", "device", "activity has no device"),
+        ("time_of_day", "time of day", "activity has dates without times"),
+        ("item", "items", "activity has no item ids"),
+        ("content", "content", "there is no content catalogue"),
+        ("series", "content", "activity has no series ids"),
+        ("profile", "profile", "there is no profile table"),
+    ],
+)
+def test_what_is_absent_is_the_reason(absent: str, group: str, reason: str) -> None:
+    found = catalogue(TV, Availability(**{absent: False}))
+    assert found.left_out[group] == reason
+    assert group not in {feature.group for feature in found.features}
+
+
+def test_a_definition_without_values_is_the_reason_where_the_data_have_some() -> None:
+    found = catalogue(Product(title="tv"), EVERYTHING)
+    assert found.left_out == {
+        "category": "the product's definition lists no categories",
+        "device": "the product's definition lists no devices",
+    }
+
+
+def test_each_observed_week_has_its_features() -> None:
+    names = catalogue(TV, NOTHING).names
+    for offset in OBSERVED_OFFSETS:
+        assert {f"value_w{offset}", f"events_w{offset}", f"days_w{offset}"} <= set(names)
+    assert not {"value_w0", "value_w1", "value_w15"} & set(names)
+
+
+def test_meanings_follow_the_value_in_words() -> None:
+    meanings = {feature.name: feature.meaning for feature in catalogue(TV, EVERYTHING).features}
+    assert meanings["days_w2"] == "active days in the last observed week"
+    assert meanings["days_w3"] == "active days in the week 1 before the last observed one"
+    assert meanings["share_category_drama"] == "share of seconds in Drama"
+    assert meanings["share_daypart_peak"] == "share of seconds at peak (20:00 to 21:59)"
+
+
+def test_dayparts_hold_each_hour_once_and_weekdays_count_like_sql() -> None:
+    hours = sorted(hour for _, first, last in DAYPARTS for hour in range(first, last + 1))
+    assert hours == list(range(24))
+    assert (WEEKDAYS[0], WEEKDAYS[6], len(WEEKDAYS)) == ("sunday", "saturday", 7)
+
+
+def test_steps_are_named_in_order_of_first_use() -> None:
+    assert catalogue(TV, NOTHING).steps == (
+        "features_activity",
+        "features_trend",
+        "features_lifetime",
+        "features_shares",
+    )
+    assert catalogue(TV, EVERYTHING).steps[-3:] == ("features_items", "features_content", "features_profile")
