@@ -98,6 +98,8 @@ def warn_features(snapshots: pa.Table, names: Sequence[str]) -> list[str]:
         column = snapshots[name]
         if column.null_count == len(column):
             empty.append(name)
+        elif column.null_count:
+            continue  # there or missing: that tells something too
         elif not pa.types.is_string(column.type):
             bounds = pc.min_max(column).as_py()
             if bounds["min"] == bounds["max"]:

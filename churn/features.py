@@ -90,7 +90,9 @@ def catalogue(product: Product, available: Availability) -> Catalogue:
 
 def _week(offset: int) -> str:
     back = offset - LAST_OBSERVED_OFFSET
-    return "in the last observed week" if back == 0 else f"in the week {back} before the last observed one"
+    if back == 0:
+        return "in the last observed week"
+    return f"{'a week' if back == 1 else f'{back} weeks'} before the last observed week"
 
 
 def _activity(product: Product) -> Iterator[Feature]:

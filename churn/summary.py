@@ -236,7 +236,7 @@ def _reasons(plan: Plan, summary: RunSummary) -> Reasons:
 def _effect(feature: Feature, effect: FeatureImportance) -> FeatureEffect:
     ends = {}
     if effect.cut is not None:
-        cut = f"{effect.cut:,.3g}"
+        cut = f"{effect.cut:,.0f}" if abs(effect.cut) >= 100 else f"{effect.cut:.3g}"
         if effect.low is not None:
             ends["low"] = ValueEffect(value=f"below {cut}", contribution=effect.low)
         if effect.high is not None:

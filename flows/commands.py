@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from rich.table import Table
 from churn.calendar import last_complete_as_of
 from churn.config import builtin_products, load_settings
 from churn.errors import ChurnError, UsageError
-from flows.terminal import show_progress
+from flows.terminal import show_progress, start_server
 
 if TYPE_CHECKING:
     from churn.weekly import Outcome
@@ -25,7 +26,11 @@ _PARTS = ("prepare", "train", "score", "publish")
 def run_demo(*, users: int, weeks: int, seed: int, into: Path) -> None:
     """Simulate and run the weekly job for iPlayer and Sounds."""
     show_progress()
-    simulated_end = run_simulate(into=into / "data", users=users, weeks=weeks, seed=seed, end=None)
+    # Prefect's local server takes long to start: let it, beside the simulation.
+    with ThreadPoolExecutor(1) as beside:
+        server = beside.submit(start_server)
+        simulated_end = run_simulate(into=into / "data", users=users, weeks=weeks, seed=seed, end=None)
+        server.result()
     run_weekly(
         data=into / "data", out=into / "out", products=("iplayer", "sounds"), as_of=simulated_end, force=True
     )

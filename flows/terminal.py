@@ -52,3 +52,11 @@ def show_progress() -> None:
     log.propagate = False
     for name in ("churn.stages", "churn.backtest"):
         logging.getLogger(name).setLevel(logging.INFO)
+
+
+def start_server() -> None:
+    """Start the server that Prefect keeps for itself where none is set up, and wait until it answers."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.hello()

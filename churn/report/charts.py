@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from markupsafe import Markup
 
+from churn.evaluation import wilson_interval
 from churn.report.data import CalibrationRow, GainsRow, HistogramBin, TrendPoint, ValueEffect
 from churn.report.format import count, day, percent, short_day, signed
 from churn.report.svg import Canvas, nice_step, nice_ticks
@@ -203,16 +204,6 @@ def effect_strip(
             (end.contribution, 0.5), f"{css} {side}", 4.5, f"{end.value}: {signed(end.contribution)} log-odds"
         )
     return canvas.markup()
-
-
-def wilson_interval(rate: float, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson, JASA 1927); (0, 1) when nothing was observed."""
-    if trials == 0:
-        return 0.0, 1.0
-    centre = rate + z * z / (2 * trials)
-    half = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max((centre - half) / scale, 0.0), min((centre + half) / scale, 1.0)
 
 
 def _labels(ticks: Sequence[float]) -> list[tuple[float, str]]:

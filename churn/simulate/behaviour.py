@@ -176,13 +176,11 @@ class Traits:
 
     Attributes:
         leave: (n,) newcomers, device, age and season, for leaving.
-        scripted: (n,) share of taste in genres that come in series.
         base: (n,) usual share of days.
         season_days: factor on the share of days.
     """
 
     leave: Floats
-    scripted: Floats
     base: Floats
     season_days: float
 
@@ -200,7 +198,7 @@ def traits(people: People, season: Season, product: int, week: int) -> Traits:
         + rates.age * (np.minimum(np.abs(people.age - 46) / 17, 2.0) - 0.8)
         + season.leave[week]
     )
-    return Traits(leave, people.scripted[:, product], people.base[:, product], float(season.days[week]))
+    return Traits(leave, people.base[:, product], float(season.days[week]))
 
 
 def presence(rates: Rates, trait: Traits, pulled: Pull, habit: Floats, active: Flags, gap: Ints) -> Floats:

@@ -1,10 +1,13 @@
 """Turns a week of behaviour into rows of the activity table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from churn.simulate.behaviour import WATCH, ProductState
 from churn.simulate.content import BACK, CASUAL_ITEMS, IPLAYER, NULL, SOUNDS, Catalogue, Ints
@@ -242,7 +245,7 @@ def activity_table(
     apps = [f"{name}-{app}" for name in names for app in _APP]
     columns = {
         "audience_id": _texts(user, people.ids),
-        "destination": _texts(destination != IPLAYER, ["PS_IPLAYER", "PS_SOUNDS"]),
+        "destination": _texts((destination != IPLAYER).astype(np.int32), ["PS_IPLAYER", "PS_SOUNDS"]),
         "app_name": _texts(destination * len(DEVICES) + device, apps),
         "page_name": _texts(destination * 3 + page, [text for texts in _PAGES for text in texts]),
         "date_of_event": pa.array(days.astype(np.int32)).cast(pa.date32()),
@@ -258,8 +261,12 @@ def activity_table(
     return pa.table({name: columns[name] for name in ACTIVITY_COLUMNS}, schema=ACTIVITY_SCHEMA)
 
 
-def _texts(
-    codes: Ints | np.ndarray[tuple[int, ...], np.dtype[np.generic]], texts: pa.Array | list[str]
-) -> pa.Array:
-    values = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), values)
+def _texts(codes: NDArray[np.integer[Any]], texts: pa.Array | Sequence[str]) -> pa.Array:
+    """A dictionary array of ``texts[code]``.
+
+    Repeated texts are merged first: Parquet files of a dictionary with repeats differ from run to run.
+    """
+    if not isinstance(texts, pa.Array):
+        names, merged = np.unique(np.array(texts), return_inverse=True)
+        codes, texts = merged[codes], pa.array(names.tolist(), pa.string())
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), texts)

@@ -92,8 +92,8 @@ def _refuse_foreign(into: Path) -> None:
         )
     if foreign:
         raise UsageError(
-            f"{into} holds an earlier simulation and also {', '.join(sorted(foreign)[:5])}, which replacing it "
-            "would delete; move that away, or name another folder"
+            f"{into} holds an earlier simulation and also {', '.join(sorted(foreign)[:5])}, which replacing "
+            "it would delete; move that away, or name another folder"
         )
     if CONFIG in entries and (into / CONFIG).read_text("utf-8", errors="replace") != CONFIG_TEXT:
         raise UsageError(

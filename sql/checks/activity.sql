@@ -8,8 +8,9 @@ select
     sum(case when is_product and coalesce(trim(user_id), '') = '' then 1 else 0 end) as null_users,
     sum(case when is_product and activity_date is null then 1 else 0 end) as null_dates,
     sum(case when is_product and value < 0 then 1 else 0 end) as negative_values,
-    -- NaN and infinity count as larger than any number.
-    sum(case when is_product and value >= 1e13 then 1 else 0 end) as huge_values,
+    -- Only of a number is the difference to itself 0. (An engine may tell from a file's statistics, which leave
+    -- NaN out, that no value is large, so comparing alone would miss it.)
+    sum(case when is_product and (value >= 1e13 or value - value <> 0) then 1 else 0 end) as huge_values,
     sum(case when is_product and activity_date < :history_start then 1 else 0 end) as ancient_rows,
     sum(case when is_product and activity_date > cast(:today as date) + 1 then 1 else 0 end) as future_rows,
     max(case when is_product then activity_date end) as latest_date,

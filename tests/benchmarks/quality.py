@@ -264,15 +264,8 @@ def show(result: dict[str, Any], console: Console) -> None:
         f"{result['churn_rate']:.1%} churned" + (f", true log loss {truth:.4f}" if truth else "")
     )
     table = Table(title=title, title_justify="left")
-    for column in (
-        "model",
-        "log loss",
-        "AUC",
-        "ECE",
-        "worse than default (95 %)",
-        "regret (95 %)",
-        "seconds",
-    ):
+    regrets = ["regret (95 %)"] if truth else []
+    for column in ("model", "log loss", "AUC", "ECE", "worse than default (95 %)", *regrets, "seconds"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for name, figures in result["models"].items():
         worse, regret = figures["worse_than_default"], figures.get("regret")
@@ -282,7 +275,7 @@ def show(result: dict[str, Any], console: Console) -> None:
             f"{figures['auc']['value']:.4f}",
             f"{figures['ece']['value']:.4f}",
             "" if name == DEFAULT else f"{worse['value']:+.4f} ({worse['low']:+.4f} to {worse['high']:+.4f})",
-            f"{regret['value']:.1%} ({regret['low']:.1%} to {regret['high']:.1%})" if regret else "",
+            *([f"{regret['value']:.1%} ({regret['low']:.1%} to {regret['high']:.1%})"] if regret else []),
             f"{figures['seconds']:.1f}",
         )
     console.print(table)

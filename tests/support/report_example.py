@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from churn.report.charts import wilson_interval
+from churn.evaluation import wilson_interval
 from churn.report.data import (
     Audience,
     CalibrationRow,

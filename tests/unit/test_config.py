@@ -295,9 +295,7 @@ def test_a_category_and_a_device_may_share_a_name() -> None:
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1"])
 def test_a_minimum_that_is_no_amount_is_refused(tmp_path: Path, value: str) -> None:
-    data = folder(
-        tmp_path, f'source = "events"\n[products.food]\ntitle = "food"\nminimum_value = {value}\n'
-    )
+    data = folder(tmp_path, f'source = "events"\n[products.food]\ntitle = "food"\nminimum_value = {value}\n')
     assert "products.food.minimum_value: " in refusal(data)
 
 

@@ -438,19 +438,6 @@ def test_ticks_of_one_value_have_room() -> None:
         nice_ticks(1, 0)
 
 
-@given(RATES, st.integers(1, 10**6))
-def test_the_wilson_interval_holds_the_rate_and_stays_a_probability(rate: float, trials: int) -> None:
-    low, high = charts.wilson_interval(rate, trials)
-    assert 0 <= low <= rate + 1e-12
-    assert rate - 1e-12 <= high <= 1
-
-
-def test_the_wilson_interval_equals_the_published_example() -> None:
-    # Newcombe, Statistics in Medicine 1998, table I: 81 of 263, and 0 of 20, score method without correction
-    assert charts.wilson_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert charts.wilson_interval(0 / 20, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-
-
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
