@@ -220,6 +220,15 @@ def _content(product: Product) -> Iterator[Feature]:
         "series_due_target", INTEGER, "series", "series used in 4 weeks with an episode in the target week"
     )
     yield feature(
+        "series_not_due_target",
+        INTEGER,
+        "series",
+        "series used in 4 weeks without an episode in the target week",
+    )
+    yield feature(
+        "series_due_target_1w", INTEGER, "series", "series used last week with an episode in the target week"
+    )
+    yield feature(
         "share_ended_1w", DOUBLE, "share", f"share of last week's {unit} in series with no episode to come"
     )
     yield feature(
@@ -231,10 +240,8 @@ def _content(product: Product) -> Iterator[Feature]:
     yield feature(
         "share_due_target", DOUBLE, "share", f"share of 4 weeks' {unit} in series due in the target week"
     )
-    yield feature("finales_1w", INTEGER, "series", "series used last week whose last episode came out in it")
-    yield feature(
-        "premieres_1w", INTEGER, "series", "series used last week whose first episode came out in it"
-    )
+    yield feature("finales_1w", INTEGER, "series", "series used last week of which a season ended in it")
+    yield feature("premieres_1w", INTEGER, "series", "series used last week of which a season began in it")
 
 
 def _profile(product: Product) -> Iterator[Feature]:

@@ -123,6 +123,22 @@ def log_run(
     return LoggedRun(run.info.run_id, name, str(version.version))
 
 
+def is_logged(tracking_uri: str, *, product: str, run_id: str) -> bool:
+    """Tell whether a run was logged to its end: its record is there, and its model is registered.
+
+    Raises:
+        UsageError: an unsafe name.
+        RunError: MLflow cannot be read; the message says what to do.
+    """
+    check_names(product, run_id)
+    file = sqlite_file(tracking_uri)
+    if file is not None and not file.exists():
+        return False
+    with mlflow_errors(tracking_uri, f"look for run {run_id} of {product}"):
+        client = connect(tracking_uri)
+        return any(version.tags["run_id"] == run_id for version in _versions(client, _name(product)))
+
+
 def champion(tracking_uri: str, product: str) -> Champion | None:
     """Return the model version in use for a product; None where none was ever registered.
 

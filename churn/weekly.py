@@ -270,16 +270,6 @@ def track(settings: Settings, run: Run) -> None:
     )
 
 
-def finish(settings: Settings, run: Run) -> Published:
-    """Complete what a kill may have left undone after a run's commit: pointer and published scores."""
-    lake_of(settings).settle(run.manifest.product)
-    warehouse = open_warehouse(settings)
-    try:
-        return publish(settings, warehouse, run)
-    finally:
-        warehouse.close()
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a run came to, for people.
@@ -328,3 +318,22 @@ def outcome(settings: Settings, run: Run, *, repeated: bool, stages: Stages | No
         scores=run.path("scores"),
         repeated=repeated,
     )
+
+
+def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
+    """Return what the committed run of a target week came to; None where there is none.
+
+    What a kill, or a warehouse or MLflow out of reach, may have left undone after its commit is done now.
+    """
+    run = lake_of(settings).committed(name, windows.target_week_start)
+    if run is None:
+        return None
+    lake_of(settings).settle(name)
+    warehouse = open_warehouse(settings)
+    try:
+        publish(settings, warehouse, run)
+    finally:
+        warehouse.close()
+    if not registry.is_logged(settings.tracking_uri, product=name, run_id=run.manifest.run_id):
+        track(settings, run)
+    return outcome(settings, run, repeated=True)

@@ -41,7 +41,9 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--users", type=click.IntRange(200), default=20_000, show_default=True, help="Simulated users.")
+@click.option(
+    "--users", type=click.IntRange(1_500), default=20_000, show_default=True, help="Simulated users."
+)
 @click.option("--weeks", type=click.IntRange(20), default=30, show_default=True, help="Weeks of history.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same data.")
 @click.option("--into", type=_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
@@ -161,7 +163,9 @@ def products(data: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     try:
-        cli.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        cli.main(
+            args=list(arguments) if arguments is not None else None, prog_name="churn", standalone_mode=False
+        )
     except UsageError as error:
         _fail(str(error), 2)
     except ChurnError as error:

@@ -12,8 +12,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from churn.calendar import last_complete_as_of
-from churn.config import builtin_products, load_settings
+from churn.calendar import Windows, last_complete_as_of
+from churn.config import Settings, builtin_products, load_settings
 from churn.errors import ChurnError, UsageError
 from flows.terminal import show_progress, start_server
 
@@ -78,22 +78,49 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str
 
 
 def run_weekly(*, data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool) -> None:
-    """Run the weekly flow for each product, then print a table."""
+    """Run the weekly flow for each product, then print a table.
+
+    A product that fails does not keep the others from running; its error is raised in the end.
+    """
     settings = load_settings(data, out)
-    names = list(products) or list(settings.products)
+    windows = Windows(as_of or last_complete_as_of(date.today()))
+    names = list(dict.fromkeys(products or settings.products))
     for name in names:
         settings.product(name)
     show_progress()
-    from flows.weekly import weekly_churn
-
-    outcomes = [weekly_churn(product=name, as_of=as_of, data=data, out=out, force=force) for name in names]
+    outcomes: list[Outcome] = []
+    failures: dict[str, ChurnError] = {}
+    for name in names:
+        try:
+            outcomes.append(_run_one(settings, name, windows, force))
+        except ChurnError as error:
+            failures[name] = error
     for outcome in outcomes:
         if outcome.repeated:
             click.echo(
                 f"{outcome.product}: run {outcome.run_id} is already committed for {outcome.as_of}; "
                 "nothing was done (--force makes a new run)"
             )
-    _print_outcomes(outcomes)
+    if outcomes:
+        _print_outcomes(outcomes)
+    if len(names) == 1 and failures:
+        raise failures[names[0]]
+    if failures:
+        listed = "\n".join(f"  - {name}: {error}" for name, error in failures.items())
+        kind = UsageError if all(isinstance(e, UsageError) for e in failures.values()) else ChurnError
+        raise kind(f"{len(failures)} of {len(names)} products failed:\n{listed}")
+
+
+def _run_one(settings: Settings, name: str, windows: Windows, force: bool) -> "Outcome":
+    from churn.weekly import repeated
+
+    # Looked up here too, before Prefect starts its server.
+    done = None if force else repeated(settings, name, windows)
+    if done is not None:
+        return done
+    from flows.weekly import weekly_churn
+
+    return weekly_churn(product=name, as_of=windows.as_of, data=settings.data, out=settings.out, force=force)
 
 
 def _print_outcomes(outcomes: Sequence["Outcome"]) -> None:
@@ -140,10 +167,13 @@ def _shown(path: str) -> str:
 
 def run_backtest(*, data: Path, product: str, dates: Sequence[date], json_file: Path) -> None:
     """Back-test a product on past dates; write the figures, and the predictions beside them."""
+    settings = load_settings(data, json_file.parent)
+    settings.product(product)
+    for day in dates:
+        Windows(day)  # before the imports and the first training, which take long
+    show_progress()
     from churn.backtest import backtest
 
-    show_progress()
-    settings = load_settings(data, json_file.parent)
     result = backtest(settings, product, dates, json_file.with_suffix(".parquet"))
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import warnings
 from pathlib import Path
+from types import FrameType
 
 # Read by Prefect, MLflow and Dask when they are imported. A person's own choice wins.
 _QUIET = {
@@ -42,6 +44,12 @@ def quiet(prefect_home: Path | None = None) -> None:
         for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
             os.environ.pop(name, None)
     warnings.simplefilter("ignore", DeprecationWarning)
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    """End like Ctrl-C does: left to itself, a SIGTERM would leave Prefect's own server running."""
+    raise KeyboardInterrupt
 
 
 def show_progress() -> None:

@@ -54,16 +54,15 @@ def weekly_churn(
     chosen = load_settings(data, out, settings)
     chosen.product(product)
     windows = Windows(as_of or last_complete_as_of(date.today()))
-    committed = None if force else weekly.lake_of(chosen).committed(product, windows.target_week_start)
-    if committed is not None:
-        weekly.finish(chosen, committed)
-        return outcome(chosen, committed, repeated=True)
+    done = None if force else weekly.repeated(chosen, product, windows)
+    if done is not None:
+        return done
     with (
         weekly.begin(chosen, product, windows.as_of) as run,
         client_in_background(chosen.cluster) as client,
     ):
         plan = tasks.plan_sql(run)
-        tracking = tasks.open_tracking.submit(run)
+        tasks.open_tracking.submit(run)  # what fails there fails again, and is raised, in `track`
         rows = _run_sql(run, plan)
         passed = tasks.check(run, plan, rows)
         unloads = {purpose: tasks.unload.submit(run, plan, purpose) for purpose in ("train", "score")}
@@ -71,7 +70,7 @@ def weekly_churn(
         trained = tasks.train(run, files["train"])
         partitions = tasks.score(run, files["score"], client)
         committed = tasks.commit(run, plan, trained, partitions, passed, files)
-        last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed, wait_for=[tracking])]
+        last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed)]
         for future in last:
             future.result()
     return outcome(chosen, committed, repeated=False, stages=run.stages)

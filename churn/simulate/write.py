@@ -28,6 +28,16 @@ CONFIG_TEXT = """\
 # The products iplayer, sounds and pan are built in. docs/simulator.md describes the people.
 source = "bbc"
 """
+# One past date for each of a few thousand people is too little to learn from; all of millions is too much.
+COHORTS_FROM = 100_000
+SMALL_AUDIENCE_TEXT = "".join(
+    f"""
+[products.{product}.training]
+sampling = "all"  # every user at each of the last 8 past dates with a known label: a small audience
+max_dates = 8
+"""
+    for product in ("iplayer", "sounds", "pan")
+)
 _FOLDERS = ("tables", "truth")
 
 TRUTH_SCHEMA = pa.schema(
@@ -50,19 +60,23 @@ def fresh_folder(into: Path) -> Iterator[Path]:
         RunError: the folder cannot be written (no space, no permission).
     """
     into = Path(into).resolve()
-    _refuse_foreign(into)
     building = into.with_name(f".{into.name}.simulating")
     replaced = into.with_name(f".{into.name}.replaced")
+    _refuse_foreign(into)
     try:
         into.parent.mkdir(parents=True, exist_ok=True)
+        _put_back(replaced, into)
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir()
         try:
             yield building
-            shutil.rmtree(replaced, ignore_errors=True)
             if into.exists():
                 into.rename(replaced)
-            building.rename(into)
+            try:
+                building.rename(into)
+            except OSError:
+                _put_back(replaced, into)
+                raise
         finally:
             shutil.rmtree(building, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
@@ -71,6 +85,13 @@ def fresh_folder(into: Path) -> Iterator[Path]:
             f"the simulation could not be written to {into}: {error}; what was there before is unchanged. "
             "Free space there, or choose another folder"
         ) from error
+
+
+def _put_back(replaced: Path, into: Path) -> None:
+    """Undo half of an exchange that was cut off; drop the rest of one that was finished."""
+    if replaced.exists() and not into.exists():
+        replaced.rename(into)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _refuse_foreign(into: Path) -> None:
@@ -95,7 +116,8 @@ def _refuse_foreign(into: Path) -> None:
             f"{into} holds an earlier simulation and also {', '.join(sorted(foreign)[:5])}, which replacing "
             "it would delete; move that away, or name another folder"
         )
-    if CONFIG in entries and (into / CONFIG).read_text("utf-8", errors="replace") != CONFIG_TEXT:
+    written = (CONFIG_TEXT, CONFIG_TEXT + SMALL_AUDIENCE_TEXT)
+    if CONFIG in entries and (into / CONFIG).read_text("utf-8", errors="replace") not in written:
         raise UsageError(
             f"{into / CONFIG} was edited, and replacing the simulation would undo that; move the file away, "
             "or name another folder"
@@ -179,4 +201,5 @@ class TruthWriters:
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:
     """Write the settings of the simulation, and the data folder's configuration."""
     (folder / DESCRIPTION).write_text(json.dumps(dict(description), indent=2) + "\n", "utf-8")
-    (folder / CONFIG).write_text(CONFIG_TEXT, "utf-8")
+    small = description["users"] < COHORTS_FROM
+    (folder / CONFIG).write_text(CONFIG_TEXT + (SMALL_AUDIENCE_TEXT if small else ""), "utf-8")

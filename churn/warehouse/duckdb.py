@@ -47,12 +47,13 @@ class _Cursor:
             result = self._cursor.execute(sql, dict(parameters) if parameters else None).fetchone()
         return int(result[0]) if result and isinstance(result[0], int) else 0
 
-    def relation(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
-        return self._cursor.sql(sql, params=dict(parameters) if parameters else None)
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+        # Not `sql(..., params=...)`: a relation with parameters takes its rows through Python, one by one.
+        return self._cursor.execute(sql, dict(parameters) if parameters else None)
 
     def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         with self.refusals(sql):
-            return cast(pa.Table, self.relation(sql, parameters).to_arrow_table())
+            return cast(pa.Table, self.query(sql, parameters).to_arrow_table())
 
     def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
         listed = ", ".join(identifier(column) for column in columns)
@@ -167,7 +168,7 @@ class DuckDBWarehouse:
         try:
             session = _Cursor(cursor)
             with session.refusals(sql):
-                reader = session.relation(sql, parameters).to_arrow_reader(batch_rows)
+                reader = session.query(sql, parameters).to_arrow_reader(batch_rows)
             yield reader.schema, _batches(reader, lambda: session.refusals(sql))
         finally:
             cursor.close()

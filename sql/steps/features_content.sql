@@ -46,12 +46,14 @@ select
     sum(used_4w) as series_4w,
     count(*) as series_13w,
     sum(used_4w * ended) as series_ended_4w,
+    sum(used_4w * (1 - due_target)) as series_not_due_target,
     sum(used_4w * due_target) as series_due_target,
+    sum(used_1w * due_target) as series_due_target_1w,
     cast(sum(value_1w * ended) as double precision) / cast(nullif(sum(value_1w), 0) as double precision) as share_ended_1w,
     cast(sum(value_4w * ended) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_ended_4w,
     cast(sum(value_4w * due_lead) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_due_lead,
     cast(sum(value_4w * due_target) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_due_target,
-    sum(used_1w * finale_last_week * ended) as finales_1w,
+    sum(used_1w * finale_last_week) as finales_1w,
     sum(used_1w * premiere_last_week) as premieres_1w
 from stated
 group by user_id, as_of_date

@@ -1,29 +1,36 @@
 -- Makes: series_state, where each series stands on each as-of date.
--- Grain: as-of date and series, for series published by then.
+-- Grain: as-of date and series, for series published by then. Premieres and finales are those of its seasons.
 -- From: content, snapshots. Of what is published after the as-of date, only the schedule up to the target
 -- week's end is read: it is known beforehand.
 with dates as (
     select distinct as_of_date from {{ ref('snapshots') }}
 ),
 
-episodes as (
+seasons as (
     select
         dates.as_of_date,
         content.series_id,
-        content.published_date
+        content.season_id,
+        min(content.published_date) as first_date,
+        max(content.published_date) as last_date,
+        max(case
+            when content.published_date between dates.as_of_date + 1 and dates.as_of_date + 7 then 1 else 0
+        end) as due_lead,
+        max(case when content.published_date >= dates.as_of_date + 8 then 1 else 0 end) as due_target
     from dates
     inner join {{ ref('content') }} as content on content.published_date <= dates.as_of_date + 14
     where content.series_id is not null
+    group by dates.as_of_date, content.series_id, content.season_id
 )
 
 select
     as_of_date,
     series_id,
-    case when max(published_date) <= as_of_date then 1 else 0 end as ended,
-    case when max(published_date) between as_of_date - 6 and as_of_date then 1 else 0 end as finale_last_week,
-    case when min(published_date) between as_of_date - 6 and as_of_date then 1 else 0 end as premiere_last_week,
-    max(case when published_date between as_of_date + 1 and as_of_date + 7 then 1 else 0 end) as due_lead,
-    max(case when published_date between as_of_date + 8 and as_of_date + 14 then 1 else 0 end) as due_target
-from episodes
+    case when max(last_date) <= as_of_date then 1 else 0 end as ended,
+    max(case when last_date between as_of_date - 6 and as_of_date then 1 else 0 end) as finale_last_week,
+    max(case when first_date between as_of_date - 6 and as_of_date then 1 else 0 end) as premiere_last_week,
+    max(due_lead) as due_lead,
+    max(due_target) as due_target
+from seasons
 group by as_of_date, series_id
-having min(published_date) <= as_of_date
+having min(first_date) <= as_of_date

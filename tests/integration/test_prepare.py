@@ -455,8 +455,10 @@ def test_the_same_plan_gives_the_same_files_to_the_byte(
 # --- unloading ---
 
 
-@pytest.mark.parametrize("purpose", ["train", "score"])
-@pytest.mark.parametrize("rows_per_file", [1, 7, 1_000_000])
+@pytest.mark.parametrize(
+    ("purpose", "rows_per_file"),
+    [("score", 1), ("train", 7), ("train", 1_000_000), ("score", 1_000_000)],
+)
 def test_files_hold_every_row_once_in_order(
     warehouse: DuckDBWarehouse, made: Plan, tmp_path: Path, purpose: str, rows_per_file: int
 ) -> None:
@@ -476,20 +478,20 @@ def test_files_hold_every_row_once_in_order(
         assert found["churned"].null_count == 0
 
 
-@pytest.mark.parametrize("rows_per_file", [10_000, 16_384, 20_000, 40_000, 39_999])
+@pytest.mark.parametrize("rows_per_file", [10_000, 16_384, 39_999, 40_000])
 def test_files_are_filled_across_the_batches_that_they_come_in(
     warehouse: DuckDBWarehouse, made: Plan, tmp_path: Path, rows_per_file: int
 ) -> None:
-    features = ", ".join(
-        f"cast(null as {feature.type}) as {feature.name}" for feature in made.catalogue.features
-    )
+    few = made.catalogue.features[:3]
+    features = ", ".join(f"cast(null as {feature.type}) as {feature.name}" for feature in few)
     warehouse.execute("create schema if not exists large")
     warehouse.execute(
         "create or replace table large.feature_set as"
         " select right('0000' || cast(range as varchar), 5) as user_id, date '2024-06-30' as as_of_date,"
         f" 'score' as purpose, null as churned, {features} from range(40000)"
     )
-    files = unload(warehouse, replace(made, schema="large"), "score", tmp_path, rows_per_file)
+    large = replace(made, schema="large", catalogue=replace(made.catalogue, features=few))
+    files = unload(warehouse, large, "score", tmp_path, rows_per_file)
     sizes = [rows for _, rows in files]
     assert sizes == [min(rows_per_file, 40_000 - start) for start in range(0, 40_000, rows_per_file)]
     users = read_snapshots(files, ["user_id"])["user_id"].to_pylist()
@@ -518,18 +520,18 @@ warehouse = DuckDBWarehouse(None, data, memory="500MB", threads=1)
 made = plan(warehouse, settings, "iplayer", date(2024, 6, 30), "run", today=date(2024, 8, 1))
 run_steps(warehouse, made)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
-try:
-    unload(warehouse, made, "train", out, 1_000)
-except RunError as error:
-    print(error)
+for room in (2, 30_000):  # full when the file is opened, and in the middle of writing it
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    try:
+        unload(warehouse, made, "train", out, 1_000)
+    except RunError as error:
+        print(error)
 """
 
 
-@pytest.mark.parametrize("room", [2, 30_000])
-def test_a_full_disk_is_said_to_be_full(data: Path, tmp_path: Path, room: int) -> None:
+def test_a_full_disk_is_said_to_be_full(data: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(data), str(tmp_path), str(room)],
+        [sys.executable, "-c", FULL_DISK, str(data), str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -537,8 +539,8 @@ def test_a_full_disk_is_said_to_be_full(data: Path, tmp_path: Path, room: int) -
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert f"{tmp_path} cannot be written" in done.stdout
-    assert "free some space and run again" in done.stdout
+    assert done.stdout.count(f"{tmp_path} cannot be written: ") == 2
+    assert done.stdout.count("free some space and run again") == 2
 
 
 # --- what runs leave behind ---

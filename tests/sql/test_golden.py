@@ -40,7 +40,12 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "series_id": "varchar",
         "device": "varchar",
     },
-    "content": {"series_id": "varchar", "item_id": "varchar", "published_date": "date"},
+    "content": {
+        "series_id": "varchar",
+        "season_id": "varchar",
+        "item_id": "varchar",
+        "published_date": "date",
+    },
     "profile": {
         "user_id": "varchar",
         "usable": "boolean",

@@ -15,9 +15,7 @@ Opened = tuple[DuckDBWarehouse, Plan, dict[str, int]]
 
 
 @pytest.fixture(scope="module")
-def opened(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Opened]:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     """A warehouse in which the steps of a small product have run, with their rows."""
     events = weekly_events(["a", "b"], 24) + weekly_events(["left"], 6, last=AS_OF - timedelta(days=14))
     data = event_folder(tmp_path_factory.mktemp("checks"), events)

@@ -175,6 +175,7 @@ def test_other_products_and_weeks_stay(tmp_path: Path, published: DuckDBWarehous
         ({}, {}, 2, "0 rows were loaded, but the run scored 2 users"),
         ({"c": 1.5, "d": 0.5}, {}, 2, "1 probabilities are not in [0, 1]"),
         ({"c": -0.001, "d": float("nan")}, {}, 2, "2 probabilities are not in [0, 1]"),
+        ({"c": 0.5, "d": float("nan")}, {}, 2, "1 probabilities are not in [0, 1]"),
         ({"c": float("inf")}, {}, 1, "1 probabilities are not in [0, 1]"),
         ({"c": 0.5}, {"product": "drink"}, 1, "1 rows are of another product, target week or run"),
         ({"c": 0.5}, {"target_week_start_date": AS_OF}, 1, "1 rows are of another product, target week"),

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from dataclasses import fields
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from churn.config import load_settings
 from churn.errors import UsageError
 from churn.simulate import Simulated, simulate
 from churn.simulate import behaviour as b
@@ -42,7 +42,8 @@ def warehouse(data: Path) -> duckdb.DuckDBPyConnection:
         when page_name like 'radio.%' then 'radio' else 'sounds' end as product from raw"""
     )
     con.execute(
-        f"""create view truth as select user_id, cast(as_of_date as date) as as_of_date, churn_probability, product
+        f"""create view truth as
+        select user_id, cast(as_of_date as date) as as_of_date, churn_probability, product
         from read_parquet('{data}/truth/*/*/*.parquet', hive_partitioning = true)"""
     )
     con.execute(
@@ -117,7 +118,10 @@ def test_config_names_the_source_and_nothing_unknown(
     small: tuple[Simulated, duckdb.DuckDBPyConnection],
 ) -> None:
     done = small[0]
-    assert tomllib.loads((done.into / "churn.toml").read_text("utf-8")) == {"source": "bbc"}
+    settings = load_settings(done.into, done.into)
+    assert settings.source == "bbc"
+    # A small audience is trained on at every date.
+    assert settings.products["iplayer"].training.sampling == "all"
     description = json.loads((done.into / "simulation.json").read_text("utf-8"))
     assert (description["seed"], description["users"], description["weeks"]) == (3, 1_500, 16)
     assert (description["start"], description["end"]) == ("2026-03-09", "2026-06-28")
@@ -244,8 +248,8 @@ def test_a_few_accounts_are_deleted_or_have_two_rows(
 ) -> None:
     con = large[1]
     deleted, rows, users = con.execute(
-        """select count(distinct bbc_hid3) filter (where status = 'deleted'), count(*), count(distinct bbc_hid3)
-        from profile"""
+        """select count(distinct bbc_hid3) filter (where status = 'deleted'),
+            count(*), count(distinct bbc_hid3) from profile"""
     ).fetchone()
     assert 40 < deleted < 140
     assert users == 20_000
@@ -413,6 +417,23 @@ def test_a_failure_on_the_way_leaves_the_earlier_simulation(tmp_path: Path) -> N
     data = tmp_path / "data"
     simulate(data, users=10, weeks=13)
     before = digests(data)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(data, users=20, weeks=13, progress=stop)
+    assert digests(data) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_an_exchange_that_was_cut_off_is_undone_at_the_next_start(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    simulate(data, users=10, weeks=13)
+    before = digests(data)
+    data.rename(
+        tmp_path / ".data.replaced"
+    )  # killed after moving the old aside, before the new took its place
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
