@@ -1,7 +1,6 @@
 """Snapshots out of the warehouse into Parquet files, which training and scoring read."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,7 +55,7 @@ def unload(
                 f"{folder} cannot be written: {error.strerror or error}; free some space and run again"
             ) from error
         finally:
-            writer.abandon()
+            writer.close()
     return writer.files
 
 
@@ -91,15 +90,10 @@ class _Writer:
         return self._current
 
     def close(self) -> None:
-        """End the open file, if there is one."""
+        """End the open file, if there is one; one whose end could not be written is not tried again."""
         current, self._current = self._current, None
         if current is not None:
             current.close()
-
-    def abandon(self) -> None:
-        """Let go of a file that could not be written to its end; its error has been reported."""
-        with suppress(OSError):
-            self.close()
 
 
 def _selection(plan: Plan, purpose: str, dialect: Dialect) -> Statement:

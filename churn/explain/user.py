@@ -36,7 +36,7 @@ def explain_user(run_folder: str, user: str) -> list[str]:
         catalogue = {entry["name"]: Feature(**entry) for entry in json.load(file)}
     reasons = sorted(read_reasons(run_folder, [user]).to_pylist(), key=lambda reason: reason["rank"])
     return [
-        f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in the week "
-        f"of {score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
+        f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in the "
+        f"week of {score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
         *(f"  {number}. {line}" for number, line in enumerate(in_words(reasons, catalogue), start=1)),
     ]

@@ -208,8 +208,10 @@ def test_nothing_after_a_date_changes_what_is_known_on_it(
     other_rows = {**rows, ACTIVITY: another_future(rows[ACTIVITY], cut, seed, what)}
     # What is published later than any target week known on the day is not read.
     late = (cut + timedelta(days=15)).isoformat()
-    other_rows["prez.scv_vmb"] = [row for row in rows["prez.scv_vmb"] if row["tx_date"] < late] + [
-        {"episode_id": "x", "series_id": "s1", "brand_id": "b0", "tx_date": late}
+    every_series = {row["series_id"]: row for row in rows["prez.scv_vmb"]}.values()
+    other_rows["prez.scv_vmb"] = [
+        *(row for row in rows["prez.scv_vmb"] if row["tx_date"] < late),
+        *({**row, "episode_id": "coming", "tx_date": late} for row in every_series),
     ]
     with TemporaryDirectory() as folder:
         data = broadcaster_folder(Path(folder), other_rows)
