@@ -76,15 +76,15 @@ def prepare(warehouse: Warehouse, settings: Settings, product: str, as_of: date)
 
 
 def _check_target_week(warehouse: Warehouse, outcome_plan: Plan) -> None:
-    last = warehouse.fetch(
-        f"select max(last_date) as last_date from {outcome_plan.schema}.user_week"
-    ).to_pylist()
+    # The whole log's last day: one product may be quiet for days.
+    found = warehouse.fetch(f"select max(activity_date) as last_date from {outcome_plan.schema}.activity")
+    last = found["last_date"][0].as_py()
     windows = outcome_plan.windows
-    if last[0]["last_date"] is None or last[0]["last_date"] < windows.target_week_end - timedelta(days=1):
+    if last is None or last < windows.target_week_end - timedelta(days=1):
         raise SourceError(
             f"what happened after {windows.as_of} is not known: the target week is "
             f"{windows.target_week_start} to {windows.target_week_end}, and the activity ends on "
-            f"{last[0]['last_date']}. Choose an earlier --as-of"
+            f"{last}. Choose an earlier --as-of"
         )
 
 

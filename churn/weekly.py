@@ -16,6 +16,7 @@ from churn import __version__, registry
 from churn.calendar import Windows
 from churn.checks import Passed, check_equal_rows, warn_features
 from churn.config import Product, Settings
+from churn.errors import RunError
 from churn.fanout import Done, FanOut
 from churn.lake import Lake, Manifest, Run, RunFolder, new_run_id
 from churn.prepare import Plan, drop, leftover_schemas
@@ -114,9 +115,17 @@ def begin(settings: Settings, name: str, as_of: date) -> Iterator[WeeklyRun]:
             try:
                 yield run
             finally:
-                drop(warehouse, run.schema)
+                _drop_tables(run)
     finally:
         warehouse.close()
+
+
+def _drop_tables(run: WeeklyRun) -> None:
+    """Remove the run's tables; where that fails (a full disk), the product's next run does it."""
+    try:
+        drop(run.warehouse, run.schema)
+    except RunError as error:
+        logger.warning("the tables of run %s are still in the warehouse: %s", run.run_id, error)
 
 
 def train_model(run: WeeklyRun, files: Files) -> TrainingResult:

@@ -4,9 +4,10 @@ Source tables are views on ``DATA/tables/<schema>.<table>/*.parquet``; what a ru
 database file. DuckDB locks that file, so one process at a time runs on one output folder.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cache
 from glob import escape
 from pathlib import Path
@@ -24,6 +25,8 @@ from churn.warehouse.render import sql_root
 _TABLE_FOLDER = re.compile(r"([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\Z")
 # Marks the views on source tables, so that those of a data folder used before are known and removed.
 _SOURCE_MARK = "churn source table"
+_DISK_ADVICE = ". Free some space or choose another --out, and run again"
+_DISK_FAULTS = ("No space left", "quota exceeded", "File too large", "Read-only file system")
 
 
 class _Cursor:
@@ -40,7 +43,10 @@ class _Cursor:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             first = next((line for line in sql.splitlines() if line.strip()), "")
             detail = str(error).split("\n\nLINE", 1)[0]
-            raise RunError(f"the warehouse refused a statement ({first.strip()[:100]}): {detail}") from error
+            advice = _DISK_ADVICE if _is_disk_fault(error) else ""
+            raise RunError(
+                f"the warehouse refused a statement ({first.strip()[:100]}): {detail}{advice}"
+            ) from error
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
         with self.refusals(sql):
@@ -100,8 +106,11 @@ class DuckDBWarehouse:
             for statement in _functions():
                 self._connection.execute(statement)
             self._define_sources(data / "tables")
-        except BaseException:
+        except BaseException as error:
             self._connection.close()  # or the file would stay locked
+            if _is_disk_fault(error):
+                first = str(error).splitlines()[0]
+                raise RunError(f"{database} cannot be set up: {first}{_DISK_ADVICE}") from error
             raise
 
     def _define_sources(self, tables: Path) -> None:
@@ -123,6 +132,8 @@ class DuckDBWarehouse:
                     f" select * from read_parquet('{pattern}', hive_partitioning = false)"
                 )
             except duckdb.Error as error:
+                if _is_disk_fault(error):
+                    raise
                 raise SourceError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
             self._connection.execute(f'comment on view "{schema}"."{table}" is \'{_SOURCE_MARK}\'')
 
@@ -197,17 +208,39 @@ def _connect(
         return duckdb.connect(":memory:", config=config)
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
+        if not database.exists():
+            _make(database)
         return duckdb.connect(str(database), config=config)
     except OSError as error:
         raise RunError(f"{database.parent} cannot be made: {error.strerror or error}") from error
     except duckdb.Error as error:
         first = str(error).splitlines()[0]
-        advice = (
-            "another run is using this output folder; wait for it, or choose another --out"
-            if "lock" in first.lower()
-            else "if it is no warehouse of an earlier run, choose another --out"
-        )
+        if _is_disk_fault(error):
+            advice = "free some space or choose another --out, and run again"
+        elif "lock" in first.lower():
+            advice = "another run is using this output folder; wait for it, or choose another --out"
+        else:
+            advice = "if it is no warehouse of an earlier run, choose another --out"
         raise RunError(f"{database} cannot be opened: {advice}. DuckDB says: {first}") from error
+
+
+def _make(database: Path) -> None:
+    """Make an empty database under another name, and put it in its place when it is whole.
+
+    Made in place, a full disk or a kill would leave a file that can never be opened again.
+    """
+    unfinished = database.with_name(f".{database.name}.new")
+    unfinished.unlink(missing_ok=True)
+    try:
+        duckdb.connect(str(unfinished)).close()
+        with suppress(FileExistsError):  # another process was quicker
+            os.link(unfinished, database)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _is_disk_fault(error: BaseException) -> bool:
+    return isinstance(error, (duckdb.Error, OSError)) and any(text in str(error) for text in _DISK_FAULTS)
 
 
 def _batches(

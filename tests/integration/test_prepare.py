@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from churn import backtest
 from churn.checks import check_snapshots
 from churn.config import Settings, load_settings
-from churn.errors import RunError
+from churn.errors import RunError, SourceError
 from churn.features import DOUBLE, INTEGER, TEXT
 from churn.prepare import (
     Plan,
@@ -302,6 +303,24 @@ def test_outcomes_are_learned_by_the_same_rule_as_labels(
         drop(warehouse, schema)
 
 
+@pytest.mark.parametrize(("log_goes_on", "known"), [(True, True), (False, False)])
+def test_a_quiet_weekend_is_not_the_end_of_the_data(
+    tmp_path: Path, open_warehouse: Open, log_goes_on: bool, known: bool
+) -> None:
+    """Everybody comes on Wednesdays; that the target week was over shows in what came later."""
+    last = AS_OF + (3 if log_goes_on else 2) * WEEK
+    events = [*weekly_events(["a"], 30, last=last), *weekly_events(["b"], 24)]
+    data = event_folder(tmp_path, events)
+    opened = open_warehouse(data)
+    if not known:
+        with pytest.raises(SourceError, match=r"the target week is 2024-07-08 to 2024-07-14, and the activ"):
+            backtest.prepare(opened, event_settings(data), "food", AS_OF)
+        return
+    scored = backtest.prepare(opened, event_settings(data), "food", AS_OF).scored
+    outcomes = dict(zip(scored["user_id"].to_pylist(), scored["churned"].to_pylist(), strict=True))
+    assert outcomes == {"a": 0, "b": 1}
+
+
 # --- weeks and labels at their edges ---
 
 
@@ -511,7 +530,7 @@ import resource, signal, sys
 from datetime import date
 from pathlib import Path
 from churn.config import load_settings
-from churn.errors import RunError
+from churn.errors import RunError, SourceError
 from churn.prepare import plan, run_steps
 from churn.unload import unload
 from churn.warehouse.duckdb import DuckDBWarehouse

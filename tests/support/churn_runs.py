@@ -220,7 +220,7 @@ def _serve() -> None:
             pid = os.fork()
             if pid == 0:
                 answers.close()
-                os.close(0)
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                 os._exit(_run(request))
             requests[pid] = request["files"]
             print(pid, file=answers)
