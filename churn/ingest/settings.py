@@ -8,6 +8,7 @@ from churn.ingest.write import ProductSummary, Summary
 
 _MOST_CATEGORIES = 12
 _MOST_DEVICES = 8
+_SMALL_LOG_USERS, _SMALL_LOG_DATES, _DATES = 30_000, 52, 26  # 0.4 % of log loss on cdnow (docs/benchmarks.md)
 _COHORTS_FROM = 100_000  # users; below it every user at every past date is affordable, and better
 
 _HEAD = """\
@@ -35,6 +36,7 @@ devices = {devices}
 [products.{name}.training]
 # "all": every user at every past date (best below some 100,000 users); "cohort": one past date a user.
 sampling = {sampling}
+max_dates = {max_dates}  # past dates to train on at most, the latest ones; a small log gains from more
 """
 
 
@@ -72,6 +74,7 @@ def settings_text(
             most_devices=_MOST_DEVICES,
             devices=_toml(_distinct(found.devices, _MOST_DEVICES)),
             sampling=_toml(_sampling(found)),
+            max_dates=_SMALL_LOG_DATES if found.users < _SMALL_LOG_USERS else _DATES,
         )
     return text
 
