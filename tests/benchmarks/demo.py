@@ -5,11 +5,14 @@
 Runs `churn demo` as a person would, in a process of its own, and reads the stage lines that it prints. Memory
 is the resident memory of that process and all its children together (Prefect's server and the Dask workers
 included), sampled ten times a second; a stage's peak is the greatest sample since the line before its own.
-Growth is the ratio of a part's seconds to those of the first size, over the ratio of users: 1 = linear.
+
+Small and large audiences are trained in different ways by default; `--sampling cohort` (or `all`) makes every size
+do the same work, so that growth can be read off. Growth is the ratio of a part's seconds to those of the first size, over the ratio of users: 1 = linear.
 """
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -93,13 +96,19 @@ class _Sampler(threading.Thread):
             self.peak = max(self.peak, total)
 
 
-def measure(users: int, weeks: int, seed: int, into: Path) -> Measured:
+def measure(users: int, weeks: int, seed: int, sampling: str | None, into: Path) -> Measured:
     """Run the demo once and measure it."""
+    environment = dict(os.environ)
+    if sampling:
+        for product in ("IPLAYER", "SOUNDS"):
+            environment[f"CHURN_PRODUCTS__{product}__TRAINING__SAMPLING"] = sampling
     command = [sys.executable, "-m", "flows.cli", "demo", "--into", str(into)]
     command += ["--users", str(users), "--weeks", str(weeks), "--seed", str(seed)]
     start = time.perf_counter()
     found = Measured(users)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
         sampler = _Sampler(process.pid)
         sampler.start()
         assert process.stderr is not None
@@ -129,12 +138,15 @@ def main() -> None:
     )
     parser.add_argument("--weeks", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sampling", choices=["cohort", "all"], help="train every size in the same way")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     runs = []
     for users in arguments.users or [20_000, 200_000]:
         with tempfile.TemporaryDirectory(prefix="churn-demo-") as folder:
-            runs.append(measure(users, arguments.weeks, arguments.seed, Path(folder) / "demo"))
+            runs.append(
+                measure(users, arguments.weeks, arguments.seed, arguments.sampling, Path(folder) / "demo")
+            )
     _print(runs)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(run) for run in runs], indent=2) + "\n", "utf-8")
