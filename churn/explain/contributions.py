@@ -1,12 +1,17 @@
 """Exact SHAP contributions of a model: the one place where they are computed."""
 
+import logging
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
+from churn.explain.treeshap import TreeShap, UnsupportedModelError
 from churn.model import Model
+
+logger = logging.getLogger(__name__)
 
 
 class Contributions(NamedTuple):
@@ -23,16 +28,39 @@ class Contributions(NamedTuple):
     margin: NDArray[np.float32]
 
 
-def contributions(model: Model, X: NDArray[np.float32]) -> Contributions:
-    """Return the path-dependent Shapley values of every row, by XGBoost's own exact algorithm.
+# A booster's trees are prepared once for all batches, and forgotten with it.
+_explainers: WeakKeyDictionary[xgb.Booster, TreeShap | None] = WeakKeyDictionary()
 
-    Lundberg, Erion, Lee: Consistent individualized feature attribution for tree ensembles (2018). For each
-    row, ``bias + phi.sum()`` equals the margin up to the rounding of float32.
+
+def contributions(model: Model, X: NDArray[np.float32]) -> Contributions:
+    """Return the exact path-dependent Shapley values of every row.
+
+    ``TreeShap`` computes them; a model that it refuses goes to XGBoost's own, slower algorithm (Lundberg,
+    Erion, Lee: Consistent individualized feature attribution for tree ensembles, 2018), and one line says
+    so. For each row, ``bias + phi.sum()`` equals the margin up to the rounding of float32.
 
     Args:
         model: a model with one output.
         X: encoded features, (rows, features); NaN = missing. No rows give no contributions, and the bias.
     """
+    booster = model.booster
+    if booster not in _explainers:
+        _explainers[booster] = _explainer(booster)
+    explainer = _explainers[booster]
+    if explainer is None:
+        return _by_xgboost(model, X)
+    return Contributions(explainer.contributions(X)[:, :-1], float(explainer.bias), model.margin(X))
+
+
+def _explainer(booster: xgb.Booster) -> TreeShap | None:
+    try:
+        return TreeShap(booster)
+    except UnsupportedModelError as error:
+        logger.warning("contributions are computed by XGBoost, which is slower: %s", error)
+        return None
+
+
+def _by_xgboost(model: Model, X: NDArray[np.float32]) -> Contributions:
     # Not a QuantileDMatrix: that would bin the values anew, and explain other rows than these.
     rows = X if len(X) else np.full((1, X.shape[1]), np.nan, np.float32)
     matrix = xgb.DMatrix(

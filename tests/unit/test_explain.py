@@ -59,6 +59,18 @@ def test_contributions_are_those_of_the_shap_package(missing):
     assert bias == pytest.approx(float(np.ravel(explainer.expected_value)[0]), abs=1e-5)
 
 
+def test_a_model_that_the_kernel_refuses_is_explained_by_xgboost_with_one_line(caplog):
+    rng = np.random.default_rng(5)
+    X = rng.normal(size=(200, 3)).astype(np.float32)
+    dart = booster_of(X, (X[:, 0] > 0).astype(int), booster="dart", rate_drop=0.5, trees=8)
+    model = model_of(dart, ("a", "b", "c"))
+    first, second = contributions(model, X[:50]), contributions(model, X[50:])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "slower" in caplog.text
+    expected = dart.predict(xgb.DMatrix(X, feature_names=["a", "b", "c"]), pred_contribs=True)
+    np.testing.assert_array_equal(np.vstack([first.phi, second.phi]), expected[:, :-1])
+
+
 def test_no_rows_still_have_the_bias():
     model, X = random_case(0, 50, 3, 3, 5, 0.0)
     phi, bias, margin = contributions(model, X[:0])
