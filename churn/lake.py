@@ -245,7 +245,7 @@ class Lake:
             try:
                 for name in FOLDERS:
                     os.makedirs(folder.path(name))
-            except OSError:
+            except BaseException:
                 folder.abandon()
                 raise
         return folder
@@ -287,14 +287,15 @@ class Lake:
         return None if week is None else self._read(product, week, run_id)
 
     def settle(self, product: str) -> None:
-        """Make ``current.json`` name the current run.
+        """Make ``current.json`` name the current run, and sweep what dead runs left.
 
         Every commit does it; call it where a committed run is found, to finish what a killed commit left.
 
         Raises:
             RunError: the pointer could not be written; the committed runs are as they were.
         """
-        with self._locked(product):
+        with self._locked(product) as desk:
+            sweep(desk)
             run = self.current(product)
             if run is None:
                 return

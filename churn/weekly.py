@@ -106,8 +106,7 @@ def begin(settings: Settings, name: str, as_of: date) -> Iterator[WeeklyRun]:
     started_at = datetime.now(UTC).replace(microsecond=0)
     warehouse = open_warehouse(settings)
     try:
-        for schema in leftover_schemas(warehouse, _schema_prefix(name)):
-            drop(warehouse, schema)
+        _sweep(warehouse, name)
         run_id = new_run_id(started_at)
         with lake_of(settings).begin(name, windows.target_week_start, run_id) as folder:
             run = WeeklyRun(settings, name, windows, run_id, started_at, warehouse, folder, Stages(name))
@@ -118,6 +117,12 @@ def begin(settings: Settings, name: str, as_of: date) -> Iterator[WeeklyRun]:
                 _drop_tables(run)
     finally:
         warehouse.close()
+
+
+def _sweep(warehouse: Warehouse, name: str) -> None:
+    """Remove the tables of the product's dead runs: this process has the warehouse to itself."""
+    for schema in leftover_schemas(warehouse, _schema_prefix(name)):
+        drop(warehouse, schema)
 
 
 def _drop_tables(run: WeeklyRun) -> None:
@@ -340,6 +345,7 @@ def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
     lake_of(settings).settle(name)
     warehouse = open_warehouse(settings)
     try:
+        _sweep(warehouse, name)
         publish(settings, warehouse, run)
     finally:
         warehouse.close()

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from churn.errors import ChurnError, UsageError
+from flows.terminal import end_in_order, quiet, stop_requested
 
 # Prefect, XGBoost and the like are imported inside the commands, so that `--help` answers at once.
 
@@ -25,6 +26,7 @@ class _Day(click.ParamType):
             self.fail(f"{value!r} is not a date like 2026-06-28", param, ctx)
 
 
+_STOPPED = "stopped; nothing half-written is left behind"
 _PATH = click.Path(path_type=Path)
 _data = click.option("--data", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder.")
 _out = click.option(
@@ -38,6 +40,7 @@ _as_of = click.option("--as-of", type=_Day(), help="Sunday on which features end
 @click.version_option(package_name="churn")
 def cli() -> None:
     """Who will stop coming, why, and what that adds up to."""
+    end_in_order()
 
 
 @cli.command()
@@ -49,8 +52,6 @@ def cli() -> None:
 @click.option("--into", type=_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
 def demo(users: int, weeks: int, seed: int, into: Path) -> None:
     """Simulate a broadcaster and run the weekly job for iPlayer and Sounds."""
-    from flows.terminal import quiet
-
     quiet(prefect_home=into / "prefect")
     from flows.commands import run_demo
 
@@ -99,8 +100,6 @@ def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None
 @click.option("--force", is_flag=True, help="Make a new run even where one is committed.")
 def run(data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool) -> None:
     """Run the weekly job."""
-    from flows.terminal import quiet
-
     quiet()
     from flows.commands import run_weekly
 
@@ -116,6 +115,7 @@ def run(data: Path, out: Path, products: Sequence[str], as_of: date | None, forc
 @click.option("--json", "json_file", type=_PATH, required=True, help="File for the figures.")
 def backtest(data: Path, product: str, dates: Sequence[date], json_file: Path) -> None:
     """Train as of past dates with what was known then, and compare with what people did."""
+    quiet()
     from flows.commands import run_backtest
 
     run_backtest(data=data, product=product, dates=dates, json_file=json_file)
@@ -166,18 +166,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli.main(
             args=list(arguments) if arguments is not None else None, prog_name="churn", standalone_mode=False
         )
-    except UsageError as error:
-        _fail(str(error), 2)
-    except ChurnError as error:
-        _fail(str(error), 1)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(1)
     except (click.Abort, KeyboardInterrupt):
-        _fail("stopped; nothing half-written is left behind", 1)
+        _fail(_STOPPED, 1)
+    except Exception as error:
+        # Libraries make errors of their own of an interrupt: "Query interrupted", a matrix without rows.
+        if stop_requested():
+            _fail(_STOPPED, 1)
+        if isinstance(error, click.ClickException):
+            error.show()
+            sys.exit(2 if isinstance(error, click.UsageError) else 1)
+        if isinstance(error, ChurnError):
+            _fail(str(error), 2 if isinstance(error, UsageError) else 1)
+        raise
 
 
 def _fail(message: str, code: int) -> None:

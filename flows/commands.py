@@ -15,7 +15,7 @@ from rich.table import Table
 from churn.calendar import Windows, last_complete_as_of
 from churn.config import Settings, builtin_products, load_settings
 from churn.errors import ChurnError, UsageError
-from flows.terminal import show_progress, start_server
+from flows.terminal import show_progress, start_server, stop_requested
 
 if TYPE_CHECKING:
     from churn.weekly import Outcome
@@ -94,12 +94,14 @@ def run_weekly(*, data: Path, out: Path, products: Sequence[str], as_of: date | 
         try:
             outcomes.append(_run_one(settings, name, windows, force))
         except ChurnError as error:
+            if stop_requested():
+                raise
             failures[name] = error
     for outcome in outcomes:
         if outcome.repeated:
             click.echo(
                 f"{outcome.product}: run {outcome.run_id} is already committed for {outcome.as_of}; "
-                "nothing was done (--force makes a new run)"
+                "nothing was computed (--force makes a new run)"
             )
     if outcomes:
         _print_outcomes(outcomes)

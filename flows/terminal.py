@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 import warnings
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,8 @@ _QUIET = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+_stop_requested = threading.Event()
+
 
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
@@ -31,7 +34,7 @@ class _Lines(logging.Handler):
 
 
 def quiet(prefect_home: Path | None = None) -> None:
-    """Prepare the process for a flow run from the command line. Call before Prefect is imported.
+    """Prepare the process for a run or back-test from the command line. Call before Prefect is imported.
 
     Args:
         prefect_home: where Prefect keeps its local database; with it, the profile of the person is not used,
@@ -44,12 +47,22 @@ def quiet(prefect_home: Path | None = None) -> None:
         for name in ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
             os.environ.pop(name, None)
     warnings.simplefilter("ignore", DeprecationWarning)
-    signal.signal(signal.SIGTERM, _stop)
+
+
+def end_in_order() -> None:
+    """Let Ctrl-C and SIGTERM unwind the program: a SIGTERM by itself leaves Prefect's server running."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    """End like Ctrl-C does: left to itself, a SIGTERM would leave Prefect's own server running."""
+    _stop_requested.set()
     raise KeyboardInterrupt
+
+
+def stop_requested() -> bool:
+    """Tell whether Ctrl-C or SIGTERM asked this process to end."""
+    return _stop_requested.is_set()
 
 
 def show_progress() -> None:

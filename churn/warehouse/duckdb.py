@@ -7,7 +7,7 @@ database file. DuckDB locks that file, so one process at a time runs on one outp
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from glob import escape
 from pathlib import Path
@@ -233,8 +233,12 @@ def _make(database: Path) -> None:
     unfinished.unlink(missing_ok=True)
     try:
         duckdb.connect(str(unfinished)).close()
-        with suppress(FileExistsError):  # another process was quicker
+        try:
             os.link(unfinished, database)
+        except FileExistsError:
+            pass  # another process was quicker
+        except OSError:  # no hard links on this disk
+            os.rename(unfinished, database)
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -34,13 +34,19 @@ class Ended:
 
 
 class Runs:
-    """Starts runs by asking the process that forks them; one at a time, unless ``wait`` is false."""
+    """Starts runs by asking the process that forks them.
+
+    Attributes:
+        empty_mlflow: MLflow's database as it is before the first run, to be copied: making it takes longer than
+            all the rest of a small run. It is there when a run has been started.
+    """
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
         self._count = 0
+        self.empty_mlflow = folder / "mlflow.db"
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.churn_runs"],
+            [sys.executable, "-m", "tests.support.churn_runs", str(self.empty_mlflow)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -98,9 +104,10 @@ class Runs:
 
 def without_prefect() -> Callable[..., Any]:
     """Return the weekly flow as a plain function that calls its tasks as plain functions."""
+    from prefect import Task
+
     import flows.weekly
     import tasks.weekly
-    from prefect import Task
 
     found = {name: value for name, value in vars(tasks.weekly).items() if isinstance(value, Task)}
     flows.weekly.tasks = SimpleNamespace(**{name: _Plain(task.fn) for name, task in found.items()})
@@ -208,7 +215,9 @@ def _serve() -> None:
 
     quiet()
     without_prefect()
-    importlib.import_module("churn.tracking")._import_mlflow()
+    from churn import registry
+
+    registry.prepare(f"sqlite:///{sys.argv[1]}")
     requests: dict[int, str] = {}
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:

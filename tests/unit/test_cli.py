@@ -14,6 +14,7 @@ import sqlglot
 import flows.cli
 import flows.commands
 from churn.config import builtin_products
+from tests.support.command_line import exit_code
 from tests.support.data_folders import files_below
 
 Called = tuple[int, str, str]
@@ -30,13 +31,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.chdir(tmp_path)
 
     def call_(*arguments: str) -> Called:
-        code = 0
-        try:
-            flows.cli.main(arguments)
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        out, err = capsys.readouterr()
-        return code, out, err
+        return exit_code(arguments), *capsys.readouterr()
 
     return call_
 

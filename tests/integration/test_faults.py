@@ -1,0 +1,434 @@
+"""Kills and full disks: nothing half-written is ever current, and the next run starts clean and finishes."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from datetime import time as time_of_day
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from churn.cluster import open_client
+from churn.config_cluster import ClusterSettings
+from churn.lake import Lake, Run
+from tests.support.churn_runs import Ended, Runs
+from tests.support.data_folders import AS_OF, EVENTS, files_below, write_table
+
+PRODUCTS = """
+source = "events"
+partition_rows = 20
+sql_memory = "1GB"
+
+[products.food]
+title = "Food"
+match = ["food"]
+[products.food.training]
+sampling = "all"
+max_trees = 30
+
+[products.empty]
+title = "Empty"
+match = ["nothing"]
+"""
+
+
+def leaving_people(users: int = 150, weeks: int = 20, seed: int = 1) -> pa.Table:
+    """Events of people who come with different rates, some of whom drift away."""
+    rng = np.random.default_rng(seed)
+    rate = rng.uniform(0.2, 0.98, users)
+    leaves = rng.integers(6, 3 * weeks, users)
+    week = np.arange(weeks)
+    came = rng.random((users, weeks)) < rate[:, None] * np.where(week < leaves[:, None], 1, 0.3)
+    who, when = np.nonzero(came)
+    first = datetime.combine(AS_OF - timedelta(days=7 * weeks - 1), time_of_day(12))
+    at = [
+        first + timedelta(days=int(7 * week + day))
+        for week, day in zip(when, rng.integers(0, 7, len(when)), strict=True)
+    ]
+    rows = len(who)
+    return pa.table(
+        {
+            "user_id": [f"person-{user:05d}" for user in who],
+            "product": ["food"] * rows,
+            "occurred_at": at,
+            "value": rng.gamma(2.0, 3.0, rows),
+            "category": rng.choice(["fruit", "bread"], rows),
+            "item_id": [f"item{number}" for number in rng.integers(0, 30, rows)],
+            "device": pa.nulls(rows),
+        }
+    ).cast(EVENTS)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("faults") / "data"
+    write_table(data, "events.activity", leaving_people())
+    (data / "churn.toml").write_text(PRODUCTS, "utf-8")
+    return data
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    """Starts runs without Prefect's engine that share one small Dask cluster."""
+    folder = tmp_path_factory.mktemp("runs")
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CHURN_", "PREFECT_"))
+    }
+    with open_client(ClusterSettings(workers=1)) as client:
+        started = Runs(
+            folder,
+            outside
+            | {
+                "OMP_NUM_THREADS": "1",
+                "PREFECT_HOME": str(folder / "prefect"),
+                "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",
+                "CHURN_CLUSTER__KIND": "address",
+                "CHURN_CLUSTER__ADDRESS": client.scheduler.address,
+            },
+        )
+        try:
+            assert started("products").code == 0  # it is ready when it has answered
+            yield started
+        finally:
+            started.close()
+
+
+@pytest.fixture
+def out(runs: Runs, tmp_path: Path) -> Path:
+    """An output folder."""
+    return output(runs, tmp_path / "out")
+
+
+def output(runs: Runs, folder: Path) -> Path:
+    folder.mkdir()
+    shutil.copy(runs.empty_mlflow, folder / "mlflow.db")
+    return folder
+
+
+def line(data: Path, out: Path, *more: str) -> list[str]:
+    return ["run", "--data", str(data), "--out", str(out), "--product", "food", "--as-of", f"{AS_OF}", *more]
+
+
+def committed(out: Path, product: str = "food") -> list[Run]:
+    """The runs in the lake, after a look that each of them is whole and that the newest is current."""
+    found = Lake(str(out / "lake")).runs()
+    for run in found:
+        run.verify(checksums=True)
+        assert run.manifest.status == "committed"
+    pointer = out / "lake" / "runs" / f"product={product}" / "current.json"
+    if found and pointer.exists():
+        assert json.loads(pointer.read_text())["run_id"] in {run.manifest.run_id for run in found}
+    assert pointer.exists() <= bool(found)
+    return found
+
+
+def published(out: Path) -> dict[str, int]:
+    """Scores in the warehouse by run id, as a reader would count them."""
+    with duckdb.connect(str(out / "warehouse.duckdb"), read_only=True) as warehouse:
+        tables = warehouse.sql("select table_schema || '.' || table_name from information_schema.tables")
+        if ("churn.scores",) not in tables.fetchall():
+            return {}
+        return dict(warehouse.sql("select run_id, count(*) from churn.scores group by 1").fetchall())
+
+
+def check_finished(out: Path, run: Run) -> None:
+    """Look that a run is current, published once and logged, and that nothing else is left anywhere."""
+    assert committed(out)[-1].manifest == run.manifest
+    pointer = json.loads((out / "lake/runs/product=food/current.json").read_text())
+    assert pointer["run_id"] == run.manifest.run_id
+    assert published(out) == {run.manifest.run_id: run.manifest.rows["scores"]}
+    scores = pq.read_table(run.path("scores"), partitioning=None)
+    with duckdb.connect(str(out / "warehouse.duckdb"), read_only=True) as warehouse:
+        found = warehouse.sql("select user_id, predicted_probability from churn.scores order by 1").fetchall()
+        schemas = {row[0] for row in warehouse.sql("select schema_name from duckdb_schemas()").fetchall()}
+        tables = warehouse.sql(
+            "select table_name from duckdb_tables() where schema_name = 'churn'"
+        ).fetchall()
+    assert found == sorted(
+        zip(scores["user_id"].to_pylist(), scores["predicted_probability"].to_pylist(), strict=True)
+    )
+    assert not [name for name in schemas if name.startswith("run_")]
+    assert tables == [("scores",)]
+    assert set(files_below(out / "lake" / ".staging")) == {"product=food/.lock"}
+    with closing(sqlite3.connect(out / "mlflow.db")) as mlflow:
+        logged = mlflow.execute(
+            "select runs.name, runs.status, count(*) from runs join model_versions on run_id = run_uuid"
+            " group by runs.name order by runs.name"
+        ).fetchall()
+    assert logged[-1] == (run.manifest.run_id, "FINISHED", 1)
+    assert {path.name for path in out.iterdir()} == {
+        "lake", "mlflow", "mlflow.db", ".mlflow.db.lock", "warehouse.duckdb"
+    }  # fmt: skip
+
+
+def check_refused(ended: Ended, told: str) -> None:
+    """Look that a run failed with one sentence that says something."""
+    assert ended.code == 1, ended.err
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+    sentences = [line for line in ended.err.splitlines() if line and not line.startswith("  ")]
+    assert len(sentences) == 1
+    assert re.match(f"churn: .*({told})", sentences[0]), sentences[0]
+
+
+# --- kills ---
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "during user_week",  # SQL
+        "during train",
+        "after 2 partitions",  # scoring
+        "before churn.weekly.write_report",
+        "before churn.lake.place_folder",  # everything is written, the commit's one step is not taken
+    ],
+)
+def test_a_kill_before_the_commit_leaves_nothing_and_the_next_run_starts_clean(
+    runs: Runs, data: Path, out: Path, moment: str
+) -> None:
+    assert runs(*line(data, out), kill=moment).code == -signal.SIGKILL
+    assert list((out / "lake/.staging/product=food").glob("*/scores")), "it was in the middle of a run"
+    assert committed(out) == []
+    assert published(out) == {}
+    assert runs(*line(data, out)).code == 0
+    (run,) = committed(out)
+    check_finished(out, run)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "before churn.lake.Lake.settle",  # committed, and the pointer not renewed
+        "before churn.publish._check",  # in the transaction that publishes
+        "before churn.registry._model_version",  # MLflow has half of its record
+    ],
+)
+def test_a_kill_after_the_commit_is_finished_by_the_next_run(
+    runs: Runs, data: Path, out: Path, moment: str
+) -> None:
+    assert runs(*line(data, out), kill=moment).code == -signal.SIGKILL
+    (run,) = committed(out)
+    whole = {run.manifest.run_id: run.manifest.rows["scores"]}
+    assert published(out) == (whole if "registry" in moment else {})
+    ended = runs(*line(data, out))
+    assert ended.code == 0
+    assert f"run {run.manifest.run_id} is already committed" in ended.out
+    check_finished(out, run)
+
+
+def test_a_kill_of_a_second_run_leaves_the_first_current_and_published(
+    runs: Runs, data: Path, out: Path
+) -> None:
+    assert runs(*line(data, out)).code == 0
+    (first,) = committed(out)
+    killed = runs(*line(data, out, "--force"), kill="before churn.lake.place_folder")
+    assert killed.code == -signal.SIGKILL
+    (current,) = committed(out)
+    assert current.manifest == first.manifest
+    assert published(out) == {first.manifest.run_id: first.manifest.rows["scores"]}
+    ended = runs(*line(data, out))  # nothing to do, but to sweep
+    assert "already committed" in ended.out
+    check_finished(out, first)
+    assert runs(*line(data, out, "--force")).code == 0
+    assert len(committed(out)) == 2
+    check_finished(out, committed(out)[-1])
+
+
+def test_a_run_under_prefect_killed_while_it_scores_is_made_anew(
+    runs: Runs, data: Path, out: Path, tmp_path: Path
+) -> None:
+    """The whole program, as people start it: with Prefect's server, a local cluster, worker processes."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "OMP_NUM_THREADS": "1",
+        "CHURN_CLUSTER__WORKERS": "1",
+    }
+    program = [str(Path(sys.executable).with_name("churn")), *line(data, out)]
+    said = tmp_path / "said"
+    with said.open("w") as log:
+        run = subprocess.Popen(
+            program, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+        )
+    try:
+        while " train    train" not in said.read_text():
+            assert run.poll() is None, said.read_text()
+            time.sleep(0.01)
+        run.kill()
+        run.wait()
+        workers = [process for process in in_session(run.pid) if "multiprocessing" in told(process)]
+        assert workers, "it had a cluster"
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        assert not alive, "workers of a dead run go by themselves"
+    finally:
+        run.kill()
+        for process in in_session(run.pid):  # Prefect's server does not
+            process.kill()
+        run.wait()
+    assert committed(out) == []
+    assert runs(*line(data, out)).code == 0
+    (made,) = committed(out)
+    check_finished(out, made)
+
+
+def in_session(leader: int) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == leader and process.pid != leader:
+                found.append(process)
+        except ProcessLookupError:
+            continue
+    return found
+
+
+def told(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_a_run_in_order(runs: Runs, data: Path, out: Path, number: signal.Signals) -> None:
+    run = runs.start(*line(data, out))
+    while not list(out.glob("lake/.staging/*/*/.train")):
+        time.sleep(0.001)
+    os.kill(run, number)
+    check_refused(runs.wait(run), "stopped; nothing half-written is left behind")
+    assert committed(out) == []
+    assert set(files_below(out / "lake")) == {".staging/product=food/.lock"}
+
+
+# --- two at once ---
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_does_not_disturb_the_first(
+    runs: Runs, data: Path, out: Path
+) -> None:
+    first = runs.start(*line(data, out))
+    while not list(out.glob("lake/.staging/*/*/model")):
+        time.sleep(0.001)
+    os.kill(first, signal.SIGSTOP)
+    try:
+        check_refused(runs(*line(data, out, "--force")), "another run is using this output folder")
+    finally:
+        os.kill(first, signal.SIGCONT)
+    assert runs.wait(first).code == 0
+    (run,) = committed(out)
+    check_finished(out, run)
+
+
+def test_a_product_that_fails_does_not_keep_the_others_from_running(
+    runs: Runs, data: Path, out: Path
+) -> None:
+    ended = runs(*line(data, out, "--product", "empty", "--product", "food"))
+    assert ended.code == 1
+    assert "Traceback" not in ended.err
+    assert re.search(r"churn: 1 of 2 products failed:\n  - empty: .*'empty' has no activity", ended.err)
+    assert re.search(r"^  Food +\d+ ", ended.out, flags=re.M)
+    (run,) = committed(out)
+    assert published(out) == {run.manifest.run_id: run.manifest.rows["scores"]}
+
+
+# --- full disks, and other things that refuse ---
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 32 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("making a disk takes root")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path, free: int) -> Path:
+    """Leave some bytes free."""
+    there = os.statvfs(disk)
+    (disk / "ballast").write_bytes(b"\1" * (there.f_bavail * there.f_frsize - free))
+    return disk / "ballast"
+
+
+@pytest.mark.parametrize("free", [0, 300_000, 2_600_000], ids=lambda free: f"{free // 1000} kB")
+def test_a_full_disk_is_told_and_the_next_run_starts_clean(
+    runs: Runs, data: Path, small_disk: Path, free: int
+) -> None:
+    out = output(runs, small_disk / "out")
+    ballast = fill(small_disk, free)
+    check_refused(runs(*line(data, out)), "[Ff]ree some space")
+    assert committed(out) == []
+    ballast.unlink()
+    assert runs(*line(data, out)).code == 0
+    (run,) = committed(out)
+    check_finished(out, run)
+
+
+def test_a_disk_that_is_full_for_the_second_run_keeps_the_first(
+    runs: Runs, data: Path, small_disk: Path
+) -> None:
+    out = output(runs, small_disk / "out")
+    assert runs(*line(data, out)).code == 0
+    before = files_below(out / "lake" / "runs")
+    ballast = fill(small_disk, 200_000)
+    check_refused(runs(*line(data, out, "--force")), "[Ff]ree some space")
+    ballast.unlink()
+    assert files_below(out / "lake" / "runs") == before
+    (run,) = committed(out)
+    assert runs(*line(data, out)).code == 0
+    check_finished(out, run)
+
+
+@pytest.mark.parametrize("limit", [4_096, 1_200_000])
+def test_a_limit_on_file_sizes_is_told_and_the_next_run_starts_clean(
+    runs: Runs, data: Path, out: Path, limit: int
+) -> None:
+    """For those who may not make disks: a file that may not grow fails like a full disk does."""
+    check_refused(runs(*line(data, out), file_size=limit), "[Ff]ree some space")
+    assert committed(out) == []
+    assert runs(*line(data, out)).code == 0
+    (run,) = committed(out)
+    check_finished(out, run)
+
+
+def test_mlflow_out_of_order_does_not_keep_the_scores_back_and_is_made_good_later(
+    runs: Runs, data: Path, out: Path
+) -> None:
+    (out / "mlflow.db").write_text("no database")
+    check_refused(runs(*line(data, out)), r"could not .* in MLflow .*run again")
+    (run,) = committed(out)
+    assert published(out) == {run.manifest.run_id: run.manifest.rows["scores"]}
+    (out / "mlflow.db").unlink()
+    ended = runs(*line(data, out))
+    assert (ended.code, "already committed" in ended.out) == (0, True)
+    check_finished(out, run)
+
+
+def test_a_cluster_that_cannot_be_reached_is_told(runs: Runs, data: Path, out: Path) -> None:
+    nobody = {
+        "CHURN_CLUSTER__ADDRESS": "tcp://127.0.0.1:9",
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s",
+    }
+    ended = runs(*line(data, out), environment=nobody)
+    check_refused(ended, "no Dask scheduler answers at tcp://127.0.0.1:9")
+    assert committed(out) == []
