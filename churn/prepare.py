@@ -289,8 +289,8 @@ def _check_history(name: str, windows: Windows, facts: ActivityFacts) -> None:
         raise SourceError(
             f"product {name!r} has {have} full weeks of history on {windows.as_of} (activity starts on "
             f"{facts.first_date}), but {needed} are needed: 13 to observe, 2 until the label is known, and "
-            f"{MINIMUM_TRAINING_DATES} as-of dates to train and judge on. The earliest as-of date is "
-            f"{earliest}"
+            f"{MINIMUM_TRAINING_DATES - 1} more for {MINIMUM_TRAINING_DATES} as-of dates to train and judge "
+            f"on. The earliest as-of date is {earliest}"
         )
 
 

@@ -235,13 +235,30 @@ def commit(
         summary=summary,
         scored=read_scored([path for path, _ in files["score"]], scores),
         passed=passed,
-        warnings=[*warn_features(read_snapshots(files["train"]), plan.catalogue.names), *card.notes],
+        warnings=[
+            *_warn_model(run.name, trained),
+            *warn_features(read_snapshots(files["train"]), plan.catalogue.names),
+            *card.notes,
+        ],
     )
     write_report(data, folder.path("charts", "report.html"))
     Path(folder.path("charts", "report.json")).write_text(data.model_dump_json(indent=1), "utf-8")
     described = [asdict(feature) for feature in plan.catalogue.features]
     Path(folder.path("logs", "features.json")).write_text(json.dumps(described, indent=1), "utf-8")
     return folder.commit(_manifest(run, data, rows_by(files["train"])))
+
+
+def _warn_model(name: str, trained: TrainingResult) -> list[str]:
+    """Warn, on the terminal too, of a model that knows no more than the churn rate."""
+    model, base = trained.evaluation.log_loss.value, trained.evaluation.base_log_loss
+    if model < base:
+        return []
+    sentence = (
+        f"the model of {name} is no better than the churn rate alone on {trained.evaluation.rows:,} held-out "
+        f"snapshots (log loss {model:.4f} against {base:.4f}): do not act on single scores"
+    )
+    logger.warning("%s", sentence)
+    return [sentence]
 
 
 def _manifest(run: WeeklyRun, data: ReportData, training_rows: int) -> Manifest:

