@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba import from_dtype, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
@@ -24,7 +24,7 @@ _LLVM = ir.VectorType(ir.FloatType(), LANES)
 _logger = logging.getLogger(__name__)
 
 
-class _Vector(types.Type):  # type: ignore[misc]
+class _Vector(types.Type):
     """The numba type of 16 float32."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ _VECTOR = _Vector()
 
 
 @register_model(_Vector)
-class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     """A vector is a value of LLVM's own vector type."""
 
     def __init__(self, manager: Any, type_: Any) -> None:
@@ -52,7 +52,7 @@ def _spread(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(ir.IntType(32), LANES), None))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _load(typing: Any, array: Any, position: Any) -> Any:
     """Return the 16 floats of an array from a position on."""
 
@@ -63,7 +63,7 @@ def _load(typing: Any, array: Any, position: Any) -> Any:
     return _VECTOR(array, types.intp), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _store(typing: Any, array: Any, position: Any, vector: Any) -> Any:
     """Write 16 floats into an array from a position on."""
 
@@ -75,13 +75,13 @@ def _store(typing: Any, array: Any, position: Any, vector: Any) -> Any:
     return types.void(array, types.intp, _VECTOR), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _all(typing: Any, scalar: Any) -> Any:
     """Return a vector of one number."""
     return _VECTOR(types.float32), lambda context, builder, signature, values: _spread(builder, *values)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _all_of(typing: Any, array: Any, position: Any) -> Any:
     """Return a vector of one number of an array."""
 
@@ -91,19 +91,19 @@ def _all_of(typing: Any, array: Any, position: Any) -> Any:
     return _VECTOR(array, types.intp), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _mul(typing: Any, x: Any, y: Any) -> Any:
     """Return x * y."""
     return _VECTOR(_VECTOR, _VECTOR), lambda context, builder, signature, values: builder.fmul(*values)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _sub(typing: Any, x: Any, y: Any) -> Any:
     """Return x - y."""
     return _VECTOR(_VECTOR, _VECTOR), lambda context, builder, signature, values: builder.fsub(*values)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     """Return x * y + z, in one rounding where the processor can."""
 
@@ -115,7 +115,7 @@ def _fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
     return _VECTOR(_VECTOR, _VECTOR, _VECTOR), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _pick(typing: Any, x: Any, y: Any, yes: Any, no: Any) -> Any:
     """Return yes where x < y, else no, also where x is NaN."""
 
