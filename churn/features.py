@@ -3,11 +3,13 @@
 The catalogue and the SQL steps must name the same columns; a test compares them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from churn import phrases
 from churn.calendar import LAST_OBSERVED_OFFSET, OBSERVED_OFFSETS
 from churn.config import Product, slug
+from churn.phrases import Phrases
 from churn.sources import Availability
 
 DAYPARTS = (
@@ -18,6 +20,12 @@ DAYPARTS = (
     ("late", 22, 23),
     ("overnight", 0, 5),
 )
+_DAYPART_WORDS = {
+    "daytime": "in the daytime",
+    "early_peak": "at early peak",
+    "late": "late",
+    "overnight": "overnight",
+}
 WEEKDAYS = (
     "sunday",
     "monday",
@@ -42,6 +50,7 @@ class Feature:
         type: its SQL type in the feature set.
         unit: what it is measured in.
         meaning: one line in words, fit to follow the value: "active days in the last observed week".
+        phrases: what is said of its value when it is a user's reason.
     """
 
     name: str
@@ -50,6 +59,7 @@ class Feature:
     type: str
     unit: str
     meaning: str
+    phrases: Phrases
 
 
 @dataclass(frozen=True)
@@ -95,17 +105,22 @@ def _week(offset: int) -> str:
     return f"{'a week' if back == 1 else f'{back} weeks'} before the last observed week"
 
 
-def _activity(product: Product) -> Iterator[Feature]:
+def _maker(group: str, step: str, said: Mapping[str, Phrases]) -> Callable[[str, str, str, str], Feature]:
     def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
-        return Feature(name, "activity", "features_activity", type_, unit, meaning)
+        return Feature(name, group, step, type_, unit, meaning, said[name])
 
-    unit = product.value_unit
+    return feature
+
+
+def _activity(product: Product) -> Iterator[Feature]:
+    feature = _maker("activity", "features_activity", phrases.activity(product))
+    unit, plays = product.value_unit, phrases.events(product)
     for offset in OBSERVED_OFFSETS:
         yield feature(f"value_w{offset}", DOUBLE, unit, f"{unit} {_week(offset)}")
-        yield feature(f"events_w{offset}", INTEGER, "events", f"events {_week(offset)}")
+        yield feature(f"events_w{offset}", INTEGER, plays, f"events {_week(offset)}")
         yield feature(f"days_w{offset}", INTEGER, "days", f"active days {_week(offset)}")
     yield feature("value_13w", DOUBLE, unit, f"{unit} in 13 weeks")
-    yield feature("events_13w", INTEGER, "events", "events in 13 weeks")
+    yield feature("events_13w", INTEGER, plays, "events in 13 weeks")
     yield feature("days_13w", INTEGER, "days", "active days in 13 weeks")
     yield feature("active_weeks_13w", INTEGER, "weeks", "active weeks of the last 13")
     yield feature("value_4w", DOUBLE, unit, f"{unit} in 4 weeks")
@@ -121,11 +136,10 @@ def _activity(product: Product) -> Iterator[Feature]:
 
 
 def _trend(product: Product) -> Iterator[Feature]:
-    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
-        return Feature(name, "trend", "features_trend", type_, unit, meaning)
-
-    yield feature("events_slope", DOUBLE, "events a week", "change of weekly events, week by week")
-    yield feature("events_intercept", DOUBLE, "events", "weekly events at the start of the trend line")
+    feature = _maker("trend", "features_trend", phrases.trend(product))
+    plays = phrases.events(product)
+    yield feature("events_slope", DOUBLE, f"{plays} a week", "change of weekly events, week by week")
+    yield feature("events_intercept", DOUBLE, plays, "weekly events at the start of the trend line")
     yield feature("events_zero_week", DOUBLE, "weeks", "week in which the trend of events reaches zero")
     yield feature("events_falling", INTEGER, "flag", "whether weekly events are falling")
     yield feature("days_slope", DOUBLE, "days a week", "change of active days, week by week")
@@ -133,16 +147,14 @@ def _trend(product: Product) -> Iterator[Feature]:
 
 
 def _lifetime(product: Product) -> Iterator[Feature]:
-    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
-        return Feature(name, "lifetime", "features_lifetime", type_, unit, meaning)
-
-    unit = product.value_unit
+    feature = _maker("lifetime", "features_lifetime", phrases.lifetime(product))
+    unit, plays = product.value_unit, phrases.events(product)
     yield feature("tenure_days", INTEGER, "days", "days since first seen")
     yield feature("days_since_last", INTEGER, "days", "days since last active")
     yield feature("lifetime_active_weeks", INTEGER, "weeks", "active weeks since first seen")
     yield feature("lifetime_active_rate", DOUBLE, "share", "share of active weeks since first seen")
     yield feature("lifetime_days", INTEGER, "days", "active days since first seen")
-    yield feature("lifetime_events", INTEGER, "events", "events since first seen")
+    yield feature("lifetime_events", INTEGER, plays, "events since first seen")
     yield feature("lifetime_value", DOUBLE, unit, f"{unit} since first seen")
     yield feature("lifetime_days_per_week", DOUBLE, "days a week", "active days a week since first seen")
     yield feature("days_between_visits", DOUBLE, "days", "usual days between two active days")
@@ -164,53 +176,55 @@ def share_columns(product: Product, available: Availability) -> list[str]:
     ]
 
 
-def _share(group: str, name: str, meaning: str, type_: str = DOUBLE, unit: str = "share") -> Feature:
-    return Feature(name, group, "features_shares", type_, unit, meaning)
+def _share(group: str, column: str, product: Product, place: str) -> Feature:
+    meaning, said = f"share of {product.value_unit} {place}", phrases.share(product, place)
+    return Feature(f"share_{column}", group, "features_shares", DOUBLE, "share", meaning, said)
 
 
 def _category(product: Product) -> Iterator[Feature]:
-    yield _share("category", "categories_used", "categories used in 13 weeks", INTEGER, "categories")
+    feature = _maker(
+        "category", "features_shares", {"categories_used": phrases.used_kinds(product, "category")}
+    )
+    yield feature("categories_used", INTEGER, "categories", "categories used in 13 weeks")
     for value in product.categories:
-        yield _share("category", f"share_category_{slug(value)}", f"share of {product.value_unit} in {value}")
+        yield _share("category", f"category_{slug(value)}", product, f"in {value}")
 
 
 def _device(product: Product) -> Iterator[Feature]:
-    yield _share("device", "devices_used", "kinds of device used in 13 weeks", INTEGER, "devices")
+    feature = _maker(
+        "device", "features_shares", {"devices_used": phrases.used_kinds(product, "kind of device")}
+    )
+    yield feature("devices_used", INTEGER, "kinds of device", "kinds of device used in 13 weeks")
     for value in product.devices:
-        yield _share("device", f"share_device_{slug(value)}", f"share of {product.value_unit} on {value}")
+        yield _share("device", f"device_{slug(value)}", product, f"on {value}")
 
 
 def _daypart(product: Product) -> Iterator[Feature]:
     for name, first, last in DAYPARTS:
-        words = name.replace("_", " ")
-        yield _share(
-            "time of day",
-            f"share_daypart_{name}",
-            f"share of {product.value_unit} at {words} ({first:02}:00 to {last:02}:59)",
-        )
+        place = f"{_DAYPART_WORDS.get(name, 'at ' + name)} ({first:02}:00 to {last:02}:59)"
+        yield _share("time of day", f"daypart_{name}", product, place)
 
 
 def _weekday(product: Product) -> Iterator[Feature]:
     for name in WEEKDAYS:
-        yield _share("weekday", f"share_weekday_{name}", f"share of {product.value_unit} on {name.title()}s")
+        yield _share("weekday", f"weekday_{name}", product, f"on {name.title()}s")
 
 
 def _items(product: Product) -> Iterator[Feature]:
-    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
-        return Feature(name, "items", "features_items", type_, unit, meaning)
-
+    feature = _maker("items", "features_items", phrases.items(product))
     yield feature("items_1w", INTEGER, "items", "different items in the last observed week")
     yield feature("items_13w", INTEGER, "items", "different items in 13 weeks")
     yield feature("items_per_day", DOUBLE, "items a day", "different items an active day")
     yield feature(
-        "repeat_rate", DOUBLE, "plays an item", "events for each different item and week, in 13 weeks"
+        "repeat_rate",
+        DOUBLE,
+        f"{phrases.events(product)} an item",
+        "events for each different item and week, in 13 weeks",
     )
 
 
 def _content(product: Product) -> Iterator[Feature]:
-    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
-        return Feature(name, "content", "features_content", type_, unit, meaning)
-
+    feature = _maker("content", "features_content", phrases.content(product))
     unit = product.value_unit
     yield feature("series_1w", INTEGER, "series", "series used in the last observed week")
     yield feature("series_4w", INTEGER, "series", "series used in 4 weeks")
@@ -245,9 +259,7 @@ def _content(product: Product) -> Iterator[Feature]:
 
 
 def _profile(product: Product) -> Iterator[Feature]:
-    def feature(name: str, type_: str, unit: str, meaning: str) -> Feature:
-        return Feature(name, "profile", "features_profile", type_, unit, meaning)
-
+    feature = _maker("profile", "features_profile", phrases.profile(product))
     yield feature("account_age_days", INTEGER, "days", "age of the account")
     yield feature("age", INTEGER, "years", "age of the person")
     yield feature("is_16_to_34", INTEGER, "flag", "whether the person is 16 to 34 years old")

@@ -1,19 +1,30 @@
 """One user's score and reasons, in words."""
 
 import json
+from pathlib import PurePosixPath
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from churn.errors import UsageError
 from churn.explain.outputs import read_reasons
-from churn.explain.reasons import in_words
+from churn.explain.words import habit, in_words
 from churn.features import Feature
+from churn.phrases import Phrases
+
+_TOLD = ["predicted_probability", "product", "target_week_start_date", "as_of", "run_id", "__filename"]
 
 
 def explain_user(run_folder: str, user: str) -> list[str]:
     """Return lines that say how likely a user is to stay away, and why.
+
+    Values are compared with the user's own habit, or else with the median of the users scored in the same
+    partition: a sample of everybody, however many they are.
 
     Args:
         run_folder: a committed run's folder, a path or an fsspec URL.
@@ -25,18 +36,55 @@ def explain_user(run_folder: str, user: str) -> list[str]:
     """
     fs, path = url_to_fs(run_folder)
     scores = ds.dataset(f"{path}/scores", filesystem=fs, format="parquet")
-    found = scores.to_table(filter=pc.field("user_id") == user).to_pylist()
+    found = scores.to_table(columns=_TOLD, filter=pc.field("user_id") == user).to_pylist()
     if not found:
         raise UsageError(
             f"user {user[:80]!r} was not scored: no such id, or not active in the last observed week, not "
             f"over the product's minimum in 13 weeks, or without a usable account. The run is {run_folder}"
         )
     score = found[0]
-    with fs.open(f"{path}/logs/features.json", "rt", encoding="utf-8") as file:
-        catalogue = {entry["name"]: Feature(**entry) for entry in json.load(file)}
+    catalogue = _read_catalogue(fs, f"{path}/logs/features.json")
     reasons = sorted(read_reasons(run_folder, [user]).to_pylist(), key=lambda reason: reason["rank"])
+    named = [catalogue[reason["feature"]] for reason in reasons if reason["feature"] in catalogue]
+    part = PurePosixPath(score["__filename"]).name
+    own, typical = _read_usual(fs, f"{path}/features/{part}", user, named)
     return [
         f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in the "
         f"week of {score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
-        *(f"  {number}. {line}" for number, line in enumerate(in_words(reasons, catalogue), start=1)),
+        *(
+            f"  {number}. {line}"
+            for number, line in enumerate(in_words(reasons, catalogue, own, typical), start=1)
+        ),
     ]
+
+
+def _read_catalogue(fs: AbstractFileSystem, path: str) -> dict[str, Feature]:
+    with fs.open(path, "rt", encoding="utf-8") as file:
+        entries = json.load(file)
+    return {
+        entry["name"]: Feature(**{**entry, "phrases": Phrases(**entry.get("phrases", {}))})
+        for entry in entries
+    }
+
+
+def _read_usual(
+    fs: AbstractFileSystem, path: str, user: str, features: list[Feature]
+) -> tuple[dict[str, object], dict[str, float]]:
+    """Return the user's own values, and medians over the users of one file, of what ``features`` need."""
+    habits = {name for feature in features for name in habit(feature)}
+    others = {feature.name for feature in features if not habit(feature)}
+    with fs.open(path, "rb") as file:
+        parquet = pq.ParquetFile(file)
+        wanted = [name for name in parquet.schema_arrow.names if name in habits | others | {"user_id"}]
+        table = parquet.read(columns=wanted)
+    row = table.filter(pc.equal(table["user_id"], user)).to_pylist()
+    medians = {name: _median(table[name]) for name in table.column_names if name in others}
+    return (row[0] if row else {}), {name: value for name, value in medians.items() if value is not None}
+
+
+def _median(column: pa.ChunkedArray) -> float | None:
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        return None
+    values = column.drop_null().to_numpy().astype(np.float64)
+    values = values[~np.isnan(values)]
+    return float(np.median(values)) if len(values) else None
