@@ -13,7 +13,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import FileIO
@@ -56,9 +56,9 @@ def as_run_error(error: OSError, doing: str, where: str) -> RunError:
     return RunError(f"{doing} at {where} failed: {advice}")
 
 
-def is_disk_error(error: BaseException | None) -> bool:
-    """Tell whether an error says that the disk takes no more (full, quota, size limit, read-only)."""
-    return isinstance(error, OSError) and error.errno in _DISK_ADVICE
+def disk_advice(error: BaseException | None) -> str | None:
+    """Return what to do where a disk takes no more (full, quota, size limit, read-only); None: it does."""
+    return _DISK_ADVICE.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
 @contextmanager
@@ -87,11 +87,57 @@ def claim(staging: str) -> FileIO:
     owner = FileIO(staging + OWNER_SUFFIX, "x")
     try:
         fcntl.flock(owner, fcntl.LOCK_EX)
-        owner.write(f"{socket.gethostname()}\n{os.getpid()}\n".encode())
+        _sign(owner)
     except OSError:
         release(owner)
         raise
     return owner
+
+
+def take_over(staging: str) -> FileIO | None:
+    """Take the claim of a process of this host that is dead; None: it lives, or ran elsewhere.
+
+    Call it under the lock that ``sweep`` is called under.
+    """
+    owner = _claim_of_the_dead(staging + OWNER_SUFFIX)
+    if owner is None:
+        return None
+    try:
+        if _is_of_this_host(owner):
+            owner.truncate(0)
+            _sign(owner)
+            return owner
+    except OSError:
+        owner.close()
+        raise
+    owner.close()
+    return None
+
+
+def _sign(owner: FileIO) -> None:
+    os.pwrite(owner.fileno(), f"{socket.gethostname()}\n{os.getpid()}\n".encode(), 0)
+
+
+def _claim_of_the_dead(path: str) -> FileIO | None:
+    """Open and lock an owner file; None where it is locked, gone or somebody else's."""
+    try:
+        owner = FileIO(path, "r+")
+    except FileNotFoundError:
+        return None  # ended meanwhile
+    except PermissionError:
+        _logger.warning("%s belongs to somebody else and stays there", path)
+        return None
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner.close()
+        return None
+    return owner
+
+
+def _is_of_this_host(owner: FileIO) -> bool:
+    host = os.pread(owner.fileno(), 4096, 0).decode(errors="replace").partition("\n")[0]
+    return host in ("", socket.gethostname())  # a claim without a name was killed as it was made
 
 
 def release(owner: FileIO) -> None:
@@ -100,23 +146,29 @@ def release(owner: FileIO) -> None:
     owner.close()
 
 
-def sweep(desk: str) -> None:
-    """Remove staging whose owner's lock is free: made on this host, or long ago on another."""
+def sweep(desk: str, spare: Callable[[str], bool] = lambda staging: False) -> None:
+    """Remove staging whose owner's lock is free: made on this host, or long ago on another.
+
+    A folder that nobody has claimed is what a worker wrote that outlived its run; it goes too.
+
+    Args:
+        desk: the folder of a product's staging folders.
+        spare: tells of a staging folder whether it is to stay.
+    """
     for path in Path(desk).glob(f"*{OWNER_SUFFIX}"):
         staging = str(path).removesuffix(OWNER_SUFFIX)
-        try:
-            with path.open("r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                host = file.readline().decode(errors="replace").strip()
-                age = time.time() - os.fstat(file.fileno()).st_mtime
-                here = host in ("", socket.gethostname())
-                if (here or age > STALE_SECONDS) and remove_folder(staging):
-                    path.unlink(missing_ok=True)
-                    _logger.info("swept what a dead run had left in %s", staging)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # being written, or ended meanwhile
-        except PermissionError:
-            _logger.warning("%s belongs to somebody else and stays there", path)
+        owner = _claim_of_the_dead(str(path))
+        if owner is None:
+            continue
+        with owner:
+            age = time.time() - os.fstat(owner.fileno()).st_mtime
+            removable = _is_of_this_host(owner) or age > STALE_SECONDS
+            if removable and not spare(staging) and remove_folder(staging):
+                path.unlink(missing_ok=True)
+                _logger.info("swept what a dead run had left in %s", staging)
+    for folder in Path(desk).iterdir():
+        if folder.is_dir() and not os.path.exists(f"{folder}{OWNER_SUFFIX}"):
+            remove_folder(str(folder))
 
 
 def remove_folder(folder: str) -> bool:
@@ -185,16 +237,27 @@ def seal(base: str) -> dict[str, tuple[int, str]]:
                 os.unlink(f"{folder}/{name}")
             else:
                 names.append(f"{folder}/{name}".removeprefix(f"{base}/"))
-    names.sort()
+    stamps = stamp(base, names, durably=True)
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(flush, folders))
+    return stamps
 
-    def stamp(name: str) -> tuple[int, str]:
+
+def stamp(base: str, names: Iterable[str], *, durably: bool = False) -> dict[str, tuple[int, str]]:
+    """Return the size in bytes and the SHA-256 (hexadecimal) of files, by their sorted paths below ``base``.
+
+    Args:
+        durably: whether to flush each of them to the disk too.
+    """
+    ordered = sorted(names)
+
+    def one(name: str) -> tuple[int, str]:
         with open(f"{base}/{name}", "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
+            if durably:
+                os.fsync(file.fileno())
             return file.tell(), digest
 
     # Hashing frees the interpreter and flushing waits for the disk: threads overlap both.
     with ThreadPoolExecutor(max_workers=4) as pool:
-        stamps = dict(zip(names, pool.map(stamp, names), strict=True))
-        list(pool.map(flush, folders))
-    return stamps
+        return dict(zip(ordered, pool.map(one, ordered), strict=True))

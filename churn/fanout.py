@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from distributed import Client, Future, KilledWorker, as_completed
 from distributed.client import ClosedClientError
 
+from churn.disk import disk_advice
 from churn.errors import RunError
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds
@@ -279,4 +280,7 @@ class _Job(Generic[TaskT, RowT]):
 
 
 def _in_words(error: BaseException) -> str:
+    advice = disk_advice(error)  # of a worker's disk, too
+    if advice is not None:
+        return advice
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -3,15 +3,19 @@
 A lake is a folder::
 
     ROOT/runs/product=<p>/week_start=<Monday of the target week>/run=<run id>/
-        {features,scores,shap,reasons,model,charts,logs}/  and manifest.json
+        {features,scores,shap,reasons,effects,model,charts,logs}/  and manifest.json
     ROOT/runs/product=<p>/current.json        the newest committed run, for readers outside this program
     ROOT/.staging/product=<p>/<run id>/       a run that is being written
     ROOT/.staging/product=<p>/<run id>.owner  locked by the process that writes it
+    ROOT/.staging/product=<p>/<run id>/.checkpoint-<Monday>.json   what the run needs to be gone on with
 
 A run is committed when its folder stands below ``runs`` with a manifest in it; what is there never changes
 again. Staging lies outside ``runs``, so that no reader's pattern can meet a half-written file. Which run is
 current is derived from the committed runs (newest target week, then latest start), so that neither a kill nor
 two runs at once can make it wrong; ``current.json`` repeats it for readers that do not list folders.
+
+A run that ends without a commit leaves nothing, unless it has a checkpoint: then its staging folder stays for
+48 hours, or until its target week has a committed run, and another process may adopt it.
 
 Reading goes through fsspec; writing uses what only a local disk has, and that is in ``churn.disk``.
 """
@@ -19,24 +23,24 @@ Reading goes through fsspec; writing uses what only a local disk has, and that i
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
-from hashlib import file_digest
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from churn.disk import (
+    STALE_SECONDS,
     as_run_error,
     claim,
+    disk_advice,
     file_lock,
-    is_disk_error,
     place_folder,
     release,
     remove_folder,
@@ -44,93 +48,62 @@ from churn.disk import (
     seal,
     storage_errors,
     sweep,
+    take_over,
 )
 from churn.errors import RunError, UsageError
 from churn.manifest import PRODUCT_NAME, FileStamp, Manifest, check_names
+from churn.runs import MANIFEST, REMAKE, Run, path_inside
 
 __all__ = ["FOLDERS", "FileStamp", "Lake", "Manifest", "Run", "RunFolder", "new_run_id"]
 
-FOLDERS = ("features", "scores", "shap", "reasons", "model", "charts", "logs")
-MANIFEST = "manifest.json"
+FOLDERS = ("features", "scores", "shap", "reasons", "effects", "model", "charts", "logs")
 POINTER = "current.json"
 
-_FILE_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._=-]{0,199}")
+_CHECKPOINT = re.compile(r"\.checkpoint-(\d{4}-\d\d-\d\d)\.json")
 _POINTER_FIELDS = {"product", "run_id", "as_of", "target_week_start", "started_at", "model_version"}
-_REMAKE = "Restore it from a backup, or remove the run's folder and make the run again"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A committed run.
-
-    Attributes:
-        manifest: what the run says about itself.
-        fs: the fsspec file system that holds it.
-        base: the run's folder in that file system.
-    """
-
-    manifest: Manifest
-    fs: Any
-    base: str
-
-    def path(self, *parts: str) -> str:
-        """Return the path of a file or folder in it, such as ``path("scores", "part-00000.parquet")``."""
-        return _inside(self.base, parts)
-
-    def verify(self, *, checksums: bool = False) -> None:
-        """Check that the files are those that were committed: names and sizes, and bytes on request.
-
-        Raises:
-            RunError: naming what is missing, changed or unexpected.
-        """
-        stamps = self.manifest.files
-        faults = []
-        with storage_errors("reading the run", self.base):
-            found = self.fs.find(self.base, detail=True)
-            sizes = {path[len(self.base) + 1 :]: info["size"] for path, info in found.items()}
-            for name in sorted((stamps.keys() | sizes.keys()) - {MANIFEST}):
-                if name not in sizes:
-                    faults.append(f"{name} is missing")
-                elif name not in stamps:
-                    faults.append(f"{name} does not belong to it")
-                elif sizes[name] != stamps[name].size:
-                    faults.append(f"{name} has {sizes[name]} bytes instead of {stamps[name].size}")
-                elif checksums and self._sha256(name) != stamps[name].sha256:
-                    faults.append(f"{name} has other bytes than those committed")
-        if faults:
-            listed = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
-            raise RunError(f"run {self.manifest.run_id} at {self.base} is damaged: {listed}. {_REMAKE}")
-
-    def _sha256(self, name: str) -> str:
-        with self.fs.open(f"{self.base}/{name}", "rb") as file:
-            return file_digest(file, "sha256").hexdigest()
 
 
 class RunFolder:
     """A run that is being written, out of every reader's sight until ``commit``.
 
-    Use it as a context manager: left without a commit, it is abandoned. Other processes may write below
-    ``path(...)`` (give them paths, not this object). Names that begin with a dot are scratch, such as a
-    partition before it is whole: the commit removes them.
+    Use it as a context manager: left without a commit, it is abandoned; left by an error after a checkpoint,
+    it stays, to be adopted. Other processes may write below ``path(...)`` (give them paths, not this object).
+    Names that begin with a dot are scratch, such as a partition before it is whole: the commit removes them.
 
     Attributes:
         fs: the fsspec file system to write to.
         base: the folder, as a path in that file system.
+        kept: whether it was left to be adopted.
     """
 
     def __init__(self, lake: "Lake", week: date, staging: str, owner: FileIO) -> None:
-        """Take over a staging folder that ``Lake.begin`` has claimed."""
+        """Take over a staging folder that the lake has claimed."""
         self.fs = lake.fs
         self.base = staging
         self.product = Path(staging).parent.name.removeprefix("product=")
         self.target_week_start = week
         self.run_id = Path(staging).name
+        self.kept = False
         self._lake = lake
         self._owner: FileIO | None = owner
 
     def path(self, *parts: str) -> str:
         """Return where to write a file or folder, such as ``path("scores", "part-00000.parquet")``."""
-        return _inside(self.base, parts)
+        return path_inside(self.base, parts)
+
+    @property
+    def checkpoint(self) -> str:
+        """Where ``keep`` writes."""
+        return f"{self.base}/.checkpoint-{self.target_week_start}.json"
+
+    def keep(self, checkpoint: bytes) -> None:
+        """Write down, in one step, what a process needs that adopts the folder; from now on it is worth it.
+
+        Raises:
+            RunError: the disk refused.
+        """
+        with storage_errors("writing the checkpoint", self.base):
+            replace_file(self.checkpoint, checkpoint)
 
     def commit(self, manifest: Manifest) -> Run:
         """Stamp every file, put the run in its place in one step, and renew the pointer.
@@ -170,9 +143,13 @@ class RunFolder:
         if remove_folder(self.base):
             self._end()
         else:
-            # Without its lock the claim is swept by the product's next run.
+            self._leave()
+
+    def _leave(self) -> None:
+        # Without its lock the claim is adopted or swept by the product's next run.
+        if self._owner is not None:
             self._owner.close()
-            self._owner = None
+        self._owner = None
 
     def _end(self) -> None:
         owner, self._owner = self._owner, None
@@ -185,9 +162,14 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.abandon()
+        week = self._lake._resumable_week(self.product, self.base) if self._owner and error else None
+        self.kept = week is not None
+        if self.kept:
+            self._leave()
+        else:
+            self.abandon()
         # Only what the disk refused is explained here: a lost connection is an OSError too.
-        if isinstance(error, OSError) and is_disk_error(error):
+        if isinstance(error, OSError) and disk_advice(error):
             raise as_run_error(error, "writing the run", self.base) from error
 
 
@@ -222,6 +204,8 @@ class Lake:
     def begin(self, product: str, target_week_start: date, run_id: str) -> RunFolder:
         """Claim a fresh staging folder with the subfolders of ``FOLDERS``; sweep what dead runs left.
 
+        What can be adopted for another week is spared.
+
         Raises:
             UsageError: an unsafe product or run id, or a target week that does not start on a Monday.
             RunError: the run id is taken, or the disk refused.
@@ -231,8 +215,9 @@ class Lake:
             raise UsageError(
                 f"a target week starts on a Monday, and {target_week_start} is a {target_week_start:%A}"
             )
+        ours = f"{target_week_start}"
         with self._locked(product) as desk:
-            sweep(desk)
+            sweep(desk, lambda staging: self._resumable_week(product, staging) not in (None, ours))
             if self._week_of(product, run_id) is not None:
                 raise RunError(f"run {run_id} of {product} is committed already: begin one with a new run id")
             try:
@@ -249,6 +234,40 @@ class Lake:
                 folder.abandon()
                 raise
         return folder
+
+    def adopt(self, product: str, target_week_start: date) -> RunFolder | None:
+        """Claim the staging folder of a dead run of this week that has a checkpoint; None: there is none.
+
+        Whether the checkpoint and the files are what they should be is for the caller to find out; if not,
+        ``RunFolder.abandon`` removes them.
+
+        Raises:
+            RunError: the disk refused.
+        """
+        with self._locked(product) as desk:
+            for staging in sorted(str(path) for path in Path(desk).iterdir() if path.is_dir()):
+                if self._resumable_week(product, staging) != f"{target_week_start}":
+                    continue
+                owner = take_over(staging)
+                if owner is not None:
+                    folder = RunFolder(self, target_week_start, staging, owner)
+                    if os.path.exists(folder.checkpoint):
+                        return folder
+                    folder.abandon()  # it was committed meanwhile
+        return None
+
+    def _resumable_week(self, product: str, staging: str) -> str | None:
+        """Return the week of a staging folder's checkpoint if it may still be gone on with.
+
+        It may not when it is old, or when its week has a committed run: nobody would run that week again.
+        """
+        with suppress(FileNotFoundError):  # committed or abandoned meanwhile
+            for name in os.listdir(staging):
+                found = _CHECKPOINT.fullmatch(name)
+                if found and time.time() - os.stat(f"{staging}/{name}").st_mtime < STALE_SECONDS:
+                    week = f"{self._base}/runs/product={product}/week_start={found[1]}"
+                    return None if self._partitions(week, "run") else found[1]
+        return None
 
     def runs(self, product: str | None = None) -> list[Run]:
         """Return the committed runs (of one product), by product, target week and start.
@@ -295,7 +314,7 @@ class Lake:
             RunError: the pointer could not be written; the committed runs are as they were.
         """
         with self._locked(product) as desk:
-            sweep(desk)
+            sweep(desk, lambda staging: self._resumable_week(product, staging) is not None)
             run = self.current(product)
             if run is None:
                 return
@@ -350,9 +369,9 @@ class Lake:
         try:
             manifest = Manifest.model_validate_json(text)
         except ValueError as error:
-            raise RunError(f"{base}/{MANIFEST} is damaged, or of another version. {_REMAKE}") from error
+            raise RunError(f"{base}/{MANIFEST} is damaged, or of another version. {REMAKE}") from error
         if (manifest.product, f"{manifest.target_week_start}", manifest.run_id) != (product, week, run_id):
-            raise RunError(f"{base}/{MANIFEST} is the manifest of another run. {_REMAKE}")
+            raise RunError(f"{base}/{MANIFEST} is the manifest of another run. {REMAKE}")
         return Run(manifest, self.fs, base)
 
 
@@ -365,13 +384,3 @@ def new_run_id(started_at: datetime) -> str:
     if started_at.tzinfo is None:
         raise UsageError(f"the start {started_at} has no time zone: give it one, such as UTC")
     return f"{started_at.astimezone(UTC):%Y%m%dt%H%M%Sz}-{secrets.token_hex(3)}"
-
-
-def _inside(base: str, parts: tuple[str, ...]) -> str:
-    names = [name for part in parts for name in part.split("/")]
-    for name in names:
-        if not _FILE_NAME.fullmatch(name) or name in (".", ".."):
-            raise UsageError(
-                f"{'/'.join(parts)!r} is no path inside a run: use names of A-Z, a-z, 0-9 and '._=-'"
-            )
-    return "/".join([base, *names])

@@ -14,6 +14,14 @@ from churn.warehouse.base import Dialect, Warehouse
 from churn.warehouse.render import Statement, render
 
 _BATCH_ROWS = 16_384
+# A task costs some 20 ms besides its rows, and 5,000 rows take a worker about 150 ms.
+_SMALLEST_PARTITION = 5_000
+# Its largest file, SHAP, is nearly incompressible: a reader of a whole one takes this much memory. At 150
+# features that is 160,000 rows, which a worker scores in about 5 s: that much is lost with it.
+_LARGEST_FILE_BYTES = 96_000_000
+_BYTES_PER_VALUE = 4
+# One worker's last partition makes the others wait for a quarter of their work at most.
+_PARTITIONS_PER_WORKER = 4
 _ARROW_TYPES = {DOUBLE: pa.float32(), INTEGER: pa.int32()}
 
 Files = Sequence[tuple[Path, int]]
@@ -25,6 +33,31 @@ def snapshot_schema(plan: Plan, *, labelled: bool) -> pa.Schema:
     label = [pa.field("churned", pa.int8())] if labelled else []
     features = [pa.field(f.name, _ARROW_TYPES.get(f.type, pa.string())) for f in plan.catalogue.features]
     return pa.schema([*keys, *label, *features])
+
+
+def partition_size(rows: int, features: int, workers: int) -> int:
+    """Return how many rows each scoring partition gets, so that partitions are equal (but for the last).
+
+    Several partitions for each worker where there are rows enough, none so small that overhead dominates, and
+    none so large that its files are unwieldy or that much is lost with a worker; the last rule wins. A worker
+    needs no more memory for a larger one, as rows stream through it.
+
+    Args:
+        rows: rows to score.
+        features: columns of a SHAP file.
+        workers: threads that score at once.
+    """
+    largest = max(1, _LARGEST_FILE_BYTES // (_BYTES_PER_VALUE * max(1, features)))
+    balanced = min(_PARTITIONS_PER_WORKER * workers, rows // _SMALLEST_PARTITION)
+    partitions = max(1, balanced, -(-rows // largest))
+    return max(1, -(-rows // partitions))
+
+
+def count_rows(warehouse: Warehouse, plan: Plan, purpose: str) -> int:
+    """Return how many snapshots there are to ``unload``."""
+    text = "select count(*) as snapshots from {{ ref('feature_set') }} where purpose = :purpose"
+    query = render(text, {}, {"purpose": purpose}, plan.schema, warehouse.dialect)
+    return int(warehouse.fetch(query.sql, query.parameters)["snapshots"][0].as_py())
 
 
 def unload(

@@ -1,142 +1,74 @@
-"""The weekly run of one product: what belongs to it, and its stages as plain functions.
+"""The weekly run of one product: its stages as plain functions.
 
 The flow decides the order and the tasks call these functions; everything they share is a ``WeeklyRun``.
 """
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from churn import __version__, registry
+import pyarrow.parquet as pq
+
+from churn import __version__, checkpoint, registry
 from churn.calendar import Windows
+from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_equal_rows, warn_features
-from churn.config import Product, Settings
-from churn.errors import RunError
+from churn.cluster import local_size
+from churn.config import Settings
+from churn.disk import remove_folder
+from churn.evaluation import Evaluation
+from churn.explain import read_summary
 from churn.fanout import Done, FanOut
-from churn.lake import Lake, Manifest, Run, RunFolder, new_run_id
-from churn.prepare import Plan, drop, leftover_schemas
+from churn.lake import Manifest, Run
+from churn.partitions import partition_name
+from churn.prepare import Plan
 from churn.publish import Published, publish_scores
 from churn.report import write_report
 from churn.report.data import ReportData, RunFacts
 from churn.scoring import PartitionRow, PartitionTask, merge_rows, score_partition
 from churn.stages import Stages
 from churn.summary import read_scored, report_data, stages_of, true_log_loss
-from churn.training import TrainingResult, train
-from churn.unload import read_snapshots, rows_by
+from churn.training import train
+from churn.unload import count_rows, partition_size, read_snapshots, rows_by, unload
 from churn.warehouse.base import Warehouse
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.weekly_run import WeeklyRun, lake_of, open_warehouse, sweep_tables
 
 logger = logging.getLogger(__name__)
 
 Files = Sequence[tuple[Path, int]]
+Progress = Callable[[float, str], None]
 _PROGRESS_SECONDS = 5.0
+_THREADS_ELSEWHERE = 8  # of a cluster that is not asked; several partitions for each of many more, too
+_TRAINING_FILE_ROWS = 100_000  # training reads them all at once
 
 
-@dataclass(frozen=True)
-class WeeklyRun:
-    """One execution for a product and as-of date, while it is being made.
+def unload_snapshots(run: WeeklyRun, plan: Plan, purpose: str) -> Files:
+    """Write the snapshots to train on, or to score in partitions, to Parquet."""
+    if purpose == "train":
+        return unload(run.warehouse, plan, purpose, run.train_folder, _TRAINING_FILE_ROWS)
+    cluster = run.settings.cluster
+    local = cluster.kind == "local"
+    threads = local_size(cluster) * cluster.threads_per_worker if local else _THREADS_ELSEWHERE
+    size = run.settings.partition_rows or partition_size(
+        count_rows(run.warehouse, plan, purpose), len(plan.catalogue.features), threads
+    )
+    return unload(run.warehouse, plan, purpose, Path(run.folder.path("features")), size)
 
-    Attributes:
-        settings: the settings it runs with.
-        name: the product's name.
-        windows: the windows of its as-of date.
-        run_id: unique, and sorted by start.
-        started_at: when it started; every score carries it.
-        warehouse: where its SQL runs.
-        folder: its staging folder in the lake.
-        stages: what took how long.
+
+def train_model(run: WeeklyRun, plan: Plan, files: Files) -> list[str]:
+    """Fit the product's model on unloaded snapshots, save it and its holdout in the run's folder.
+
+    Returns:
+        Warnings for the reader of the report.
     """
-
-    settings: Settings
-    name: str
-    windows: Windows
-    run_id: str
-    started_at: datetime
-    warehouse: Warehouse
-    folder: RunFolder
-    stages: Stages
-
-    @property
-    def product(self) -> Product:
-        """The product's definition."""
-        return self.settings.products[self.name]
-
-    @property
-    def schema(self) -> str:
-        """The warehouse schema of this run's tables."""
-        return f"{_schema_prefix(self.name)}{self.run_id.replace('-', '_')}"
-
-    @property
-    def train_folder(self) -> Path:
-        """Where training snapshots are unloaded; scratch, which the commit leaves out."""
-        return Path(self.folder.path(".train"))
-
-
-def _schema_prefix(name: str) -> str:
-    return f"run_{name}_"
-
-
-def lake_of(settings: Settings) -> Lake:
-    """Return the lake that the settings name."""
-    return Lake(str(settings.out / "lake"))
-
-
-def open_warehouse(settings: Settings) -> Warehouse:
-    """Open the warehouse that the settings name."""
-    return DuckDBWarehouse(settings.out / "warehouse.duckdb", settings.data, memory=settings.sql_memory)
-
-
-@contextmanager
-def begin(settings: Settings, name: str, as_of: date) -> Iterator[WeeklyRun]:
-    """Start a run: open the warehouse, sweep what dead runs left behind, claim a staging folder.
-
-    On the way out the run's tables and, unless it was committed, its staging folder are removed.
-
-    Raises:
-        UsageError: unknown product, or ``as_of`` is not a Sunday.
-        RunError: the output folder is in use by another run, or the disk refused.
-    """
-    settings.product(name)
-    windows = Windows(as_of)
-    started_at = datetime.now(UTC).replace(microsecond=0)
-    warehouse = open_warehouse(settings)
-    try:
-        _sweep(warehouse, name)
-        run_id = new_run_id(started_at)
-        with lake_of(settings).begin(name, windows.target_week_start, run_id) as folder:
-            run = WeeklyRun(settings, name, windows, run_id, started_at, warehouse, folder, Stages(name))
-            run.train_folder.mkdir()
-            try:
-                yield run
-            finally:
-                _drop_tables(run)
-    finally:
-        warehouse.close()
-
-
-def _sweep(warehouse: Warehouse, name: str) -> None:
-    """Remove the tables of the product's dead runs: this process has the warehouse to itself."""
-    for schema in leftover_schemas(warehouse, _schema_prefix(name)):
-        drop(warehouse, schema)
-
-
-def _drop_tables(run: WeeklyRun) -> None:
-    """Remove the run's tables; where that fails (a full disk), the product's next run does it."""
-    try:
-        drop(run.warehouse, run.schema)
-    except RunError as error:
-        logger.warning("the tables of run %s are still in the warehouse: %s", run.run_id, error)
-
-
-def train_model(run: WeeklyRun, files: Files) -> TrainingResult:
-    """Fit the product's model on unloaded training snapshots and save it in the run's folder."""
+    snapshots = read_snapshots(files)
     result = train(
-        read_snapshots(files),
+        snapshots,
         product=run.name,
         as_of=run.windows.as_of,
         settings=run.product.training,
@@ -144,15 +76,44 @@ def train_model(run: WeeklyRun, files: Files) -> TrainingResult:
         code_version=__version__,
     )
     result.model.save(run.folder.path("model"))
-    return result
+    pq.write_table(result.holdout, run.folder.path(checkpoint.HOLDOUT))
+    return [*_warn_model(run.name, result.evaluation), *warn_features(snapshots, plan.catalogue.names)]
 
 
-def score_users(run: WeeklyRun, files: Files, client: Any) -> list[PartitionRow]:
-    """Score and explain every partition over the cluster; return one row a partition, in order."""
+def keep(
+    run: WeeklyRun, files: Mapping[str, Files], passed: Sequence[Passed], warnings: Sequence[str]
+) -> Checkpoint:
+    """Write down what scoring needs, so that from here on the run can be resumed."""
+    partitions = [rows for _, rows in files["score"]]
+    kept = Checkpoint(
+        run_id=run.run_id,
+        started_at=run.started_at,
+        fingerprint=run.fingerprint,
+        partitions=tuple(partitions),
+        training_rows=rows_by(files["train"]),
+        passed=tuple(passed),
+        warnings=tuple(warnings),
+        stages=tuple(run.stages.records),
+        files=checkpoint.stamps(run.folder.base, checkpoint.inputs(run.folder.base, len(partitions))),
+    )
+    run.folder.keep(kept.model_dump_json().encode())
+    remove_folder(str(run.train_folder))  # the largest part of it; nothing reads it any more
+    return kept
+
+
+def score_users(
+    run: WeeklyRun, kept: Checkpoint, client: Any, on_progress: Progress | None = None
+) -> list[PartitionRow]:
+    """Score and explain every partition over the cluster; return one row a partition, in order.
+
+    Args:
+        on_progress: called every few seconds and at the end with the share of partitions done, in per cent,
+            and a sentence of totals.
+    """
     tasks = [
         PartitionTask(
             index=index,
-            features=str(path),
+            features=run.folder.path("features", f"{partition_name(index)}.parquet"),
             run_folder=run.folder.base,
             product=run.name,
             as_of=run.windows.as_of,
@@ -160,21 +121,27 @@ def score_users(run: WeeklyRun, files: Files, client: Any) -> list[PartitionRow]
             run_id=run.run_id,
             model_folder=run.folder.path("model"),
             score_datetime=run.started_at.replace(tzinfo=None),
+            reasons=run.settings.explain.reasons,
+            contributions=run.settings.explain.contributions,
         )
-        for index, (path, _) in enumerate(files)
+        for index in range(len(kept.partitions))
     ]
-    expected = rows_by(files)
     told = 0.0
 
     def tell(done: Done[PartitionRow]) -> None:
         nonlocal told
-        if done.done < done.total and done.seconds - told >= _PROGRESS_SECONDS:
-            told = done.seconds
-            run.stages.tell(
-                "score",
-                f"{done.rows:,} of {expected:,} users, {done.rows_per_second:,.0f} a second, "
-                f"{done.seconds_left:.0f} s left",
-            )
+        at_end = done.done == done.total
+        if not at_end and done.seconds - told < _PROGRESS_SECONDS:
+            return
+        told = done.seconds
+        sentence = (
+            f"{done.done:,} of {done.total:,} partitions, {done.rows:,} of {kept.users:,} users, "
+            f"{done.rows_per_second:,.0f} users a second, {done.seconds_left:.0f} s left"
+        )
+        if not at_end:
+            run.stages.tell("score", sentence)
+        if on_progress is not None:
+            on_progress(100 * done.done / done.total, sentence)
 
     return FanOut(client).run(score_partition, tasks, key=lambda task: task.name, on_done=tell)
 
@@ -195,30 +162,24 @@ def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
     )
 
 
-def commit(
-    run: WeeklyRun,
-    plan: Plan,
-    trained: TrainingResult,
-    partitions: Sequence[PartitionRow],
-    passed: Sequence[Passed],
-    files: Mapping[str, Files],
-) -> Run:
+def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[PartitionRow]) -> Run:
     """Check that everything adds up, write the report, and commit the run to the lake in one step."""
-    card, folder = trained.model.card, run.folder
-    expected = [rows for _, rows in files["score"]]
-    summary = merge_rows(partitions, expected)
+    folder = run.folder
+    card, evaluation, holdout = checkpoint.read_model(folder.base)
+    summary = merge_rows(partitions, kept.partitions)
     passed = [
-        *passed,
-        check_equal_rows("scoring", {"unloaded": rows_by(files["score"]), "scored": summary.rows}),
+        *kept.passed,
+        check_equal_rows("scoring", {"unloaded": kept.users, "scored": summary.rows}),
         Passed(
-            "margin = bias + sum of contributions", f"largest gap {summary.additivity_gap:.1e} (log-odds)"
+            "margin = bias + sum of contributions",
+            f"largest gap {summary.additivity_gap:.1e} (log-odds) among {summary.checked_rows:,} users",
         ),
         Passed(
             "label rate, rows and classes to train on", f"{card.rows:,} rows, {card.churn_rate:.1%} churned"
         ),
     ]
-    scores = [Path(folder.path("scores", f"{path.stem}.parquet")) for path, _ in files["score"]]
-    true_loss = true_log_loss(run.settings.data, run.name, trained.holdout)
+    names = [f"{partition_name(index)}.parquet" for index in range(len(kept.partitions))]
+    features, scores = ([Path(folder.path(part, name)) for name in names] for part in ("features", "scores"))
     data = report_data(
         plan=plan,
         run=RunFacts(
@@ -229,32 +190,29 @@ def commit(
             stages=stages_of(run.stages.records),
         ),
         card=card,
-        evaluation=trained.evaluation,
-        holdout=trained.holdout,
-        true_log_loss=true_loss,
+        evaluation=evaluation,
+        holdout=holdout,
+        true_log_loss=true_log_loss(run.settings.data, run.name, holdout),
         summary=summary,
-        scored=read_scored([path for path, _ in files["score"]], scores),
+        importance=read_summary(folder.base).importance(),
+        scored=read_scored(features, scores),
         passed=passed,
-        warnings=[
-            *_warn_model(run.name, trained),
-            *warn_features(read_snapshots(files["train"]), plan.catalogue.names),
-            *card.notes,
-        ],
+        warnings=[*kept.warnings, *card.notes],
     )
     write_report(data, folder.path("charts", "report.html"))
     Path(folder.path("charts", "report.json")).write_text(data.model_dump_json(indent=1), "utf-8")
     described = [asdict(feature) for feature in plan.catalogue.features]
     Path(folder.path("logs", "features.json")).write_text(json.dumps(described, indent=1), "utf-8")
-    return folder.commit(_manifest(run, data, rows_by(files["train"])))
+    return folder.commit(_manifest(run, data, kept.training_rows))
 
 
-def _warn_model(name: str, trained: TrainingResult) -> list[str]:
+def _warn_model(name: str, evaluation: Evaluation) -> list[str]:
     """Warn, on the terminal too, of a model that knows no more than the churn rate."""
-    model, base = trained.evaluation.log_loss.value, trained.evaluation.base_log_loss
+    model, base = evaluation.log_loss.value, evaluation.base_log_loss
     if model < base:
         return []
     sentence = (
-        f"the model of {name} is no better than the churn rate alone on {trained.evaluation.rows:,} held-out "
+        f"the model of {name} is no better than the churn rate alone on {evaluation.rows:,} held-out "
         f"snapshots (log loss {model:.4f} against {base:.4f}): do not act on single scores"
     )
     logger.warning("%s", sentence)
@@ -360,12 +318,9 @@ def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
     if run is None:
         return None
     lake_of(settings).settle(name)
-    warehouse = open_warehouse(settings)
-    try:
-        _sweep(warehouse, name)
+    with closing(open_warehouse(settings)) as warehouse:
+        sweep_tables(warehouse, name)
         publish(settings, warehouse, run)
-    finally:
-        warehouse.close()
     if not registry.is_logged(settings.tracking_uri, product=name, run_id=run.manifest.run_id):
         track(settings, run)
     return outcome(settings, run, repeated=True)

@@ -26,7 +26,7 @@ class _Day(click.ParamType):
             self.fail(f"{value!r} is not a date like 2026-06-28", param, ctx)
 
 
-_STOPPED = "stopped; nothing half-written is left behind"
+_STOPPED = "stopped; nothing half-written is to be seen"
 _PATH = click.Path(path_type=Path)
 _data = click.option("--data", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder.")
 _out = click.option(

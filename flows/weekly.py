@@ -12,10 +12,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from churn import weekly
 from churn.calendar import Windows, last_complete_as_of
+from churn.checkpoint import Checkpoint
 from churn.cluster import client_in_background
 from churn.config import load_settings
 from churn.prepare import Plan
-from churn.weekly import Outcome, WeeklyRun, outcome
+from churn.weekly import Outcome, outcome
+from churn.weekly_run import WeeklyRun, begin
 from tasks import weekly as tasks
 
 logger = logging.getLogger(__name__)
@@ -37,19 +39,22 @@ def weekly_churn(
 ) -> Outcome:
     """Run the weekly job of one product.
 
+    A run that ended while it scored is gone on with, if settings, data and program are the same: only
+    partitions that are missing are scored.
+
     Args:
         product: a product that the data folder's ``churn.toml`` knows, or one that is built in.
         as_of: the Sunday on which features end; default: last Sunday.
         data: folder of the source tables.
         out: folder that the lake, the warehouse file and MLflow's records live in.
-        force: make a new run even where one is committed for the target week.
+        force: make a new run, even where one is committed for the target week or could be resumed.
         settings: settings that win over ``churn.toml`` and the environment.
 
     Returns:
         What the run came to.
 
     Raises:
-        ChurnError: the message says what was wrong, where and what to do; nothing half-written is left.
+        ChurnError: the message says what was wrong, where and what to do; nothing half-written is to be seen.
     """
     chosen = load_settings(data, out, settings)
     chosen.product(product)
@@ -58,22 +63,27 @@ def weekly_churn(
     if done is not None:
         return done
     with (
-        weekly.begin(chosen, product, windows.as_of) as run,
+        begin(chosen, product, windows.as_of, resume=not force) as run,
         client_in_background(chosen.cluster) as client,
     ):
         plan = tasks.plan_sql(run)
         tasks.open_tracking.submit(run)  # what fails there fails again, and is raised, in `track`
-        rows = _run_sql(run, plan)
-        passed = tasks.check(run, plan, rows)
-        unloads = {purpose: tasks.unload.submit(run, plan, purpose) for purpose in ("train", "score")}
-        files = {purpose: future.result() for purpose, future in unloads.items()}
-        trained = tasks.train(run, files["train"])
-        partitions = tasks.score(run, files["score"], client)
-        committed = tasks.commit(run, plan, trained, partitions, passed, files)
+        kept = run.checkpoint or _prepare(run, plan)
+        partitions = tasks.score(run, kept, client)
+        committed = tasks.commit(run, plan, kept, partitions)
         last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed)]
         for future in last:
             future.result()
     return outcome(chosen, committed, repeated=False, stages=run.stages)
+
+
+def _prepare(run: WeeklyRun, plan: Plan) -> Checkpoint:
+    """Do all that comes before scoring."""
+    rows = _run_sql(run, plan)
+    passed = tasks.check(run, plan, rows)
+    unloads = {purpose: tasks.unload.submit(run, plan, purpose) for purpose in ("train", "score")}
+    files = {purpose: future.result() for purpose, future in unloads.items()}
+    return tasks.train(run, plan, files, passed)
 
 
 def _run_sql(run: WeeklyRun, plan: Plan) -> Mapping[str, int]:

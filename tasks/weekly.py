@@ -4,23 +4,25 @@ Nothing is cached or persisted by Prefect: what a task makes lives in the wareho
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
 
 from churn import prepare, registry, weekly
+from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_snapshots
 from churn.lake import Run
 from churn.prepare import Plan
 from churn.publish import Published
 from churn.scoring import PartitionRow
-from churn.training import TrainingResult
 from churn.unload import rows_by
-from churn.unload import unload as unload_snapshots
 from churn.warehouse.render import Step
-from churn.weekly import Files, WeeklyRun
+from churn.weekly import Files, Progress
+from churn.weekly_run import WeeklyRun
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -52,43 +54,63 @@ def check(run: WeeklyRun, plan: Plan, rows: dict[str, int]) -> list[Passed]:
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="unload-{purpose}")
 def unload(run: WeeklyRun, plan: Plan, purpose: str) -> Files:
     """Write the snapshots of one purpose to Parquet."""
-    folder = run.train_folder if purpose == "train" else Path(run.folder.path("features"))
     with run.stages.stage(f"unload {purpose}", "prepare") as count:
-        files = unload_snapshots(run.warehouse, plan, purpose, folder, run.settings.partition_rows)
+        files = weekly.unload_snapshots(run, plan, purpose)
         count.rows = rows_by(files)
     return files
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def train(run: WeeklyRun, files: Files) -> TrainingResult:
-    """Fit, judge and save the model."""
+def train(run: WeeklyRun, plan: Plan, files: dict[str, Files], passed: list[Passed]) -> Checkpoint:
+    """Fit, judge and save the model, and write down where the run stands."""
     with run.stages.stage("train", "train") as count:
-        result = weekly.train_model(run, files)
-        count.rows = rows_by(files)
-    return result
+        warnings = weekly.train_model(run, plan, files["train"])
+        count.rows = rows_by(files["train"])
+    return weekly.keep(run, files, passed, warnings)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def score(run: WeeklyRun, files: Files, client: Callable[[], Any]) -> list[PartitionRow]:
+def score(run: WeeklyRun, kept: Checkpoint, client: Callable[[], Any]) -> list[PartitionRow]:
     """Score and explain every user over the cluster."""
     with run.stages.stage("score and explain", "score") as count:
-        rows = weekly.score_users(run, files, client())
+        rows = weekly.score_users(run, kept, client(), progress_artifact(run))
         count.rows = sum(row.rows for row in rows)
     return rows
 
 
+def progress_artifact(run: WeeklyRun) -> Progress | None:
+    """Return what shows progress on the page of the task run; None where there is no task run.
+
+    Where Prefect does not take it, one line says so, and it is tried once more at the end: the run goes on.
+    """
+    if TaskRunContext.get() is None:
+        return None
+    artifact: UUID | None = None
+    refused = False
+
+    def show(percent: float, sentence: str) -> None:
+        nonlocal artifact, refused
+        if refused and percent < 100:
+            return
+        try:
+            if artifact is None:
+                key = f"score-{run.name.replace('_', '-')}"
+                artifact = create_progress_artifact(percent, key=key, description=sentence)
+            else:
+                update_progress_artifact(artifact, percent, description=sentence)
+        except Exception as error:  # whatever it is, it is no reason to lose the scores
+            if not refused:
+                run.stages.tell("score", f"Prefect does not take the progress ({error!r}); scoring goes on")
+            refused = True
+
+    return show
+
+
 @task(cache_policy=NO_CACHE, persist_result=False)
-def commit(
-    run: WeeklyRun,
-    plan: Plan,
-    trained: TrainingResult,
-    partitions: list[PartitionRow],
-    passed: list[Passed],
-    files: dict[str, Files],
-) -> Run:
+def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: list[PartitionRow]) -> Run:
     """Write the report and commit the run to the lake."""
     with run.stages.stage("report and commit", "publish"):
-        return weekly.commit(run, plan, trained, partitions, passed, files)
+        return weekly.commit(run, plan, kept, partitions)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=5)

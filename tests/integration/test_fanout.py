@@ -104,13 +104,34 @@ def test_an_error_names_its_task_is_chained_and_ends_the_run(client, make):
     assert len(FanOut(client).run(perform, make(3), key=name)) == 3
 
 
-def test_an_error_in_the_callback_ends_the_run(client, make):
+def test_a_full_disk_of_a_worker_is_told_with_what_to_do(client, make):
+    with pytest.raises(RunError, match="part-00001 failed: the disk is full: free some space"):
+        FanOut(client).run(perform, make(3, full=1), key=name)
+
+
+def test_many_tiny_tasks_leave_nothing_behind_on_the_way(client, make):
+    tasks = make(600)
+    futures, known = [], []
+
+    def look(done):
+        futures.append(len(client.futures))
+        known.append(len(client.cluster.scheduler.tasks))
+
+    rows = FanOut(client).run(perform, tasks, key=name, on_done=look)
+    assert [row.index for row in rows] == list(range(600))
+    assert max(futures) <= 4
+    assert max(known) < 20, "the scheduler forgets what is done"
+    assert max(map(attempts, tasks)) == 1
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_or_an_interrupt_in_the_callback_ends_the_run(client, make, error):
     tasks = [replace(task, seconds=0.05) for task in make(40)]
 
     def full(done):
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(error):
         FanOut(client).run(perform, tasks, key=name, on_done=full)
     wait_until(lambda: not client.futures)
     wait_until(lambda: not any(client.processing().values()))

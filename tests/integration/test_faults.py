@@ -1,4 +1,4 @@
-"""Kills and full disks: nothing half-written is ever current, and the next run starts clean and finishes."""
+"""Kills and full disks: nothing half-written is ever current, and the next run finishes: anew, or where it was."""
 
 import json
 import os
@@ -193,8 +193,7 @@ def check_refused(ended: Ended, told: str) -> None:
     [
         "during user_week",  # SQL
         "during train",
-        "after 2 partitions",  # scoring
-        "before churn.weekly.write_report",
+        "before churn.weekly.keep",  # all is there to score with, and not written down
         "before churn.lake.place_folder",  # everything is written, the commit's one step is not taken
     ],
 )
@@ -249,7 +248,7 @@ def test_a_kill_of_a_second_run_leaves_the_first_current_and_published(
     check_finished(out, committed(out)[-1])
 
 
-def test_a_run_under_prefect_killed_while_it_scores_is_made_anew(
+def test_a_run_under_prefect_killed_while_it_scores_is_resumed(
     runs: Runs, data: Path, out: Path, tmp_path: Path
 ) -> None:
     """The whole program, as people start it: with Prefect's server, a local cluster, worker processes."""
@@ -258,6 +257,7 @@ def test_a_run_under_prefect_killed_while_it_scores_is_made_anew(
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "OMP_NUM_THREADS": "1",
         "CHURN_CLUSTER__WORKERS": "1",
+        "CHURN_PARTITION_ROWS": "2",
     }
     program = [str(Path(sys.executable).with_name("churn")), *line(data, out)]
     said = tmp_path / "said"
@@ -266,9 +266,9 @@ def test_a_run_under_prefect_killed_while_it_scores_is_made_anew(
             program, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
         )
     try:
-        while " train    train" not in said.read_text():
+        while not list(rows_of(out)):
             assert run.poll() is None, said.read_text()
-            time.sleep(0.01)
+            time.sleep(0.005)
         run.kill()
         run.wait()
         workers = [process for process in in_session(run.pid) if "multiprocessing" in told(process)]
@@ -281,8 +281,11 @@ def test_a_run_under_prefect_killed_while_it_scores_is_made_anew(
             process.kill()
         run.wait()
     assert committed(out) == []
-    assert runs(*line(data, out)).code == 0
+    left = staged(out).name
+    ended = runs(*line(data, out), environment={"CHURN_PARTITION_ROWS": "2"})
+    assert f"resuming run {left}" in ended.err
     (made,) = committed(out)
+    assert made.manifest.run_id == left
     check_finished(out, made)
 
 
@@ -310,9 +313,191 @@ def test_a_stop_ends_a_run_in_order(runs: Runs, data: Path, out: Path, number: s
     while not list(out.glob("lake/.staging/*/*/.train")):
         time.sleep(0.001)
     os.kill(run, number)
-    check_refused(runs.wait(run), "stopped; nothing half-written is left behind")
+    check_refused(runs.wait(run), "stopped; nothing half-written is to be seen")
     assert committed(out) == []
     assert set(files_below(out / "lake")) == {".staging/product=food/.lock"}
+
+
+def test_a_stop_while_it_scores_keeps_what_is_done(runs: Runs, data: Path, out: Path) -> None:
+    run = runs.start(*line(data, out), environment={"CHURN_PARTITION_ROWS": "2"})
+    while not list(rows_of(out)):
+        time.sleep(0.001)
+    os.kill(run, signal.SIGINT)
+    ended = runs.wait(run)
+    check_refused(ended, "stopped")
+    assert f"run {staged(out).name} is kept for 48 hours: run again" in ended.err
+    kept = staged(out).name
+    again = runs(*line(data, out), environment={"CHURN_PARTITION_ROWS": "2"})
+    assert again.code == 0
+    (made,) = committed(out)
+    assert made.manifest.run_id == kept
+    check_finished(out, made)
+
+
+# --- resuming ---
+
+
+def staged(out: Path) -> Path:
+    """The one staging folder."""
+    (found,) = [path for path in out.glob("lake/.staging/product=food/*") if path.is_dir()]
+    return found
+
+
+def rows_of(out: Path) -> Iterator[Path]:
+    """The rows of the partitions that are done."""
+    return out.glob("lake/.staging/product=food/*/logs/partitions/*.json")
+
+
+@pytest.fixture(scope="module")
+def calm(runs: Runs, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that nothing happened to."""
+    out = output(runs, tmp_path_factory.mktemp("calm") / "out")
+    assert runs(*line(data, out)).code == 0
+    return committed(out)[0]
+
+
+def check_equal(run: Run, calm: Run) -> None:
+    """Look that two runs of the same data came to the same, but for ids and times."""
+    for dataset in ("features", "scores", "shap", "reasons", "effects"):
+        one, two = (pq.read_table(each.path(dataset), partitioning=None) for each in (run, calm))
+        if dataset == "scores":
+            one, two = (table.drop_columns(["run_id", "score_datetime"]) for table in (one, two))
+        assert one.equals(two), dataset
+    one, two = (each.manifest for each in (run, calm))
+    for name in ("rows", "metrics", "warnings", "model_version", "settings"):
+        assert getattr(one, name) == getattr(two, name), name
+    assert set(one.files) == set(two.files)
+    assert set(one.seconds) == set(two.seconds)
+    one, two = (json.loads(Path(each.path("charts", "report.json")).read_text()) for each in (run, calm))
+    one_stages, two_stages = ({stage["name"] for stage in told["run"].pop("stages")} for told in (one, two))
+    assert one_stages == two_stages
+    for told in (one, two):
+        for name in ("run_id", "started_at"):
+            del told["run"][name]
+    assert one == two
+
+
+@pytest.mark.parametrize("moment", ["after 2 partitions", "before churn.weekly.write_report"])
+def test_a_run_killed_after_training_is_resumed_and_comes_to_the_same(
+    runs: Runs, data: Path, out: Path, calm: Run, moment: str
+) -> None:
+    assert runs(*line(data, out), kill=moment).code == -signal.SIGKILL
+    assert committed(out) == []
+    before = staged(out)
+    done = [row.stem for row in rows_of(out)]
+    assert len(done) >= 2
+    kept = [f"{part}/{name}.parquet" for name in done for part in ("scores", "shap", "reasons", "effects")]
+    kept += [f"logs/partitions/{name}.json" for name in done]
+    kept += [f"features/part-{index:05d}.parquet" for index in range(4)] + [
+        "model/booster.ubj",
+        "model/model.json",
+    ]
+    written = {name: (before / name).stat() for name in kept}
+
+    ended = runs(*line(data, out))
+    assert ended.code == 0, ended.err
+    resumed = re.search(rf"resuming run {before.name}: (\d) of 4 partitions are done", ended.err)
+    assert resumed is not None
+    assert int(resumed[1]) >= len(done), "a worker may have ended one that it had begun"
+    stages = re.findall(r"^  food +\w+ +([a-z_][\w ]*?\w)  ", ended.err, flags=re.M)
+    assert stages == [
+        "check sources", "score and explain", "report and commit", "load scores", "log to MLflow"
+    ]  # fmt: skip
+    (run,) = committed(out)
+    assert run.manifest.run_id == before.name
+    check_finished(out, run)
+    for name, then in written.items():
+        now = Path(run.path(*name.split("/"))).stat()
+        assert (now.st_ino, now.st_mtime_ns) == (then.st_ino, then.st_mtime_ns), name
+    check_equal(run, calm)
+
+
+def test_a_run_can_be_killed_and_resumed_again_and_again(
+    runs: Runs, data: Path, out: Path, calm: Run
+) -> None:
+    for moment in (
+        "after 1 partitions",
+        "before churn.weekly.score_users",
+        "during check sources",
+        "after 3 partitions",
+    ):
+        assert runs(*line(data, out), kill=moment).code == -signal.SIGKILL
+    assert runs(*line(data, out)).code == 0
+    (run,) = committed(out)
+    check_finished(out, run)
+    check_equal(run, calm)
+
+
+@pytest.fixture(scope="module")
+def unfinished(runs: Runs, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run that could not score has left; to be copied."""
+    out = output(runs, tmp_path_factory.mktemp("unfinished") / "out")
+    nobody = {
+        "CHURN_CLUSTER__ADDRESS": "tcp://127.0.0.1:9",
+        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s",
+    }
+    ended = runs(*line(data, out), environment=nobody)
+    check_refused(ended, "no Dask scheduler answers at tcp://127.0.0.1:9")
+    assert (
+        f"warning: run {staged(out).name} is kept for 48 hours: run again to go on where it stopped"
+        in ended.err
+    )
+    assert committed(out) == []
+    assert published(out) == {}
+    return out
+
+
+def test_a_run_whose_cluster_failed_is_resumed_on_another(
+    runs: Runs, data: Path, unfinished: Path, tmp_path: Path, calm: Run
+) -> None:
+    out = shutil.copytree(unfinished, tmp_path / "out")
+    before = staged(out).name
+    ended = runs(*line(data, out))
+    assert f"resuming run {before}: 0 of 4 partitions are done" in ended.err
+    (run,) = committed(out)
+    assert run.manifest.run_id == before
+    check_finished(out, run)
+    check_equal(run, calm)
+
+
+@pytest.mark.parametrize("change", ["feature file", "seed", "data", "force"])
+def test_what_does_not_fit_any_more_is_not_resumed_but_swept(
+    runs: Runs, data: Path, unfinished: Path, tmp_path: Path, change: str
+) -> None:
+    out = shutil.copytree(unfinished, tmp_path / "out")
+    data = shutil.copytree(data, tmp_path / "data")
+    before = staged(out)
+    more, environment = [], {}
+    told = f"the unfinished run {before.name} is not resumed: the settings, the data or this program have changed"
+    if change == "feature file":
+        os.truncate(before / "features" / "part-00002.parquet", 1_000)
+        told = f"the unfinished run {before.name} is not resumed: features/part-00002.parquet is damaged"
+    elif change == "seed":
+        environment["CHURN_SEED"] = "2"
+    elif change == "data":
+        for path in (data / "tables").glob("*/*.parquet"):
+            path.touch()
+    else:
+        more.append("--force")
+    ended = runs(*line(data, out, *more), environment=environment)
+    assert ended.code == 0, ended.err
+    assert (told in ended.err) == (change != "force")
+    assert "resuming" not in ended.err
+    (run,) = committed(out)
+    assert run.manifest.run_id != before.name
+    check_finished(out, run)
+
+
+def test_a_run_of_another_week_leaves_it_to_be_resumed(
+    runs: Runs, data: Path, unfinished: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(unfinished, tmp_path / "out")
+    before = staged(out).name
+    week_before = ["--as-of", f"{AS_OF - timedelta(days=7)}"]
+    assert runs(*line(data, out, *week_before)).code == 0
+    assert staged(out).name == before
+    assert f"resuming run {before}" in runs(*line(data, out)).err
+    assert [run.manifest.run_id == before for run in committed(out)] == [False, True]
 
 
 # --- two at once ---
@@ -370,8 +555,8 @@ def fill(disk: Path, free: int) -> Path:
     return disk / "ballast"
 
 
-@pytest.mark.parametrize("free", [0, 300_000, 2_600_000], ids=lambda free: f"{free // 1000} kB")
-def test_a_full_disk_is_told_and_the_next_run_starts_clean(
+@pytest.mark.parametrize("free", [0, 300_000, 1_800_000], ids=lambda free: f"{free // 1000} kB")
+def test_a_full_disk_is_told_and_the_next_run_finishes(
     runs: Runs, data: Path, small_disk: Path, free: int
 ) -> None:
     out = output(runs, small_disk / "out")

@@ -57,6 +57,9 @@ SCORE_COLUMNS = {
     "run_id": pa.string(),
     "model_version": pa.string(),
     "margin": pa.float64(),
+    "reason_1": pa.string(),
+    "reason_2": pa.string(),
+    "reason_3": pa.string(),
 }
 OF_ONE_RUN = ["run_id", "score_datetime"]
 
@@ -348,6 +351,22 @@ def test_prefect_saw_each_flow_complete_in_the_demos_own_folder(demo: Demo) -> N
     ours = {f"{name}-{AS_OF}" for name in PRODUCTS}
     assert {(name, "COMPLETED") for name in ours} <= set(found)
     assert states == {"COMPLETED"}
+
+
+def test_prefect_shows_how_far_scoring_is_without_any_user(demo: Demo, run: Run) -> None:
+    with closing(sqlite3.connect(demo.into / "prefect" / "prefect.db")) as prefect:
+        found = prefect.execute(
+            "select artifact.type, data, description, task_run.name from artifact"
+            " join task_run on task_run.id = task_run_id where key = ?",
+            [f"score-{run.manifest.product}"],
+        ).fetchall()
+    ((kind, percent, told, task),) = found
+    assert (kind, float(percent)) == ("progress", 100)
+    assert task.startswith("score")
+    users, parts = run.manifest.rows["scores"], len(list(Path(run.path("scores")).iterdir()))
+    assert re.fullmatch(
+        rf"{parts} of {parts} partitions, {users:,} of {users:,} users, [\d,]+ users a second, 0 s left", told
+    )
 
 
 def test_the_report_is_about_the_product_and_knows_the_best_possible(run: Run) -> None:

@@ -1,5 +1,6 @@
 """Tasks for fan-out tests: what workers run, in a module that they can import quickly."""
 
+import errno
 import os
 import signal
 import time
@@ -37,6 +38,8 @@ def perform(task):
     time.sleep(task.seconds)
     if task.deed == "poison" or (task.deed == "die once" and attempts(task) == 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    if task.deed == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if task.deed == "fail":
         raise CheckError("scoring part-00004", ["the column is empty", "so is the other"])
     return Row(task.index, 10 * task.index, os.getpid())

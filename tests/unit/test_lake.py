@@ -446,6 +446,212 @@ def test_staging_of_another_host_is_left_until_it_is_stale(lake: Lake, root: Pat
     assert not owner.exists()
 
 
+# --- checkpoints: runs that another process goes on with ---
+
+
+def kept(lake: Lake, run_id: str = "a", week: date = WEEK, product: str = "food") -> Path:
+    """The staging folder of a run that failed after its checkpoint."""
+    folder = lake.begin(product, week, run_id)
+    folder.keep(b"what is needed")
+    with pytest.raises(ZeroDivisionError), folder:
+        _ = 1 / 0
+    assert folder.kept
+    return Path(folder.base)
+
+
+def adoptable(lake: Lake) -> bool:
+    """Whether there was something to adopt; it is abandoned."""
+    folder = lake.adopt("food", WEEK)
+    if folder is not None:
+        folder.abandon()
+    return folder is not None
+
+
+def desk(root: Path, product: str = "food") -> list[str]:
+    return sorted(path.name for path in (root / f".staging/product={product}").iterdir())
+
+
+def test_a_run_that_fails_after_its_checkpoint_can_be_adopted_and_committed(lake: Lake, root: Path) -> None:
+    staging = kept(lake)
+    assert lake.runs() == []
+    folder = lake.adopt("food", WEEK)
+    assert folder is not None
+    assert (folder.base, folder.run_id, folder.target_week_start) == (str(staging), "a", WEEK)
+    assert Path(folder.checkpoint).read_bytes() == b"what is needed"
+    with folder:
+        run = folder.commit(manifest("a"))
+    run.verify(checksums=True)
+    assert not list(Path(run.base).glob(".*")), "the checkpoint is scratch"
+    assert pointed(root) == "a"
+    assert desk(root) == [".lock"]
+
+
+def test_without_a_checkpoint_or_without_an_error_nothing_is_kept(lake: Lake, root: Path) -> None:
+    with pytest.raises(ZeroDivisionError), lake.begin("food", WEEK, "a") as folder:
+        _ = 1 / 0
+    with lake.begin("food", WEEK, "b") as ended:
+        ended.keep(b"")
+    assert not folder.kept
+    assert not ended.kept
+    assert desk(root) == [".lock"]
+    assert lake.adopt("food", WEEK) is None
+
+
+def test_an_adopted_run_that_fails_again_can_be_adopted_again(lake: Lake) -> None:
+    kept(lake)
+    for _ in range(3):
+        folder = lake.adopt("food", WEEK)
+        assert folder is not None
+        with pytest.raises(ZeroDivisionError), folder:
+            _ = 1 / 0
+        assert folder.kept
+
+
+def test_an_adopted_run_can_be_abandoned(lake: Lake, root: Path) -> None:
+    kept(lake)
+    assert adoptable(lake)
+    assert desk(root) == [".lock"]
+
+
+def test_a_living_run_is_not_adopted(lake: Lake) -> None:
+    with lake.begin("food", WEEK, "a") as folder:
+        folder.keep(b"")
+        assert lake.adopt("food", WEEK) is None
+        with lake.begin("food", WEEK, "b"):
+            assert Path(folder.checkpoint).exists()
+
+
+def test_a_dead_run_is_adopted_by_one_of_many(lake: Lake, root: Path) -> None:
+    kept(lake)
+    code = """
+import sys
+from datetime import date
+from churn.lake import Lake
+lake = Lake(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+folder = lake.adopt("food", date(2026, 7, 6))
+print("mine" if folder else "nothing", flush=True)
+sys.stdin.readline()
+"""
+    processes = [python(code, root) for _ in range(4)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.stdout.readline() for process in processes if process.stdout is not None]
+    assert sorted(answers) == ["mine\n", *["nothing\n"] * 3]
+    assert lake.adopt("food", WEEK) is None
+    for process in processes:
+        process.kill()
+        process.communicate()
+    assert adoptable(lake), "its owner is dead"
+
+
+def test_other_weeks_and_products_keep_what_can_be_adopted(lake: Lake, root: Path) -> None:
+    staging, other = kept(lake), kept(lake, "b", product="drink")
+    before = WEEK - timedelta(days=7)
+    assert lake.adopt("food", before) is None
+    commit(lake, "c", as_of=AS_OF - timedelta(days=7))
+    lake.settle("food")
+    assert staging.exists()
+    lake.begin("food", WEEK, "d").abandon()
+    assert not staging.exists(), "its own week begins anew"
+    assert other.exists()
+    assert desk(root) == [".lock"]
+
+
+def test_what_failed_beside_a_committed_run_of_its_week_is_not_kept(lake: Lake, root: Path) -> None:
+    commit(lake, "first")
+    folder = lake.begin("food", WEEK, "forced")
+    folder.keep(b"")
+    with pytest.raises(ZeroDivisionError), folder:
+        _ = 1 / 0
+    assert not folder.kept
+    assert desk(root) == [".lock"]
+
+
+def test_what_can_be_adopted_goes_when_its_week_is_committed_by_another(lake: Lake, root: Path) -> None:
+    with lake.begin("food", WEEK, "quicker") as quicker:  # before the other one failed
+        staging = kept(lake)
+        quicker.commit(manifest("quicker"))
+    assert not staging.exists()
+    assert desk(root) == [".lock"]
+
+
+@pytest.mark.parametrize("hours", [47, 49])
+def test_it_can_be_adopted_for_48_hours(lake: Lake, hours: int) -> None:
+    staging = kept(lake)
+    then = time.time() - hours * 3600
+    os.utime(staging / f".checkpoint-{WEEK}.json", (then, then))
+    lake.begin("food", WEEK + timedelta(days=7), "later").abandon()
+    assert staging.exists() == (hours < 48)
+    assert adoptable(lake) == (hours < 48)
+
+
+def test_what_died_on_another_host_is_not_adopted(lake: Lake) -> None:
+    staging = kept(lake)
+    Path(f"{staging}.owner").write_text("another-host\n42\n")
+    assert lake.adopt("food", WEEK) is None
+    assert staging.exists()
+
+
+def test_a_run_killed_as_it_is_adopted_can_be_adopted(lake: Lake) -> None:
+    staging = kept(lake)
+    Path(f"{staging}.owner").write_text("")
+    assert adoptable(lake)
+
+
+def test_processes_that_adopt_and_are_killed_at_any_moment_lose_nothing(lake: Lake, root: Path) -> None:
+    code = """
+import sys
+from datetime import date, datetime, UTC
+from pathlib import Path
+from churn.lake import Lake, Manifest
+lake, week, turn = Lake(sys.argv[1]), date(2026, 7, 6), 0
+print("ready", flush=True)
+while True:
+    folder = lake.adopt("food", week)
+    if folder is None:
+        turn += 1
+        folder = lake.begin("food", week, f"{sys.argv[2]}-{turn}")
+        Path(folder.path("features", "part-00000.parquet")).write_bytes(b"x" * 50_000)
+        folder.keep(folder.run_id.encode())
+    content = Path(folder.path("features", "part-00000.parquet")).read_bytes()
+    assert len(content) == 50_000 and Path(folder.checkpoint).read_text() == folder.run_id
+    try:
+        with folder:
+            1 / 0
+    except ZeroDivisionError:
+        pass
+"""
+    for milliseconds in (3, 20, 40, 90, 160):
+        process = python(code, root, f"k{milliseconds}")
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(milliseconds / 1000)
+        assert process.poll() is None
+        process.kill()
+        assert process.communicate()[1] == ""
+    folder = lake.adopt("food", WEEK) or lake.begin("food", WEEK, "last")
+    with folder:
+        folder.commit(manifest(folder.run_id))
+    assert desk(root) == [".lock"]
+
+
+def test_what_a_worker_writes_that_outlived_its_run_is_swept(lake: Lake, root: Path) -> None:
+    with lake.begin("food", WEEK, "a") as folder:
+        late = Path(folder.path(".tmp", "part-00003-9f2c"))
+    late.mkdir(parents=True)
+    with lake.begin("food", WEEK, "b") as other:
+        assert not Path(folder.base).exists()
+        assert Path(other.base).exists()
+    assert desk(root) == [".lock"]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 256 KiB; only the superuser may mount one."""

@@ -1,0 +1,137 @@
+"""What a run has when scoring begins, written down: enough to score and commit, here or in a later process.
+
+The SQL, the unload and the training are behind it then. Every run goes the rest of the way with its
+checkpoint, so that one that is resumed after a crash goes no other way than a calm one.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
+
+from churn import __version__
+from churn.checks import Passed
+from churn.config import Settings
+from churn.disk import stamp, storage_errors
+from churn.errors import RunError
+from churn.evaluation import Evaluation
+from churn.lake import RunFolder
+from churn.manifest import FileStamp
+from churn.model import Model, ModelCard
+from churn.partitions import partition_name
+from churn.stages import StageRecord
+
+HOLDOUT = ".holdout.parquet"
+# How and where a run is computed, and where its record goes: what comes out is the same.
+_NO_MATTER = {"data", "out", "products", "cluster", "sql_memory", "mlflow_tracking_uri"}
+
+
+class Checkpoint(BaseModel):
+    """A run's state, small: what is large lies in the run's folder, and is stamped here.
+
+    Attributes:
+        run_id: the run.
+        started_at: when it started; every score carries it.
+        fingerprint: of what the scores depend on, see ``fingerprint``.
+        partitions: users in each partition of the features.
+        training_rows: snapshots trained on.
+        passed: checks that held.
+        warnings: sentences for the reader of the report.
+        stages: what took how long so far.
+        files: stamps of features, model and holdout, by path below the run's folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    run_id: str
+    started_at: AwareDatetime
+    fingerprint: str
+    partitions: tuple[NonNegativeInt, ...]
+    training_rows: NonNegativeInt
+    passed: tuple[Passed, ...]
+    warnings: tuple[str, ...]
+    stages: tuple[StageRecord, ...]
+    files: dict[str, FileStamp]
+
+    @classmethod
+    def read(cls, folder: RunFolder, fingerprint: str) -> Self:
+        """Read the checkpoint of a folder, and look that all that it speaks of is as it was.
+
+        Raises:
+            RunError: the checkpoint is of other settings or data, or it or a file is damaged.
+        """
+        try:
+            with storage_errors("reading the checkpoint", folder.base):
+                found = cls.model_validate_json(Path(folder.checkpoint).read_bytes())
+        except ValidationError as error:
+            raise RunError("its checkpoint is damaged, or of another version") from error
+        if found.run_id != folder.run_id:
+            raise RunError("its checkpoint is of another run")
+        if found.fingerprint != fingerprint:
+            raise RunError("the settings, the data or this program have changed since")
+        with storage_errors("reading the run", folder.base):
+            for name, expected in found.files.items():
+                path = Path(folder.base, name)
+                if not path.is_file() or path.stat().st_size != expected.size:
+                    raise RunError(f"{name} is damaged")
+            if stamps(folder.base, found.files) != found.files:
+                raise RunError("a file of its features or its model is damaged")
+        return found
+
+    @property
+    def users(self) -> int:
+        """Users to score."""
+        return sum(self.partitions)
+
+
+def stamps(base: str, names: Iterable[str]) -> dict[str, FileStamp]:
+    """Return the stamps of files below a run's folder."""
+    return {name: FileStamp(size=size, sha256=sha) for name, (size, sha) in stamp(base, names).items()}
+
+
+def inputs(base: str, partitions: int) -> list[str]:
+    """Return the files, below a run's folder, that scoring and committing need."""
+    features = [f"features/{partition_name(index)}.parquet" for index in range(partitions)]
+    models = [f"model/{path.name}" for path in Path(base, "model").iterdir()]
+    return [*features, *models, HOLDOUT]
+
+
+def done(base: str, partitions: int) -> int:
+    """Return how many partitions have their row; whether it is true is found out when they are scored."""
+    names = (f"{partition_name(index)}.json" for index in range(partitions))
+    return sum(Path(base, "logs", "partitions", name).is_file() for name in names)
+
+
+def fingerprint(settings: Settings, product: str, as_of: str) -> str:
+    """Return a SHA-256 over what the scores of a product and date depend on.
+
+    That is the settings but for how and where they are computed, the version of this program, and names,
+    sizes and times of change of the source files.
+    """
+    tables = settings.data / "tables"
+    files = [
+        (str(path.relative_to(tables)), path.stat().st_size, path.stat().st_mtime_ns)
+        for path in sorted(tables.glob("*/*.parquet"))
+    ]
+    told = {
+        "settings": settings.model_dump(mode="json", exclude=_NO_MATTER),
+        "product": [product, settings.product(product).model_dump(mode="json")],
+        "as_of": as_of,
+        "code_version": __version__,
+        "files": files,
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def read_model(base: str) -> tuple[ModelCard, Evaluation, pa.Table]:
+    """Return a staged run's model card, how well the model did on the holdout, and the holdout."""
+    card = Model.load(f"{base}/model").card
+    evaluation = TypeAdapter(Evaluation).validate_python(card.metrics)
+    with pq.ParquetFile(f"{base}/{HOLDOUT}") as file:  # the folder product=x must not become a column
+        return card, evaluation, file.read()

@@ -1,0 +1,156 @@
+"""One weekly run while it is being made: what belongs to it, how it begins or is resumed, and how it ends."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from churn import checkpoint
+from churn.calendar import Windows
+from churn.checkpoint import Checkpoint
+from churn.config import Product, Settings
+from churn.errors import RunError
+from churn.lake import Lake, RunFolder, new_run_id
+from churn.prepare import drop, leftover_schemas
+from churn.stages import Stages
+from churn.warehouse.base import Warehouse
+from churn.warehouse.duckdb import DuckDBWarehouse
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WeeklyRun:
+    """One execution for a product and as-of date, while it is being made.
+
+    Attributes:
+        settings: the settings it runs with.
+        name: the product's name.
+        windows: the windows of its as-of date.
+        run_id: unique, and sorted by start.
+        started_at: when it started; every score carries it.
+        warehouse: where its SQL runs.
+        folder: its staging folder in the lake.
+        stages: what took how long.
+        fingerprint: of what its scores depend on.
+        checkpoint: what an earlier process of this run has left, where this one resumes it.
+    """
+
+    settings: Settings
+    name: str
+    windows: Windows
+    run_id: str
+    started_at: datetime
+    warehouse: Warehouse
+    folder: RunFolder
+    stages: Stages
+    fingerprint: str
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def product(self) -> Product:
+        """The product's definition."""
+        return self.settings.products[self.name]
+
+    @property
+    def schema(self) -> str:
+        """The warehouse schema of this run's tables."""
+        return f"{_schema_prefix(self.name)}{self.run_id.replace('-', '_')}"
+
+    @property
+    def train_folder(self) -> Path:
+        """Where training snapshots are unloaded; scratch, which the commit leaves out."""
+        return Path(self.folder.path(".train"))
+
+
+def _schema_prefix(name: str) -> str:
+    return f"run_{name}_"
+
+
+def lake_of(settings: Settings) -> Lake:
+    """Return the lake that the settings name."""
+    return Lake(str(settings.out / "lake"))
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """Open the warehouse that the settings name."""
+    return DuckDBWarehouse(settings.out / "warehouse.duckdb", settings.data, memory=settings.sql_memory)
+
+
+@contextmanager
+def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) -> Iterator[WeeklyRun]:
+    """Start a run, or go on with one that ended while it scored; sweep what other dead runs left behind.
+
+    On the way out the run's tables are removed and, unless it was committed or can be resumed, its staging
+    folder.
+
+    Args:
+        resume: whether to go on with an earlier run if there is one of the same settings, data and program.
+
+    Raises:
+        UsageError: unknown product, or ``as_of`` is not a Sunday.
+        RunError: the output folder is in use by another run, or the disk refused.
+    """
+    settings.product(name)
+    windows = Windows(as_of)
+    started_at = datetime.now(UTC).replace(microsecond=0)
+    with closing(open_warehouse(settings)) as warehouse:
+        sweep_tables(warehouse, name)
+        # Taken before anything is read: what changes later is not in the scores.
+        mark = checkpoint.fingerprint(settings, name, f"{as_of}")
+        lake, stages = lake_of(settings), Stages(name)
+        folder = lake.adopt(name, windows.target_week_start) if resume else None
+        left = None if folder is None else _left(folder, mark, stages)
+        if folder is None or left is None:
+            folder = lake.begin(name, windows.target_week_start, new_run_id(started_at))
+        else:
+            started_at = left.started_at
+        run = WeeklyRun(
+            settings, name, windows, folder.run_id, started_at, warehouse, folder, stages, mark, left
+        )
+        try:
+            with folder:
+                run.train_folder.mkdir(exist_ok=True)
+                try:
+                    yield run
+                finally:
+                    _drop_tables(run)
+        finally:
+            if folder.kept:
+                logger.warning(
+                    "run %s is kept for 48 hours: run again to go on where it stopped, or with --force to "
+                    "start anew",
+                    run.run_id,
+                )
+
+
+def _left(folder: RunFolder, mark: str, stages: Stages) -> Checkpoint | None:
+    """Return what a dead run has left, or remove it where it is of no use."""
+    try:
+        left = Checkpoint.read(folder, mark)
+    except RunError as error:
+        stages.tell("prepare", f"the unfinished run {folder.run_id} is not resumed: {error}")
+        folder.abandon()
+        return None
+    done = checkpoint.done(folder.base, len(left.partitions))
+    stages.tell(
+        "prepare", f"resuming run {folder.run_id}: {done} of {len(left.partitions)} partitions are done"
+    )
+    stages.records.extend(left.stages)
+    return left
+
+
+def sweep_tables(warehouse: Warehouse, name: str) -> None:
+    """Remove the tables of the product's dead runs: this process has the warehouse to itself."""
+    for schema in leftover_schemas(warehouse, _schema_prefix(name)):
+        drop(warehouse, schema)
+
+
+def _drop_tables(run: WeeklyRun) -> None:
+    """Remove the run's tables; where that fails (a full disk), the product's next run does it."""
+    try:
+        drop(run.warehouse, run.schema)
+    except RunError as error:
+        logger.warning("the tables of run %s are still in the warehouse: %s", run.run_id, error)
