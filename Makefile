@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
-.PHONY: help demo test lint format lock clean
+.PHONY: help demo test chaos lint format lock clean
 help:
 	@echo "make demo   set up and run the weekly job on a simulated broadcaster (DEMO_ARGS='--users 200000')"
 	@echo "make test   set up and run lint, types, import contract and tests"
+	@echo "make chaos  kill workers at 20 random moments of scoring (make test: at 3)"
 	@echo "make format put every file into house style"
 	@echo "make lock   renew the lock files from pyproject.toml (needs uv)"
 	@echo "make clean  remove .venv and demo/"
@@ -18,6 +19,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
+
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 0 -m "" tests/chaos
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
