@@ -1,7 +1,7 @@
 """The Dask cluster that a run fans out over: one on this machine, or a running scheduler by address.
 
 The local cluster is made for a command line: nothing listens beyond 127.0.0.1, there is no dashboard, logs
-are silent, and workers import ``churn.scoring`` and nothing else of this program. On Linux they are forked
+are silent, and workers import ``churn.worker`` and nothing else of this program. On Linux they are forked
 from one small server that has imported it already: workers share that memory, and one that died is back in a
 tenth of a second. Elsewhere each worker is a fresh interpreter.
 """
@@ -24,7 +24,7 @@ from distributed.utils import get_mp_context
 from churn.config_cluster import ClusterSettings
 from churn.errors import ConfigError, RunError
 
-WORKER_MODULE = "churn.scoring"
+WORKER_MODULE = "churn.worker"
 MINIMUM_ALLOWED_FAILURES = 3
 MEMORY_PER_WORKER = 600_000_000  # bytes; fewer workers than cores where memory is short
 _SILENT = logging.CRITICAL + 1
@@ -38,7 +38,8 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 dask.config.update_defaults(
     {
         "distributed": {
-            "worker": {"multiprocessing-method": _METHOD},
+            # The sampling profiler is for a dashboard, which there is none of here.
+            "worker": {"multiprocessing-method": _METHOD, "profile": {"enabled": False}},
             "nanny": {"pre-spawn-environ": _ONE_THREAD},
         }
     }

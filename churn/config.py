@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from churn.config_cluster import ClusterSettings
+from churn.config_explain import ExplainSettings
 from churn.config_training import TrainingSettings
 from churn.errors import ConfigError, UsageError
 
@@ -29,7 +30,7 @@ _SCORE_COLUMNS = frozenset(
     {
         "target_week_start_date", "learner_type", "learner_name", "predicted_probability",
         "optimal_threshold", "optimal_classification", "score_datetime", "product", "as_of", "run_id",
-        "model_version", "margin",
+        "model_version", "margin", "reason_1", "reason_2", "reason_3",
     }
 )  # fmt: skip
 
@@ -89,7 +90,7 @@ class Product(_Frozen):
 
     Attributes:
         title: its name for people.
-        verb: what people did with it, for the report: ``used``, ``bought``.
+        verb: what people did with it, for the report and the reasons: ``used``, ``bought``.
         match: values of ``activity.product`` that count as this product; none = any.
         value_unit: what ``activity.value`` measures: ``seconds`` of playback, ``dollars``, ``units``.
         minimum_value: eligible users have more than this value in the observation window; none = no rule.
@@ -129,9 +130,10 @@ class Settings(_Frozen):
         products: product definitions by name.
         seed: seed of everything that draws numbers.
         id_column: name of the user id column in published tables.
-        partition_rows: users in one scoring partition, at most.
+        partition_rows: users in one scoring partition, at most; none = by users, features and workers.
         sql_memory: memory that the embedded warehouse may use, for example ``4GB``.
         mlflow_tracking_uri: where runs are tracked; default: a SQLite file in ``out``.
+        explain: what is kept of the contributions.
         cluster: where scoring runs.
     """
 
@@ -141,9 +143,10 @@ class Settings(_Frozen):
     products: Mapping[ProductName, Product] = Field(default_factory=dict)
     seed: int = 1
     id_column: IdColumn = "user_id"
-    partition_rows: int = Field(default=25_000, ge=1)
+    partition_rows: int | None = Field(default=None, ge=1)
     sql_memory: str = Field(default="4GB", pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
     mlflow_tracking_uri: str | None = None
+    explain: ExplainSettings = ExplainSettings()
     cluster: ClusterSettings = ClusterSettings()
 
     @property

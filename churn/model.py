@@ -72,22 +72,24 @@ class FeatureSchema:
         """Return the model's matrix of a table or batch; columns that the model does not know are ignored.
 
         Returns:
-            (rows, features) float32 in C order. Nulls, and category values unseen in training, are NaN.
+            (rows, features) float32, feature by feature in memory (``.T`` is C-contiguous), as columns come
+            and as the SHAP kernel reads them. Nulls, and category values unseen in training, are NaN.
 
         Raises:
             RunError: a column is missing, is a category where a number is expected (or the reverse), or holds
                 an infinite number.
         """
-        missing = [name for name in self.names if name not in table.column_names]
+        found = set(table.column_names)
+        missing = [name for name in self.names if name not in found]
         if missing:
             raise RunError(
                 f"the table lacks {len(missing)} feature(s) of the model: {_some(missing)}; "
                 "score snapshots must come from the same SQL steps as the training snapshots"
             )
-        matrix = np.empty((table.num_rows, len(self.names)), dtype=np.float32)
-        for position, name in enumerate(self.names):
-            matrix[:, position] = self._column(table, name)
-        return matrix
+        by_feature = np.empty((len(self.names), table.num_rows), dtype=np.float32)
+        for row, name in zip(by_feature, self.names, strict=True):
+            row[:] = self._column(table, name)
+        return by_feature.T
 
     def _column(self, table: pa.Table | pa.RecordBatch, name: str) -> Matrix:
         column = table[name]

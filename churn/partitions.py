@@ -11,11 +11,9 @@ from datetime import date, datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from churn.config_explain import ContributionType
 from churn.errors import CheckError
-from churn.explain.summary import ContributionSummary, FeatureImportance
 from churn.manifest import FileStamp
-
-BATCH_ROWS = 16_384
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +37,9 @@ class PartitionTask:
         run_id: the run.
         model_folder: the model artefact.
         score_datetime: one moment for the whole run, with a time zone; written in UTC.
-        batch_rows: rows in memory at once.
+        reasons: how many reasons each user gets.
+        contributions: how contributions are written; ``none`` = not at all.
+        batch_rows: rows in memory at once; None = as many as their features allow.
     """
 
     index: int
@@ -51,7 +51,9 @@ class PartitionTask:
     run_id: str
     model_folder: str
     score_datetime: datetime
-    batch_rows: int = BATCH_ROWS
+    reasons: int = 5
+    contributions: ContributionType = "float32"
+    batch_rows: int | None = None
 
     @property
     def name(self) -> str:
@@ -71,16 +73,18 @@ class PartitionRow(BaseModel):
         index: the partition's number.
         task: fingerprint of the task.
         rows: users scored.
-        files: size and SHA-256 of its file in ``scores``, ``shap`` and ``reasons``.
+        files: size and SHA-256 of its file in each dataset.
         model_version: version of the model.
         bias: the model's bias, log-odds.
         probability_sum: sum of the probabilities.
         classified: users at or above the threshold.
         margin_range: least and greatest margin; None without rows.
-        additivity_gap: greatest distance of bias + contributions from the margin, log-odds.
-        summary: contributions summed up by feature.
+        checked_rows: users whose margin was predicted by XGBoost too.
+        additivity_gap: greatest distance of bias + contributions from that margin, log-odds.
+        rounding: greatest error of contributions written as float16, log-odds; 0 for float32.
         ignored: columns of the features file that the model does not use.
         seconds: wall time by stage.
+        cpu: CPU time by stage.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -94,10 +98,12 @@ class PartitionRow(BaseModel):
     probability_sum: float
     classified: int
     margin_range: tuple[float, float] | None
+    checked_rows: int
     additivity_gap: float
-    summary: ContributionSummary
+    rounding: float
     ignored: tuple[str, ...]
     seconds: dict[str, float]
+    cpu: dict[str, float]
 
     @property
     def bytes(self) -> int:
@@ -119,15 +125,16 @@ class RunSummary:
     Attributes:
         partitions: how many.
         rows: users scored.
-        bytes: size of scores, SHAP and reasons.
+        bytes: size of all their files.
         model_version: version of the model.
         bias: the model's bias, log-odds.
         mean_probability: mean predicted probability.
         classified: users at or above the threshold.
-        additivity_gap: greatest distance of bias + contributions from the margin, log-odds.
-        importance: features by mean absolute contribution, largest first.
+        checked_rows: users whose margin was predicted by XGBoost too.
+        additivity_gap: greatest distance of bias + contributions from that margin, log-odds.
+        rounding: greatest error of contributions written as float16, log-odds; 0 for float32.
         ignored: columns of the features that the model does not use.
-        seconds: worker seconds by stage.
+        cpu: CPU seconds of the workers by stage.
     """
 
     partitions: int
@@ -137,10 +144,11 @@ class RunSummary:
     bias: float
     mean_probability: float
     classified: int
+    checked_rows: int
     additivity_gap: float
-    importance: tuple[FeatureImportance, ...]
+    rounding: float
     ignored: tuple[str, ...]
-    seconds: dict[str, float]
+    cpu: dict[str, float]
 
 
 def merge_rows(rows: Sequence[PartitionRow], expected: Sequence[int] | None = None) -> RunSummary:
@@ -165,7 +173,7 @@ def merge_rows(rows: Sequence[PartitionRow], expected: Sequence[int] | None = No
     ignored = tuple(dict.fromkeys(name for row in rows for name in row.ignored))
     if ignored:
         _logger.info("columns that the model does not use were ignored: %s", ", ".join(ignored))
-    stages = dict.fromkeys(stage for row in rows for stage in row.seconds)
+    stages = dict.fromkeys(stage for row in rows for stage in row.cpu)
     return RunSummary(
         partitions=len(rows),
         rows=total,
@@ -174,10 +182,11 @@ def merge_rows(rows: Sequence[PartitionRow], expected: Sequence[int] | None = No
         bias=rows[0].bias,
         mean_probability=sum(row.probability_sum for row in rows) / total if total else math.nan,
         classified=sum(row.classified for row in rows),
+        checked_rows=sum(row.checked_rows for row in rows),
         additivity_gap=max(row.additivity_gap for row in rows),
-        importance=ContributionSummary.merged([row.summary for row in rows]).importance(),
+        rounding=max(row.rounding for row in rows),
         ignored=ignored,
-        seconds={stage: sum(row.seconds.get(stage, 0.0) for row in rows) for stage in stages},
+        cpu={stage: sum(row.cpu.get(stage, 0.0) for row in rows) for stage in stages},
     )
 
 

@@ -15,10 +15,11 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = "churn"
 SCORES = "scores"
+REASON_COLUMNS = ("reason_1", "reason_2", "reason_3")
 SCORE_COLUMNS = (
     "user_id", "target_week_start_date", "learner_type", "learner_name", "predicted_probability",
     "optimal_threshold", "optimal_classification", "score_datetime", "product", "as_of", "run_id",
-    "model_version", "margin",
+    "model_version", "margin", *REASON_COLUMNS,
 )  # fmt: skip
 
 
@@ -70,7 +71,7 @@ def publish_scores(
         session.execute(f"create schema if not exists {SCHEMA}")
         for name, id_name in ((table, identifier(id_column)), (staging, "user_id")):
             session.execute(_table_sql(warehouse, name, id_name))
-        _check_id_column(session, table, id_column)
+        _fit_columns(session, table, id_column)
         standing = _fetch_one(
             warehouse,
             session,
@@ -107,13 +108,17 @@ def _table_sql(warehouse: Warehouse, table: str, id_column: str) -> str:
     return render(text, {"table": table, "id_column": id_column}, {}, SCHEMA, warehouse.dialect).sql
 
 
-def _check_id_column(session: Session, table: str, id_column: str) -> None:
+def _fit_columns(session: Session, table: str, id_column: str) -> None:
+    """Check a table's id column, and add the columns that a table of an earlier version lacks."""
     found = session.fetch(f"select * from {table} where 1 = 0").column_names
     if id_column not in found:
         raise RunError(
             f"{table} calls its id column {found[0]!r}, and the setting id_column says {id_column!r}: "
             "set it back, or rename the table's column first"
         )
+    for name in REASON_COLUMNS:
+        if name not in found:
+            session.execute(f"alter table {table} add column {name} varchar(80)")
 
 
 def _fetch_one(warehouse: Warehouse, session: Session, text: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,8 @@ computed again, and a worker that dies before leaves nothing that counts.
 """
 
 import logging
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,42 +23,30 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from churn.errors import CheckError
-from churn.explain.contributions import Contributions, contributions
-from churn.explain.reasons import REASON_SCHEMA, reason_table
-from churn.explain.summary import ContributionSummary, typical_cuts
-from churn.model import KEYS, FeatureSchema, Model, sigmoid
+from churn.explain.contributions import Contributions, additivity_gap, contributions
+from churn.explain.reasons import REASON_SCHEMA, reason_table, top_reasons
+from churn.explain.summary import EFFECT_SCHEMA, EFFECTS, ContributionSummary, ValueCuts, value_cuts
+from churn.model import KEYS, FeatureSchema, Matrix, Model, sigmoid
 from churn.outputs import PartitionFiles, is_intact, path_of, write_small
 from churn.partitions import PartitionRow, PartitionTask, RunSummary, merge_rows
+from churn.score_schema import (
+    SCORE_DICTIONARIES,
+    SCORE_SCHEMA,
+    score_reasons,
+    score_table,
+    shap_schema,
+    shap_table,
+)
 
 __all__ = ["SCORE_SCHEMA", "PartitionRow", "PartitionTask", "RunSummary", "merge_rows", "score_partition"]
 
 ADDITIVITY = 1e-4  # log-odds, or relative to margins beyond 1
-SHAP_SCHEMA_VERSION = 1
+CHECKED_ROWS = 256  # of a batch: XGBoost predicts their margins too
 LEARNER_TYPE, LEARNER_NAME = "meta-learner", "xgboost"
-
-# The first eight are those that the table's readers know, under its old name.
-SCORE_SCHEMA = pa.schema(
-    [
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("target_week_start_date", pa.date32(), nullable=False),
-        pa.field("learner_type", pa.string(), nullable=False),
-        pa.field("learner_name", pa.string(), nullable=False),
-        pa.field("predicted_probability", pa.float64(), nullable=False),
-        pa.field("optimal_threshold", pa.float64(), nullable=False),
-        pa.field("optimal_classification", pa.int32(), nullable=False),
-        pa.field("score_datetime", pa.timestamp("us"), nullable=False),
-        pa.field("product", pa.string(), nullable=False),
-        pa.field("as_of", pa.date32(), nullable=False),
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("model_version", pa.string(), nullable=False),
-        pa.field("margin", pa.float64(), nullable=False),
-    ]
-)
-_VARIES = ("user_id", "predicted_probability", "optimal_classification", "margin")
-_DICTIONARIES = {
-    "scores": [name for name in SCORE_SCHEMA.names if name not in _VARIES],
-    "reasons": ["feature"],
-}
+_DICTIONARIES = {"scores": SCORE_DICTIONARIES, "reasons": ["feature"]}
+# A batch is held four times, as read, encoded, explained and on its way into files: 16 bytes for each value.
+_READ_AHEAD = 1 << 18  # bytes of each column
+_BATCH_BYTES, _BYTES_A_VALUE, _MOST_ROWS = 40_000_000, 16, 16_384
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +54,7 @@ _logger = logging.getLogger(__name__)
 def score_partition(task: PartitionTask) -> PartitionRow:
     """Score and explain the users of one partition, and commit it; return its row.
 
-    Writes ``scores/``, ``shap/`` and ``reasons/part-NNNNN.parquet`` and, last,
+    Writes ``scores/``, ``shap/``, ``reasons/`` and ``effects/part-NNNNN.parquet`` and, last,
     ``logs/partitions/part-NNNNN.json``. If that row is there already, of this very task, and its files are
     intact, nothing is computed.
 
@@ -114,7 +101,7 @@ class _Ready:
     model: Model
     schema: FeatureSchema
     bias: float
-    cuts: tuple[float | None, ...]
+    cuts: tuple[ValueCuts, ...]
 
 
 def _ready(folder: str) -> _Ready:
@@ -129,8 +116,14 @@ def _load(folder: str, state: str) -> _Ready:
     model = Model.load(folder)
     schema = model.schema
     nobody = np.empty((0, len(schema.names)), np.float32)
-    cuts = typical_cuts(model.booster, [name in schema.categories for name in schema.names])
+    cuts = value_cuts(model.booster, schema.names, schema.categories)
     return _Ready(model, schema, contributions(model, nobody).bias, cuts)
+
+
+def batch_rows(features: int) -> int:
+    """Return how many rows of so many features to hold at once: 40 MB of values, 16,384 rows at most."""
+    fitting = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, features))
+    return max(1, min(_MOST_ROWS, fitting))
 
 
 class _Scorer:
@@ -141,22 +134,31 @@ class _Scorer:
         self.fs = fs
         self.folder = folder
         self.seconds: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
         with self._timed("load"):
             self.ready = _ready(task.model_folder)
         self.model = self.ready.model
         self.names: Sequence[str] = self.ready.schema.names
+        self.shap_schema = shap_schema(
+            self.names,
+            {"bias": repr(self.ready.bias), "model_version": self.model.card.model_version},
+            task.contributions,
+        )
         self.rows = 0
+        self.checked_rows = 0
         self.probability_sum = 0.0
         self.classified = 0
         self.gap = 0.0
+        self.rounding = 0.0
         self.margin_range: tuple[float, float] | None = None
-        nothing = np.empty((0, len(self.names)), np.float32)
-        self.summaries = [ContributionSummary.of(self.names, self.ready.cuts, nothing, nothing)]
+        self.summary = ContributionSummary(self.names, self.ready.cuts)
 
     def run(self) -> PartitionRow:
         task, features = self.task, self._open_features()
         ignored = tuple(name for name in features.schema_arrow.names if name not in {*self.names, *KEYS})
-        schemas = {"scores": SCORE_SCHEMA, "shap": self._shap_schema(), "reasons": REASON_SCHEMA}
+        schemas = {"scores": SCORE_SCHEMA, "reasons": REASON_SCHEMA, EFFECTS: EFFECT_SCHEMA}
+        if task.contributions != "none":
+            schemas["shap"] = self.shap_schema
         with PartitionFiles(self.fs, self.folder, task.name, schemas, _DICTIONARIES) as files:
             for batch in self._batches(features):
                 self._score(batch, files)
@@ -164,6 +166,7 @@ class _Scorer:
             if self.rows != expected:
                 raise self._failure(f"{task.features} has {expected:,} rows, but {self.rows:,} were scored")
             with self._timed("write"):
+                files.write(EFFECTS, self.summary.table())
                 stamps = files.publish()
         return PartitionRow(
             index=task.index,
@@ -175,17 +178,19 @@ class _Scorer:
             probability_sum=self.probability_sum,
             classified=self.classified,
             margin_range=self.margin_range,
+            checked_rows=self.checked_rows,
             additivity_gap=self.gap,
-            summary=ContributionSummary.merged(self.summaries),
+            rounding=self.rounding,
             ignored=ignored,
             seconds=self.seconds,
+            cpu=self.cpu,
         )
 
     def _open_features(self) -> pq.ParquetFile:
         fs, path = url_to_fs(self.task.features)
         try:
-            # Buffering ahead would keep the whole file in memory until the last batch.
-            features = pq.ParquetFile(path, filesystem=fs, pre_buffer=False)
+            # Not whole row groups, whose size is up to whoever wrote the file.
+            features = pq.ParquetFile(path, filesystem=fs, pre_buffer=False, buffer_size=_READ_AHEAD)
         except FileNotFoundError as error:
             raise self._failure(f"{self.task.features} is not there") from error
         except pa.ArrowInvalid as error:
@@ -199,78 +204,84 @@ class _Scorer:
             )
         return features
 
-    def _batches(self, features: pq.ParquetFile) -> Iterator[pa.Table]:
-        batches = features.iter_batches(
-            self.task.batch_rows, columns=["user_id", *self.names], use_threads=False
-        )
+    def _batches(self, features: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+        rows = self.task.batch_rows or batch_rows(len(self.names))
+        batches = features.iter_batches(rows, columns=["user_id", *self.names], use_threads=False)
         while True:
             with self._timed("read"):
                 batch = next(batches, None)
             if batch is None:
                 return
-            yield pa.Table.from_batches([batch])
+            yield batch
 
-    def _score(self, batch: pa.Table, files: PartitionFiles) -> None:
-        users = batch.column("user_id").combine_chunks().cast(pa.string())
+    def _score(self, batch: pa.RecordBatch, files: PartitionFiles) -> None:
+        users = batch.column("user_id").cast(pa.string())
         if users.null_count:
             raise self._failure(f"{self.task.features} has {users.null_count:,} rows without a user id")
         with self._timed("encode"):
             X = self.ready.schema.encode(batch)
         with self._timed("explain"):
             explained = contributions(self.model, X)
-        probability = self._checked(users, explained)
+        with self._timed("check"):
+            probability = self._checked(users, X, explained)
         with self._timed("reasons"):
-            columns = {name: batch.column(name).combine_chunks() for name in self.names}
-            reasons = reason_table(users, columns, self.names, explained.phi)
+            top = top_reasons(explained.phi, self.task.reasons)
+            columns = {name: batch.column(name) for name in self.names}
+            reasons = reason_table(users, columns, self.names, top)
+            in_scores = score_reasons(self.names, top)
         with self._timed("summary"):
-            self.summaries.append(ContributionSummary.of(self.names, self.ready.cuts, X, explained.phi))
+            self.summary.add(X, explained.phi)
         with self._timed("write"):
-            files.write("scores", self._score_table(users, probability, explained.margin))
-            arrays = [users, *(pa.array(np.ascontiguousarray(column)) for column in explained.phi.T)]
-            files.write("shap", pa.Table.from_arrays(arrays, schema=self._shap_schema()))
+            margin = explained.margin.astype(np.float64)
+            scores = score_table(
+                {
+                    "user_id": users,
+                    "predicted_probability": pa.array(probability),
+                    "optimal_classification": pa.array(self._is_churner(probability).astype(np.int32)),
+                    "margin": pa.array(margin),
+                    **in_scores,
+                },
+                self._constants(),
+            )
+            files.write("scores", scores)
             files.write("reasons", reasons)
+            if self.task.contributions != "none":
+                shap, rounding = shap_table(users, explained.phi, self.shap_schema)
+                self.rounding = max(self.rounding, rounding)
+                files.write("shap", shap)
 
-    def _checked(self, users: pa.Array, explained: Contributions) -> NDArray[np.float64]:
+    def _checked(self, users: pa.Array, X: Matrix, explained: Contributions) -> NDArray[np.float64]:
         """Check a batch, add it to the sums, and return its probabilities."""
-        margin = explained.margin.astype(np.float64)
-        gap = np.abs(margin - explained.bias - explained.phi.sum(axis=1, dtype=np.float64))
-        broken = np.flatnonzero(~(gap <= ADDITIVITY * np.maximum(1.0, np.abs(margin))))
+        margin = explained.margin
         probability = sigmoid(margin)
         wrong = np.flatnonzero(np.isnan(probability))
         if len(wrong):
             raise self._failure(
                 f"{len(wrong):,} users have no probability (NaN), user {users[int(wrong[0])]} first"
             )
-        if len(broken):
+        checked, gap = additivity_gap(self.model, X, explained, CHECKED_ROWS)
+        if not gap <= ADDITIVITY:
             raise self._failure(
-                f"bias + contributions differ from the margin by more than {ADDITIVITY} for {len(broken):,} "
-                f"users, user {users[int(broken[0])]} first, by {gap[broken[0]]:.2g}"
-            )
-        if not math.isclose(explained.bias, self.ready.bias, abs_tol=ADDITIVITY):
-            raise self._failure(
-                f"the bias changed from {self.ready.bias} to {explained.bias} between batches"
+                f"bias + contributions differ from the margin that XGBoost predicts by {gap:.2g} (at most "
+                f"{ADDITIVITY} is rounding): the explanation is of another model; train again"
             )
         if len(margin):
             low, high = float(margin.min()), float(margin.max())
             before = self.margin_range or (low, high)
             self.margin_range = min(low, before[0]), max(high, before[1])
-            self.gap = max(self.gap, float(gap.max()))
+        self.gap = max(self.gap, gap)
+        self.checked_rows += checked
         self.rows += len(margin)
         self.probability_sum += float(probability.sum())
-        self.classified += int((probability >= self.model.card.threshold).sum())
+        self.classified += int(self._is_churner(probability).sum())
         return probability
 
-    def _score_table(
-        self, users: pa.Array, probability: NDArray[np.float64], margin: NDArray[np.float32]
-    ) -> pa.Table:
+    def _is_churner(self, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return probability >= self.model.card.threshold
+
+    def _constants(self) -> dict[str, Any]:
         task, card = self.task, self.model.card
-        columns: Mapping[str, Any] = {
-            "user_id": users,
-            "predicted_probability": pa.array(probability),
-            "optimal_classification": pa.array((probability >= card.threshold).astype(np.int32)),
-            "margin": pa.array(margin.astype(np.float64)),
-        }
-        constants: Mapping[str, Any] = {
+        return {
             "target_week_start_date": task.target_week_start,
             "learner_type": LEARNER_TYPE,
             "learner_name": LEARNER_NAME,
@@ -281,34 +292,18 @@ class _Scorer:
             "run_id": task.run_id,
             "model_version": card.model_version,
         }
-        arrays = [
-            columns[field.name]
-            if field.name in columns
-            else pa.repeat(pa.scalar(constants[field.name], field.type), len(users))
-            for field in SCORE_SCHEMA
-        ]
-        return pa.Table.from_arrays(arrays, schema=SCORE_SCHEMA)
-
-    def _shap_schema(self) -> pa.Schema:
-        fields = [pa.field("user_id", pa.string(), nullable=False)]
-        fields += [pa.field(name, pa.float32(), nullable=False) for name in self.names]
-        metadata = {
-            "bias": repr(self.ready.bias),
-            "model_version": self.model.card.model_version,
-            "schema_version": str(SHAP_SCHEMA_VERSION),
-        }
-        return pa.schema(fields, metadata)
 
     def _failure(self, sentence: str) -> CheckError:
         return CheckError(f"scoring {self.task.name}", [sentence])
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.thread_time()
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - wall
+            self.cpu[stage] = self.cpu.get(stage, 0.0) + time.thread_time() - cpu
 
 
 def _naive_utc(moment: datetime) -> datetime:

@@ -101,6 +101,7 @@ def report_data(
     holdout: pa.Table,
     true_log_loss: float | None,
     summary: RunSummary,
+    importance: Sequence[FeatureImportance],
     scored: Scored,
     passed: Sequence[Passed],
     warnings: Sequence[str],
@@ -115,6 +116,7 @@ def report_data(
         holdout: the holdout's snapshots with ``churned`` and ``predicted_probability``.
         true_log_loss: log loss of the true probabilities on the holdout, where they are known.
         summary: sums over the partitions.
+        importance: what moves their predictions, largest first.
         scored: sums over the score files.
         passed: checks that held.
         warnings: sentences for the reader.
@@ -137,7 +139,7 @@ def report_data(
             mean_probability=summary.mean_probability,
             histogram=_histogram(scored.histogram),
         ),
-        reasons=_reasons(plan, summary),
+        reasons=_reasons(plan, summary.rows, importance),
         segments=_segments(scored),
         holdout=_holdout(card, evaluation, holdout, true_log_loss),
         trend=tuple(
@@ -219,16 +221,16 @@ def _segments(scored: Scored) -> tuple[Segment, ...]:
     return tuple(made)
 
 
-def _reasons(plan: Plan, summary: RunSummary) -> Reasons:
+def _reasons(plan: Plan, users: int, importance: Sequence[FeatureImportance]) -> Reasons:
     described = {feature.name: feature for feature in plan.catalogue.features}
     groups: dict[str, list[float]] = {}
-    for effect in summary.importance:
+    for effect in importance:
         groups.setdefault(described[effect.feature].group, []).append(effect.mean_abs)
     ranked = sorted(groups.items(), key=lambda item: -sum(item[1]))
     return Reasons(
-        features=tuple(_effect(described[e.feature], e) for e in summary.importance[:_SHOWN_FEATURES]),
+        features=tuple(_effect(described[e.feature], e) for e in importance[:_SHOWN_FEATURES]),
         groups=tuple(GroupEffect(name=name, features=len(all_), mean_abs=sum(all_)) for name, all_ in ranked),
-        users=summary.rows,
+        users=users,
         ends="users on either side of the value at which the model typically divides them",
     )
 

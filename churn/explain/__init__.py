@@ -4,15 +4,18 @@ Contributions are in log-odds (the model's margin): a user's margin is the bias 
 """
 
 from churn.explain.outputs import read_contributions, read_reasons
-from churn.explain.reasons import in_words, reason_table, top_reasons
-from churn.explain.summary import ContributionSummary, FeatureImportance
+from churn.explain.reasons import TopReasons, reason_table, top_reasons
+from churn.explain.summary import ContributionSummary, FeatureImportance, read_summary
+from churn.explain.words import in_words
 
 __all__ = [
     "ContributionSummary",
     "FeatureImportance",
+    "TopReasons",
     "in_words",
     "read_contributions",
     "read_reasons",
+    "read_summary",
     "reason_table",
     "top_reasons",
 ]

@@ -14,6 +14,8 @@ def read_contributions(
 ) -> pa.Table:
     """Return SHAP contributions (log-odds): ``user_id`` and one float32 column a feature.
 
+    Only the columns and row groups that may hold what is asked for are read.
+
     The bias is in the schema's metadata: ``float(table.schema.metadata[b"bias"])``.
 
     Args:
@@ -27,14 +29,14 @@ def read_contributions(
     """
     dataset = _dataset(run_folder, "shap")
     if features is None:
-        return _rows(dataset, users, dataset.schema.names)
+        return _float32(_rows(dataset, users, dataset.schema.names))
     unknown = [name for name in features if name not in dataset.schema.names or name == "user_id"]
     if unknown:
         raise UsageError(
             f"the model of {run_folder} has no feature {', '.join(unknown)}: choose from "
             f"{', '.join(name for name in dataset.schema.names if name != 'user_id')}"
         )
-    return _rows(dataset, users, ["user_id", *features])
+    return _float32(_rows(dataset, users, ["user_id", *features]))
 
 
 def read_reasons(run_folder: str, users: Sequence[str] | None = None) -> pa.Table:
@@ -52,12 +54,25 @@ def _dataset(run_folder: str, name: str) -> ds.Dataset:
     try:
         dataset = ds.dataset(f"{path}/{name}", filesystem=fs, format="parquet")
     except FileNotFoundError as error:
-        raise RunError(f"{run_folder} has no {name}: give the folder of a committed run") from error
+        raise RunError(
+            f"{run_folder} has no {name}: give the folder of a committed run (one made with "
+            "explain.contributions = 'none' keeps reasons only)"
+        ) from error
     if not dataset.files:
         raise RunError(f"{run_folder}/{name} is empty: give the folder of a committed run")
     return dataset
 
 
 def _rows(dataset: ds.Dataset, users: Sequence[str] | None, columns: list[str]) -> pa.Table:
-    wanted = None if users is None else ds.field("user_id").isin(pa.array(users, pa.string()))
-    return dataset.to_table(columns=columns, filter=wanted)
+    return dataset.to_table(columns=columns, filter=None if users is None else _of_users(users))
+
+
+def _of_users(users: Sequence[str]) -> ds.Expression:
+    return ds.field("user_id").isin(pa.array(users, pa.string()))
+
+
+def _float32(table: pa.Table) -> pa.Table:
+    """Return contributions that were written as float16 as the others are."""
+    types = [pa.float32() if field.type == pa.float16() else field.type for field in table.schema]
+    fields = [field.with_type(type_) for field, type_ in zip(table.schema, types, strict=True)]
+    return table.cast(pa.schema(fields, table.schema.metadata))

@@ -1,18 +1,64 @@
-"""What moves the predictions as a whole: sums of contributions that partitions add up without meeting.
+"""What moves the predictions as a whole: sums that partitions add up without meeting.
 
-Each feature has one cut, taken from the model and hence the same in every partition: the median of the
-thresholds that the trees split on, weighted by how much of the training data met each. The mean contribution
-of the rows below and above the cut says which way the feature works.
+Each feature's values fall into bins whose cuts are taken from the model, and hence the same in every
+partition: thresholds that the trees split on, at the tenths of the training data that met them. The mean
+contribution by bin is the feature's effect. Contributions themselves are counted in buckets of at most 1/8 of
+their value, so that any quantile can be told to within that.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import xgboost as xgb
+from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+
+from churn.errors import RunError
+from churn.explain.batch import BITS_DROPPED, BUCKETS, FIRST_BUCKET, SIDE_BUCKETS, tally
+
+EFFECTS = "effects"  # the dataset that holds each partition's sums
+_TENTHS = np.arange(1, 10) / 10
+_MIDDLE = 0.5
+_MOST_CATEGORIES = 40  # beyond, a bin holds several neighbouring codes
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+EFFECT_SCHEMA = pa.schema(
+    [
+        pa.field("feature", pa.string(), nullable=False),
+        pa.field("cuts", pa.list_(pa.float32()), nullable=False),
+        pa.field("middle", pa.float32()),
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("total_abs", pa.float64(), nullable=False),
+        pa.field("bin_rows", pa.list_(pa.int64()), nullable=False),
+        pa.field("bin_totals", pa.list_(pa.float64()), nullable=False),
+        pa.field("buckets", pa.list_(pa.int64()), nullable=False),
+    ]
+)
+
+
+class BinEffect(BaseModel):
+    """One bin of a feature's values.
+
+    Attributes:
+        low: least value in it; None = no lower end.
+        high: all its values are smaller; None = no upper end.
+        rows: rows in it.
+        mean: their mean contribution, log-odds; None without rows.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    low: float | None
+    high: float | None
+    rows: int
+    mean: float | None
 
 
 class FeatureImportance(BaseModel):
@@ -26,6 +72,8 @@ class FeatureImportance(BaseModel):
         low: mean contribution of the rows below the cut, None without such rows.
         high: mean contribution of the rows at or above it.
         missing: mean contribution of the rows without a value.
+        quantiles: contribution at 5, 25, 50, 75 and 95 per cent of the rows, to within 1/16 of its value.
+        bins: effect by value; a category's values are its codes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,114 +85,33 @@ class FeatureImportance(BaseModel):
     low: float | None
     high: float | None
     missing: float | None
+    quantiles: tuple[float, ...]
+    bins: tuple[BinEffect, ...]
 
 
-class ContributionSummary(BaseModel):
-    """Sums over rows, one element a feature; the summary of all rows is the sum of the partitions' summaries.
+@dataclass(frozen=True)
+class ValueCuts:
+    """Where a feature's values are cut into bins, in rising order.
 
     Attributes:
-        features: the model's features.
-        cuts: their cuts; None for one without an order.
-        rows: rows summed over.
-        total: sum of contributions.
-        total_abs: sum of absolute contributions.
-        low_rows: rows below the cut; ``low_total`` sums their contributions.
-        high_rows: rows at or above the cut; ``high_total`` sums their contributions.
-        missing_rows: rows without a value; ``missing_total`` sums their contributions.
+        cuts: least values of all bins but the first.
+        middle: that cut which half of the training data that met the feature's splits lie below; None for a
+            feature without order or use.
     """
 
-    model_config = ConfigDict(frozen=True)
-
-    features: tuple[str, ...]
-    cuts: tuple[float | None, ...]
-    rows: int = 0
-    total: tuple[float, ...] = ()
-    total_abs: tuple[float, ...] = ()
-    low_rows: tuple[int, ...] = ()
-    low_total: tuple[float, ...] = ()
-    high_rows: tuple[int, ...] = ()
-    high_total: tuple[float, ...] = ()
-    missing_rows: tuple[int, ...] = ()
-    missing_total: tuple[float, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        features: Sequence[str],
-        cuts: Sequence[float | None],
-        X: NDArray[np.float32],
-        phi: NDArray[np.float32],
-    ) -> Self:
-        """Return the summary of a batch: encoded features and their contributions, both (rows, features)."""
-        at = np.array([np.nan if cut is None else cut for cut in cuts], np.float32)
-        missing, low, high = np.isnan(X), at > X, at <= X  # comparisons with NaN are false
-
-        def sums(where: NDArray[np.bool_]) -> tuple[float, ...]:
-            return tuple(np.einsum("ij,ij->j", phi, where, dtype=np.float64).tolist())
-
-        def count(where: NDArray[np.bool_]) -> tuple[int, ...]:
-            return tuple(where.sum(axis=0).tolist())
-
-        return cls(
-            features=tuple(features),
-            cuts=tuple(cuts),
-            rows=len(X),
-            total=tuple(phi.sum(axis=0, dtype=np.float64).tolist()),
-            total_abs=tuple(np.abs(phi).sum(axis=0, dtype=np.float64).tolist()),
-            low_rows=count(low),
-            low_total=sums(low),
-            high_rows=count(high),
-            high_total=sums(high),
-            missing_rows=count(missing),
-            missing_total=sums(missing),
-        )
-
-    @classmethod
-    def merged(cls, summaries: Sequence[Self]) -> Self:
-        """Return the summary of all rows of the given ones, which must be of one model.
-
-        Raises:
-            ValueError: there is none, or they differ in features or cuts.
-        """
-        if len({(summary.features, summary.cuts) for summary in summaries}) != 1:
-            raise ValueError("only summaries of one and the same model can be merged")
-        sums: dict[str, Any] = {}
-        for name, info in cls.model_fields.items():
-            if name in ("features", "cuts"):
-                continue
-            parts = [getattr(summary, name) for summary in summaries]
-            sums[name] = sum(parts) if info.annotation is int else tuple(map(sum, zip(*parts, strict=True)))
-        return cls(features=summaries[0].features, cuts=summaries[0].cuts, **sums)
-
-    def importance(self) -> tuple[FeatureImportance, ...]:
-        """Return the features by mean absolute contribution, largest first; none for a summary of no rows."""
-        if not self.rows:
-            return ()
-
-        def mean(total: float, rows: int) -> float | None:
-            return total / rows if rows else None
-
-        found = [
-            FeatureImportance(
-                feature=name,
-                mean_abs=self.total_abs[i] / self.rows,
-                mean=self.total[i] / self.rows,
-                cut=self.cuts[i],
-                low=mean(self.low_total[i], self.low_rows[i]),
-                high=mean(self.high_total[i], self.high_rows[i]),
-                missing=mean(self.missing_total[i], self.missing_rows[i]),
-            )
-            for i, name in enumerate(self.features)
-        ]
-        return tuple(sorted(found, key=lambda feature: -feature.mean_abs))
+    cuts: tuple[float, ...]
+    middle: float | None
 
 
-def typical_cuts(booster: xgb.Booster, unordered: Sequence[bool]) -> tuple[float | None, ...]:
-    """Return for each feature the median threshold of the booster's splits on it, weighted by cover.
+def value_cuts(
+    booster: xgb.Booster, features: Sequence[str], categories: Mapping[str, Sequence[str]]
+) -> tuple[ValueCuts, ...]:
+    """Return each feature's cuts: the booster's thresholds at the tenths of their cover.
 
     Args:
         booster: a tree booster.
-        unordered: for each feature, whether its values have no order (category codes).
+        features: its features in order.
+        categories: category features with their values; each of their codes gets a bin.
     """
     trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
 
@@ -157,12 +124,178 @@ def typical_cuts(booster: xgb.Booster, unordered: Sequence[bool]) -> tuple[float
     )
     order = np.argsort(threshold, kind="stable")
     feature, threshold, cover = feature[order], threshold[order], cover[order]
-    cuts: list[float | None] = []
-    for index, skip in enumerate(unordered):
+    found: list[ValueCuts] = []
+    for index, name in enumerate(features):
         mine = feature == index
-        reached = np.cumsum(cover[mine])
-        if skip or not len(reached):
-            cuts.append(None)
+        thresholds, reached = threshold[mine].astype(np.float32), np.cumsum(cover[mine])
+        if not len(thresholds):
+            found.append(ValueCuts((), None))
+        elif name in categories:
+            codes = np.arange(1, len(categories[name])) - 0.5
+            found.append(ValueCuts(tuple(codes[:: 1 + len(codes) // _MOST_CATEGORIES].tolist()), None))
         else:
-            cuts.append(float(threshold[mine][np.searchsorted(reached, reached[-1] / 2)]))
-    return tuple(cuts)
+            at = thresholds[np.searchsorted(reached, reached[-1] * np.array([*_TENTHS, _MIDDLE]))].tolist()
+            found.append(ValueCuts(tuple(sorted(set(at))), at[-1]))
+    return tuple(found)
+
+
+class ContributionSummary:
+    """Sums over rows, by feature; the summary of all rows is the sum of the partitions' summaries.
+
+    Attributes:
+        features: the model's features.
+        cuts: their cuts.
+        rows: rows summed over.
+        total_abs: sum of absolute contributions, (features,).
+        bin_rows: rows by bin of the feature's value, int64 (features, bins); the last bin holds missing ones.
+        bin_totals: sum of contributions by bin.
+        buckets: rows by bucket of the contribution's size and sign, int64 (features, buckets).
+    """
+
+    def __init__(self, features: Sequence[str], cuts: Sequence[ValueCuts]) -> None:
+        """Begin with no rows."""
+        self.features = tuple(features)
+        self.cuts = tuple(cuts)
+        self.rows = 0
+        self._counts = np.array([len(cut.cuts) for cut in cuts], np.int64)
+        # Padded to one width: one bin more than cuts, and one for missing values.
+        width = int(self._counts.max(initial=0)) + 2
+        self._cuts = np.full((len(features), max(1, width - 2)), np.inf, np.float32)
+        for row, cut in zip(self._cuts, cuts, strict=True):
+            row[: len(cut.cuts)] = cut.cuts
+        self.total_abs = np.zeros(len(features))
+        self.bin_rows = np.zeros((len(features), width), np.int64)
+        self.bin_totals = np.zeros((len(features), width))
+        self.buckets = np.zeros((len(features), BUCKETS), np.int64)
+
+    def add(self, X: NDArray[np.float32], phi: NDArray[np.float32]) -> None:
+        """Add rows: encoded features and their contributions, both (rows, features).
+
+        Quickest if both lie feature by feature in memory.
+        """
+        x, p = (np.ascontiguousarray(matrix.T, np.float32) for matrix in (X, phi))
+        scratch = np.empty(len(X), np.uint8)
+        sums = (self.total_abs, self.bin_rows, self.bin_totals, self.buckets)
+        tally(x, p, p.view(np.int32), self._cuts, self._counts, scratch, *sums)
+        self.rows += len(X)
+
+    def __add__(self, other: Self) -> Self:
+        """Return the summary of both's rows.
+
+        Raises:
+            ValueError: they are of different models.
+        """
+        if (self.features, self.cuts) != (other.features, other.cuts):
+            raise ValueError("only summaries of one and the same model can be added up")
+        both = type(self)(self.features, self.cuts)
+        both.rows = self.rows + other.rows
+        for name in ("total_abs", "bin_rows", "bin_totals", "buckets"):
+            setattr(both, name, getattr(self, name) + getattr(other, name))
+        return both
+
+    def importance(self) -> tuple[FeatureImportance, ...]:
+        """Return the features by mean absolute contribution, largest first; none for a summary of no rows."""
+        if not self.rows:
+            return ()
+        found = [self._importance(i) for i in range(len(self.features))]
+        return tuple(sorted(found, key=lambda feature: -feature.mean_abs))
+
+    def _importance(self, i: int) -> FeatureImportance:
+        cuts, middle = self.cuts[i].cuts, self.cuts[i].middle
+        rows, totals = self.bin_rows[i, : len(cuts) + 1], self.bin_totals[i, : len(cuts) + 1]
+        at = 0 if middle is None else cuts.index(middle) + 1
+        ordered = middle is not None
+        ends = (None, *cuts, None)
+        return FeatureImportance(
+            feature=self.features[i],
+            mean_abs=self.total_abs[i] / self.rows,
+            mean=self.bin_totals[i].sum() / self.rows,
+            cut=middle,
+            low=_mean(totals[:at], rows[:at]) if ordered else None,
+            high=_mean(totals[at:], rows[at:]) if ordered else None,
+            missing=_mean(self.bin_totals[i, -1:], self.bin_rows[i, -1:]),
+            quantiles=self.quantiles(i, QUANTILES),
+            bins=tuple(
+                BinEffect(low=low, high=high, rows=n, mean=_mean(total, n))
+                for low, high, n, total in zip(ends[:-1], ends[1:], rows, totals, strict=True)
+            ),
+        )
+
+    def quantiles(self, feature: int, levels: Sequence[float]) -> tuple[float, ...]:
+        """Return quantiles of a feature's contributions (log-odds), to within 1/16 of their value.
+
+        Sizes below 2^-12 count as zero, those beyond 2^4 as 2^4.
+
+        Args:
+            feature: its position.
+            levels: between 0 and 1.
+        """
+        reached = np.cumsum(self.buckets[feature])
+        wanted = np.searchsorted(reached, np.maximum(1, np.ceil(np.asarray(levels) * reached[-1])))
+        return tuple(_BUCKET_VALUES[wanted].tolist())
+
+    def table(self) -> pa.Table:
+        """Return the summary as a table, one row a feature, ``EFFECT_SCHEMA``."""
+        columns = {
+            "feature": self.features,
+            "cuts": [cut.cuts for cut in self.cuts],
+            "middle": [cut.middle for cut in self.cuts],
+            "rows": [self.rows] * len(self.features),
+            "total_abs": self.total_abs,
+            "bin_rows": list(self.bin_rows),
+            "bin_totals": list(self.bin_totals),
+            "buckets": list(self.buckets),
+        }
+        return pa.table(columns, EFFECT_SCHEMA)
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Self:
+        """Return the summary that ``table`` gave."""
+        columns = table.to_pydict()
+        cuts = [ValueCuts(tuple(c), m) for c, m in zip(columns["cuts"], columns["middle"], strict=True)]
+        summary = cls(columns["feature"], cuts)
+        summary.rows = columns["rows"][0] if table.num_rows else 0
+        summary.total_abs[:] = columns["total_abs"]
+        for name in ("bin_rows", "bin_totals", "buckets"):
+            getattr(summary, name)[:] = columns[name]
+        return summary
+
+
+def read_summary(run_folder: str) -> ContributionSummary:
+    """Return what moves a run's predictions, added up over its partitions one at a time.
+
+    Args:
+        run_folder: a run's folder, a path or an fsspec URL.
+
+    Raises:
+        RunError: the run has no such sums, or they are of different models.
+    """
+    fs, path = url_to_fs(run_folder)
+    files = sorted(fs.glob(f"{path}/{EFFECTS}/*.parquet"))
+    if not files:
+        raise RunError(f"{run_folder} has no {EFFECTS}: give the folder of a run")
+    try:
+        return merged(ContributionSummary.of(pq.read_table(file, filesystem=fs)) for file in files)
+    except ValueError as error:
+        raise RunError(f"{run_folder}/{EFFECTS}: {error}; score the run again") from error
+
+
+def merged(summaries: Iterable[ContributionSummary]) -> ContributionSummary:
+    """Return the sum of at least one summary, taking one at a time."""
+    return reduce(lambda total, summary: total + summary, summaries)
+
+
+def _mean(totals: Any, rows: Any) -> float | None:
+    count = int(np.sum(rows))
+    return float(np.sum(totals)) / count if count else None
+
+
+def _bucket_values() -> NDArray[np.float64]:
+    """Return the middle of each bucket of contributions."""
+    edges = np.arange(FIRST_BUCKET, FIRST_BUCKET + SIDE_BUCKETS + 1, dtype=np.uint32) << BITS_DROPPED
+    floats = edges.view(np.float32).astype(np.float64)
+    middles = (floats[:-1] + floats[1:]) / 2
+    return np.concatenate([-middles[::-1], [0.0], middles])
+
+
+_BUCKET_VALUES = _bucket_values()

@@ -14,5 +14,8 @@ create table if not exists {{ table }} (
     as_of date not null,
     run_id varchar(63) not null,
     model_version varchar(120) not null,
-    margin double precision not null
+    margin double precision not null,
+    reason_1 varchar(80),
+    reason_2 varchar(80),
+    reason_3 varchar(80)
 )

@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 import flows.cli
 from churn.config import ENVIRONMENT_PREFIX, Product, Settings, load_settings
 from churn.config_cluster import ClusterSettings
+from churn.config_explain import ExplainSettings
 from churn.config_training import TrainingSettings
 from churn.errors import ConfigError
 
@@ -133,6 +134,7 @@ def test_exit_codes_are_documented() -> None:
     ("heading", "model", "given_elsewhere"),
     [
         ("The run", Settings, {"data", "out"}),
+        ("explain", ExplainSettings, set()),
         ("cluster", ClusterSettings, set()),
         ("products.<name>", Product, set()),
         ("products.<name>.training", TrainingSettings, set()),

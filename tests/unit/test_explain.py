@@ -1,5 +1,3 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from churn.errors import RunError, UsageError
-from churn.explain import in_words, read_contributions, read_reasons, reason_table, top_reasons
-from churn.explain.contributions import contributions
-from churn.explain.summary import ContributionSummary, typical_cuts
+from churn.explain import outputs, read_contributions, read_reasons, read_summary, reason_table, top_reasons
+from churn.explain.contributions import Contributions, additivity_gap, contributions
+from churn.explain.summary import ContributionSummary, ValueCuts, value_cuts
 from churn.scoring import score_partition
 from tests.support.small_models import booster_of, model_of, partition_task, small_model, snapshots
 
@@ -45,9 +43,11 @@ def test_bias_and_contributions_add_up_to_the_margin(seed, rows, features, depth
     assert phi.shape == (rows, features)
     assert phi.dtype == margin.dtype == np.float32
     np.testing.assert_allclose(bias + phi.sum(axis=1, dtype=np.float64), margin, atol=1e-4)
-    np.testing.assert_array_equal(
-        margin, model.booster.predict(xgb.DMatrix(X, feature_names=model.schema.names), output_margin=True)
-    )
+    predicted = model.booster.predict(xgb.DMatrix(X, feature_names=model.schema.names), output_margin=True)
+    np.testing.assert_allclose(margin, predicted, atol=1e-5)
+    checked, gap = additivity_gap(model, X, Contributions(phi, bias, margin), 20)
+    assert 0 < checked <= 20
+    assert gap < 1e-5
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.2])
@@ -87,15 +87,15 @@ def fully_sorted(phi, k):
 def test_top_reasons_equal_a_full_sort_with_ties_by_position(phi, k):
     indices, values = top_reasons(phi, k)
     expected = fully_sorted(phi, k)
-    np.testing.assert_array_equal(indices, expected)
-    np.testing.assert_array_equal(values, np.take_along_axis(phi, expected, axis=1))
+    np.testing.assert_array_equal(indices.T, expected)
+    np.testing.assert_array_equal(values.T, np.take_along_axis(phi, expected, axis=1))
 
 
 def test_top_reasons_hold_across_blocks_and_many_ties():
     phi = np.random.default_rng(0).integers(-3, 4, (9000, 40)).astype(np.float32)
     phi[:100] = -0.0
     indices, _ = top_reasons(np.asfortranarray(phi))
-    np.testing.assert_array_equal(indices, fully_sorted(phi, 5))
+    np.testing.assert_array_equal(indices.T, fully_sorted(phi, 5))
 
 
 def test_values_of_reasons_read_as_text():
@@ -107,7 +107,7 @@ def test_values_of_reasons_read_as_text():
         "hole": pa.array([np.nan, 2.0], pa.float64()),
     }
     phi = np.array([[5, 4, 3, 2, 1], [5, 4, 3, 2, 1]], np.float32)
-    table = reason_table(pa.array(["a", "b"]), columns, list(columns), phi)
+    table = reason_table(pa.array(["a", "b"]), columns, list(columns), top_reasons(phi))
     assert table["value"].to_pylist() == [
         "0.1",
         "3",
@@ -121,45 +121,6 @@ def test_values_of_reasons_read_as_text():
         "2",
     ]
     assert table["user_id"].to_pylist() == ["a"] * 5 + ["b"] * 5
-
-
-@dataclass
-class Entry:
-    meaning: str
-    unit: str
-
-
-@pytest.mark.parametrize(
-    ("unit", "value", "contribution", "line"),
-    [
-        ("days", "1", 0.42, "active days in the last observed week: 1 (raises the risk, +0.42)"),
-        ("days", None, 0.1, "active days in the last observed week: unknown (raises the risk, +0.10)"),
-        ("share", "0.257", -0.4, "active days in the last observed week: 26% (lowers the risk, -0.40)"),
-        ("flag", "1", 0.4, "active days in the last observed week: yes (raises the risk, +0.40)"),
-        ("flag", "false", 0.4, "active days in the last observed week: no (raises the risk, +0.40)"),
-        (
-            "seconds",
-            "12345.678",
-            0.4,
-            "active days in the last observed week: 12,346 (raises the risk, +0.40)",
-        ),
-        ("days", "0.123456", 0.4, "active days in the last observed week: 0.123 (raises the risk, +0.40)"),
-        (
-            "category",
-            "007",
-            0.0,
-            "active days in the last observed week: 007 (does not change the risk, +0.00)",
-        ),
-    ],
-)
-def test_a_reason_in_words(unit, value, contribution, line):
-    reason = {"feature": "days_w2", "value": value, "contribution": contribution}
-    assert in_words([reason], {"days_w2": Entry("active days in the last observed week", unit)}) == [line]
-
-
-def test_a_reason_that_the_catalogue_does_not_know_goes_by_its_name():
-    reason = {"feature": "days_w2", "value": "1", "contribution": 1.0}
-    assert in_words([reason], {}) == ["days w2: 1 (raises the risk, +1.00)"]
 
 
 @pytest.fixture(scope="module")
@@ -201,35 +162,86 @@ def test_a_folder_without_contributions_is_refused(tmp_path):
         read_contributions(str(tmp_path))
 
 
-@given(phis, st.integers(1, 11))
-def test_summaries_of_parts_add_up_to_the_whole(phi, at):
+def test_only_the_row_groups_that_may_hold_a_user_are_read(run):
+    dataset = outputs._dataset(str(run), "shap")
+    wanted = outputs._of_users(["u001002", "u000001"])
+    kept = [piece for fragment in dataset.get_fragments() for piece in fragment.split_by_row_group(wanted)]
+    assert sum(fragment.num_row_groups for fragment in dataset.get_fragments()) == 6
+    assert len(kept) == 2
+
+
+def by_hand(X, phi, cuts, names):
+    """What a summary should hold of one feature, by plain numpy."""
+    for i, name in enumerate(names):
+        inner = np.searchsorted(np.float32(cuts[i].cuts), X[:, i], side="right")
+        bins = np.where(np.isnan(X[:, i]), -1, inner)
+        yield name, {b: (int((bins == b).sum()), phi[bins == b, i].sum(dtype=np.float64)) for b in set(bins)}
+
+
+@given(phis, st.integers(1, 11), st.data())
+def test_summaries_of_parts_add_up_to_the_whole_and_to_plain_sums(phi, at, data):
     rows, features = phi.shape
-    X = np.where(phi > 5e5, np.nan, phi)
-    names, cuts = (
-        [f"f{i}" for i in range(features)],
-        [None if i % 3 == 2 else float(i) for i in range(features)],
+    X = data.draw(arrays(np.float32, phi.shape, elements=st.sampled_from([-2, -0.5, 0, 1, 1.5, 7, np.nan])))
+    names = [f"f{i}" for i in range(features)]
+    choices = st.sampled_from(
+        [ValueCuts((0.0,), 0.0), ValueCuts((-1.0, 1.0, 1.5), 1.0), ValueCuts((0.5,), None)]
     )
-    whole = ContributionSummary.of(names, cuts, X, phi)
-    parts = [ContributionSummary.of(names, cuts, X[a:b], phi[a:b]) for a, b in ((0, at), (at, rows))]
-    merged = ContributionSummary.merged(parts)
-    for name in type(whole).model_fields:
-        if name not in ("features", "cuts"):
-            np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-9, atol=1e-6)
-    for column, cut in enumerate(cuts):
-        counted = whole.low_rows[column] + whole.high_rows[column] + whole.missing_rows[column]
-        assert counted == (rows if cut is not None else np.isnan(X[:, column]).sum())
+    cuts = [data.draw(choices) for _ in names]
+    whole, one, other = (ContributionSummary(names, cuts) for _ in range(3))
+    whole.add(X, phi)
+    one.add(X[:at], phi[:at])
+    other.add(X[at:], phi[at:])
+    both = ContributionSummary.of((one + other).table())
+    assert both.rows == whole.rows == rows
+    for found in (both, whole):
+        np.testing.assert_allclose(found.total_abs, np.abs(phi).sum(axis=0, dtype=np.float64), rtol=1e-9)
+        for row, (_, bins) in enumerate(by_hand(X, phi, cuts, names)):
+            assert found.bin_rows[row].sum() == rows
+            for bin, (count, total) in bins.items():
+                assert found.bin_rows[row, bin] == count
+                assert found.bin_totals[row, bin] == pytest.approx(total, rel=1e-9, abs=1e-6)
+    np.testing.assert_array_equal(both.buckets, whole.buckets)
+    assert (both.buckets.sum(axis=1) == rows).all()
+
+
+@given(arrays(np.float32, st.integers(1, 200), elements=st.floats(-15.875, 15.875, width=32)))
+def test_quantiles_are_within_a_sixteenth_of_the_exact_ones(values):
+    summary = ContributionSummary(["f"], [ValueCuts((0.0,), 0.0)])
+    summary.add(np.zeros((len(values), 1), np.float32), values[:, None])
+    levels = (0.0, 0.05, 0.5, 0.95, 1.0)
+    exact = np.quantile(values, levels, method="inverted_cdf")
+    found = np.array(summary.quantiles(0, levels))
+    assert (np.abs(found - exact) <= np.maximum(np.abs(exact) / 16, 2.0**-12)).all()
+
+
+def test_contributions_beyond_the_buckets_count_as_their_ends():
+    summary = ContributionSummary(["f"], [ValueCuts((0.0,), 0.0)])
+    values = np.array([[-1e6], [1e-9], [-0.0], [300.0]], np.float32)
+    summary.add(np.zeros((4, 1), np.float32), values)
+    assert summary.quantiles(0, (0.1, 0.5, 1.0)) == pytest.approx((-15.5, 0.0, 15.5), abs=0.01)
 
 
 def test_summaries_of_two_models_do_not_add_up():
-    nothing = np.empty((0, 1), np.float32)
+    one, other = (ContributionSummary([name], [ValueCuts((), None)]) for name in "ab")
     with pytest.raises(ValueError, match="one and the same model"):
-        ContributionSummary.merged(
-            [ContributionSummary.of([name], [None], nothing, nothing) for name in "ab"]
-        )
+        one + other
 
 
-def test_a_cut_is_the_median_threshold_by_cover():
+def test_a_run_without_sums_is_refused(tmp_path):
+    with pytest.raises(RunError, match="has no effects"):
+        read_summary(str(tmp_path))
+
+
+def test_cuts_are_the_thresholds_at_the_tenths_of_the_cover():
     X = np.array([[0], [1], [2], [3]] * 25, np.float32)
     booster = booster_of(X, (X[:, 0] >= 2).astype(int), max_depth=1, trees=3)
-    assert typical_cuts(booster, [False]) == (2.0,)
-    assert typical_cuts(booster, [True]) == (None,)
+    assert value_cuts(booster, ["f"], {}) == (ValueCuts((2.0,), 2.0),)
+    assert value_cuts(booster, ["f"], {"f": list("abcd")}) == (ValueCuts((0.5, 1.5, 2.5), None),)
+    many = value_cuts(booster, ["f"], {"f": [str(i) for i in range(200)]})[0].cuts
+    assert len(many) <= 40
+
+
+def test_a_feature_that_no_tree_uses_has_no_cuts():
+    X = np.column_stack([np.arange(40) % 2, np.zeros(40)]).astype(np.float32)
+    booster = booster_of(X, X[:, 0], max_depth=1, trees=2)
+    assert value_cuts(booster, ["used", "idle"], {})[1] == ValueCuts((), None)

@@ -63,7 +63,7 @@ def test_encode_gives_float32_in_the_order_of_the_names():
     schema = FeatureSchema(("b", "a"))
     matrix = schema.encode(pa.table({"a": [1, 2], "b": [0.5, None], "extra": ["x", "y"]}))
     assert matrix.dtype == np.float32
-    assert matrix.flags.c_contiguous
+    assert matrix.T.flags.c_contiguous
     np.testing.assert_array_equal(matrix, np.array([[0.5, 1], [np.nan, 2]], dtype=np.float32))
 
 

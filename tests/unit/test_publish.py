@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from churn.errors import CheckError, RunError, UsageError
-from churn.publish import SCORE_COLUMNS, Published, publish_scores
+from churn.publish import REASON_COLUMNS, SCORE_COLUMNS, Published, publish_scores
 from churn.scoring import SCORE_SCHEMA
 from churn.warehouse.duckdb import DuckDBWarehouse
 from tests.support.data_folders import AS_OF, event, write_table
@@ -42,12 +42,18 @@ def score_file(path: Path, users: Mapping[str, Any], **changes: Any) -> str:
             "run_id": RUN,
             "model_version": "food-1",
             "margin": -1.5,
+            "reason_1": "+days_w2",
+            "reason_2": "-value_13w",
+            "reason_3": None,
             **changes,
         }
         for user, probability in users.items()
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(
+        table.set_column(table.num_columns - 1, "reason_3", pa.nulls(len(rows), pa.string())), path
+    )
     return str(path)
 
 
@@ -104,6 +110,9 @@ def test_scores_stand_in_the_table_its_readers_know(published: DuckDBWarehouse) 
         "run_id": "varchar",
         "model_version": "varchar",
         "margin": "double",
+        "reason_1": "varchar",
+        "reason_2": "varchar",
+        "reason_3": "varchar",
     }
 
 
@@ -116,6 +125,19 @@ def test_published_twice_is_published_once(tmp_path: Path, published: DuckDBWare
     for _ in range(2):
         assert publish(published, paths, 2) == Published("churn.scores", 2, 2)
         assert standing(published) == FOOD
+
+
+def test_a_table_of_an_earlier_version_gets_the_columns_it_lacks(
+    tmp_path: Path, published: DuckDBWarehouse
+) -> None:
+    for name in REASON_COLUMNS:
+        published.execute(f"alter table churn.scores drop column {name}")
+    path = score_file(tmp_path / "new.parquet", {"c": 0.5}, product="sport")
+    assert publish(published, [path], 1, product="sport").rows == 1
+    found = published.fetch("select user_id, reason_1, reason_3 from churn.scores order by user_id")
+    assert found["reason_1"].to_pylist() == [None, None, "+days_w2"]
+    assert found["user_id"].to_pylist()[-1] == "c"
+    assert standing(published)[:2] == FOOD
 
 
 def test_a_later_run_takes_the_place_of_an_earlier_one(tmp_path: Path, published: DuckDBWarehouse) -> None:
