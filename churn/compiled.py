@@ -17,7 +17,8 @@ class Compiled:
     folder. Where none of these can be written, every process compiles anew.
 
     Args:
-        function: the function, in what numba understands of Python. It may not make arrays.
+        function: the function, in what numba understands of Python. It may not make arrays. Constants and
+            functions that it uses must stand in its own module: what is kept is renewed when that file changes.
         signature: its numba types; calls with others are refused.
     """
 

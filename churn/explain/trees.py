@@ -9,32 +9,16 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from churn.errors import RunError
-
-# What the kernel does at a step. A node whose children are all leaves is "low".
-ENTER, LEAVE, LOW, LOW_AND_LEAF, TWO_LOWS = range(5)
+from churn.explain.treeshap_kernel import ENTER, LANES, LEAVE, LOW, LOW_AND_LEAF, NODE, TWO_LOWS
 
 MAXIMUM_POINTS = 16  # of quadrature: exact up to 32 distinct features on a path
 _TINY = 1e-30  # instead of a cover share of 0: the sign of h tells where a row went
+_ROUNDING = 1e-6  # of a cover that is the difference of two others
 _NODES_BETWEEN_FLUSHES = 4096  # sums of float32 stay short
 
-NODE = np.dtype(
-    [
-        ("slot", "i4"),  # position of its feature among the features that the trees use
-        ("depth", "i4"),  # root = 0
-        ("side", "i4"),  # 0 = first child of its parent
-        ("coefficient", "i4"),  # where its coefficients start
-        ("second_is_leaf", "i4"),
-        ("repeat", "i4"),  # depth of the last split on the same feature above it, -1 = none
-        ("repeat_sign", "f4"),  # +1: the path takes the first child there, -1: the second
-        ("sign", "f4"),  # h is `below` where sign * x < limit, else (or x is missing) `above`
-        ("limit", "f4"),
-        ("below", "f4"),
-        ("above", "f4"),
-        ("share", "f4"),  # of the node's cover that goes to the first child
-        ("value", "f4"),  # low: expected value; else the second child's, if that is a leaf
-    ],
-    align=True,
-)
+# Rows to a block: few enough to stay in the near caches, and so many that a node is worth looking up;
+# fewer still for models that are very wide or very deep.
+_BLOCK_FLOATS, _LEAST_ROWS, _MOST_ROWS, _SCRATCH_FLOATS = 50_000, 64, 128, 500_000
 
 
 class UnsupportedModelError(RunError):
@@ -42,30 +26,39 @@ class UnsupportedModelError(RunError):
 
 
 class FlatTrees(NamedTuple):
-    """Trees as the kernel reads them.
+    """Trees as the kernel reads them, and how its scratch is laid out.
 
     Attributes:
         features: (used,) int32, the columns that some tree splits on, ascending.
         nodes: (splits,) of ``NODE``.
-        steps: (steps, 4) int32: what to do, node, its first child, its second child (if they are low).
-        tree_steps: (trees + 1,) int64, where each tree's steps start.
+        steps: (steps, 4) uint32: what to do, node, its first child, its second child (if they are low).
+        tree_steps: (trees + 1,) uint64, where each tree's steps start.
         tree_points: (trees,) int64, points of quadrature for each tree.
         flush: (trees,) bool, whether sums are flushed after the tree.
         weights: (points + 1, points) float32: row n has the weights of the rule of n points.
-        coefficients: float32, for each node and point: c, dc/dp, both times the difference of its leaves if
-            the node is low.
+        coefficients: float32, for each point c and dc/dp; nodes share them if none is on a feature again.
         depth: of the deepest split, root = 0.
+        rows: of a block.
+        sums: where the sums of each feature start in the scratch.
+        p: where P starts: for each depth, of a first and a second child, for each row and point.
+        g: how far behind P is G.
+        floats: size of the scratch.
     """
 
     features: NDArray[np.int32]
     nodes: NDArray[Any]
-    steps: NDArray[np.int32]
-    tree_steps: NDArray[np.int64]
+    steps: NDArray[np.uint32]
+    tree_steps: NDArray[np.uint64]
     tree_points: NDArray[np.int64]
     flush: NDArray[np.bool_]
     weights: NDArray[np.float32]
     coefficients: NDArray[np.float32]
     depth: int
+    rows: int
+    sums: int
+    p: int
+    g: int
+    floats: int
 
 
 class _Above(NamedTuple):
@@ -90,40 +83,82 @@ def flatten(booster: xgb.Booster) -> FlatTrees:
     trees = _supported_trees(learner)
     used = sorted({f for tree in trees for f, left in zip(*_splits(tree), strict=True) if left >= 0})
     slots = {feature: slot for slot, feature in enumerate(used)}
-    nodes: list[tuple[Any, ...]] = []
-    steps: list[tuple[int, int, int, int]] = []
-    tree_steps, points, flush, coefficients = [0], [], [], [np.empty(0, np.float32)]
-    filled = since_flush = 0
+    flat: list[_Tree] = []
     for tree in trees:
-        flat = _Tree(tree, slots, len(nodes))
-        table, n = flat.coefficients()
-        starts = range(filled, filled + table.size, 2 * n)
-        nodes += [(*node[:3], start, *node[4:]) for node, start in zip(flat.nodes, starts, strict=True)]
-        steps += flat.steps
-        tree_steps.append(len(steps))
-        points.append(n)
-        coefficients.append(table.ravel())
-        filled += table.size
-        since_flush += len(flat.nodes)
-        flush.append(since_flush >= _NODES_BETWEEN_FLUSHES)
-        since_flush = 0 if flush[-1] else since_flush
-    flush[-1:] = [True] * len(flush[-1:])
-    most = max(points, default=1)
+        flat.append(_Tree(tree, slots, flat[-1].end if flat else 0))
+    points = np.array([tree.points for tree in flat], np.int64)
+    most = int(points.max(initial=1))
     weights = np.zeros((most + 1, most), np.float32)
     for n in range(1, most + 1):
         weights[n, :n] = _gauss_legendre(n)[1]
-    flat_nodes = np.array(nodes, NODE)
+    nodes = np.array([node for tree in flat for node in tree.nodes], NODE)
+    splits = np.array([len(tree.nodes) for tree in flat], np.int64)
+    above = np.array([share for tree in flat for share in tree.shares_above], np.float64)
+    coefficients, nodes["coefficient"] = _coefficients(above, nodes["repeat"] >= 0, np.repeat(points, splits))
+    flush = np.diff(np.cumsum(splits) // _NODES_BETWEEN_FLUSHES, prepend=0) > 0
+    flush[-1:] = True
+    depth = int(nodes["h"].max(initial=0))
+    areas, floats = _place(nodes, np.repeat(points, splits), len(used), depth, most)
     return FlatTrees(
         np.array(used, np.int32),
-        flat_nodes,
-        np.array(steps, np.int32).reshape(-1, 4),
-        np.array(tree_steps, np.int64),
-        np.array(points, np.int64),
-        np.array(flush, np.bool_),
+        nodes,
+        np.array([step for tree in flat for step in tree.steps], np.uint32).reshape(-1, 4),
+        np.cumsum([0, *(len(tree.steps) for tree in flat)]).astype(np.uint64),
+        points,
+        flush,
         weights,
-        np.concatenate(coefficients),
-        int(flat_nodes["depth"].max(initial=0)),
+        coefficients,
+        depth,
+        *areas,
+        floats,
     )
+
+
+def _place(
+    nodes: NDArray[Any], points: NDArray[np.int64], used: int, depth: int, most: int
+) -> tuple[tuple[int, int, int, int], int]:
+    """Turn the numbers of areas in the nodes into positions in the scratch.
+
+    Returns:
+        Rows of a block, the first sum, P, and how far G is behind P; and the size of the scratch.
+    """
+    row_floats = 2 * used + depth + 1 + 4 * (depth + 2) * most
+    rows = min(max(_BLOCK_FLOATS // row_floats, _LEAST_ROWS), _MOST_ROWS, _SCRATCH_FLOATS // row_floats)
+    rows = max(rows // LANES, 1) * LANES
+    h = 2 * used * rows
+    p = h + (depth + 1) * rows
+    nodes["x"] *= rows
+    nodes["h"] = h + nodes["h"] * rows
+    nodes["repeat"] = np.where(nodes["repeat"] >= 0, h + nodes["repeat"] * rows, -1)
+    nodes["own"] = p + nodes["own"] * rows * points
+    nodes["first"] = p + nodes["first"] * rows * points
+    return (rows, used * rows, p, 2 * (depth + 2) * most * rows), row_floats * rows
+
+
+def _coefficients(
+    above: NDArray[np.float64], repeated: NDArray[np.bool_], points: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return a table of c and dc/dp at each point, and where each node's start in it.
+
+    c is the probability that a feature is known, given that all earlier splits on it led here: p if there are
+    none, so that all such nodes share the first lines of the table, one for each number of points.
+    """
+    most = int(points.max(initial=1))
+    table = [_known(n, np.ones(1)) for n in range(1, most + 1)]
+    filled, starts = most * (most + 1), points * (points - 1)
+    for n in range(1, most + 1):
+        nodes = np.flatnonzero(repeated & (points == n))
+        table.append(_known(n, above[nodes]))
+        starts[nodes] = filled + 2 * n * np.arange(len(nodes))
+        filled += 2 * n * len(nodes)
+    return np.concatenate([part.ravel() for part in table]).astype(np.float32), starts
+
+
+def _known(n: int, above: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (nodes, n, 2): c and dc/dp, given the cover share of earlier splits on the feature."""
+    p = _gauss_legendre(n)[0]
+    reached = p + (1 - p) * above[:, None]
+    return np.stack([p / reached, above[:, None] / reached**2], axis=-1)
 
 
 def _supported_trees(learner: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -143,6 +178,8 @@ def _supported_trees(learner: Mapping[str, Any]) -> list[dict[str, Any]]:
             raise _unsupported("it splits on categories")
         if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
             raise _unsupported("its leaves are vectors")
+        if min(tree["sum_hessian"]) < -_ROUNDING * tree["sum_hessian"][0]:
+            raise _unsupported("the cover of a node is negative")
     return trees
 
 
@@ -176,22 +213,11 @@ class _Tree:
         self.height = self._heights()
         self.nodes: list[tuple[Any, ...]] = []
         self.shares_above: list[float] = []
-        self.differences: list[float] = []
         self.distinct = 0
         self.first_node = first_node
         self.steps = list(self._walk()) if self.height[0] else []
-
-    def coefficients(self) -> tuple[NDArray[np.float32], int]:
-        """Return (splits, points, 2) coefficients of the nodes, and the number of points.
-
-        c is the probability that a feature is known, given that all earlier splits on it led here.
-        """
-        n = min(MAXIMUM_POINTS, max(1, (self.distinct + 1) // 2))
-        p = _gauss_legendre(n)[0]
-        above = np.array(self.shares_above)[:, None]
-        reached = p + (1 - p) * above
-        both = np.stack([p / reached, above / reached**2], axis=-1)
-        return (both * np.array(self.differences)[:, None, None]).astype(np.float32), n
+        self.end = first_node + len(self.nodes)
+        self.points = min(MAXIMUM_POINTS, max(1, (self.distinct + 1) // 2))
 
     def _heights(self) -> list[int]:
         """Return each node's height: leaf 0, low node 1. Deleted nodes have none."""
@@ -252,19 +278,18 @@ class _Tree:
             below, above = above, below
         low, second_is_leaf = self.height[node] == 1, self.height[second] == 0
         value = self.threshold[second] if second_is_leaf else 0.0
-        difference = 1.0
         if low:
             difference = self.threshold[first] - value
             value = share * self.threshold[first] + other * value
+            below, above = below * difference, above * difference
         last = path.get(feature, _NONE_ABOVE)
         self.nodes.append(
             (
-                *(self.slots[feature], depth, side, 0, second_is_leaf, last.depth, last.sign),
-                *(sign, limit, below, above, share, value),
+                *(self.slots[feature], depth, last.depth, 2 * depth + side, 2 * (depth + 1), 0),
+                *(second_is_leaf, last.sign, sign, limit, below, above, share, value),
             )
         )
         self.shares_above.append(last.share)
-        self.differences.append(difference)
         self.distinct = max(self.distinct, len(path) + (feature not in path))
         return (
             (first, depth + 1, 0, {**path, feature: _Above(depth, 1.0, last.share * share)}),

@@ -40,13 +40,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from churn.errors import RunError
 from churn.explain.trees import UnsupportedModelError, flatten
-from churn.explain.treeshap_kernel import LANES, kernel, scratch_floats
+from churn.explain.treeshap_kernel import kernel
 
 __all__ = ["TreeShap", "UnsupportedModelError"]
 
-# Rows to a block: few enough to stay in the near caches, and so many that a node is worth looking up.
-_BLOCK_BYTES, _LEAST_ROWS, _MOST_ROWS = 200_000, 64, 128
-_SCRATCH_BYTES = 2_000_000  # fewer rows still for models that are very wide or very deep
 _LINE = 64  # bytes; a vector that straddles two cache lines is read twice
 _ADDITIVITY = 1e-4
 
@@ -73,14 +70,9 @@ class TreeShap:
                 linear.
         """
         self.n_features: int = booster.num_features()
-        trees = flatten(booster)
-        self._tables = tuple(trees)
-        used, depth, points = len(trees.features), trees.depth, trees.weights.shape[1]
-        row_bytes = 4 * scratch_floats(used, depth, points, 1)
-        rows = min(max(_BLOCK_BYTES // row_bytes, _LEAST_ROWS), _MOST_ROWS, _SCRATCH_BYTES // row_bytes)
-        self._rows = max(rows // LANES, 1) * LANES
-        self._floats = scratch_floats(used, depth, points, self._rows)
-        self._kernel = kernel()
+        self._trees = flatten(booster)
+        self._unused = np.setdiff1d(np.arange(self.n_features), self._trees.features)
+        self._kernel = kernel.ready()
         self.bias = 0.0
         self.bias = self._probe(booster)
 
@@ -90,7 +82,8 @@ class TreeShap:
         Args:
             X: (rows, features) in any memory order; NaN = missing. Not float32: converted first, as XGBoost
                 does.
-            threads: threads to divide the rows among; each needs at most 2 MB.
+            threads: threads to divide the rows among; each needs less than 2 MB, unless the trees split on
+                more than 7,000 features.
 
         Returns:
             (rows, features + 1) float32, the bias in the last column. In memory it is feature by feature:
@@ -116,15 +109,16 @@ class TreeShap:
         if threads < 1:
             raise RunError(f"{threads} threads cannot explain anything; give 1 or more")
         rows = len(matrix)
-        by_feature = np.zeros((self.n_features + 1, rows), np.float32)
+        by_feature = np.empty((self.n_features + 1, rows), np.float32)
+        by_feature[self._unused] = 0
         margin = np.empty(rows, np.float64)
-        blocks = -(-rows // self._rows)
-        per_thread = -(-blocks // threads) * self._rows
+        blocks = -(-rows // self._trees.rows)
+        per_thread = -(-blocks // threads) * self._trees.rows
         parts = [(i, min(i + per_thread, rows)) for i in range(0, rows, max(1, per_thread))]
 
         def explain(part: tuple[int, int]) -> None:
-            scratch = _aligned(self._floats)
-            self._kernel(matrix, self._tables, *part, self._rows, scratch, self.bias, by_feature, margin)
+            scratch = _aligned(self._trees.floats)
+            self._kernel(matrix, tuple(self._trees), *part, scratch, self.bias, by_feature, margin)
 
         _each(explain, parts)
         return margin.astype(np.float32), by_feature.T

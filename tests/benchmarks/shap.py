@@ -55,12 +55,14 @@ def import_churn():
     import churn.explain.treeshap
 def load():
     from churn.explain.treeshap_kernel import kernel
-    kernel()
+    kernel.ready()
 def import_numba():
     import numba
 names = ("import_numba", "start_numba", "import_churn", "kernel")
 print(json.dumps(dict(zip(names, map(cpu, (import_numba, start_numba, import_churn, load))))))
 """
+
+_COUNT = "for _ in range(8_000_000): pass"
 
 Floats = NDArray[np.float32]
 
@@ -191,17 +193,38 @@ def measure(who: list[Contender], X: Floats, rounds: int) -> None:
 
 
 def scaling(booster: xgb.Booster, X: Floats, rounds: int) -> dict[str, float]:
-    """Wall seconds with one thread and with two, in turn."""
+    """How many times as fast two threads are as one, and what a row costs in CPU time then.
+
+    Beside it, in turn, what the machine itself allows just now: two processes that only count, against one.
+    """
     ours = TreeShap(booster)
-    wall: dict[int, list[float]] = {1: [], 2: []}
+    wall: dict[str, list[float]] = {}
+    cpu: dict[str, list[float]] = {}
     for _ in range(rounds):
-        for threads, seconds in wall.items():
-            start = time.perf_counter()
-            ours.contributions(X, threads)
-            seconds.append(time.perf_counter() - start)
-    one, two = (statistics.median(wall[n]) for n in (1, 2))
-    best = min(wall[1]) / min(wall[2])
-    return {"rows": len(X), "one_thread_s": one, "two_threads_s": two, "ratio": one / two, "best": best}
+        for name, work in {
+            "one": lambda: ours.contributions(X),
+            "two": lambda: ours.contributions(X, threads=2),
+            "one counts": lambda: _count(1),
+            "two count": lambda: _count(2),
+        }.items():
+            start, used = time.perf_counter(), time.process_time()
+            work()
+            wall.setdefault(name, []).append(time.perf_counter() - start)
+            cpu.setdefault(name, []).append(time.process_time() - used)
+    middle = {name: statistics.median(seconds) for name, seconds in wall.items()}
+    return {
+        "rows": len(X),
+        "ratio": middle["one"] / middle["two"],
+        "best": min(wall["one"]) / min(wall["two"]),
+        "machine": 2 * middle["one counts"] / middle["two count"],
+        "cpu_of_two": statistics.median(cpu["two"]) / statistics.median(cpu["one"]),
+    }
+
+
+def _count(processes: int) -> None:
+    counting = [subprocess.Popen([sys.executable, "-ISc", _COUNT]) for _ in range(processes)]
+    for process in counting:
+        process.wait()
 
 
 def compilation() -> dict[str, dict[str, float]]:
@@ -227,8 +250,12 @@ def memory(booster: xgb.Booster, X: Floats) -> dict[str, float]:
     before = psutil.Process().memory_info().rss
     result = ours.contributions(X)
     growth = psutil.Process().memory_info().rss - before - result.nbytes
-    tables = sum(table.nbytes for table in ours._tables if isinstance(table, np.ndarray))
-    return {"scratch_mb": 4e-6 * ours._floats, "trees_mb": 1e-6 * tables, "growth_mb": 1e-6 * max(0, growth)}
+    tables = sum(table.nbytes for table in ours._trees if isinstance(table, np.ndarray))
+    return {
+        "scratch_mb": 4e-6 * ours._trees.floats,
+        "trees_mb": 1e-6 * tables,
+        "growth_mb": 1e-6 * max(0, growth),
+    }
 
 
 def main() -> None:
@@ -290,7 +317,9 @@ def _print(console: Console, name: str, found: dict[str, Any]) -> None:
     console.print(table)
     threads = found["threads"]
     console.print(
-        f"two threads: {threads['ratio']:.2f}x of one (best runs {threads['best']:.2f}x); "
+        f"two threads: {threads['ratio']:.2f}x as fast as one (best runs {threads['best']:.2f}x) where two "
+        f"counting processes do {threads['machine']:.2f}x as much as one; CPU time of two threads "
+        f"{threads['cpu_of_two']:.2f}x; "
         f"prepared in {found['prepare_cpu_s']:.2f} CPU-s; {_rounded(found['memory'])}; load {found['load']:.1f}\n"
     )
 
