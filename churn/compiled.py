@@ -18,7 +18,7 @@ class Compiled:
 
     Args:
         function: the function, in what numba understands of Python. It may not make arrays. Constants and
-            functions that it uses must stand in its own module: what is kept is renewed when that file changes.
+            functions that it uses must stand in its own module: what is kept is renewed when that changes.
         signature: its numba types; calls with others are refused.
     """
 
