@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from churn.errors import CheckError
+from churn.explain.batch import tally, top
 from churn.explain.contributions import Contributions, additivity_gap, contributions
 from churn.explain.reasons import REASON_SCHEMA, reason_table, top_reasons
 from churn.explain.summary import EFFECT_SCHEMA, EFFECTS, ContributionSummary, ValueCuts, value_cuts
@@ -117,6 +118,8 @@ def _load(folder: str, state: str) -> _Ready:
     schema = model.schema
     nobody = np.empty((0, len(schema.names)), np.float32)
     cuts = value_cuts(model.booster, schema.names, schema.categories)
+    for loops in (top, tally):
+        loops.ready()
     return _Ready(model, schema, contributions(model, nobody).bias, cuts)
 
 
@@ -225,10 +228,10 @@ class _Scorer:
         with self._timed("check"):
             probability = self._checked(users, X, explained)
         with self._timed("reasons"):
-            top = top_reasons(explained.phi, self.task.reasons)
+            largest = top_reasons(explained.phi, self.task.reasons)
             columns = {name: batch.column(name) for name in self.names}
-            reasons = reason_table(users, columns, self.names, top)
-            in_scores = score_reasons(self.names, top)
+            reasons = reason_table(users, columns, self.names, largest)
+            in_scores = score_reasons(self.names, largest)
         with self._timed("summary"):
             self.summary.add(X, explained.phi)
         with self._timed("write"):

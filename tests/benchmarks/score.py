@@ -151,6 +151,7 @@ def interleaved(
 ) -> dict[Any, list[Job]]:
     """Run every kind of job (snapshots, workers) once a round."""
     jobs: dict[Any, list[Job]] = {kind: [] for kind in kinds}
+    run_job(*next(iter(kinds.values())), folder)  # compiles what is not compiled yet
     for _ in range(rounds):
         for kind, (snapshots, workers) in kinds.items():
             jobs[kind].append(run_job(snapshots, workers, folder))
