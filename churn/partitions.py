@@ -126,6 +126,7 @@ class RunSummary:
         partitions: how many.
         rows: users scored.
         bytes: size of all their files.
+        datasets: the datasets that they wrote.
         model_version: version of the model.
         bias: the model's bias, log-odds.
         mean_probability: mean predicted probability.
@@ -140,6 +141,7 @@ class RunSummary:
     partitions: int
     rows: int
     bytes: int
+    datasets: frozenset[str]
     model_version: str
     bias: float
     mean_probability: float
@@ -178,6 +180,7 @@ def merge_rows(rows: Sequence[PartitionRow], expected: Sequence[int] | None = No
         partitions=len(rows),
         rows=total,
         bytes=sum(row.bytes for row in rows),
+        datasets=frozenset(name for row in rows for name in row.files),
         model_version=rows[0].model_version,
         bias=rows[0].bias,
         mean_probability=sum(row.probability_sum for row in rows) / total if total else math.nan,

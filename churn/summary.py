@@ -49,9 +49,10 @@ _NICE_SEGMENTS = {
     "active_weeks_13w": ("Active weeks of the last 13", ((1, 3), (4, 6), (7, 9), (10, 12), (13, 13))),
 }
 _FILES = (
-    ("scores", "one probability a user"),
+    ("scores", "one probability a user, and the first three reasons"),
     ("shap", "one contribution for each user and feature, with the bias in the metadata"),
-    ("reasons", "the five largest contributions of each user"),
+    ("reasons", "the largest contributions of each user"),
+    ("effects", "what moves the predictions as a whole, by feature and value"),
     ("features", "what the scores were computed from"),
     ("model", "the booster and its card"),
     ("charts", "this report and its data"),
@@ -165,7 +166,7 @@ def report_data(
             trees=card.trees,
             parameters=dict(card.params),
         ),
-        files=tuple(OutputFile(path=path, holds=holds) for path, holds in _FILES),
+        files=tuple(OutputFile(path=path, holds=holds) for path, holds in _FILES if path in summary.datasets),
     )
 
 

@@ -30,7 +30,7 @@ from churn.prepare import Plan
 from churn.publish import Published, publish_scores
 from churn.report import write_report
 from churn.report.data import ReportData, RunFacts
-from churn.scoring import PartitionRow, PartitionTask, merge_rows, score_partition
+from churn.scoring import PartitionRow, PartitionTask, RunSummary, merge_rows, score_partition
 from churn.stages import Stages
 from churn.summary import read_scored, report_data, stages_of, true_log_loss
 from churn.training import train
@@ -174,6 +174,7 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[Pa
             "margin = bias + sum of contributions",
             f"largest gap {summary.additivity_gap:.1e} (log-odds) among {summary.checked_rows:,} users",
         ),
+        *_rounded(summary),
         Passed(
             "label rate, rows and classes to train on", f"{card.rows:,} rows, {card.churn_rate:.1%} churned"
         ),
@@ -204,6 +205,18 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[Pa
     described = [asdict(feature) for feature in plan.catalogue.features]
     Path(folder.path("logs", "features.json")).write_text(json.dumps(described, indent=1), "utf-8")
     return folder.commit(_manifest(run, data, kept.training_rows))
+
+
+def _rounded(summary: RunSummary) -> list[Passed]:
+    """State what writing contributions as float16 cost, where that was asked for."""
+    if not summary.rounding:
+        return []
+    return [
+        Passed(
+            "contributions as float16",
+            f"each rounded after that, by at most {summary.rounding:.1e} (log-odds)",
+        )
+    ]
 
 
 def _warn_model(name: str, evaluation: Evaluation) -> list[str]:

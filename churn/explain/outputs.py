@@ -52,15 +52,21 @@ def read_reasons(run_folder: str, users: Sequence[str] | None = None) -> pa.Tabl
 def _dataset(run_folder: str, name: str) -> ds.Dataset:
     fs, path = url_to_fs(run_folder)
     try:
-        dataset = ds.dataset(f"{path}/{name}", filesystem=fs, format="parquet")
-    except FileNotFoundError as error:
+        files = ds.dataset(f"{path}/{name}", filesystem=fs, format="parquet")
+        found = bool(files.files)
+    except FileNotFoundError:
+        found = False
+    except pa.ArrowInvalid as error:
         raise RunError(
-            f"{run_folder} has no {name}: give the folder of a committed run (one made with "
-            "explain.contributions = 'none' keeps reasons only)"
+            f"a file of {run_folder}/{name} is damaged ({str(error).splitlines()[0]}): restore it from a "
+            "backup, or make the run again with `churn run --force`"
         ) from error
-    if not dataset.files:
-        raise RunError(f"{run_folder}/{name} is empty: give the folder of a committed run")
-    return dataset
+    if not found:
+        raise RunError(
+            f"{run_folder} has no {name}: it is not the folder of a committed run, or it lost them, or (for "
+            "shap) it was made with explain.contributions = 'none', which keeps reasons only"
+        )
+    return files
 
 
 def _rows(dataset: ds.Dataset, users: Sequence[str] | None, columns: list[str]) -> pa.Table:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from churn.errors import UsageError
+from churn.errors import RunError, UsageError
 from churn.explain.outputs import read_reasons
 from churn.explain.words import habit, in_words
 from churn.features import Feature
@@ -32,8 +32,18 @@ def explain_user(run_folder: str, user: str) -> list[str]:
 
     Raises:
         UsageError: the user was not scored in that run.
-        RunError: the run has no reasons.
+        RunError: a file of the run is missing or damaged.
     """
+    try:
+        return _explain(run_folder, user)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise RunError(
+            f"a file of {run_folder} is missing or damaged ({str(error).splitlines()[0]}): restore it from a "
+            "backup, or make the run again with `churn run --force`"
+        ) from error
+
+
+def _explain(run_folder: str, user: str) -> list[str]:
     fs, path = url_to_fs(run_folder)
     scores = ds.dataset(f"{path}/scores", filesystem=fs, format="parquet")
     found = scores.to_table(columns=_TOLD, filter=pc.field("user_id") == user).to_pylist()

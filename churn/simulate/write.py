@@ -120,7 +120,7 @@ def _refuse_foreign(into: Path) -> None:
     if CONFIG in entries and (into / CONFIG).read_text("utf-8", errors="replace") not in written:
         raise UsageError(
             f"{into / CONFIG} was edited, and replacing the simulation would undo that; move the file away, "
-            "or name another folder"
+            "or name another folder with --into"
         )
 
 

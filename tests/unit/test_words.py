@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.config import Product, builtin_products
-from churn.errors import UsageError
+from churn.errors import RunError, UsageError
 from churn.explain import in_words
 from churn.explain.reasons import REASON_SCHEMA
 from churn.explain.user import explain_user
@@ -118,7 +118,7 @@ def test_any_value_can_be_told(pair, value, contribution, usual) -> None:
     stored = None if value is None else str(value)
     text = said(feature, stored, contribution, dict.fromkeys(habit(feature), usual), {feature.name: usual})
     assert text
-    if not isinstance(value, str) and value != math.inf:
+    if feature.type != TEXT and not isinstance(value, str) and value != math.inf:
         assert not re.search(r"\b(nan|None|inf)\b", text)
 
 
@@ -337,3 +337,17 @@ def test_a_run_from_before_there_were_phrases_is_explained_by_meanings(run: Path
 def test_a_user_who_was_not_scored_is_refused(run: Path) -> None:
     with pytest.raises(UsageError, match="user 'nobody' was not scored"):
         explain_user(str(run), "nobody")
+
+
+@pytest.mark.parametrize(
+    "name", ["scores/part-00000", "features/part-00000", "reasons/part-00000", "logs/features"]
+)
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_damaged_run_is_refused_with_a_sentence(run: Path, name: str, damage: str) -> None:
+    for path in list((run / name).parent.glob(f"{Path(name).name[:4]}*.*")):
+        if damage == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(RunError, match=r"damaged|has no reasons"):
+        explain_user(str(run), "u00")
