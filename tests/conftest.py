@@ -10,6 +10,8 @@ from hypothesis import settings
 
 from churn.warehouse.duckdb import DuckDBWarehouse
 
+pytest_plugins = ["tests.support.fixtures_aws"]
+
 # A machine that is busy with other tests is not a failure.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
