@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import fsspec.core
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -13,7 +14,6 @@ from churn.prepare import Plan
 from churn.warehouse.base import Dialect, Warehouse
 from churn.warehouse.render import Statement, render
 
-_BATCH_ROWS = 16_384
 # A task costs some 20 ms besides its rows, and 5,000 rows take a worker about 150 ms.
 _SMALLEST_PARTITION = 5_000
 # Its largest file, SHAP, is nearly incompressible: a reader of a whole one takes this much memory. At 150
@@ -22,9 +22,11 @@ _LARGEST_FILE_BYTES = 96_000_000
 _BYTES_PER_VALUE = 4
 # One worker's last partition makes the others wait for a quarter of their work at most.
 _PARTITIONS_PER_WORKER = 4
+# What makes a warehouse that writes Parquet itself write these types; it may have nothing for int8.
+_SQL_TYPES = {pa.float32(): "real", pa.int32(): "integer", pa.int8(): "smallint"}
 _ARROW_TYPES = {DOUBLE: pa.float32(), INTEGER: pa.int32()}
 
-Files = Sequence[tuple[Path, int]]
+Files = Sequence[tuple[str, int]]
 
 
 def snapshot_schema(plan: Plan, *, labelled: bool) -> pa.Schema:
@@ -61,13 +63,16 @@ def count_rows(warehouse: Warehouse, plan: Plan, purpose: str) -> int:
 
 
 def unload(
-    warehouse: Warehouse, plan: Plan, purpose: str, folder: Path, rows_per_file: int
-) -> list[tuple[Path, int]]:
-    """Write snapshots to Parquet files of at most ``rows_per_file`` rows, ordered by as-of date and user.
+    warehouse: Warehouse, plan: Plan, purpose: str, folder: str | Path, rows_per_file: int
+) -> list[tuple[str, int]]:
+    """Write snapshots to Parquet files of about ``rows_per_file`` rows.
+
+    The embedded warehouse orders them by as-of date and user, and names them ``part-00000.parquet`` and so
+    on; Redshift's slices write at once, each what it has.
 
     Args:
         purpose: ``train`` (with the label) or ``score``.
-        folder: an existing folder; files are named ``part-00000.parquet`` and so on.
+        folder: path or URL of a folder for these files alone.
 
     Returns:
         Each file with its rows.
@@ -76,74 +81,39 @@ def unload(
         RunError: the folder cannot be written, or the warehouse refused.
     """
     schema = snapshot_schema(plan, labelled=purpose == "train")
-    query = _selection(plan, purpose, warehouse.dialect)
-    with warehouse.stream(query.sql, query.parameters, batch_rows=_BATCH_ROWS) as (_, batches):
-        writer = _Writer(folder, schema, rows_per_file)
-        try:
-            for batch in batches:
-                writer.write(pa.Table.from_batches([batch]).cast(schema))
-            writer.close()
-        except OSError as error:
-            raise RunError(
-                f"{folder} cannot be written: {error.strerror or error}; free some space and run again"
-            ) from error
-        finally:
-            writer.close()
-    return writer.files
-
-
-class _Writer:
-    """Spreads rows over files of one size."""
-
-    def __init__(self, folder: Path, schema: pa.Schema, rows_per_file: int) -> None:
-        self.files: list[tuple[Path, int]] = []
-        self._folder = folder
-        self._schema = schema
-        self._rows_per_file = rows_per_file
-        self._current: pq.ParquetWriter | None = None
-
-    def write(self, table: pa.Table) -> None:
-        while table.num_rows:
-            current = self._current or self._open()
-            path, written = self.files[-1]
-            piece = table.slice(0, self._rows_per_file - written)
-            current.write_table(piece)
-            self.files[-1] = (path, written + piece.num_rows)
-            table = table.slice(piece.num_rows)
-            if self.files[-1][1] == self._rows_per_file:
-                self.close()
-
-    def _open(self) -> pq.ParquetWriter:
-        path = self._folder / f"part-{len(self.files):05d}.parquet"
-        texts = [f.name for f in self._schema if pa.types.is_string(f.type) and f.name != "user_id"]
-        self._current = pq.ParquetWriter(
-            path, self._schema, compression="zstd", compression_level=1, use_dictionary=texts
-        )
-        self.files.append((path, 0))
-        return self._current
-
-    def close(self) -> None:
-        """End the open file, if there is one; one whose end could not be written is not tried again."""
-        current, self._current = self._current, None
-        if current is not None:
-            current.close()
-
-
-def _selection(plan: Plan, purpose: str, dialect: Dialect) -> Statement:
-    columns = ["user_id", "as_of_date", *(["churned"] if purpose == "train" else []), *plan.catalogue.names]
-    text = (
-        f"select {', '.join(identifier(name) for name in columns)} from {{{{ ref('feature_set') }}}}"
-        " where purpose = :purpose order by as_of_date, user_id"
+    query = _selection(plan, purpose, schema, warehouse.dialect)
+    return warehouse.unload(
+        query.sql, query.parameters, str(folder), schema=schema, rows_per_file=rows_per_file
     )
+
+
+def _selection(plan: Plan, purpose: str, schema: pa.Schema, dialect: Dialect) -> Statement:
+    columns = ", ".join(
+        f"cast({identifier(f.name)} as {_SQL_TYPES[f.type]}) as {f.name}" if f.type in _SQL_TYPES else f.name
+        for f in schema
+    )
+    order = "order by as_of_date, user_id" if dialect == "duckdb" else ""
+    text = f"select {columns} from {{{{ ref('feature_set') }}}} where purpose = :purpose {order}"
     return render(text, {}, {"purpose": purpose}, plan.schema, dialect)
 
 
 def read_snapshots(files: Files, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read unloaded snapshots back into one table."""
-    tables = [pq.read_table(path, columns=list(columns) if columns else None) for path, _ in files]
-    if not tables:
+    """Read unloaded snapshots back into one table, in order of as-of date and user if both are read."""
+    if not files:
         raise RunError("there are no snapshots to read: no user was eligible")
-    return pa.concat_tables(tables)
+    table = pa.concat_tables(_read(path, columns) for path, _ in files)
+    if "churned" in table.column_names:  # two bytes wide where Redshift wrote it
+        index = table.column_names.index("churned")
+        table = table.set_column(index, "churned", table["churned"].cast(pa.int8()))
+    if {"as_of_date", "user_id"} <= set(table.column_names) and any("://" in path for path, _ in files):
+        table = table.sort_by([("as_of_date", "ascending"), ("user_id", "ascending")])
+    return table
+
+
+def _read(path: str, columns: Sequence[str] | None) -> pa.Table:
+    fs, found = fsspec.core.url_to_fs(path)
+    with fs.open(found, "rb") as file:
+        return pq.read_table(file, columns=list(columns) if columns else None)
 
 
 def rows_by(files: Files) -> int:

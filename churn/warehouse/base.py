@@ -6,11 +6,33 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
+from churn.errors import RunError
+
 Dialect = Literal["duckdb", "redshift", "postgres"]
 
 
-class Session(Protocol):
-    """Statements that succeed or fail together."""
+class SerialisationError(RunError):
+    """Two transactions were in each other's way: nothing was changed, and the same again may well succeed."""
+
+
+class LostConnectionError(RunError):
+    """The connection broke while the server worked.
+
+    Attributes:
+        unchanged: whether it is known that nothing was changed, as no commit had been sent. Otherwise the
+            transaction may have been committed.
+        backend: the server's process, which may be at work still.
+    """
+
+    def __init__(self, message: str, unchanged: bool = False, backend: int | None = None) -> None:
+        """Keep what is known of the outcome beside the message."""
+        super().__init__(message)
+        self.unchanged = unchanged
+        self.backend = backend
+
+
+class Statements(Protocol):
+    """What runs statements: a warehouse, each for itself, or a session."""
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run one statement in the warehouse's dialect; return the rows it changed (0 when unknown)."""
@@ -22,8 +44,18 @@ class Session(Protocol):
         """Append Parquet files to a table by column name; return the rows loaded."""
 
 
-class Warehouse(Session, Protocol):
-    """A place that runs SQL next to the data. Safe to use from several threads."""
+class Session(Statements, Protocol):
+    """Statements that succeed or fail together."""
+
+    def lock(self, table: str) -> None:
+        """Keep everybody else from the table until the transaction ends."""
+
+
+class Warehouse(Statements, Protocol):
+    """A place that runs SQL next to the data. Safe to use from several threads.
+
+    Each statement is a transaction of its own, but for those of ``transaction``.
+    """
 
     dialect: Dialect
 
@@ -34,6 +66,27 @@ class Warehouse(Session, Protocol):
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
     ) -> AbstractContextManager[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """Run one query whose result is large: its schema and its batches, in order."""
+
+    def unload(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None,
+        folder: str,
+        *,
+        schema: pa.Schema,
+        rows_per_file: int,
+    ) -> list[tuple[str, int]]:
+        """Write a query's rows to Parquet files.
+
+        Args:
+            sql: the query, in the warehouse's dialect, whose columns have the schema's names and order.
+            folder: path or URL of a folder that nobody else writes to; only the files returned count.
+            schema: what the files hold. A warehouse that writes the files itself may write int8 as int16.
+            rows_per_file: at most so many rows where this process writes the files; otherwise about so many.
+
+        Returns:
+            Each file's path or URL with its rows (at least one).
+        """
 
     def transaction(self) -> AbstractContextManager[Session]:
         """Return a session that commits at the end of the block, or rolls all of it back."""

@@ -20,11 +20,14 @@ from churn.config import identifier
 from churn.errors import RunError, SourceError
 from churn.warehouse.base import Dialect, Session
 from churn.warehouse.files import check_files
+from churn.warehouse.parquet import Writer
 from churn.warehouse.render import sql_root
+from churn.warehouse.statements import qualified
 
 _TABLE_FOLDER = re.compile(r"([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\Z")
 # Marks the views on source tables, so that those of a data folder used before are known and removed.
 _SOURCE_MARK = "churn source table"
+_BATCH_ROWS = 16_384
 _DISK_ADVICE = ". Free some space or choose another --out, and run again"
 _DISK_FAULTS = ("No space left", "quota exceeded", "File too large", "Read-only file system")
 
@@ -65,10 +68,13 @@ class _Cursor:
         listed = ", ".join(identifier(column) for column in columns)
         # A folder named product=x is no column: the files' own columns are what is loaded and checked.
         sql = (
-            f"insert into {_qualified(table)} ({listed})"
+            f"insert into {qualified(table)} ({listed})"
             f" select {listed} from read_parquet($paths, hive_partitioning = false)"
         )
         return self.execute(sql, {"paths": [escape(path) for path in paths]})
+
+    def lock(self, table: str) -> None:
+        qualified(table)  # one process at a time has the file, and a conflict between its threads is refused
 
 
 class DuckDBWarehouse:
@@ -184,6 +190,30 @@ class DuckDBWarehouse:
         finally:
             cursor.close()
 
+    def unload(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None,
+        folder: str,
+        *,
+        schema: pa.Schema,
+        rows_per_file: int,
+    ) -> list[tuple[str, int]]:
+        """Write a query's rows to Parquet files, in the query's order, all but the last of one size."""
+        writer = Writer(folder, schema, rows_per_file)
+        try:
+            with self.stream(sql, parameters, batch_rows=_BATCH_ROWS) as (_, batches):
+                for batch in batches:
+                    writer.write(pa.Table.from_batches([batch]).cast(schema))
+            writer.close()
+        except OSError as error:
+            raise RunError(
+                f"{folder} cannot be written: {error.strerror or error}; free some space and run again"
+            ) from error
+        finally:
+            writer.abandon()
+        return writer.files
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Commit the block's statements together, or none of them."""
@@ -256,11 +286,6 @@ def _batches(
         if batch is None:
             return
         yield batch
-
-
-def _qualified(table: str) -> str:
-    schema, _, name = table.partition(".")
-    return f"{identifier(schema)}.{identifier(name)}"
 
 
 @cache

@@ -21,6 +21,7 @@ from sqlglot import exp
 from churn.config import identifier
 from churn.errors import RunError
 from churn.warehouse.base import Dialect
+from churn.warehouse.statements import literal
 
 _HEADER = re.compile(r"\A((?:--[^\n]*\n)+)")
 
@@ -138,8 +139,23 @@ def render(
     missing = sorted(used - parameters.keys())
     if missing:
         raise RunError(f"the statement binds unknown parameters: {', '.join(missing)}")
-    sql = tree.sql(dialect=dialect, pretty=True, comments=False)
+    sql = _written(tree, dialect)
     return Statement(sql, {name: parameters[name] for name in sorted(used)})
+
+
+def _written(tree: exp.Expr, dialect: Dialect) -> str:
+    """Return a tree as SQL; Redshift's without the backslashes that ``statements`` does not take."""
+    if dialect == "redshift":
+        tree = tree.transform(
+            lambda node: exp.Var(this=literal(node.this)) if _needs_escapes(node) else node, copy=False
+        )
+    return tree.sql(dialect=dialect, pretty=True, comments=False)
+
+
+def _needs_escapes(node: Any) -> bool:
+    return (
+        isinstance(node, exp.Literal) and node.is_string and not re.fullmatch(r"[^'\\\x00-\x1f]*", node.this)
+    )
 
 
 def create(

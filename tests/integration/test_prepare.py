@@ -484,8 +484,8 @@ def test_files_hold_every_row_once_in_order(
     warehouse: DuckDBWarehouse, made: Plan, tmp_path: Path, purpose: str, rows_per_file: int
 ) -> None:
     files = unload(warehouse, made, purpose, tmp_path, rows_per_file)
-    assert [path.name for path, _ in files] == [f"part-{n:05d}.parquet" for n in range(len(files))]
-    assert sorted(path for path, _ in files) == sorted(tmp_path.iterdir())
+    assert [Path(path).name for path, _ in files] == [f"part-{n:05d}.parquet" for n in range(len(files))]
+    assert sorted(Path(path) for path, _ in files) == sorted(tmp_path.iterdir())
     assert all(rows == pq.read_metadata(path).num_rows for path, rows in files)
     assert all(rows == rows_per_file for _, rows in files[:-1])
     assert 0 < files[-1][1] <= rows_per_file

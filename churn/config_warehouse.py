@@ -1,0 +1,104 @@
+"""Which warehouse runs the SQL, and how it is reached. No field holds a secret."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+# Redshift takes several roles, each assumed by the one before it, with commas between them.
+_ONE_ROLE = r"arn:aws(?:-cn|-us-gov)?:iam::\d{12}:role/[\w+=.@/-]+"
+ROLE = re.compile(rf"default|{_ONE_ROLE}(?:,{_ONE_ROLE})*", re.ASCII)
+KMS_KEY = re.compile(
+    r"(?:arn:aws(?:-cn|-us-gov)?:kms:[a-z0-9-]+:\d{12}:(?:key|alias)/)?[\w/-]{1,256}", re.ASCII
+)
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$|^::1$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.@+$-]{0,126}$")]
+AwsName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+
+
+class WarehouseSettings(BaseModel):
+    """The embedded warehouse, or Redshift.
+
+    Attributes:
+        kind: ``duckdb``, embedded, over the data folder's files; or ``redshift``.
+        driver: which library speaks to Redshift.
+        host: the cluster's or workgroup's endpoint.
+        port: its port.
+        database: the database.
+        auth: ``iam``: a password that AWS makes for each connection; ``secret``: from Secrets Manager;
+            ``environment``: CHURN_REDSHIFT_USER and CHURN_REDSHIFT_PASSWORD.
+        cluster_identifier: with ``iam``: the provisioned cluster.
+        workgroup: with ``iam``: the serverless workgroup.
+        db_user: with ``iam`` and a cluster: the database user.
+        secret: with ``secret``: name or ARN of a secret with ``username`` and ``password`` in it.
+        region: AWS region; none = what AWS's own settings say.
+        iam_role: role that Redshift writes to and reads from S3 with, by ARN; or its ``default``.
+        kms_key: key that unloaded files are encrypted with; none = as the bucket says.
+        group: database group that may read what is published.
+        ssl: how the server is verified; ``prefer`` (not at all) on this machine only.
+        connect_timeout: seconds.
+        keepalive: seconds of silence after which the network asks whether the other side is there. Must be
+            shorter than what firewalls between forget a connection after: AWS's do after 350 s.
+        statement_timeout: seconds; 0 = what the server allows.
+        retries: how often to connect again, and to run again what is known not to have been done.
+        backoff: seconds before the first of them; twice as many before each further one, 60 at most.
+        unload_grace: seconds that an UNLOAD whose connection was lost may go on before it is given up.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["duckdb", "redshift"] = "duckdb"
+    driver: Literal["psycopg2", "redshift_connector"] = "psycopg2"
+    host: Host | None = None
+    port: int = Field(default=5439, ge=1, le=65535)
+    database: Name | None = None
+    auth: Literal["iam", "secret", "environment"] = "iam"
+    cluster_identifier: AwsName | None = None
+    workgroup: AwsName | None = None
+    db_user: Name | None = None
+    secret: str | None = Field(default=None, pattern=r"^[A-Za-z0-9/_+=.@:!-]{1,2048}$")
+    region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    iam_role: str | None = None
+    kms_key: str | None = None
+    group: str | None = Field(default=None, pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    ssl: Literal["verify-full", "verify-ca", "prefer"] = "verify-full"
+    connect_timeout: int = Field(default=10, ge=1, le=300)
+    keepalive: int = Field(default=30, ge=1, le=300)
+    statement_timeout: int = Field(default=0, ge=0, le=7 * 86_400)
+    retries: int = Field(default=5, ge=0, le=20)
+    backoff: float = Field(default=1.0, ge=0, le=60, allow_inf_nan=False)
+    unload_grace: float = Field(default=3600.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "WarehouseSettings":
+        faults = [f"{what} (what was given is not shown)" for what in self._unsafe()]
+        if self.kind == "redshift":
+            faults += self._missing()
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _unsafe(self) -> list[str]:
+        faults = []
+        if self.iam_role is not None and not ROLE.fullmatch(self.iam_role):
+            faults.append("iam_role must be 'default' or the ARN of an IAM role")
+        if self.kms_key is not None and not KMS_KEY.fullmatch(self.kms_key):
+            faults.append("kms_key must be the id or the ARN of a KMS key")
+        if self.ssl == "prefer" and self.host not in LOOPBACK:
+            faults.append("ssl = 'prefer' does not verify the server: it is for this machine's own only")
+        return faults
+
+    def _missing(self) -> list[str]:
+        wanted = {"host": self.host, "database": self.database, "iam_role": self.iam_role}
+        if self.auth == "iam":
+            wanted["cluster_identifier (or workgroup)"] = self.cluster_identifier or self.workgroup
+            if self.cluster_identifier:
+                wanted["db_user"] = self.db_user
+        if self.auth == "secret":
+            wanted["secret"] = self.secret
+        faults = [f"{name} is needed for redshift" for name, value in wanted.items() if not value]
+        if self.cluster_identifier and self.workgroup:
+            faults.append("give cluster_identifier or workgroup, not both")
+        return faults

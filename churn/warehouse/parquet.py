@@ -1,0 +1,204 @@
+"""Parquet files of a warehouse: written by this process, or checked after Redshift wrote them."""
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec.core
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.spec import AbstractBufferedFile
+
+from churn.errors import RunError
+
+logger = logging.getLogger(__name__)
+
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What one Parquet file says of itself."""
+
+    url: str
+    bytes: int
+    rows: int
+    schema: pa.Schema
+
+
+class Writer:
+    """Spreads rows over files of one size, ``part-00000.parquet`` and so on, in a folder or under a URL."""
+
+    def __init__(self, folder: str, schema: pa.Schema, rows_per_file: int) -> None:
+        """Write nothing yet; the folder is there."""
+        self.files: list[tuple[str, int]] = []
+        self._folder = folder.rstrip("/")
+        self._fs, self._root = fsspec.core.url_to_fs(self._folder)
+        self._schema = schema
+        self._rows_per_file = rows_per_file
+        self._current: tuple[pq.ParquetWriter, AbstractBufferedFile | None] | None = None
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows."""
+        while table.num_rows:
+            writer, _ = self._current or self._open()
+            path, written = self.files[-1]
+            piece = table.slice(0, self._rows_per_file - written)
+            writer.write_table(piece)
+            self.files[-1] = (path, written + piece.num_rows)
+            table = table.slice(piece.num_rows)
+            if self.files[-1][1] == self._rows_per_file:
+                self.close()
+
+    def _open(self) -> tuple[pq.ParquetWriter, AbstractBufferedFile | None]:
+        name = f"part-{len(self.files):05d}.parquet"
+        path = f"{self._root}/{name}"
+        # Arrow itself writes to a local disk; what is uploaded must be ours, to be thrown away when it fails.
+        upload = None if self._fs.protocol[0] in ("file", "local") else self._fs.open(path, "wb")
+        texts = [f.name for f in self._schema if pa.types.is_string(f.type) and f.name != "user_id"]
+        writer = pq.ParquetWriter(
+            path if upload is None else upload,
+            self._schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=texts,
+        )
+        self._current = (writer, upload)
+        self.files.append((f"{self._folder}/{name}", 0))
+        return self._current
+
+    def close(self) -> None:
+        """End the open file, if there is one; one whose end could not be written is not tried again."""
+        current, self._current = self._current, None
+        if current is not None:
+            writer, upload = current
+            with ExitStack() as failing:
+                failing.callback(_discard, upload)
+                writer.close()
+                failing.pop_all()
+            if upload is not None:
+                upload.close()
+
+    def abandon(self) -> None:
+        """Leave the open file unfinished: of an upload nothing is seen."""
+        current, self._current = self._current, None
+        if current is not None:
+            writer, upload = current
+            try:
+                writer.close()  # or it would write to the upload when it is collected
+            except (OSError, pa.ArrowException) as error:
+                logger.debug("a file that is given up: %s", error)
+            finally:
+                _discard(upload)
+
+
+def _discard(upload: AbstractBufferedFile | None) -> None:
+    if upload is not None:
+        upload.discard()
+        upload.closed = True  # or it would be uploaded when it is collected
+
+
+def look_at(urls: Iterable[str]) -> list[FileFacts]:
+    """Read what Parquet files say of themselves at their ends.
+
+    Raises:
+        RunError: names a file that is missing or damaged.
+    """
+    listed = list(urls)
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(_look_at, listed))
+
+
+def _look_at(url: str) -> FileFacts:
+    fs, path = fsspec.core.url_to_fs(url)
+    try:
+        size = int(fs.size(path))
+        with fs.open(path, "rb") as file:
+            found = pq.ParquetFile(file)
+            return FileFacts(url, size, found.metadata.num_rows, found.schema_arrow)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{url} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+
+
+def read_manifest(url: str) -> dict[str, Any] | None:
+    """Return an UNLOAD's manifest, or None while there is none.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    fs, path = fsspec.core.url_to_fs(url)
+    fs.invalidate_cache()
+    try:
+        text = fs.cat_file(path)
+    except FileNotFoundError:
+        return None
+    try:
+        found = json.loads(text)
+        entries = [(str(e["url"]), int(e["meta"]["record_count"])) for e in found["entries"]]
+        names = [str(element["name"]) for element in found["schema"]["elements"]]
+        return {"entries": entries, "names": names, "rows": int(found["meta"]["record_count"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{url} is no verbose manifest of an UNLOAD ({error!r})") from error
+
+
+def checked_files(manifest: dict[str, Any], prefix: str, schema: pa.Schema) -> list[tuple[str, int]]:
+    """Return the files that a manifest lists, with their rows, after checking them against it.
+
+    Args:
+        manifest: what ``read_manifest`` returned.
+        prefix: what every file's URL begins with.
+        schema: what the files should hold.
+
+    Raises:
+        RunError: a file is missing, foreign, or has other rows or columns; all faults are listed.
+    """
+    entries: list[tuple[str, int]] = sorted(manifest["entries"])
+    faults = [f"{url} is not of this UNLOAD" for url, _ in entries if not url.startswith(prefix)]
+    if len({url for url, _ in entries}) < len(entries):
+        faults.append("a file is listed twice")
+    if sum(rows for _, rows in entries) != manifest["rows"]:
+        faults.append(f"its files have {sum(rows for _, rows in entries):,} rows, not {manifest['rows']:,}")
+    if manifest["names"] != schema.names:
+        faults.append(f"its columns are {', '.join(manifest['names'])}, not {', '.join(schema.names)}")
+    if not faults:
+        for facts, (_, rows) in zip(look_at(url for url, _ in entries), entries, strict=True):
+            if facts.rows != rows:
+                faults.append(f"{facts.url} has {facts.rows:,} rows, not {rows:,}")
+            faults += [f"{facts.url}: {fault}" for fault in differences(facts.schema, schema)]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise RunError(f"what the warehouse unloaded to {prefix} is not what it says:\n{listed}")
+    return [(url, rows) for url, rows in entries if rows]
+
+
+def differences(found: pa.Schema, expected: pa.Schema) -> list[str]:
+    """Return how a file's columns differ from those expected, whole numbers that are too wide left out."""
+    if found.names != expected.names:
+        return [f"its columns are {', '.join(found.names)}, not {', '.join(expected.names)}"]
+    return [
+        f"{theirs.name} is {theirs.type}, not {ours.type}"
+        for theirs, ours in zip(found, expected, strict=True)
+        if not _fits(theirs.type, ours.type)
+    ]
+
+
+def _fits(found: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_string(expected):
+        return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
+    if pa.types.is_int8(expected):
+        return bool(found in (pa.int8(), pa.int16()))  # Redshift has no narrower one
+    return bool(found == expected)
+
+
+def copy_manifest(files: Sequence[FileFacts]) -> bytes:
+    """Return the manifest that tells COPY which files to load, all of them or none."""
+    entries = [
+        {"url": facts.url, "mandatory": True, "meta": {"content_length": facts.bytes}} for facts in files
+    ]
+    return json.dumps({"entries": entries}, indent=1).encode()

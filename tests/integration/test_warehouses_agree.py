@@ -1,0 +1,144 @@
+"""The same source tables in both warehouses: the same plan, the same tables, the same snapshots out of them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from churn.checks import check_snapshots
+from churn.config import Settings, load_settings
+from churn.prepare import Plan, drop, leftover_schemas, outcome_table, plan, run_steps
+from churn.unload import count_rows, read_snapshots, rows_by, snapshot_schema, unload
+from churn.warehouse.base import Warehouse
+from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.warehouse.redshift import RedshiftWarehouse
+from tests.support.data_folders import (
+    AS_OF,
+    TODAY,
+    broadcaster_folder,
+    broadcaster_rows,
+    event_folder,
+    event_settings,
+    weekly_events,
+)
+from tests.support.fixtures_aws import Bucket, Redshift
+
+_TYPES = {
+    pa.string(): "varchar(250)",
+    pa.int32(): "integer",
+    pa.float64(): "double precision",
+    pa.date32(): "date",
+    pa.timestamp("us"): "timestamp",
+}
+
+
+@pytest.fixture
+def there(redshift: Redshift, monkeypatch: pytest.MonkeyPatch) -> Iterator[RedshiftWarehouse]:
+    monkeypatch.setenv("CHURN_REDSHIFT_USER", "churn")
+    monkeypatch.setenv("CHURN_REDSHIFT_PASSWORD", "unused")
+    warehouse = RedshiftWarehouse(redshift.settings())
+    yield warehouse
+    warehouse.close()
+
+
+def fill(warehouse: RedshiftWarehouse, data: Path, bucket: Bucket) -> None:
+    """Load a data folder's tables by COPY."""
+    for folder in sorted((data / "tables").iterdir()):
+        schema = pq.read_schema(next(folder.iterdir()))
+        warehouse.execute(f"create schema if not exists {folder.name.partition('.')[0]}")
+        columns = ", ".join(f"{field.name} {_TYPES[field.type]}" for field in schema)
+        warehouse.execute(f"create table {folder.name} ({columns})")
+        urls = []
+        for path in sorted(folder.iterdir()):
+            urls.append(f"{bucket.url}/tables/{folder.name}/{path.name}")
+            with fsspec.open(urls[-1], "wb") as file:
+                file.write(path.read_bytes())
+        warehouse.load_parquet(folder.name, urls, schema.names)
+
+
+def prepared(warehouse: Warehouse, chosen: Settings, name: str) -> tuple[Plan, dict[str, int]]:
+    made = plan(warehouse, chosen, name, AS_OF, f"run_{name}_20240701t000000z_1", today=TODAY)
+    rows = run_steps(warehouse, made)
+    check_snapshots(warehouse, made, rows)
+    return made, rows
+
+
+def assert_same(ours: pa.Table, theirs: pa.Table) -> None:
+    assert ours.schema == theirs.schema
+    keys = [("as_of_date", "ascending"), ("user_id", "ascending")]
+    assert theirs == theirs.sort_by(keys)
+    for name in ours.column_names:
+        mine, other = ours[name].combine_chunks(), theirs[name].combine_chunks()
+        if pa.types.is_floating(mine.type):
+            assert mine.is_null().equals(other.is_null()), name
+            np.testing.assert_allclose(
+                mine.drop_null().to_numpy(), other.drop_null().to_numpy(), rtol=1e-6, err_msg=name
+            )
+        else:
+            assert mine.equals(other), name
+
+
+def compare(
+    data: Path, chosen: Settings, name: str, there: RedshiftWarehouse, bucket: Bucket, out: Path
+) -> dict[str, pa.Table]:
+    here = DuckDBWarehouse(None, data, memory="1GB", threads=2)
+    found: dict[str, pa.Table] = {}
+    try:
+        fill(there, data, bucket)
+        (ours, our_rows), (theirs, their_rows) = (prepared(one, chosen, name) for one in (here, there))
+        assert ours == theirs
+        assert our_rows == their_rows
+        for purpose in ("train", "score"):
+            (out / purpose).mkdir()
+            pair: list[pa.Table] = []
+            for warehouse, folder in ((here, str(out / purpose)), (there, f"{bucket.url}/out/{purpose}")):
+                files = unload(warehouse, ours, purpose, folder, 1_000)
+                assert rows_by(files) == count_rows(warehouse, ours, purpose) > 0
+                pair.append(read_snapshots(files))
+            assert pair[0].schema == snapshot_schema(ours, labelled=purpose == "train")
+            assert_same(*pair)
+            found[purpose] = pair[0]
+        outcomes: list[Any] = []
+        for warehouse in (here, there):
+            later = ours.outcomes(f"{ours.schema}_later")
+            warehouse.execute(f"create schema {later.schema}")
+            run_steps(warehouse, later)
+            outcomes.append(outcome_table(warehouse, later))
+        assert outcomes[0] == outcomes[1]
+        for warehouse in (here, there):
+            assert leftover_schemas(warehouse, f"run_{name}_") == [ours.schema]
+            drop(warehouse, ours.schema)
+            assert leftover_schemas(warehouse, f"run_{name}_") == []
+    finally:
+        here.close()
+    return found
+
+
+@pytest.mark.parametrize("sampling", ["all", "cohort"])
+def test_the_broadcasters_tables_give_the_same_snapshots(
+    sampling: str, there: RedshiftWarehouse, bucket: Bucket, tmp_path: Path
+) -> None:
+    data = broadcaster_folder(tmp_path / "data", broadcaster_rows())
+    product = {"minimum_value": 60, "training": {"sampling": sampling, "max_dates": 5}}
+    chosen = load_settings(data, tmp_path / "out", {"products": {"iplayer": product}, "sql_memory": "1GB"})
+    found = compare(data, chosen, "iplayer", there, bucket, tmp_path)
+    assert set(found["train"]["churned"].to_pylist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "user", ["it's", "back\\slash", "100%", "%(as_of)s", ":as_of", "ünï", '"; drop table x; --']
+)
+def test_whatever_users_and_categories_are_called(
+    user: str, there: RedshiftWarehouse, bucket: Bucket, tmp_path: Path
+) -> None:
+    users: Sequence[str] = (user, f"{user}2")
+    rows = weekly_events(users, 24, category=user) + weekly_events(["plain"], 22, category="other")
+    data = event_folder(tmp_path / "data", rows)
+    chosen = event_settings(data, food={"categories": [user], "match": ["food", user]})
+    found = compare(data, chosen, "food", there, bucket, tmp_path)
+    assert set(found["score"]["user_id"].to_pylist()) == {*users, "plain"}
