@@ -1,26 +1,37 @@
-"""Scores into the warehouse, once: whole, checked, and never an older run over a newer one."""
+"""A run's scores and reasons into the warehouse, once: whole, checked, never an older run over a newer one.
+
+Everything happens in one transaction, so that whatever breaks it off leaves the old rows, and no staging
+table. Its first statement locks ``churn.published``, the record of which run stands: publishers wait for
+each other there, while readers of the scores never wait.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from churn import migrate
 from churn.config import identifier
 from churn.errors import CheckError, RunError
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import render, sql_root
+from churn.warehouse.retry import retried
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = "churn"
-SCORES = "scores"
 REASON_COLUMNS = ("reason_1", "reason_2", "reason_3")
-SCORE_COLUMNS = (
+_REQUIRED = (
     "user_id", "target_week_start_date", "learner_type", "learner_name", "predicted_probability",
     "optimal_threshold", "optimal_classification", "score_datetime", "product", "as_of", "run_id",
-    "model_version", "margin", *REASON_COLUMNS,
+    "model_version", "margin",
 )  # fmt: skip
+# In the order of the files, which COPY relies on.
+SCORE_COLUMNS = (*_REQUIRED, *REASON_COLUMNS)
+_FILE_REASONS = ("user_id", "rank", "feature", "value", "contribution")
+_REQUIRED_REASONS = ("user_id", "rank", "feature", "contribution")
+_LONGEST_VALUE = 250  # characters, of up to four bytes
+_KEY = "product = :product and target_week_start_date = :week"
 
 
 @dataclass(frozen=True)
@@ -28,16 +39,37 @@ class Published:
     """What publishing did.
 
     Attributes:
-        table: the table.
-        rows: rows of this run that stand in it now.
-        replaced: rows of the same product and target week that were there before.
+        table: the table of scores.
+        rows: scores of this run that stand in it now.
+        replaced: scores of the same product and target week that were there before.
         kept_newer: run id of a newer run that was left in place; then ``rows`` is 0.
+        reasons: reasons of this run that stand in ``churn.reasons`` now.
     """
 
     table: str
     rows: int
     replaced: int
     kept_newer: str | None = None
+    reasons: int = 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run's files and what they must hold."""
+
+    scores: tuple[str, ...]
+    reasons: tuple[str, ...] | None
+    rows: int
+    started_at: datetime
+    id_column: str
+    key: dict[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        return str(self.key["run_id"])
+
+    def staging(self, what: str) -> str:
+        return f"{migrate.SCHEMA}.{identifier(f'staging_{what}_' + self.run_id.replace('-', '_'))}"
 
 
 def publish_scores(
@@ -50,114 +82,226 @@ def publish_scores(
     started_at: datetime,
     rows: int,
     id_column: str = "user_id",
+    reason_paths: Sequence[str] | None = None,
+    auto_migrate: bool | None = None,
 ) -> Published:
-    """Replace a product's and target week's scores by those of one run, in one transaction.
+    """Replace a product's and target week's scores and reasons by those of one run, in one transaction.
 
     Args:
+        warehouse: where to.
         paths: the run's score files.
+        product: the product.
+        target_week_start: the target week's Monday.
+        run_id: the run.
         started_at: the run's ``score_datetime``, in UTC where it names no time zone; a run that started later
-            is never overwritten.
+            (of two that started together, the one whose id sorts last) is never overwritten.
         rows: how many scores the run has.
-        id_column: name of the user id column in the table.
+        id_column: name of the user id column in the tables.
+        reason_paths: the run's reason files; ``None`` publishes no reasons, and takes away those of the run
+            that is replaced.
+        auto_migrate: whether to bring the tables forward first; by default in the embedded warehouse only.
 
     Raises:
-        CheckError: the files hold other rows than they should; the table is as it was.
-        RunError: the warehouse refused, or the table has another id column; the table is as it was.
+        CheckError: the files hold other rows than they should; the tables are as they were.
+        RunError: the warehouse refused, the tables have another id column, or have to be migrated first; the
+            rows are as they were.
+        SerialisationError: other transactions kept coming between; the rows are as they were.
+        LostConnectionError: the connection was lost each time; the rows are the old ones or the new ones.
     """
-    table = f"{SCHEMA}.{SCORES}"
-    staging = f"{SCHEMA}.{identifier('staging_' + run_id.replace('-', '_'))}"
-    key: dict[str, Any] = {"product": product, "week": target_week_start}
-    with warehouse.transaction() as session:
-        session.execute(f"create schema if not exists {SCHEMA}")
-        for name, id_name in ((table, identifier(id_column)), (staging, "user_id")):
-            session.execute(_table_sql(warehouse, name, id_name))
-        _fit_columns(session, table, id_column)
-        standing = _fetch_one(
-            warehouse,
-            session,
-            "select count(*) as rows_there, max(score_datetime) as latest, max(run_id) as run_id"
-            f" from {table} where product = :product and target_week_start_date = :week",
-            key,
-        )
-        naive = started_at.astimezone(UTC).replace(tzinfo=None) if started_at.tzinfo else started_at
-        if standing["latest"] is not None and standing["latest"] > naive:
-            session.execute(f"drop table {staging}")
-            logger.warning(
-                "%s: run %s is newer than %s and stays published", product, standing["run_id"], run_id
-            )
-            return Published(table, 0, 0, standing["run_id"])
-        loaded = session.load_parquet(staging, paths, SCORE_COLUMNS)
-        _check(warehouse, session, staging, loaded, rows, key | {"run_id": run_id})
-        _run(
-            warehouse,
-            session,
-            f"delete from {table} where product = :product and target_week_start_date = :week",
-            key,
-        )
-        columns = ", ".join(SCORE_COLUMNS[1:])
-        session.execute(
-            f'insert into {table} ("{identifier(id_column)}", {columns})'
-            f" select user_id, {columns} from {staging}"
-        )
-        session.execute(f"drop table {staging}")
-    return Published(table, loaded, standing["rows_there"])
-
-
-def _table_sql(warehouse: Warehouse, table: str, id_column: str) -> str:
-    text = (sql_root() / "publish" / "scores.sql").read_text("utf-8")
-    return render(text, {"table": table, "id_column": id_column}, {}, SCHEMA, warehouse.dialect).sql
-
-
-def _fit_columns(session: Session, table: str, id_column: str) -> None:
-    """Check a table's id column, and add the columns that a table of an earlier version lacks."""
-    found = session.fetch(f"select * from {table} where 1 = 0").column_names
-    if id_column not in found:
-        raise RunError(
-            f"{table} calls its id column {found[0]!r}, and the setting id_column says {id_column!r}: "
-            "set it back, or rename the table's column first"
-        )
-    for name in REASON_COLUMNS:
-        if name not in found:
-            session.execute(f"alter table {table} add column {name} varchar(80)")
-
-
-def _fetch_one(warehouse: Warehouse, session: Session, text: str, values: dict[str, Any]) -> dict[str, Any]:
-    statement = render(text, {}, values, SCHEMA, warehouse.dialect)
-    row: dict[str, Any] = session.fetch(statement.sql, statement.parameters).to_pylist()[0]
-    return row
-
-
-def _run(warehouse: Warehouse, session: Session, text: str, values: dict[str, Any]) -> None:
-    statement = render(text, {}, values, SCHEMA, warehouse.dialect)
-    session.execute(statement.sql, statement.parameters)
-
-
-def _check(
-    warehouse: Warehouse, session: Session, staging: str, loaded: int, expected: int, key: dict[str, Any]
-) -> None:
-    found = _fetch_one(
-        warehouse,
-        session,
-        f"""
-        select
-            count(*) as rows_there,
-            count(distinct user_id) as users,
-            sum(case when predicted_probability between 0 and 1 then 0 else 1 end) as improbable,
-            sum(case
-                when product = :product and target_week_start_date = :week and run_id = :run_id then 0 else 1
-            end) as foreign_rows
-        from {staging}
-        """,
-        key,
+    naive = started_at.astimezone(UTC).replace(tzinfo=None) if started_at.tzinfo else started_at
+    job = _Job(
+        scores=tuple(paths),
+        reasons=None if reason_paths is None else tuple(reason_paths),
+        rows=rows,
+        started_at=naive,
+        id_column=identifier(id_column),
+        key={"product": product, "week": target_week_start, "run_id": run_id},
     )
-    failures = []
-    if loaded != expected or found["rows_there"] != expected:
-        failures.append(f"{found['rows_there']:,} rows were loaded, but the run scored {expected:,} users")
-    if found["users"] != found["rows_there"]:
-        failures.append(f"{found['rows_there'] - found['users']:,} users occur more than once")
-    if found["improbable"]:
-        failures.append(f"{int(found['improbable']):,} probabilities are not in [0, 1]")
-    if found["foreign_rows"]:
-        failures.append(f"{int(found['foreign_rows']):,} rows are of another product, target week or run")
-    if failures:
-        raise CheckError("publish", failures)
+    job.staging("reasons")  # a run id that cannot be part of a name is refused before anything is done
+    embedded = warehouse.dialect == "duckdb"
+    _bring_forward(warehouse, id_column, embedded if auto_migrate is None else auto_migrate)
+    return retried(lambda: _Transaction(warehouse, job).run(), f"publishing run {run_id} of {product}")
+
+
+def _bring_forward(warehouse: Warehouse, id_column: str, auto_migrate: bool) -> None:
+    lacking = migrate.pending(warehouse, id_column)
+    if not lacking:
+        return
+    if not auto_migrate:
+        titles = ", ".join(f"{each.version} {each.title}" for each in lacking)
+        raise RunError(
+            f"the published tables have to be brought forward first ({titles}): run `churn migrate`,"
+            " which shows its SQL before it asks"
+        )
+    migrate.apply(warehouse, id_column)
+
+
+class _Transaction:
+    """One attempt to publish."""
+
+    def __init__(self, warehouse: Warehouse, job: _Job) -> None:
+        self.warehouse = warehouse
+        self.job = job
+        self.staged_scores = job.staging("scores")
+        self.staged_reasons = job.staging("reasons")
+
+    def run(self) -> Published:
+        with self.warehouse.transaction() as session:
+            session.lock(migrate.PUBLISHED)
+            newer = self._newer(session)
+            if newer is not None:
+                logger.warning(
+                    "%s: run %s is newer than %s and stays published",
+                    migrate.SCORES,
+                    newer,
+                    self.job.run_id,
+                )
+                return Published(migrate.SCORES, 0, 0, newer)
+            model_version = self._stage_scores(session)
+            reasons = self._stage_reasons(session)
+            replaced = self._replace(session)
+            self._record(session, model_version, reasons)
+        return Published(migrate.SCORES, self.job.rows, replaced, reasons=reasons)
+
+    def _newer(self, session: Session) -> str | None:
+        """Return the run that stands if it is newer than this one."""
+        text = f"select run_id, score_datetime from {migrate.PUBLISHED} where {_KEY}"
+        for row in self._fetch(session, text):
+            if (row["score_datetime"], row["run_id"]) > (self.job.started_at, self.job.run_id):
+                return str(row["run_id"])
+        return None
+
+    def _stage_scores(self, session: Session) -> str | None:
+        """Load and check the scores; return the version of the model that made them."""
+        names = {"staging": self.staged_scores}
+        self._execute(session, _text("staging_scores"), names)
+        loaded = session.load_parquet(self.staged_scores, self.job.scores, SCORE_COLUMNS)
+        (found,) = self._fetch(session, _text("check_scores"), {**names, "required": _REQUIRED})
+        failures = [*_score_failures(found, loaded, self.job.rows), *_nulls(found, _REQUIRED)]
+        if failures:
+            raise CheckError("publish", failures)
+        return None if found["model_version"] is None else str(found["model_version"])
+
+    def _stage_reasons(self, session: Session) -> int:
+        """Load and check the reasons, if they are to be published; return how many there are."""
+        if self.job.reasons is None:
+            return 0
+        names = {"staging": self.staged_reasons, "scores": self.staged_scores, "required": _REQUIRED_REASONS}
+        self._execute(session, _text("staging_reasons"), names)
+        loaded = session.load_parquet(self.staged_reasons, self.job.reasons, _FILE_REASONS)
+        (found,) = self._fetch(session, _text("check_reasons"), names)
+        failures = [*_reason_failures(found, loaded, self.job.rows), *_nulls(found, _REQUIRED_REASONS)]
+        if failures:
+            raise CheckError("publish reasons", failures)
+        return loaded
+
+    def _replace(self, session: Session) -> int:
+        """Put the staged rows in the place of those that stand; return how many scores stood there."""
+        replaced = self._execute(session, f"delete from {migrate.SCORES} where {_KEY}")
+        self._execute(session, f"delete from {migrate.REASONS} where {_KEY}")
+        columns = ", ".join(SCORE_COLUMNS[1:])
+        self._execute(
+            session,
+            f'insert into {migrate.SCORES} ("{self.job.id_column}", {columns})'
+            f" select user_id, {columns} from {self.staged_scores}",
+        )
+        self._execute(session, f"drop table {self.staged_scores}")
+        if self.job.reasons is not None:
+            self._execute(
+                session,
+                f"""
+                insert into {migrate.REASONS} (
+                    "{self.job.id_column}", product, target_week_start_date, "rank", feature, "value",
+                    contribution, run_id
+                )
+                select
+                    user_id, cast(:product as varchar(63)), cast(:week as date), "rank", feature,
+                    substring("value", 1, {_LONGEST_VALUE}), contribution, cast(:run_id as varchar(63))
+                from {self.staged_reasons}
+                """,
+            )
+            self._execute(session, f"drop table {self.staged_reasons}")
+        return replaced
+
+    def _record(self, session: Session, model_version: str | None, reasons: int) -> None:
+        """Write down which run stands now."""
+        self._execute(session, f"delete from {migrate.PUBLISHED} where {_KEY}")
+        self._execute(
+            session,
+            f"""
+            insert into {migrate.PUBLISHED} (
+                product, target_week_start_date, run_id, score_datetime, model_version, score_rows,
+                reason_rows, published_at
+            )
+            values (:product, :week, :run_id, :started_at, :model_version, :scores, :reasons, :now)
+            """,
+            values={
+                "started_at": self.job.started_at,
+                "model_version": model_version,
+                "scores": self.job.rows,
+                "reasons": reasons,
+                "now": datetime.now(UTC).replace(tzinfo=None),
+            },
+        )
+
+    def _execute(
+        self,
+        session: Session,
+        text: str,
+        names: dict[str, Any] | None = None,
+        values: dict[str, Any] | None = None,
+    ) -> int:
+        dialect = self.warehouse.dialect
+        names = {"redshift": dialect == "redshift", **(names or {})}
+        statement = render(text, names, self.job.key | (values or {}), migrate.SCHEMA, dialect)
+        return session.execute(statement.sql, statement.parameters)
+
+    def _fetch(
+        self, session: Session, text: str, names: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        statement = render(text, names or {}, self.job.key, migrate.SCHEMA, self.warehouse.dialect)
+        rows: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
+        return rows
+
+
+def _text(name: str) -> str:
+    return (sql_root() / "publish" / f"{name}.sql").read_text("utf-8")
+
+
+def _nulls(found: dict[str, Any], required: Sequence[str]) -> Iterator[str]:
+    for column in required:
+        if count := int(found[f"no_{column}"] or 0):
+            yield f"{count:,} rows have no {column}"
+
+
+def _score_failures(found: dict[str, Any], loaded: int, expected: int) -> Iterator[str]:
+    if loaded != expected or found["staged"] != expected:
+        yield f"{found['staged']:,} rows were loaded, but the run scored {expected:,} users"
+    if found["repeated"]:
+        yield f"{found['repeated']:,} users occur more than once"
+    if found["models"] > 1:
+        yield f"the scores are of {found['models']} model versions"
+    for name, fault in (
+        ("improbable", "probabilities are not in [0, 1]"),
+        ("unclassified", "classifications are neither 0 nor 1"),
+        ("foreign_rows", "rows are of another product, target week or run"),
+    ):
+        if count := int(found[name] or 0):
+            yield f"{count:,} {fault}"
+
+
+def _reason_failures(found: dict[str, Any], loaded: int, users: int) -> Iterator[str]:
+    """Every user scored has the same number of reasons, ranked from 1."""
+    staged, ranks = int(found["staged"] or 0), int(found["ranks"] or 0)
+    if loaded != staged or staged != users * ranks or found["users"] != users:
+        yield (
+            f"{staged:,} reasons of {found['users']:,} users were loaded, but the run scored {users:,} users"
+            f" and has {ranks} reasons of each"
+        )
+    for name, fault in (
+        ("misnumbered", f"users do not have each rank from 1 to {ranks} once"),
+        ("strangers", "reasons are of users who were not scored"),
+        ("infinite", "contributions are no finite numbers"),
+    ):
+        if count := int(found[name] or 0):
+            yield f"{count:,} {fault}"

@@ -15,7 +15,7 @@ REASONS = 5
 REASON_SCHEMA = pa.schema(
     [
         pa.field("user_id", pa.string(), nullable=False),
-        pa.field("rank", pa.int8(), nullable=False),
+        pa.field("rank", pa.int16(), nullable=False),  # SMALLINT, which a warehouse loads as it is
         pa.field("feature", pa.string(), nullable=False),
         pa.field("value", pa.string()),
         pa.field("contribution", pa.float32(), nullable=False),
@@ -77,7 +77,7 @@ def reason_table(
     return pa.Table.from_arrays(
         [
             users.take(pa.array(np.repeat(np.arange(rows), k))),
-            pa.array(np.tile(np.arange(1, k + 1, dtype=np.int8), rows)),
+            pa.array(np.tile(np.arange(1, k + 1, dtype=np.int16), rows)),
             pa.array(list(features), pa.string()).take(pa.array(flat)),
             pa.concat_arrays(values).take(pa.array(back)) if values else pa.array([], pa.string()),
             pa.array(reasons.contributions.T.ravel()),

@@ -1,149 +1,150 @@
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta, timezone
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
+from churn import migrate
 from churn.errors import CheckError, RunError, UsageError
-from churn.publish import REASON_COLUMNS, SCORE_COLUMNS, Published, publish_scores
-from churn.scoring import SCORE_SCHEMA
+from churn.explain.reasons import REASON_SCHEMA
+from churn.publish import REASON_COLUMNS, SCORE_COLUMNS, Published
+from churn.score_schema import SCORE_SCHEMA
+from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.warehouse.redshift import RedshiftWarehouse
 from tests.support.data_folders import AS_OF, event, write_table
+from tests.support.publishing import (
+    LATER_RUN,
+    REASONS,
+    RUN,
+    STARTED,
+    TABLES,
+    WEEK,
+    Counted,
+    Place,
+    publish,
+    reason_file,
+    rows_of,
+    runs,
+    score_file,
+    standing,
+    standing_reasons,
+    tables,
+)
 
-WEEK = date(2024, 7, 8)
-STARTED = datetime(2024, 7, 1, 18, 0, tzinfo=UTC)
-RUN, LATER_RUN = "20240701t180000z-aaaaaa", "20240701t190000z-bbbbbb"
+
+@pytest.fixture(params=["duckdb", "redshift"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path, open_warehouse: Callable[..., DuckDBWarehouse]) -> DuckDBWarehouse:
-    write_table(tmp_path / "data", "events.activity", [event("a", AS_OF)])
-    return open_warehouse(tmp_path / "data")
+def place(tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> Place:
+    """Where the warehouse can read files."""
+    return Place(str(tmp_path) if backend == "duckdb" else request.getfixturevalue("bucket").url)
 
 
-def score_file(path: Path, users: Mapping[str, Any], **changes: Any) -> str:
-    """A score file as the scoring stage writes it: user id to probability, everything else the same."""
-    rows = [
-        {
-            "user_id": user,
-            "target_week_start_date": WEEK,
-            "learner_type": "meta-learner",
-            "learner_name": "xgboost",
-            "predicted_probability": probability,
-            "optimal_threshold": 0.4,
-            "optimal_classification": 0,
-            "score_datetime": STARTED.replace(tzinfo=None),
-            "product": "food",
-            "as_of": AS_OF,
-            "run_id": RUN,
-            "model_version": "food-1",
-            "margin": -1.5,
-            "reason_1": "+days_w2",
-            "reason_2": "-value_13w",
-            "reason_3": None,
-            **changes,
-        }
-        for user, probability in users.items()
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows)
-    pq.write_table(
-        table.set_column(table.num_columns - 1, "reason_3", pa.nulls(len(rows), pa.string())), path
-    )
-    return str(path)
+@pytest.fixture
+def warehouse(
+    tmp_path: Path,
+    backend: str,
+    request: pytest.FixtureRequest,
+    open_warehouse: Callable[..., DuckDBWarehouse],
+) -> Iterator[Warehouse]:
+    if backend == "duckdb":
+        write_table(tmp_path / "data", "events.activity", [event("a", AS_OF)])
+        yield open_warehouse(tmp_path / "data")
+        return
+    with closing(RedshiftWarehouse(request.getfixturevalue("redshift").settings())) as warehouse:
+        yield warehouse
 
 
-def publish(warehouse: DuckDBWarehouse, paths: list[str], rows: int, **changes: Any) -> Published:
-    arguments = {
-        "product": "food",
-        "target_week_start": WEEK,
-        "run_id": RUN,
-        "started_at": STARTED,
-        **changes,
-    }
-    return publish_scores(warehouse, paths, rows=rows, **arguments)
-
-
-def standing(warehouse: DuckDBWarehouse) -> list[tuple[Any, ...]]:
-    found = warehouse.fetch(
-        "select user_id, product, target_week_start_date, predicted_probability, run_id from churn.scores"
-        " order by all"
-    )
-    return [tuple(row.values()) for row in found.to_pylist()]
-
-
-def tables(warehouse: DuckDBWarehouse) -> list[str]:
-    found = warehouse.fetch("select table_name from information_schema.tables where table_schema = 'churn'")
-    return sorted(found["table_name"].to_pylist())
-
-
+TYPES = {
+    "duckdb": ("varchar", "double", "timestamp"),
+    "redshift": ("character varying", "double precision", "timestamp without time zone"),
+}
 FOOD = [("a", "food", WEEK, 0.25, RUN), ("b", "food", WEEK, 0.5, RUN)]
 
 
+def both(place: Place) -> list[str]:
+    """The files of the run that stands."""
+    return [(place / "scores" / f"part-0000{n}.parquet").url for n in range(2)]
+
+
 @pytest.fixture
-def published(tmp_path: Path, warehouse: DuckDBWarehouse) -> DuckDBWarehouse:
+def published(place: Place, warehouse: Warehouse) -> Warehouse:
     """A warehouse in which one run's two scores stand."""
-    first = score_file(tmp_path / "scores" / "part-00000.parquet", {"a": 0.25})
-    second = score_file(tmp_path / "scores" / "part-00001.parquet", {"b": 0.5})
+    first = score_file(place / "scores" / "part-00000.parquet", {"a": 0.25})
+    second = score_file(place / "scores" / "part-00001.parquet", {"b": 0.5})
     assert publish(warehouse, [first, second], 2) == Published("churn.scores", 2, 0)
     return warehouse
 
 
-def test_scores_stand_in_the_table_its_readers_know(published: DuckDBWarehouse) -> None:
+def test_scores_stand_in_the_table_its_readers_know(published: Warehouse) -> None:
     assert standing(published) == FOOD
-    assert tables(published) == ["scores"]
+    assert tables(published) == TABLES
+    text, number, moment = TYPES[published.dialect]
     assert published.columns("churn.scores") == {
-        "user_id": "varchar",
+        "user_id": text,
         "target_week_start_date": "date",
-        "learner_type": "varchar",
-        "learner_name": "varchar",
-        "predicted_probability": "double",
-        "optimal_threshold": "double",
+        "learner_type": text,
+        "learner_name": text,
+        "predicted_probability": number,
+        "optimal_threshold": number,
         "optimal_classification": "integer",
-        "score_datetime": "timestamp",
-        "product": "varchar",
+        "score_datetime": moment,
+        "product": text,
         "as_of": "date",
-        "run_id": "varchar",
-        "model_version": "varchar",
-        "margin": "double",
-        "reason_1": "varchar",
-        "reason_2": "varchar",
-        "reason_3": "varchar",
+        "run_id": text,
+        "model_version": text,
+        "margin": number,
+        "reason_1": text,
+        "reason_2": text,
+        "reason_3": text,
     }
 
 
 def test_the_columns_are_those_that_scoring_writes() -> None:
-    assert set(SCORE_SCHEMA.names) == set(SCORE_COLUMNS)
+    assert tuple(SCORE_SCHEMA.names) == SCORE_COLUMNS  # in order, which COPY goes by
 
 
-def test_published_twice_is_published_once(tmp_path: Path, published: DuckDBWarehouse) -> None:
-    paths = sorted(str(path) for path in (tmp_path / "scores").iterdir())
+def test_published_twice_is_published_once(place: Place, published: Warehouse) -> None:
+    paths = both(place)
     for _ in range(2):
         assert publish(published, paths, 2) == Published("churn.scores", 2, 2)
         assert standing(published) == FOOD
 
 
-def test_a_table_of_an_earlier_version_gets_the_columns_it_lacks(
-    tmp_path: Path, published: DuckDBWarehouse
+@pytest.mark.parametrize("reasons", [0, 1, 3])
+def test_a_table_of_an_earlier_version_is_brought_forward(
+    place: Place, published: Warehouse, reasons: int
 ) -> None:
-    for name in REASON_COLUMNS:
+    """Before there were migrations a table had no reasons, or some, and nothing was written down about it."""
+    for name in REASON_COLUMNS[reasons:]:
         published.execute(f"alter table churn.scores drop column {name}")
-    path = score_file(tmp_path / "new.parquet", {"c": 0.5}, product="sport")
+    for table in ("schema_version", "published", "reasons"):
+        published.execute(f"drop table churn.{table}")
+    earlier = score_file(place / "old.parquet", {"z": 0.5}, run_id="old")
+    done = publish(published, [earlier], 1, run_id="old", started_at=STARTED - timedelta(hours=1))
+    assert done.kept_newer == RUN
+    path = score_file(place / "new.parquet", {"c": 0.5}, product="sport")
     assert publish(published, [path], 1, product="sport").rows == 1
     found = published.fetch("select user_id, reason_1, reason_3 from churn.scores order by user_id")
-    assert found["reason_1"].to_pylist() == [None, None, "+days_w2"]
+    assert found["reason_1"].to_pylist() == [*(["+days_w2"] * 2 if reasons else [None] * 2), "+days_w2"]
     assert found["user_id"].to_pylist()[-1] == "c"
     assert standing(published)[:2] == FOOD
+    assert runs(published) == [("food", RUN, "food-1", 2, 0), ("sport", RUN, "food-1", 1, 0)]
+    assert tables(published) == TABLES
 
 
-def test_a_later_run_takes_the_place_of_an_earlier_one(tmp_path: Path, published: DuckDBWarehouse) -> None:
+def test_a_later_run_takes_the_place_of_an_earlier_one(place: Place, published: Warehouse) -> None:
     later = STARTED + timedelta(hours=1)
     path = score_file(
-        tmp_path / "new.parquet",
+        place / "new.parquet",
         {"b": 0.75, "c": 0.125, "d": 1.0},
         run_id=LATER_RUN,
         score_datetime=later.replace(tzinfo=None),
@@ -154,36 +155,34 @@ def test_a_later_run_takes_the_place_of_an_earlier_one(tmp_path: Path, published
 
 
 def test_an_earlier_run_never_replaces_a_later_one(
-    tmp_path: Path, published: DuckDBWarehouse, caplog: pytest.LogCaptureFixture
+    place: Place, published: Warehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
     earlier = STARTED - timedelta(seconds=1)
     path = score_file(
-        tmp_path / "old.parquet", {"z": 0.5}, run_id="old", score_datetime=earlier.replace(tzinfo=None)
+        place / "old.parquet", {"z": 0.5}, run_id="old", score_datetime=earlier.replace(tzinfo=None)
     )
     done = publish(published, [path], 1, run_id="old", started_at=earlier)
     assert done == Published("churn.scores", 0, 0, kept_newer=RUN)
     assert standing(published) == FOOD
-    assert tables(published) == ["scores"]
+    assert tables(published) == TABLES
     assert f"run {RUN} is newer than old and stays published" in caplog.text
 
 
-def test_starts_are_compared_as_moments_wherever_they_were_told(
-    tmp_path: Path, published: DuckDBWarehouse
-) -> None:
+def test_starts_are_compared_as_moments_wherever_they_were_told(place: Place, published: Warehouse) -> None:
     # 19:30 in Paris is 17:30 UTC, half an hour before the run that stands.
     paris = datetime(2024, 7, 1, 19, 30, tzinfo=timezone(timedelta(hours=2)))
-    path = score_file(tmp_path / "old.parquet", {"z": 0.5}, run_id="old")
+    path = score_file(place / "old.parquet", {"z": 0.5}, run_id="old")
     assert publish(published, [path], 1, run_id="old", started_at=paris).kept_newer == RUN
 
 
-def test_other_products_and_weeks_stay(tmp_path: Path, published: DuckDBWarehouse) -> None:
+def test_other_products_and_weeks_stay(place: Place, published: Warehouse) -> None:
     next_week = WEEK + timedelta(days=7)
-    other = score_file(tmp_path / "other.parquet", {"a": 0.1}, product="food_fresh")
-    later = score_file(tmp_path / "later.parquet", {"a": 0.2}, target_week_start_date=next_week)
+    other = score_file(place / "other.parquet", {"a": 0.1}, product="food_fresh")
+    later = score_file(place / "later.parquet", {"a": 0.2}, target_week_start_date=next_week)
     publish(published, [other], 1, product="food_fresh")
     publish(published, [later], 1, target_week_start=next_week)
     # A week that is not the latest may be published again too.
-    publish(published, sorted(str(path) for path in (tmp_path / "scores").iterdir()), 2)
+    publish(published, both(place), 2)
     assert standing(published) == sorted(
         [*FOOD, ("a", "food_fresh", WEEK, 0.1, RUN), ("a", "food", next_week, 0.2, RUN)]
     )
@@ -205,107 +204,127 @@ def test_other_products_and_weeks_stay(tmp_path: Path, published: DuckDBWarehous
     ],
 )
 def test_scores_that_are_not_the_runs_leave_the_table_as_it_was(
-    tmp_path: Path,
-    published: DuckDBWarehouse,
+    place: Place,
+    published: Warehouse,
     users: dict[str, float],
     changes: dict[str, Any],
     rows: int,
     failure: str,
 ) -> None:
     # In a folder that says what a check would like to hear: it is the file's own columns that count.
-    folder = tmp_path / "product=food" / f"run_id={RUN}"
-    path = score_file(folder / "x.parquet", users or {"c": 0.5}, **changes)
+    path = score_file(place / "product=food" / f"run_id={RUN}" / "x.parquet", users or {"c": 0.5}, **changes)
     if not users:
-        pq.write_table(pq.read_table(path).slice(0, 0), path)
+        Place(path).write(Place(path).read().slice(0, 0))
     with pytest.raises(CheckError) as refused:
         publish(published, [path], rows)
     assert any(failure in sentence for sentence in refused.value.failures)
     assert standing(published) == FOOD
-    assert tables(published) == ["scores"]
+    assert tables(published) == TABLES
 
 
-def test_a_user_who_is_there_twice_leaves_the_table_as_it_was(
-    tmp_path: Path, published: DuckDBWarehouse
-) -> None:
-    paths = [score_file(tmp_path / f"{n}.parquet", {"c": 0.5}) for n in range(2)]
+def test_a_user_who_is_there_twice_leaves_the_table_as_it_was(place: Place, published: Warehouse) -> None:
+    paths = [score_file(place / f"{n}.parquet", {"c": 0.5}) for n in range(2)]
     with pytest.raises(CheckError, match="1 users occur more than once"):
         publish(published, paths, 2)
     assert standing(published) == FOOD
 
 
-def test_every_fault_is_named_at_once(tmp_path: Path, published: DuckDBWarehouse) -> None:
-    paths = [score_file(tmp_path / f"{n}.parquet", {"c": 2.0}, product="drink") for n in range(2)]
+def test_every_fault_is_named_at_once(place: Place, published: Warehouse) -> None:
+    paths = [score_file(place / f"{n}.parquet", {"c": 2.0}, product="drink") for n in range(2)]
     with pytest.raises(CheckError) as refused:
         publish(published, paths, 3)
     assert len(refused.value.failures) == 4
 
 
 @pytest.mark.parametrize("column", ["user_id", "predicted_probability", "model_version"])
-def test_an_empty_cell_leaves_the_table_as_it_was(
-    tmp_path: Path, published: DuckDBWarehouse, column: str
-) -> None:
-    path = score_file(tmp_path / "x.parquet", {"c": 0.5})
-    table = pq.read_table(path)
+def test_an_empty_cell_leaves_the_table_as_it_was(place: Place, published: Warehouse, column: str) -> None:
+    path = score_file(place / "x.parquet", {"c": 0.5})
+    table = Place(path).read()
     index = table.column_names.index(column)
-    pq.write_table(table.set_column(index, column, pa.nulls(1, table.schema.field(index).type)), path)
-    with pytest.raises(RunError, match=f"NOT NULL constraint failed: .*{column}"):
+    Place(path).write(table.set_column(index, column, pa.nulls(1, table.schema.field(index).type)))
+    with pytest.raises(CheckError, match=f"1 check.* failed\n  - 1 rows have no {column}"):
         publish(published, [path], 1)
     assert standing(published) == FOOD
-    assert tables(published) == ["scores"]
+    assert tables(published) == TABLES
 
 
-def test_a_missing_column_or_file_leaves_the_table_as_it_was(
-    tmp_path: Path, published: DuckDBWarehouse
-) -> None:
-    path = score_file(tmp_path / "x.parquet", {"c": 0.5})
-    pq.write_table(pq.read_table(path).drop_columns(["margin"]), path)
-    with pytest.raises(RunError, match='"margin" not found'):
+def test_a_missing_column_or_file_leaves_the_table_as_it_was(place: Place, published: Warehouse) -> None:
+    path = score_file(place / "x.parquet", {"c": 0.5})
+    Place(path).write(Place(path).read().drop_columns(["margin"]))
+    with pytest.raises(RunError, match="margin"):
         publish(published, [path], 1)
-    with pytest.raises(RunError, match="No files found"):
-        publish(published, [str(tmp_path / "none.parquet")], 1)
+    missing = (place / "none.parquet").url
+    with pytest.raises(RunError, match=r"No files found|none.parquet"):
+        publish(published, [missing], 1)
     assert standing(published) == FOOD
-    assert tables(published) == ["scores"]
+    assert tables(published) == TABLES
 
 
-class LosesConnection:
-    """A warehouse, and its session, whose connection is lost at the insert into the scores."""
-
-    def __init__(self, real: Any) -> None:
-        self.real = real
-        self.seen: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
-
-    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
-        self.seen.append(sql.split()[0].lower())
-        if sql.startswith("insert into churn.scores"):
-            raise ConnectionError("connection lost")
-        return int(self.real.execute(sql, parameters))
-
-    @contextmanager
-    def transaction(self) -> Iterator["LosesConnection"]:
-        with self.real.transaction() as session:
-            inner = LosesConnection(session)
-            inner.seen = self.seen
-            yield inner
+class LostError(Exception):
+    pass
 
 
-def test_a_failure_after_the_delete_brings_the_old_rows_back(
-    tmp_path: Path, published: DuckDBWarehouse
+def replacement(folder: Place) -> dict[str, Any]:
+    """A later run of the same product and week, with reasons."""
+    later = STARTED + timedelta(hours=1)
+    users = {"b": 0.75, "c": 0.125}
+    when = later.replace(tzinfo=None)
+    score = score_file(
+        folder / "s.parquet", users, run_id=LATER_RUN, score_datetime=when, model_version="food-2"
+    )
+    return {
+        "paths": [score],
+        "rows": 2,
+        "reason_paths": [reason_file(folder / "r.parquet", list(users))],
+        "run_id": LATER_RUN,
+        "started_at": later,
+    }
+
+
+AFTER = [("b", "food", WEEK, 0.75, LATER_RUN), ("c", "food", WEEK, 0.125, LATER_RUN)]
+STEPS = 17
+
+
+@pytest.mark.parametrize("fatal", range(1, STEPS + 1))
+def test_a_failure_before_any_statement_leaves_the_old_rows(
+    place: Place, published: Warehouse, fatal: int
 ) -> None:
-    path = score_file(tmp_path / "x.parquet", {"c": 0.5})
-    losing = LosesConnection(published)
-    with pytest.raises(ConnectionError):
-        publish(losing, [path], 1)  # type: ignore[arg-type]
-    assert losing.seen[-2:] == ["delete", "insert"]
+    def lose(step: int, name: str) -> None:
+        if step == fatal:
+            raise LostError(name)
+
+    losing = Counted(published, lose)
+    change = replacement(place / "new")
+    with pytest.raises(LostError):
+        publish(losing, **change)
     assert standing(published) == FOOD
-    assert tables(published) == ["scores"]
-    assert publish(published, [path], 1) == Published("churn.scores", 1, 2)
+    assert standing_reasons(published) == []
+    assert runs(published) == [("food", RUN, "food-1", 2, 0)]
+    assert tables(published) == TABLES
+    assert publish(published, **change) == Published("churn.scores", 2, 2, reasons=6)
+    assert standing(published) == AFTER
+    assert runs(published) == [("food", LATER_RUN, "food-2", 2, 6)]
 
 
-def test_what_a_dead_run_staged_does_not_count(tmp_path: Path, warehouse: DuckDBWarehouse) -> None:
-    path = score_file(tmp_path / "x.parquet", {"a": 0.25})
+def test_one_transaction_does_all_of_it_behind_the_lock(place: Place, published: Warehouse) -> None:
+    counted = Counted(published, lambda step, name: None)
+    publish(counted, **replacement(place))
+    assert counted.steps[0] == "lock churn.published"
+    assert counted.steps[1] == "select", "the generation is checked under the lock, before anything is loaded"
+    assert [name for name in counted.steps if name.startswith(("delete", "insert", "commit"))] == [
+        "delete from churn.scores",
+        "delete from churn.reasons",
+        "insert into churn.scores",
+        "insert into churn.reasons",
+        "delete from churn.published",
+        "insert into churn.published",
+        "commit",
+    ]
+    assert len(counted.steps) == STEPS, "each is a place to fail at, above"
+
+
+def test_what_a_dead_run_staged_does_not_count(place: Place, warehouse: Warehouse) -> None:
+    path = score_file(place / "x.parquet", {"a": 0.25})
     with pytest.raises(CheckError):
         publish(warehouse, [path], 2)
     assert publish(warehouse, [path], 1) == Published("churn.scores", 1, 0)
@@ -313,26 +332,26 @@ def test_what_a_dead_run_staged_does_not_count(tmp_path: Path, warehouse: DuckDB
 
 @pytest.mark.parametrize("name", ["bbc_hid3", "order"])
 def test_the_id_column_has_the_name_that_its_readers_know(
-    tmp_path: Path, warehouse: DuckDBWarehouse, name: str
+    place: Place, warehouse: Warehouse, name: str
 ) -> None:
-    path = score_file(tmp_path / "x.parquet", {"a": 0.25})
+    path = score_file(place / "x.parquet", {"a": 0.25})
     for replaced in (0, 1):
         assert publish(warehouse, [path], 1, id_column=name) == Published("churn.scores", 1, replaced)
     assert next(iter(warehouse.columns("churn.scores"))) == name
     assert warehouse.fetch(f'select "{name}" as id from churn.scores')["id"].to_pylist() == ["a"]
 
 
-def test_another_id_column_than_the_tables_is_refused(tmp_path: Path, published: DuckDBWarehouse) -> None:
-    path = score_file(tmp_path / "x.parquet", {"c": 0.5})
+def test_another_id_column_than_the_tables_is_refused(place: Place, published: Warehouse) -> None:
+    path = score_file(place / "x.parquet", {"c": 0.5})
     with pytest.raises(RunError, match="calls its id column 'user_id', and the setting id_column says 'hid'"):
         publish(published, [path], 1, id_column="hid")
     assert standing(published) == FOOD
-    assert tables(published) == ["scores"]
+    assert tables(published) == TABLES
 
 
 @pytest.mark.parametrize("product", ["x'; drop table churn.scores; --", "$week", ":week", "%s"])
-def test_values_are_bound_whatever_they_say(tmp_path: Path, published: DuckDBWarehouse, product: str) -> None:
-    path = score_file(tmp_path / "x.parquet", {"a": 0.5}, product=product)
+def test_values_are_bound_whatever_they_say(place: Place, published: Warehouse, product: str) -> None:
+    path = score_file(place / "x.parquet", {"a": 0.5}, product=product)
     for replaced in (0, 1):
         assert publish(published, [path], 1, product=product).replaced == replaced
     assert standing(published) == sorted([*FOOD, ("a", product, WEEK, 0.5, RUN)])
@@ -340,9 +359,182 @@ def test_values_are_bound_whatever_they_say(tmp_path: Path, published: DuckDBWar
 
 @pytest.mark.parametrize("changes", [{"run_id": "x; drop table churn.scores"}, {"id_column": 'x" int); --'}])
 def test_names_that_are_no_identifiers_are_refused(
-    tmp_path: Path, published: DuckDBWarehouse, changes: dict[str, str]
+    place: Place, published: Warehouse, changes: dict[str, str]
 ) -> None:
-    path = score_file(tmp_path / "x.parquet", {"a": 0.5})
+    path = score_file(place / "x.parquet", {"a": 0.5})
     with pytest.raises(UsageError, match="cannot be used as a name"):
         publish(published, [path], 1, **changes)
     assert standing(published) == FOOD
+
+
+# --- reasons ---
+
+
+def reasons(*users: str) -> list[tuple[Any, ...]]:
+    return [
+        (user, rank, f"days_w{rank}", None if rank == REASONS else f"{user}{rank}", contribution, RUN)
+        for user in users
+        for rank, contribution in ((1, 0.5), (2, 0.25), (3, 0.125))
+    ]
+
+
+def test_the_reasons_are_those_that_scoring_writes() -> None:
+    types = {
+        "user_id": "string",
+        "rank": "int16",
+        "feature": "string",
+        "value": "string",
+        "contribution": "float",
+    }
+    # Redshift has nothing for int8.
+    assert {field.name: str(field.type) for field in REASON_SCHEMA} == types
+
+
+def test_reasons_stand_beside_their_scores(place: Place, published: Warehouse) -> None:
+    paths = both(place)
+    files = [reason_file(place / "reasons" / f"{user}.parquet", [user]) for user in "ab"]
+    for _ in range(2):
+        done = publish(published, paths, 2, reason_paths=files)
+        assert done == Published("churn.scores", 2, 2, reasons=6)
+        assert standing(published) == FOOD
+        assert standing_reasons(published) == reasons("a", "b")
+        assert runs(published) == [("food", RUN, "food-1", 2, 6)]
+    assert rows_of(published, "select distinct product, target_week_start_date from churn.reasons") == [
+        ("food", WEEK)
+    ]
+
+
+def test_a_run_without_reasons_takes_those_of_the_run_before_away(place: Place, published: Warehouse) -> None:
+    paths = both(place)
+    other = score_file(place / "sport.parquet", {"a": 0.5}, product="sport")
+    publish(published, paths, 2, reason_paths=[reason_file(place / "r.parquet", ["a", "b"])])
+    publish(published, [other], 1, product="sport", reason_paths=[reason_file(place / "q.parquet", ["a"])])
+    publish(published, paths, 2)
+    assert standing_reasons(published) == reasons("a")
+    assert runs(published) == [("food", RUN, "food-1", 2, 0), ("sport", RUN, "food-1", 1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("users", "changes", "failure"),
+    [
+        (["a"], {}, "3 reasons of 1 users were loaded, but the run scored 2 users"),
+        ([], {}, "0 reasons of 0 users were loaded, but the run scored 2 users"),
+        (["a", "b", "c"], {}, "3 reasons are of users who were not scored"),
+        (["a", "b", "b"], {}, "1 users do not have each rank from 1 to 3 once"),
+        (["a", "b"], {"rank": 3}, "2 users do not have each rank from 1 to 3 once"),
+        (["a", "b"], {"rank": None}, "6 rows have no rank"),
+        (["a", "b"], {"rank": 1}, "2 users do not have each rank from 1 to 1 once"),
+        (["a", "b"], {"rank": 0}, "2 users do not have each rank from 1 to 0 once"),
+        (["a", "b"], {"contribution": float("nan")}, "6 contributions are no finite numbers"),
+        (["a", "b"], {"contribution": float("-inf")}, "6 contributions are no finite numbers"),
+        (["a", "b"], {"feature": None}, "6 rows have no feature"),
+        (["a", "b"], {"user_id": None}, "6 rows have no user_id"),
+    ],
+)
+def test_reasons_that_are_not_the_scores_leave_both_tables_as_they_were(
+    place: Place, published: Warehouse, users: list[str], changes: dict[str, Any], failure: str
+) -> None:
+    paths = both(place)
+    publish(published, paths, 2, reason_paths=[reason_file(place / "good.parquet", ["a", "b"])])
+    bad = reason_file(place / "bad.parquet", users, **changes)
+    with pytest.raises(CheckError) as refused:
+        publish(published, paths, 2, reason_paths=[bad])
+    assert any(failure in sentence for sentence in refused.value.failures), refused.value
+    assert standing(published) == FOOD
+    assert standing_reasons(published) == reasons("a", "b")
+    assert tables(published) == TABLES
+
+
+def test_a_long_value_is_cut_and_not_refused(place: Place, warehouse: Warehouse) -> None:
+    path = score_file(place / "s.parquet", {"a": 0.5})
+    publish(
+        warehouse, [path], 1, reason_paths=[reason_file(place / "r.parquet", ["a"], value="\u20ac" * 400)]
+    )
+    assert {row[3] for row in standing_reasons(warehouse)} == {"\u20ac" * 250}
+
+
+# --- which run stands ---
+
+
+def test_of_two_runs_that_started_together_the_same_one_stands_whatever_their_order(
+    place: Place, warehouse: Warehouse
+) -> None:
+    files = {run: score_file(place / f"{run}.parquet", {"a": 0.5}, run_id=run) for run in ("x1", "x2")}
+    for order in (("x1", "x2"), ("x2", "x1"), ("x2", "x1", "x2")):
+        warehouse.execute("drop schema if exists churn cascade")
+        for run in order:
+            publish(warehouse, [files[run]], 1, run_id=run)
+        assert [row[1] for row in runs(warehouse)] == ["x2"]
+
+
+def run_at(folder: Place, minute: int, users: int = 3) -> dict[str, Any]:
+    """A run that started at that minute: its users are its own, and its model too."""
+    started = STARTED + timedelta(minutes=minute)
+    run_id = f"run_{minute:02d}"
+    names = [f"{run_id}_{n}" for n in range(users)]
+    scores = score_file(
+        folder / f"{run_id}.parquet",
+        dict.fromkeys(names, 0.5),
+        run_id=run_id,
+        score_datetime=started.replace(tzinfo=None),
+        model_version=f"food-{minute}",
+    )
+    return {
+        "paths": [scores],
+        "rows": users,
+        "run_id": run_id,
+        "started_at": started,
+        "reason_paths": [reason_file(folder / f"{run_id}-reasons.parquet", names)],
+    }
+
+
+def test_of_many_that_publish_at_once_the_newest_stands(place: Place, warehouse: Warehouse) -> None:
+    """The tables are made by whoever comes first, too."""
+    minutes = [3, 0, 5, 1, 4, 2]
+    changes = [run_at(place, minute) for minute in minutes]
+    with ThreadPoolExecutor(len(minutes)) as pool:
+        done = list(pool.map(lambda change: publish(warehouse, **change), changes))
+    assert all(
+        each.kept_newer or each == Published("churn.scores", 3, each.replaced, reasons=9) for each in done
+    )
+    assert done[minutes.index(5)].rows == 3
+    assert {row[4] for row in standing(warehouse)} == {"run_05"}
+    assert len(standing(warehouse)) == 3
+    assert {row[5] for row in standing_reasons(warehouse)} == {"run_05"}
+    assert runs(warehouse) == [("food", "run_05", "food-5", 3, 9)]
+    assert tables(warehouse) == TABLES
+
+
+def test_products_published_at_once_are_all_there(place: Place, warehouse: Warehouse) -> None:
+    products = ["a", "b", "c", "d"]
+    files = {name: score_file(place / f"{name}.parquet", {"u": 0.5}, product=name) for name in products}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda name: publish(warehouse, [files[name]], 1, product=name), products))
+    assert [row[1] for row in standing(warehouse)] == products
+    assert [row[0] for row in runs(warehouse)] == products
+
+
+def test_scores_of_two_models_are_no_run(place: Place, published: Warehouse) -> None:
+    first = score_file(place / "1.parquet", {"c": 0.5})
+    second = score_file(place / "2.parquet", {"d": 0.5}, model_version="food-2")
+    with pytest.raises(CheckError, match="the scores are of 2 model versions"):
+        publish(published, [first, second], 2)
+    assert standing(published) == FOOD
+
+
+def test_a_warehouse_that_is_not_migrated_by_itself_says_what_to_run(
+    place: Place, warehouse: Warehouse
+) -> None:
+    path = score_file(place / "s.parquet", {"a": 0.5})
+    with pytest.raises(
+        RunError, match=r"brought forward first \(0 schema version, 1 scores, .*`churn migrate`"
+    ):
+        publish(warehouse, [path], 1, auto_migrate=False)
+    assert tables(warehouse) == []
+    if warehouse.dialect == "duckdb":
+        assert publish(warehouse, [path], 1, auto_migrate=None).rows == 1
+    else:
+        with pytest.raises(RunError, match="churn migrate"):
+            publish(warehouse, [path], 1, auto_migrate=None)
+        migrate.apply(warehouse, "user_id")
+    assert publish(warehouse, [path], 1, auto_migrate=False).rows == 1

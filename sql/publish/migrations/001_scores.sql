@@ -1,7 +1,7 @@
--- Makes: the published scores table, or its staging copy.
+-- Makes: the published scores. The first eight columns are those that the table's readers know.
 -- Grain: product, target week and user.
--- From: a run's score files. The first columns are those that the table's readers know.
-create table if not exists {{ table }} (
+-- From: the staging table of a run's scores.
+create table if not exists {{ schema }}.scores (
     "{{ id_column }}" varchar(250) not null,
     target_week_start_date date not null,
     learner_type varchar(40) not null,
@@ -14,8 +14,8 @@ create table if not exists {{ table }} (
     as_of date not null,
     run_id varchar(63) not null,
     model_version varchar(120) not null,
-    margin double precision not null,
-    reason_1 varchar(80),
-    reason_2 varchar(80),
-    reason_3 varchar(80)
+    margin double precision not null
 )
+{% if redshift %}
+diststyle key distkey ("{{ id_column }}") compound sortkey (product, target_week_start_date)
+{% endif %}

@@ -1,0 +1,13 @@
+-- Makes: a run's reasons before they are checked. Columns as in the files, which COPY matches by position.
+-- Grain: none yet: whatever the files hold, so that a check can name it.
+-- From: a run's reason files.
+create table {{ staging }} (
+    user_id varchar(250),
+    "rank" smallint,
+    feature varchar(80),
+    "value" varchar(65535),
+    contribution real
+)
+{% if redshift %}
+diststyle key distkey (user_id)
+{% endif %}

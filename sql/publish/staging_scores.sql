@@ -1,0 +1,24 @@
+-- Makes: a run's scores before they are checked. Columns as in the files, which COPY matches by position.
+-- Grain: none yet: whatever the files hold, nulls and repeated users included, so that a check can name it.
+-- From: a run's score files.
+create table {{ staging }} (
+    user_id varchar(250),
+    target_week_start_date date,
+    learner_type varchar(40),
+    learner_name varchar(40),
+    predicted_probability double precision,
+    optimal_threshold double precision,
+    optimal_classification integer,
+    score_datetime timestamp,
+    product varchar(63),
+    as_of date,
+    run_id varchar(63),
+    model_version varchar(120),
+    margin double precision,
+    reason_1 varchar(80),
+    reason_2 varchar(80),
+    reason_3 varchar(80)
+)
+{% if redshift %}
+diststyle key distkey (user_id)
+{% endif %}
