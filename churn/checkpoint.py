@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
 from pydantic import AwareDatetime, BaseModel, ConfigDict, NonNegativeInt, TypeAdapter, ValidationError
 
 from churn import __version__
@@ -28,7 +29,7 @@ from churn.stages import StageRecord
 
 HOLDOUT = ".holdout.parquet"
 # How and where a run is computed, and where its record goes: what comes out is the same.
-_NO_MATTER = {"data", "out", "products", "cluster", "sql_memory", "mlflow_tracking_uri"}
+_NO_MATTER = {"data", "out", "profile", "products", "cluster", "store", "sql_memory", "mlflow_tracking_uri"}
 
 
 class Checkpoint(BaseModel):
@@ -43,7 +44,8 @@ class Checkpoint(BaseModel):
         passed: checks that held.
         warnings: sentences for the reader of the report.
         stages: what took how long so far.
-        files: stamps of features, model and holdout, by path below the run's folder.
+        files: stamps of features, model and holdout, by path below the run's folder; none where the store
+            cannot have a run resumed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -129,9 +131,13 @@ def fingerprint(settings: Settings, product: str, as_of: str) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def read_model(base: str) -> tuple[ModelCard, Evaluation, pa.Table]:
-    """Return a staged run's model card, how well the model did on the holdout, and the holdout."""
-    card = Model.load(f"{base}/model").card
+def read_model(folder: str) -> tuple[ModelCard, Evaluation, pa.Table]:
+    """Return an unfinished run's model card, how well the model did on the holdout, and the holdout.
+
+    Args:
+        folder: the run's folder, a path or an address.
+    """
+    card = Model.load(f"{folder}/model").card
     evaluation = TypeAdapter(Evaluation).validate_python(card.metrics)
-    with pq.ParquetFile(f"{base}/{HOLDOUT}") as file:  # the folder product=x must not become a column
-        return card, evaluation, file.read()
+    fs, path = url_to_fs(f"{folder}/{HOLDOUT}")
+    return card, evaluation, pq.read_table(path, filesystem=fs, partitioning=None)

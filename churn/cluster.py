@@ -7,6 +7,7 @@ tenth of a second. Elsewhere each worker is a fresh interpreter.
 """
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -134,6 +135,8 @@ def _local_cluster(settings: ClusterSettings) -> Iterator[Any]:
             threads_per_worker=settings.threads_per_worker,
             memory_limit=settings.memory_limit,
             worker_class=_Nanny,
+            # The fork server keeps the environment of its own start, which may be long ago.
+            env={name: value for name, value in os.environ.items() if name.startswith("AWS_")},
             preload=preload,
             silence_logs=_SILENT,
             # Without a dashboard Dask still serves its health pages: on any free loopback port.

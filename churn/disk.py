@@ -19,10 +19,9 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
+from churn.desk import STALE_SECONDS
 from churn.errors import RunError
 
-# A lock taken on another host may not be visible from here; no run takes this long.
-STALE_SECONDS = 48 * 3600
 OWNER_SUFFIX = ".owner"
 
 _DISK_ADVICE = {
@@ -42,17 +41,24 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def storage_errors(doing: str, where: str) -> Iterator[None]:
-    """Turn an error of the operating system into a RunError that says what to do about it."""
+    """Turn an error of the operating system or the store into a RunError that says what to do about it."""
     try:
         yield
     except OSError as error:
         raise as_run_error(error, doing, where) from error
+    except Exception as error:
+        # botocore's are no OSErrors (no credentials, no connection), and the domain does not import it.
+        if type(error).__module__.partition(".")[0] not in ("botocore", "aiobotocore"):
+            raise
+        raise RunError(f"{doing} at {where} failed: {error}: put that right, and run again") from error
 
 
 def as_run_error(error: OSError, doing: str, where: str) -> RunError:
     """Return the RunError that explains ``error``, which happened while ``doing`` something at ``where``."""
     reason = error.strerror or str(error)
     advice = _ADVICE.get(error.errno or 0, f"{reason}: put that right, and run again")
+    if isinstance(error, PermissionError) and error.errno is None:  # a store's
+        advice = f"{reason}: check what the role may do with the bucket and its key, and run again"
     return RunError(f"{doing} at {where} failed: {advice}")
 
 

@@ -1,65 +1,45 @@
-"""Where a run's files live: staging, one atomic commit, and which run is current.
+"""The lake: committed runs, one atomic commit, and which run is current.
 
-A lake is a folder::
+A lake is a folder, on a local disk or on S3::
 
     ROOT/runs/product=<p>/week_start=<Monday of the target week>/run=<run id>/
         {features,scores,shap,reasons,effects,model,charts,logs}/  and manifest.json
     ROOT/runs/product=<p>/current.json        the newest committed run, for readers outside this program
-    ROOT/.staging/product=<p>/<run id>/       a run that is being written
-    ROOT/.staging/product=<p>/<run id>.owner  locked by the process that writes it
-    ROOT/.staging/product=<p>/<run id>/.checkpoint-<Monday>.json   what the run needs to be gone on with
+    ROOT/.staging/                            who writes what: see desk_disk and desk_s3
 
 A run is committed when its folder stands below ``runs`` with a manifest in it; what is there never changes
-again. Staging lies outside ``runs``, so that no reader's pattern can meet a half-written file. Which run is
-current is derived from the committed runs (newest target week, then latest start), so that neither a kill nor
-two runs at once can make it wrong; ``current.json`` repeats it for readers that do not list folders.
+again. Which run is current is derived from the committed runs (newest target week, then latest start), so
+that neither a kill nor two runs at once can make it wrong; ``current.json`` repeats it for readers that do
+not list folders.
 
-A run that ends without a commit leaves nothing, unless it has a checkpoint: then its staging folder stays for
-48 hours, or until its target week has a committed run, and another process may adopt it.
-
-Reading goes through fsspec; writing uses what only a local disk has, and that is in ``churn.disk``.
+Reading goes through fsspec. What a disk and S3 do differently (claiming a run id, committing, replacing the
+pointer, removing) is behind ``churn.desk.Desk``.
 """
 
-import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from io import FileIO
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
-
-from churn.disk import (
-    STALE_SECONDS,
-    as_run_error,
-    claim,
-    disk_advice,
-    file_lock,
-    place_folder,
-    release,
-    remove_folder,
-    replace_file,
-    seal,
-    storage_errors,
-    sweep,
-    take_over,
-)
+from churn.config_store import StoreSettings
+from churn.desk import Claim, Desk
+from churn.desk_disk import DiskDesk
+from churn.desk_s3 import S3Desk
+from churn.disk import as_run_error, disk_advice, storage_errors
 from churn.errors import RunError, UsageError
+from churn.layout import MANIFEST, product_folder, run_folder, week_folder
 from churn.manifest import PRODUCT_NAME, FileStamp, Manifest, check_names
-from churn.runs import MANIFEST, REMAKE, Run, path_inside
+from churn.runs import REMAKE, Run, path_inside
+from churn.store import address, is_local, open_root
 
-__all__ = ["FOLDERS", "FileStamp", "Lake", "Manifest", "Run", "RunFolder", "new_run_id"]
+__all__ = ["FOLDERS", "FileStamp", "Lake", "Manifest", "Pruned", "Run", "RunFolder", "new_run_id"]
 
 FOLDERS = ("features", "scores", "shap", "reasons", "effects", "model", "charts", "logs")
-POINTER = "current.json"
 
-_CHECKPOINT = re.compile(r"\.checkpoint-(\d{4}-\d\d-\d\d)\.json")
+_WEEK = re.compile(r"\d{4}-\d\d-\d\d")
 _POINTER_FIELDS = {"product", "run_id", "as_of", "target_week_start", "started_at", "model_version"}
 
 
@@ -67,34 +47,41 @@ class RunFolder:
     """A run that is being written, out of every reader's sight until ``commit``.
 
     Use it as a context manager: left without a commit, it is abandoned; left by an error after a checkpoint,
-    it stays, to be adopted. Other processes may write below ``path(...)`` (give them paths, not this object).
-    Names that begin with a dot are scratch, such as a partition before it is whole: the commit removes them.
+    it stays, to be adopted, where the store can do that. Other processes may write below ``path(...)`` (give
+    them paths, not this object). Names that begin with a dot are scratch, such as a partition before it is
+    whole: the commit removes them.
 
     Attributes:
         fs: the fsspec file system to write to.
         base: the folder, as a path in that file system.
+        resumable: whether it can be adopted once it has a checkpoint.
         kept: whether it was left to be adopted.
     """
 
-    def __init__(self, lake: "Lake", week: date, staging: str, owner: FileIO) -> None:
-        """Take over a staging folder that the lake has claimed."""
+    def __init__(self, lake: "Lake", product: str, week: date, run_id: str, claim: Claim) -> None:
+        """Take over a run that was claimed."""
         self.fs = lake.fs
-        self.base = staging
-        self.product = Path(staging).parent.name.removeprefix("product=")
+        self.base = claim.base
+        self.product = product
         self.target_week_start = week
-        self.run_id = Path(staging).name
+        self.run_id = run_id
+        self.resumable = lake.resumable
         self.kept = False
         self._lake = lake
-        self._owner: FileIO | None = owner
+        self._claim: Claim | None = claim
+        self._checkpoint = claim.checkpoint
 
     def path(self, *parts: str) -> str:
-        """Return where to write a file or folder, such as ``path("scores", "part-00000.parquet")``."""
-        return path_inside(self.base, parts)
+        """Return where to write, such as ``path("scores", "part-00000.parquet")``: a path or an address.
+
+        Without parts it is the folder itself.
+        """
+        return address(self.fs, path_inside(self.base, parts))
 
     @property
     def checkpoint(self) -> str:
         """Where ``keep`` writes."""
-        return f"{self.base}/.checkpoint-{self.target_week_start}.json"
+        return self._checkpoint
 
     def keep(self, checkpoint: bytes) -> None:
         """Write down, in one step, what a process needs that adopts the folder; from now on it is worth it.
@@ -103,19 +90,20 @@ class RunFolder:
             RunError: the disk refused.
         """
         with storage_errors("writing the checkpoint", self.base):
-            replace_file(self.checkpoint, checkpoint)
+            self._living().keep(checkpoint)
 
     def commit(self, manifest: Manifest) -> Run:
         """Stamp every file, put the run in its place in one step, and renew the pointer.
 
-        All is flushed to the disk before that step, so that not even a power cut leaves a committed run with
-        holes. After an error before it nothing is visible, and the folder can still be abandoned.
+        After an error before that step nothing is visible, and the folder can still be abandoned.
+
+        Args:
+            manifest: the run's account of itself; ``files`` holds the stamps that are known from writing.
 
         Raises:
-            RunError: the manifest is of another run, the run has ended, or the disk refused.
+            RunError: the manifest is of another run, the run has ended, or the store refused.
         """
-        if self._owner is None:
-            raise RunError(f"run {self.run_id} of {self.product} has ended: begin a new one")
+        claim = self._living()
         told = (manifest.product, manifest.target_week_start, manifest.run_id)
         if told != (self.product, self.target_week_start, self.run_id):
             raise RunError(
@@ -123,38 +111,29 @@ class RunFolder:
                 f"{manifest.target_week_start}, but the folder is of run {self.run_id} of {self.product} for "
                 f"{self.target_week_start}: give the manifest of the run that was begun"
             )
-        target = self._lake._run_base(self.product, f"{self.target_week_start:%Y-%m-%d}", self.run_id)
-        with storage_errors("committing the run", self.base):
-            files = {
-                name: {"size": size, "sha256": sha256} for name, (size, sha256) in seal(self.base).items()
-            }
+        finished: list[Manifest] = []
+
+        def finish(files: dict[str, FileStamp]) -> bytes:
             ending = {"files": files, "status": "committed", "committed_at": datetime.now(UTC)}
-            final = Manifest.model_validate(manifest.model_dump() | ending)
-            replace_file(f"{self.base}/{MANIFEST}", final.model_dump_json(indent=2).encode())
-            place_folder(self.base, target)
-        self._end()
+            finished.append(Manifest.model_validate(manifest.model_dump() | ending))
+            return finished[-1].model_dump_json(indent=2).encode()
+
+        with storage_errors("committing the run", self.base):
+            place = claim.commit(manifest.files, finish)
+        self._claim = None
         self._lake.settle(self.product)
-        return Run(final, self.fs, target)
+        return Run(finished[-1], self.fs, place)
 
     def abandon(self) -> None:
         """Remove what was written. Does nothing after a commit."""
-        if self._owner is None:
-            return
-        if remove_folder(self.base):
-            self._end()
-        else:
-            self._leave()
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.abandon()
 
-    def _leave(self) -> None:
-        # Without its lock the claim is adopted or swept by the product's next run.
-        if self._owner is not None:
-            self._owner.close()
-        self._owner = None
-
-    def _end(self) -> None:
-        owner, self._owner = self._owner, None
-        if owner is not None:
-            release(owner)
+    def _living(self) -> Claim:
+        if self._claim is None:
+            raise RunError(f"run {self.run_id} of {self.product} has ended: begin a new one")
+        return self._claim
 
     def __enter__(self) -> Self:
         return self
@@ -162,15 +141,32 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        week = self._lake._resumable_week(self.product, self.base) if self._owner and error else None
-        self.kept = week is not None
+        self.kept = self._claim is not None and error is not None and self._claim.leave()
         if self.kept:
-            self._leave()
-        else:
-            self.abandon()
+            self._claim = None
+        self.abandon()
         # Only what the disk refused is explained here: a lost connection is an OSError too.
         if isinstance(error, OSError) and disk_advice(error):
             raise as_run_error(error, "writing the run", self.base) from error
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A run that was removed because its target week is long past, or that would be.
+
+    Attributes:
+        product: the product.
+        week_start: Monday of its target week.
+        run_id: the run.
+        files: how many files it had.
+        bytes: their size in all.
+    """
+
+    product: str
+    week_start: date
+    run_id: str
+    files: int
+    bytes: int
 
 
 class Lake:
@@ -179,95 +175,61 @@ class Lake:
     Attributes:
         root: the root folder as given.
         fs: the fsspec file system of the root.
+        resumable: whether a run that ended after its checkpoint can be adopted: on a local disk.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, settings: StoreSettings | None = None) -> None:
         """Open a lake; nothing is made or read until it is used.
 
         Args:
-            root: a local folder (a path or a file:// address).
+            root: a local folder (a path or a file:// address) or ``s3://bucket/prefix``.
+            settings: how this process speaks to S3 from now on; none = as it does already.
 
         Raises:
             UsageError: the root is empty, or on a store where a run cannot be committed in one step.
         """
-        if not root or "\0" in root:
-            raise UsageError(f"the lake's root {root!r} does not name a folder: give a path such as out/lake")
-        try:
-            self.fs, base = url_to_fs(root)
-        except (ValueError, ImportError) as error:
-            raise UsageError(f"the lake's root {root!r} is unknown ({error}): give a local folder") from error
-        if not isinstance(self.fs, LocalFileSystem):
-            raise UsageError(f"the lake's root {root!r} is not on a local disk: give a local folder")
+        self.fs, self._base = open_root(root, settings)
         self.root = root
-        self._base = str(base).rstrip("/")
+        self._desk: Desk = DiskDesk(self._base, FOLDERS) if is_local(self.fs) else S3Desk(self.fs, self._base)
+        self.resumable = self._desk.resumable
 
     def begin(self, product: str, target_week_start: date, run_id: str) -> RunFolder:
-        """Claim a fresh staging folder with the subfolders of ``FOLDERS``; sweep what dead runs left.
+        """Claim a fresh run; sweep what dead runs left.
 
-        What can be adopted for another week is spared.
+        What can be adopted for another week is spared. On a disk the subfolders of ``FOLDERS`` are made.
 
         Raises:
             UsageError: an unsafe product or run id, or a target week that does not start on a Monday.
-            RunError: the run id is taken, or the disk refused.
+            RunError: the run id is taken, or the store refused.
         """
         check_names(product, run_id)
         if target_week_start.weekday() != 0:
             raise UsageError(
                 f"a target week starts on a Monday, and {target_week_start} is a {target_week_start:%A}"
             )
-        ours = f"{target_week_start}"
-        with self._locked(product) as desk:
-            sweep(desk, lambda staging: self._resumable_week(product, staging) not in (None, ours))
+        with storage_errors("writing to the lake", self._base):
             if self._week_of(product, run_id) is not None:
                 raise RunError(f"run {run_id} of {product} is committed already: begin one with a new run id")
-            try:
-                owner = claim(f"{desk}/{run_id}")
-            except FileExistsError as error:
-                raise RunError(
-                    f"run {run_id} of {product} is being written: wait for it, or begin one with a new run id"
-                ) from error
-            folder = RunFolder(self, target_week_start, f"{desk}/{run_id}", owner)
-            try:
-                for name in FOLDERS:
-                    os.makedirs(folder.path(name))
-            except BaseException:
-                folder.abandon()
-                raise
-        return folder
+            claim = self._desk.claim(product, f"{target_week_start}", run_id)
+        if claim is None:
+            raise RunError(
+                f"run {run_id} of {product} is being written: wait for it, or begin one with a new run id"
+            )
+        return RunFolder(self, product, target_week_start, run_id, claim)
 
     def adopt(self, product: str, target_week_start: date) -> RunFolder | None:
-        """Claim the staging folder of a dead run of this week that has a checkpoint; None: there is none.
+        """Claim the folder of a dead run of this week that has a checkpoint; None: there is none.
 
         Whether the checkpoint and the files are what they should be is for the caller to find out; if not,
         ``RunFolder.abandon`` removes them.
 
         Raises:
-            RunError: the disk refused.
+            RunError: the store refused.
         """
-        with self._locked(product) as desk:
-            for staging in sorted(str(path) for path in Path(desk).iterdir() if path.is_dir()):
-                if self._resumable_week(product, staging) != f"{target_week_start}":
-                    continue
-                owner = take_over(staging)
-                if owner is not None:
-                    folder = RunFolder(self, target_week_start, staging, owner)
-                    if os.path.exists(folder.checkpoint):
-                        return folder
-                    folder.abandon()  # it was committed meanwhile
-        return None
-
-    def _resumable_week(self, product: str, staging: str) -> str | None:
-        """Return the week of a staging folder's checkpoint if it may still be gone on with.
-
-        It may not when it is old, or when its week has a committed run: nobody would run that week again.
-        """
-        with suppress(FileNotFoundError):  # committed or abandoned meanwhile
-            for name in os.listdir(staging):
-                found = _CHECKPOINT.fullmatch(name)
-                if found and time.time() - os.stat(f"{staging}/{name}").st_mtime < STALE_SECONDS:
-                    week = f"{self._base}/runs/product={product}/week_start={found[1]}"
-                    return None if self._partitions(week, "run") else found[1]
-        return None
+        check_names(product)
+        with storage_errors("writing to the lake", self._base):
+            found = self._desk.adopt(product, f"{target_week_start}")
+        return None if found is None else RunFolder(self, product, target_week_start, *found)
 
     def runs(self, product: str | None = None) -> list[Run]:
         """Return the committed runs (of one product), by product, target week and start.
@@ -276,8 +238,7 @@ class Lake:
             RunError: a manifest is damaged; the message names it.
         """
         if product is None:
-            found = self._partitions(f"{self._base}/runs", "product")
-            return [run for name in found if PRODUCT_NAME.fullmatch(name) for run in self.runs(name)]
+            return [run for name in self._products() for run in self.runs(name)]
         return [run for week in self._weeks(product) for run in self._runs_of_week(product, week)]
 
     def current(self, product: str) -> Run | None:
@@ -313,28 +274,56 @@ class Lake:
         Raises:
             RunError: the pointer could not be written; the committed runs are as they were.
         """
-        with self._locked(product) as desk:
-            sweep(desk, lambda staging: self._resumable_week(product, staging) is not None)
-            run = self.current(product)
-            if run is None:
-                return
-            text = run.manifest.model_dump_json(include=_POINTER_FIELDS, indent=2)
-            path = f"{self._base}/runs/product={product}/{POINTER}"
-            if not os.path.exists(path) or Path(path).read_text() != text:
-                replace_file(path, text.encode())
-
-    @contextmanager
-    def _locked(self, product: str) -> Iterator[str]:
-        """Hold a product's lock, and yield its folder below ``.staging``."""
         check_names(product)
-        desk = f"{self._base}/.staging/product={product}"
-        with storage_errors("writing to the lake", self._base):
-            os.makedirs(desk, exist_ok=True)
-            with file_lock(f"{desk}/.lock"):
-                yield desk
 
-    def _run_base(self, product: str, week: str, run_id: str) -> str:
-        return f"{self._base}/runs/product={product}/week_start={week}/run={run_id}"
+        def content() -> bytes | None:
+            run = self.current(product)
+            text = run and run.manifest.model_dump_json(include=_POINTER_FIELDS, indent=2)
+            return text.encode() if text else None
+
+        with storage_errors("writing to the lake", self._base):
+            self._desk.point(product, content)
+
+    def prune(self, product: str | None, keep_weeks: int, *, dry_run: bool) -> list[Pruned]:
+        """Remove the committed runs of all but the newest target weeks of each product.
+
+        Within the weeks that are kept everything is kept; the current run is always in them. A run goes out
+        of every reader's sight before its files do.
+
+        Args:
+            product: the product; None = each that has runs.
+            keep_weeks: how many target weeks with a committed run to keep.
+            dry_run: whether to tell only what would be removed.
+
+        Returns:
+            The runs that were, or would be, removed: by product, target week and run id.
+
+        Raises:
+            UsageError: an unsafe product, or fewer than one week to keep.
+            RunError: the store refused; what was not removed yet is whole.
+        """
+        if keep_weeks < 1:
+            raise UsageError(f"{keep_weeks} weeks cannot be kept: keep 1 at least, which has the current run")
+        names = self._products() if product is None else [product]
+        pruned = []
+        with storage_errors("pruning the lake", self._base):
+            for name in names:
+                for old in self._outdated(name, keep_weeks):
+                    if not dry_run:
+                        self._desk.remove(name, f"{old.week_start}", old.run_id)
+                    pruned.append(old)
+        return pruned
+
+    def _outdated(self, product: str, keep_weeks: int) -> Iterator[Pruned]:
+        weeks = [(week, ids) for week in self._weeks(product) if (ids := self._committed_ids(product, week))]
+        for week, run_ids in weeks[:-keep_weeks]:
+            for run_id in run_ids:
+                found = self.fs.find(run_folder(self._base, product, week, run_id), detail=True)
+                size = sum(info["size"] for info in found.values())
+                yield Pruned(product, date.fromisoformat(week), run_id, len(found), size)
+
+    def _committed_ids(self, product: str, week: str) -> list[str]:
+        return [id_ for id_ in self._run_ids(product, week) if self._is_committed(product, week, id_)]
 
     def _partitions(self, folder: str, key: str) -> list[str]:
         """Return the values of the ``key=value`` folders in a folder, sorted; [] where there is none."""
@@ -345,22 +334,33 @@ class Lake:
                 return []
         return sorted(name.removeprefix(f"{key}=") for name in names if name.startswith(f"{key}="))
 
+    def _products(self) -> list[str]:
+        return [
+            name for name in self._partitions(f"{self._base}/runs", "product") if PRODUCT_NAME.fullmatch(name)
+        ]
+
     def _weeks(self, product: str) -> list[str]:
         check_names(product)
-        return self._partitions(f"{self._base}/runs/product={product}", "week_start")
+        weeks = self._partitions(product_folder(self._base, product), "week_start")
+        return [week for week in weeks if _WEEK.fullmatch(week)]
+
+    def _run_ids(self, product: str, week: str) -> list[str]:
+        return self._partitions(week_folder(self._base, product, week), "run")
 
     def _week_of(self, product: str, run_id: str) -> str | None:
         weeks = reversed(self._weeks(product))
-        manifests = ((week, f"{self._run_base(product, week, run_id)}/{MANIFEST}") for week in weeks)
-        return next((week for week, manifest in manifests if self.fs.exists(manifest)), None)
+        return next((week for week in weeks if self._is_committed(product, week, run_id)), None)
+
+    def _is_committed(self, product: str, week: str, run_id: str) -> bool:
+        return bool(self.fs.exists(f"{run_folder(self._base, product, week, run_id)}/{MANIFEST}"))
 
     def _runs_of_week(self, product: str, week: str) -> list[Run]:
-        ids = self._partitions(f"{self._base}/runs/product={product}/week_start={week}", "run")
+        ids = self._run_ids(product, week)
         runs = [run for run_id in ids if (run := self._read(product, week, run_id)) is not None]
         return sorted(runs, key=lambda run: (run.manifest.started_at, run.manifest.run_id))
 
     def _read(self, product: str, week: str, run_id: str) -> Run | None:
-        base = self._run_base(product, week, run_id)
+        base = run_folder(self._base, product, week, run_id)
         with storage_errors("reading a manifest", base):
             try:
                 text = self.fs.cat_file(f"{base}/{MANIFEST}")

@@ -22,6 +22,15 @@ class FileStamp(BaseModel):
     sha256: str
 
 
+class Erasure(BaseModel):
+    """Users who were taken out of a committed run: when, and how many of its scores went; no ids."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    erased_at: AwareDatetime
+    users: NonNegativeInt
+
+
 class Manifest(BaseModel):
     """A run's account of itself; the commit fills in ``files``, ``committed_at`` and ``status``.
 
@@ -32,6 +41,8 @@ class Manifest(BaseModel):
         warnings: sentences for the reader of the report.
         settings: what the run was asked to do: no secrets, and nothing about a single user.
         files: the stamp of every file, by its path inside the run's folder.
+        erased: who was taken out of it since.
+        erasing: files that an erasure is writing anew, or was when it was cut short: their stamps are void.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -52,6 +63,8 @@ class Manifest(BaseModel):
     warnings: tuple[str, ...] = ()
     settings: dict[str, JsonValue] = {}
     files: dict[str, FileStamp] = {}
+    erased: tuple[Erasure, ...] = ()
+    erasing: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _weeks_agree(self) -> Self:

@@ -1,4 +1,9 @@
-"""A partition's Parquet files: written out of sight, stamped as they are written, put in place together."""
+"""A partition's Parquet files: written out of sight, stamped as they are written, put in place together.
+
+On a local disk a file is written under a scratch name and renamed. On S3 it is written at its own name:
+nobody sees it before its last part is in. There it lies where the committed run will be, and so nothing is
+written once the run's manifest is there, by a worker that was thought dead.
+"""
 
 import hashlib
 import uuid
@@ -10,8 +15,12 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile
 
+from churn.errors import RunError
+from churn.layout import MANIFEST
 from churn.manifest import FileStamp
+from churn.store import is_local
 
 SCRATCH = ".tmp"  # readers and the lake's commit pass over names that begin with a dot
 _READ_BYTES = 1 << 20
@@ -38,19 +47,19 @@ class PartitionFiles:
         schemas: Mapping[str, pa.Schema],
         dictionaries: Mapping[str, list[str]],
     ) -> None:
-        """Open the files in a scratch folder of this attempt alone."""
+        """Open the files: on a disk in a scratch folder of this attempt alone."""
         self._fs = fs
+        self._renames = is_local(fs)
         self._folder = folder
         self._name = name
         self._scratch = f"{folder}/{SCRATCH}/{name}-{uuid.uuid4().hex}"
         self._sinks: dict[str, _StampedFile] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
-        fs.makedirs(self._scratch, exist_ok=True)
+        if self._renames:
+            fs.makedirs(self._scratch, exist_ok=True)
         try:
             for dataset, schema in schemas.items():
-                sink = self._sinks[dataset] = _StampedFile(
-                    fs.open(f"{self._scratch}/{dataset}.parquet", "wb")
-                )
+                sink = self._sinks[dataset] = _StampedFile(fs.open(self._drafted(dataset), "wb"))
                 self._writers[dataset] = pq.ParquetWriter(
                     sink,
                     schema,
@@ -69,14 +78,36 @@ class PartitionFiles:
         self._writers[dataset].write_table(table, row_group_size=max(1, table.num_rows))
 
     def publish(self) -> dict[str, FileStamp]:
-        """Close the files, put each in its place in one step, and return their stamps."""
-        for dataset, writer in self._writers.items():
+        """Close the files, put each in its place in one step, and return their stamps.
+
+        Raises:
+            RunError: the run has been committed.
+        """
+        for writer in self._writers.values():
             writer.close()
-            self._sinks[dataset].close()
-        for dataset in self._writers:
-            self._fs.makedirs(f"{self._folder}/{dataset}", exist_ok=True)
-            self._fs.mv(f"{self._scratch}/{dataset}.parquet", path_of(self._folder, dataset, self._name))
+        if not self._renames:
+            refuse_committed(self._fs, self._folder)
+        for dataset in self._sinks:
+            self._close(dataset)
+        if self._renames:
+            for dataset in self._writers:
+                self._fs.makedirs(f"{self._folder}/{dataset}", exist_ok=True)
+                self._fs.mv(self._drafted(dataset), path_of(self._folder, dataset, self._name))
         return {dataset: sink.stamp() for dataset, sink in self._sinks.items()}
+
+    def _close(self, dataset: str) -> None:
+        sink = self._sinks[dataset]
+        try:
+            sink.close()
+        except FileNotFoundError:
+            # S3 has completed the upload, its answer was lost, and the repeated request finds no upload.
+            if self._renames or self._fs.size(self._drafted(dataset)) != sink.stamp().size:
+                raise
+
+    def _drafted(self, dataset: str) -> str:
+        if self._renames:
+            return f"{self._scratch}/{dataset}.parquet"
+        return path_of(self._folder, dataset, self._name)
 
     def __enter__(self) -> Self:
         return self
@@ -88,11 +119,15 @@ class PartitionFiles:
 
     def _discard(self) -> None:
         # The error that led here is the one to report; a full disk fails each of these again.
-        for closable in (*self._writers.values(), *self._sinks.values()):
+        for sink in self._sinks.values():
             with suppress(OSError):
-                closable.close()
-        with suppress(OSError):
-            self._fs.rm(self._scratch, recursive=True)
+                sink.discard()
+        for writer in self._writers.values():
+            with suppress(OSError):
+                writer.close()
+        if self._renames:
+            with suppress(OSError):
+                self._fs.rm(self._scratch, recursive=True)
 
 
 class _StampedFile:
@@ -102,11 +137,13 @@ class _StampedFile:
         self._file = file
         self._hash = hashlib.sha256()
         self._size = 0
+        self._discarded = False
 
     def write(self, data: Any) -> int:
-        self._hash.update(data)
-        self._size += len(data)
-        self._file.write(data)
+        if not self._discarded:
+            self._hash.update(data)
+            self._size += len(data)
+            self._file.write(data)
         return len(data)
 
     def tell(self) -> int:
@@ -123,6 +160,17 @@ class _StampedFile:
         if not self._file.closed:
             self._file.close()
 
+    def discard(self) -> None:
+        """Close the file; on S3, where closing it would show what is half-written, drop it instead."""
+        if self._discarded or self._file.closed:
+            return
+        self._discarded = True
+        if isinstance(self._file, AbstractBufferedFile):
+            self._file.closed = True
+            self._file.discard()
+        else:
+            self._file.close()
+
     def stamp(self) -> FileStamp:
         return FileStamp(size=self._size, sha256=self._hash.hexdigest())
 
@@ -133,12 +181,30 @@ def path_of(folder: str, dataset: str, name: str) -> str:
 
 
 def write_small(fs: AbstractFileSystem, folder: str, path: str, content: bytes) -> None:
-    """Write a small file below a run's folder in one atomic step."""
+    """Write a small file below a run's folder in one atomic step.
+
+    Raises:
+        RunError: the run has been committed.
+    """
+    if not is_local(fs):
+        refuse_committed(fs, folder)
+        fs.pipe_file(path, content)
+        return
     scratch = f"{folder}/{SCRATCH}/{uuid.uuid4().hex}"
     for needed in (f"{folder}/{SCRATCH}", path.rsplit("/", 1)[0]):
         fs.makedirs(needed, exist_ok=True)
     fs.pipe_file(scratch, content)
     fs.mv(scratch, path)
+
+
+def refuse_committed(fs: AbstractFileSystem, folder: str) -> None:
+    """Refuse to write to a run that is committed.
+
+    Raises:
+        RunError: its manifest is there.
+    """
+    if fs.exists(f"{folder}/{MANIFEST}"):
+        raise RunError(f"{folder} has been committed: nothing is written to it any more")
 
 
 def is_intact(fs: AbstractFileSystem, path: str, stamp: FileStamp) -> bool:

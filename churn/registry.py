@@ -11,14 +11,16 @@ Importing mlflow takes seconds; it is imported when first needed, so that import
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from churn.disk import storage_errors
 from churn.errors import RunError, UsageError
 from churn.manifest import check_names
+from churn.store import local_copy
 from churn.tracking import connect, mlflow_errors, one_at_a_time, sqlite_file
 
 CHAMPION = "champion"
@@ -99,20 +101,23 @@ def log_run(
         params: settings of the training; a run's parameters cannot change afterwards.
         metrics: figures of the model; a later logging wins.
         tags: more words about the run; not MLflow's own (``mlflow.``).
-        artifacts: files and folders to log under their own names, one of them the folder ``model``.
+        artifacts: files and folders to log under their own names, one of them the folder ``model``; paths, or
+            addresses of folders.
 
     Raises:
         UsageError: an unsafe name, an MLflow tag, no model folder, or rows of users among the artefacts.
         RunError: MLflow or the disk refused; what was logged until then is continued by the next call.
     """
     check_names(product, run_id)
-    paths = [Path(path) for path in artifacts]
-    _check_artifacts(paths)
     if reserved := sorted(tag for tag in tags if tag.startswith("mlflow.")):
         raise UsageError(f"tags {reserved} are MLflow's own: leave them out, or name them otherwise")
     name = _name(product)
     facts = {"product": product, "run_id": run_id, "as_of": as_of.isoformat()}
-    with mlflow_errors(tracking_uri, f"log run {run_id} of {product}"):
+    with ExitStack() as stack:
+        with storage_errors("reading what is to be logged", f"run {run_id} of {product}"):
+            paths = [stack.enter_context(_local(artifact)) for artifact in artifacts]
+        _check_artifacts(paths)
+        stack.enter_context(mlflow_errors(tracking_uri, f"log run {run_id} of {product}"))
         client = connect(tracking_uri)
         with one_at_a_time(tracking_uri):
             experiment = _experiment(client, tracking_uri, name, artifact_root)
@@ -170,6 +175,11 @@ def champion(tracking_uri: str, product: str) -> Champion | None:
 
 def _name(product: str) -> str:
     return f"churn-{product}"
+
+
+def _local(artifact: str | Path) -> AbstractContextManager[Path]:
+    """Return an artefact on this machine's disk, which MLflow needs."""
+    return local_copy(str(artifact)) if "://" in str(artifact) else nullcontext(Path(artifact))
 
 
 def _milliseconds() -> int:

@@ -7,9 +7,12 @@ from typing import Any
 
 from churn.disk import storage_errors
 from churn.errors import RunError, UsageError
+from churn.layout import MANIFEST
 from churn.manifest import Manifest
+from churn.store import address
 
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "REMAKE", "Run", "path_inside"]
+
 REMAKE = "Restore it from a backup, or remove the run's folder and make the run again"
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._=-]{0,199}")
@@ -30,15 +33,23 @@ class Run:
     base: str
 
     def path(self, *parts: str) -> str:
-        """Return the path of a file or folder in it, such as ``path("scores", "part-00000.parquet")``."""
-        return path_inside(self.base, parts)
+        """Return where a file or folder in it is, such as ``path("scores", "part-00000.parquet")``.
+
+        That is a path or, on S3, an address; without parts it is the run's folder.
+        """
+        return address(self.fs, path_inside(self.base, parts))
 
     def verify(self, *, checksums: bool = False) -> None:
         """Check that the files are those that were committed: names and sizes, and bytes on request.
 
         Raises:
-            RunError: naming what is missing, changed or unexpected.
+            RunError: naming what is missing, changed or unexpected, or that an erasure was cut short.
         """
+        if self.manifest.erasing:
+            raise RunError(
+                f"users are being erased from run {self.manifest.run_id} at {self.base}: wait for it or, if "
+                "`churn erase` was stopped, run it again with the same file"
+            )
         stamps = self.manifest.files
         faults = []
         with storage_errors("reading the run", self.base):

@@ -1,6 +1,7 @@
 """What a run came to: the report's data, put together from training, scoring and checks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
 from churn.checks import Passed
@@ -41,7 +43,9 @@ from churn.report.data import (
 )
 from churn.scoring import RunSummary
 from churn.stages import StageRecord
+from churn.store import is_local
 
+_READ_AHEAD = 8
 _SHOWN_FEATURES = 15
 _HISTOGRAM_BINS = 20
 _NICE_SEGMENTS = {
@@ -73,17 +77,21 @@ class Scored:
     segments: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
 
 
-def read_scored(features: Sequence[Path], scores: Sequence[Path]) -> Scored:
-    """Sum up score files, a partition at a time."""
+def read_scored(features: Sequence[str], scores: Sequence[str]) -> Scored:
+    """Sum up score files, a partition at a time.
+
+    Args:
+        features: features files, paths or addresses.
+        scores: the score file of each.
+    """
     histogram = np.zeros(_HISTOGRAM_BINS, np.int64)
     segments = {
         name: (np.zeros(len(bands), np.int64), np.zeros(len(bands)))
         for name, (_, bands) in _NICE_SEGMENTS.items()
     }
-    for feature_file, score_file in zip(features, scores, strict=True):
-        probability = pq.read_table(score_file, columns=["predicted_probability"])[0].to_numpy()
+    for values, score in _read_side_by_side(features, scores):
+        probability = score["predicted_probability"].to_numpy()
         histogram += np.histogram(probability, _HISTOGRAM_BINS, (0.0, 1.0))[0]
-        values = pq.read_table(feature_file, columns=list(_NICE_SEGMENTS))
         for name, (_, bands) in _NICE_SEGMENTS.items():
             column = values[name].to_numpy()
             for index, (low, high) in enumerate(bands):
@@ -91,6 +99,28 @@ def read_scored(features: Sequence[Path], scores: Sequence[Path]) -> Scored:
                 segments[name][0][index] += int(inside.sum())
                 segments[name][1][index] += float(probability[inside].sum())
     return Scored(histogram, segments)
+
+
+def _read_side_by_side(features: Sequence[str], scores: Sequence[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield the columns wanted of each partition, in order; on S3, where one waits, of a few at once."""
+
+    def read(pair: tuple[str, str]) -> tuple[pa.Table, pa.Table]:
+        return _read(pair[0], list(_NICE_SEGMENTS)), _read(pair[1], ["predicted_probability"])
+
+    pairs = list(zip(features, scores, strict=True))
+    ahead = _READ_AHEAD if any("://" in address for address in features) else 1
+    with ThreadPoolExecutor(ahead) as pool:
+        for start in range(0, len(pairs), ahead):
+            yield from pool.map(read, pairs[start : start + ahead])
+
+
+def _read(address: str, columns: list[str]) -> pa.Table:
+    fs, path = url_to_fs(address)
+    if is_local(fs):
+        return pq.read_table(path, columns=columns, partitioning=None)
+    # A few columns of many: fetched by themselves, and not the blocks that they lie in.
+    with fs.open(path, "rb", cache_type="none") as file:
+        return pq.read_table(file, columns=columns)
 
 
 def report_data(
@@ -166,7 +196,11 @@ def report_data(
             trees=card.trees,
             parameters=dict(card.params),
         ),
-        files=tuple(OutputFile(path=path, holds=holds) for path, holds in _FILES if path in summary.datasets),
+        files=tuple(
+            OutputFile(path=path, holds=holds)
+            for path, holds in _FILES
+            if path not in ("scores", "shap", "reasons", "effects") or path in summary.datasets
+        ),
     )
 
 

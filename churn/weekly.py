@@ -6,13 +6,14 @@ The flow decides the order and the tasks call these functions; everything they s
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
 
 from churn import __version__, checkpoint, registry
 from churn.calendar import Windows
@@ -20,11 +21,11 @@ from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_equal_rows, warn_features
 from churn.cluster import local_size
 from churn.config import Settings
-from churn.disk import remove_folder
+from churn.disk import remove_folder, storage_errors
 from churn.evaluation import Evaluation
 from churn.explain import read_summary
 from churn.fanout import Done, FanOut
-from churn.lake import Manifest, Run
+from churn.lake import FileStamp, Manifest, Run
 from churn.partitions import partition_name
 from churn.prepare import Plan
 from churn.publish import Published, publish_scores
@@ -32,6 +33,7 @@ from churn.report import write_report
 from churn.report.data import ReportData, RunFacts
 from churn.scoring import PartitionRow, PartitionTask, RunSummary, merge_rows, score_partition
 from churn.stages import Stages
+from churn.store import WithStore, is_local, local_copy, local_draft
 from churn.summary import read_scored, report_data, stages_of, true_log_loss
 from churn.training import train
 from churn.unload import count_rows, partition_size, read_snapshots, rows_by, unload
@@ -40,10 +42,11 @@ from churn.weekly_run import WeeklyRun, lake_of, open_warehouse, sweep_tables
 
 logger = logging.getLogger(__name__)
 
-Files = Sequence[tuple[Path, int]]
+Files = Sequence[tuple[str, int]]
 Progress = Callable[[float, str], None]
 _PROGRESS_SECONDS = 5.0
 _THREADS_ELSEWHERE = 8  # of a cluster that is not asked; several partitions for each of many more, too
+_MOVED_AT_ONCE = 8
 _TRAINING_FILE_ROWS = 100_000  # training reads them all at once
 
 
@@ -57,7 +60,22 @@ def unload_snapshots(run: WeeklyRun, plan: Plan, purpose: str) -> Files:
     size = run.settings.partition_rows or partition_size(
         count_rows(run.warehouse, plan, purpose), len(plan.catalogue.features), threads
     )
-    return unload(run.warehouse, plan, purpose, Path(run.folder.path("features")), size)
+    return _named(run, unload(run.warehouse, plan, purpose, run.folder.path("features"), size))
+
+
+def _named(run: WeeklyRun, files: Files) -> Files:
+    """Give features files that a warehouse has written itself the names that their partitions have."""
+    names = [run.folder.path("features", f"{partition_name(index)}.parquet") for index in range(len(files))]
+    if [address for address, _ in files] != names:
+        fs, folder = url_to_fs(run.folder.path("features"))
+        moves = [(url_to_fs(old)[1], url_to_fs(new)[1]) for (old, _), new in zip(files, names, strict=True)]
+        with storage_errors("naming the features", folder), ThreadPoolExecutor(_MOVED_AT_ONCE) as pool:
+            list(pool.map(lambda move: fs.mv(*move), moves))
+            for left in set(fs.find(folder)) - {
+                new for _, new in moves
+            }:  # such as the warehouse's own manifest
+                fs.rm_file(left)
+    return [(name, rows) for name, (_, rows) in zip(names, files, strict=True)]
 
 
 def train_model(run: WeeklyRun, plan: Plan, files: Files) -> list[str]:
@@ -75,8 +93,11 @@ def train_model(run: WeeklyRun, plan: Plan, files: Files) -> list[str]:
         seed=run.settings.seed,
         code_version=__version__,
     )
-    result.model.save(run.folder.path("model"))
-    pq.write_table(result.holdout, run.folder.path(checkpoint.HOLDOUT))
+    fs, holdout = url_to_fs(run.folder.path(checkpoint.HOLDOUT))
+    with storage_errors("writing the model", run.folder.base):
+        with local_draft(run.folder.path("model")) as draft:
+            result.model.save(draft)
+        pq.write_table(result.holdout, holdout, filesystem=fs)
     return [*_warn_model(run.name, result.evaluation), *warn_features(snapshots, plan.catalogue.names)]
 
 
@@ -94,11 +115,16 @@ def keep(
         passed=tuple(passed),
         warnings=tuple(warnings),
         stages=tuple(run.stages.records),
-        files=checkpoint.stamps(run.folder.base, checkpoint.inputs(run.folder.base, len(partitions))),
+        files=_stamps(run, len(partitions)) if run.folder.resumable else {},
     )
     run.folder.keep(kept.model_dump_json().encode())
-    remove_folder(str(run.train_folder))  # the largest part of it; nothing reads it any more
+    if is_local(run.folder.fs):
+        remove_folder(run.train_folder)  # the largest part of it; nothing reads it any more
     return kept
+
+
+def _stamps(run: WeeklyRun, partitions: int) -> dict[str, FileStamp]:
+    return checkpoint.stamps(run.folder.base, checkpoint.inputs(run.folder.base, partitions))
 
 
 def score_users(
@@ -114,7 +140,7 @@ def score_users(
         PartitionTask(
             index=index,
             features=run.folder.path("features", f"{partition_name(index)}.parquet"),
-            run_folder=run.folder.base,
+            run_folder=run.folder.path(),
             product=run.name,
             as_of=run.windows.as_of,
             target_week_start=run.windows.target_week_start,
@@ -143,29 +169,40 @@ def score_users(
         if on_progress is not None:
             on_progress(100 * done.done / done.total, sentence)
 
-    return FanOut(client).run(score_partition, tasks, key=lambda task: task.name, on_done=tell)
+    score = score_partition
+    if not is_local(run.folder.fs):
+        score = WithStore(run.settings.store, score_partition)
+    return FanOut(client).run(score, tasks, key=lambda task: task.name, on_done=tell)
 
 
 def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
     """Load a committed run's scores into the warehouse; safe to repeat."""
     manifest = run.manifest
-    paths = sorted(run.path(name) for name in manifest.files if name.startswith("scores/"))
-    return publish_scores(
-        warehouse,
-        paths,
-        product=manifest.product,
-        target_week_start=manifest.target_week_start,
-        run_id=manifest.run_id,
-        started_at=manifest.started_at,
-        rows=manifest.rows["scores"],
-        id_column=settings.id_column,
-    )
+    with ExitStack() as stack:
+        published = {}
+        for dataset in ("scores", "reasons") if settings.publish_reasons else ("scores",):
+            folder = run.path(dataset)
+            if warehouse.dialect == "duckdb":  # which reads local files only
+                folder = str(stack.enter_context(local_copy(folder)))
+            names = sorted(name for name in manifest.files if name.startswith(f"{dataset}/"))
+            published[dataset] = [f"{folder}/{name.partition('/')[2]}" for name in names]
+        return publish_scores(
+            warehouse,
+            published["scores"],
+            product=manifest.product,
+            target_week_start=manifest.target_week_start,
+            run_id=manifest.run_id,
+            started_at=manifest.started_at,
+            rows=manifest.rows["scores"],
+            id_column=settings.id_column,
+            reason_paths=published.get("reasons"),
+        )
 
 
 def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[PartitionRow]) -> Run:
     """Check that everything adds up, write the report, and commit the run to the lake in one step."""
     folder = run.folder
-    card, evaluation, holdout = checkpoint.read_model(folder.base)
+    card, evaluation, holdout = checkpoint.read_model(folder.path())
     summary = merge_rows(partitions, kept.partitions)
     passed = [
         *kept.passed,
@@ -180,7 +217,7 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[Pa
         ),
     ]
     names = [f"{partition_name(index)}.parquet" for index in range(len(kept.partitions))]
-    features, scores = ([Path(folder.path(part, name)) for name in names] for part in ("features", "scores"))
+    features, scores = ([folder.path(part, name) for name in names] for part in ("features", "scores"))
     data = report_data(
         plan=plan,
         run=RunFacts(
@@ -195,16 +232,23 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[Pa
         holdout=holdout,
         true_log_loss=true_log_loss(run.settings.data, run.name, holdout),
         summary=summary,
-        importance=read_summary(folder.base).importance(),
+        importance=read_summary(folder.path()).importance(),
         scored=read_scored(features, scores),
         passed=passed,
         warnings=[*kept.warnings, *card.notes],
     )
-    write_report(data, folder.path("charts", "report.html"))
-    Path(folder.path("charts", "report.json")).write_text(data.model_dump_json(indent=1), "utf-8")
+    with local_draft(folder.path("charts")) as charts:
+        write_report(data, charts / "report.html")
+        (charts / "report.json").write_text(data.model_dump_json(indent=1), "utf-8")
     described = [asdict(feature) for feature in plan.catalogue.features]
-    Path(folder.path("logs", "features.json")).write_text(json.dumps(described, indent=1), "utf-8")
-    return folder.commit(_manifest(run, data, kept.training_rows))
+    with local_draft(folder.path("logs")) as logs:
+        (logs / "features.json").write_text(json.dumps(described, indent=1), "utf-8")
+    written = {
+        f"{dataset}/{partition_name(row.index)}.parquet": stamp
+        for row in partitions
+        for dataset, stamp in row.files.items()
+    }
+    return folder.commit(_manifest(run, data, kept.training_rows).model_copy(update={"files": written}))
 
 
 def _rounded(summary: RunSummary) -> list[Passed]:

@@ -1,6 +1,7 @@
 """One weekly run while it is being made: what belongs to it, how it begins or is resumed, and how it ends."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from churn import checkpoint
 from churn.calendar import Windows
 from churn.checkpoint import Checkpoint
 from churn.config import Product, Settings
-from churn.errors import RunError
+from churn.desk import STALE_SECONDS
+from churn.errors import ConfigError, RunError
 from churn.lake import Lake, RunFolder, new_run_id
 from churn.prepare import drop, leftover_schemas
 from churn.stages import Stages
+from churn.store import is_local
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
 
@@ -60,9 +63,9 @@ class WeeklyRun:
         return f"{_schema_prefix(self.name)}{self.run_id.replace('-', '_')}"
 
     @property
-    def train_folder(self) -> Path:
+    def train_folder(self) -> str:
         """Where training snapshots are unloaded; scratch, which the commit leaves out."""
-        return Path(self.folder.path(".train"))
+        return self.folder.path(".train")
 
 
 def _schema_prefix(name: str) -> str:
@@ -71,11 +74,15 @@ def _schema_prefix(name: str) -> str:
 
 def lake_of(settings: Settings) -> Lake:
     """Return the lake that the settings name."""
-    return Lake(str(settings.out / "lake"))
+    return Lake(settings.store.lake or str(settings.out / "lake"), settings.store)
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
     """Open the warehouse that the settings name."""
+    if settings.warehouse.kind == "redshift":
+        from churn.warehouse.redshift import RedshiftWarehouse  # SQLAlchemy takes long to import
+
+        return RedshiftWarehouse(settings.warehouse)
     return DuckDBWarehouse(settings.out / "warehouse.duckdb", settings.data, memory=settings.sql_memory)
 
 
@@ -91,16 +98,23 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
 
     Raises:
         UsageError: unknown product, or ``as_of`` is not a Sunday.
+        ConfigError: the warehouse cannot reach the lake.
         RunError: the output folder is in use by another run, or the disk refused.
     """
     settings.product(name)
     windows = Windows(as_of)
     started_at = datetime.now(UTC).replace(microsecond=0)
+    lake = lake_of(settings)
+    if settings.warehouse.kind == "redshift" and is_local(lake.fs):
+        raise ConfigError(
+            f"Redshift unloads to S3, and the lake is the local folder {lake.root}: set store.lake to an "
+            "address such as s3://bucket/prefix"
+        )
     with closing(open_warehouse(settings)) as warehouse:
         sweep_tables(warehouse, name)
         # Taken before anything is read: what changes later is not in the scores.
         mark = checkpoint.fingerprint(settings, name, f"{as_of}")
-        lake, stages = lake_of(settings), Stages(name)
+        stages = Stages(name)
         folder = lake.adopt(name, windows.target_week_start) if resume else None
         left = None if folder is None else _left(folder, mark, stages)
         if folder is None or left is None:
@@ -112,7 +126,8 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
         )
         try:
             with folder:
-                run.train_folder.mkdir(exist_ok=True)
+                if is_local(folder.fs):
+                    Path(run.train_folder).mkdir(exist_ok=True)
                 try:
                     yield run
                 finally:
@@ -143,9 +158,22 @@ def _left(folder: RunFolder, mark: str, stages: Stages) -> Checkpoint | None:
 
 
 def sweep_tables(warehouse: Warehouse, name: str) -> None:
-    """Remove the tables of the product's dead runs: this process has the warehouse to itself."""
+    """Remove the tables of the product's dead runs.
+
+    This process has the embedded warehouse to itself. In another one, a run may be at it that started less
+    than 48 hours ago.
+    """
     for schema in leftover_schemas(warehouse, _schema_prefix(name)):
-        drop(warehouse, schema)
+        if warehouse.dialect == "duckdb" or _is_old(schema):
+            drop(warehouse, schema)
+
+
+def _is_old(schema: str) -> bool:
+    started = re.search(r"_(\d{8}t\d{6})z_", schema)
+    if started is None:
+        return False
+    age = datetime.now(UTC) - datetime.strptime(started[1], "%Y%m%dt%H%M%S").replace(tzinfo=UTC)
+    return age.total_seconds() > STALE_SECONDS
 
 
 def _drop_tables(run: WeeklyRun) -> None:

@@ -162,7 +162,7 @@ def check_finished(out: Path, run: Run) -> None:
         zip(scores["user_id"].to_pylist(), scores["predicted_probability"].to_pylist(), strict=True)
     )
     assert not [name for name in schemas if name.startswith("run_")]
-    assert tables == [("scores",)]
+    assert {name for (name,) in tables} == {"published", "reasons", "schema_version", "scores"}
     assert set(files_below(out / "lake" / ".staging")) == {"product=food/.lock"}
     with closing(sqlite3.connect(out / "mlflow.db")) as mlflow:
         logged = mlflow.execute(
@@ -194,7 +194,7 @@ def check_refused(ended: Ended, told: str) -> None:
         "during user_week",  # SQL
         "during train",
         "before churn.weekly.keep",  # all is there to score with, and not written down
-        "before churn.lake.place_folder",  # everything is written, the commit's one step is not taken
+        "before churn.desk_disk.place_folder",  # everything is written, the commit's one step is not taken
     ],
 )
 def test_a_kill_before_the_commit_leaves_nothing_and_the_next_run_starts_clean(
@@ -213,7 +213,7 @@ def test_a_kill_before_the_commit_leaves_nothing_and_the_next_run_starts_clean(
     "moment",
     [
         "before churn.lake.Lake.settle",  # committed, and the pointer not renewed
-        "before churn.publish._check",  # in the transaction that publishes
+        "before churn.publish._score_failures",  # in the transaction that publishes
         "before churn.registry._model_version",  # MLflow has half of its record
     ],
 )
@@ -235,7 +235,7 @@ def test_a_kill_of_a_second_run_leaves_the_first_current_and_published(
 ) -> None:
     assert runs(*line(data, out)).code == 0
     (first,) = committed(out)
-    killed = runs(*line(data, out, "--force"), kill="before churn.lake.place_folder")
+    killed = runs(*line(data, out, "--force"), kill="before churn.desk_disk.place_folder")
     assert killed.code == -signal.SIGKILL
     (current,) = committed(out)
     assert current.manifest == first.manifest

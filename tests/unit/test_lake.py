@@ -3,11 +3,9 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -174,18 +173,6 @@ def test_the_pointer_is_only_replaced_under_the_lock_of_its_product(lake: Lake, 
     assert pointed(root) == "new"
 
 
-def test_scratch_files_of_lost_partitions_do_not_enter_the_run(lake: Lake) -> None:
-    with lake.begin("food", WEEK, "a") as folder:
-        Path(folder.path("scores", "part-00000.parquet")).write_bytes(b"whole")
-        Path(folder.path("scores", ".part-00001.parquet.9f2c")).write_bytes(b"half")
-        Path(folder.path("features", ".tmp")).mkdir()
-        Path(folder.path("features", ".tmp", "spill")).write_bytes(b"half")
-        run = folder.commit(manifest("a"))
-
-    assert run.manifest.files.keys() == {"scores/part-00000.parquet"}
-    run.verify()
-
-
 def test_leaving_the_folder_without_a_commit_abandons_it(lake: Lake, root: Path) -> None:
     with lake.begin("food", WEEK, "a") as folder:
         pass
@@ -203,70 +190,6 @@ def test_a_lost_connection_inside_the_folder_is_not_called_a_disk_error(lake: La
         raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
 
 
-def test_an_older_run_never_takes_the_pointer_from_a_newer_one(lake: Lake, root: Path) -> None:
-    commit(lake, "new", as_of=AS_OF)
-    commit(lake, "last-week", as_of=AS_OF - timedelta(days=7), started_at=STARTED + timedelta(days=9))
-    commit(lake, "earlier", started_at=STARTED - timedelta(hours=1))
-
-    current = lake.current("food")
-    assert current is not None
-    assert current.manifest.run_id == pointed(root) == "new"
-
-    commit(lake, "again", started_at=STARTED + timedelta(hours=1))
-    assert pointed(root) == "again"
-    committed = lake.committed("food", WEEK)
-    assert committed is not None
-    assert committed.manifest.run_id == "again"
-    assert [run.manifest.run_id for run in lake.runs("food")] == ["last-week", "earlier", "new", "again"]
-
-
-def test_products_do_not_see_each_other(lake: Lake, root: Path) -> None:
-    commit(lake, "a", product="iplayer")
-    commit(lake, "b", product="sounds", as_of=AS_OF - timedelta(days=7))
-
-    assert (pointed(root, "iplayer"), pointed(root, "sounds")) == ("a", "b")
-    assert lake.find("sounds", "a") is None
-    assert [run.manifest.product for run in lake.runs()] == ["iplayer", "sounds"]
-
-
-def test_a_commit_killed_before_its_pointer_is_settled_later(lake: Lake, root: Path) -> None:
-    commit(lake, "old", as_of=AS_OF - timedelta(days=7))
-    pointer = root / "runs/product=food/current.json"
-    before = pointer.read_text()
-    commit(lake, "new")
-    pointer.write_text(before)  # what is left by a kill between the rename and the pointer
-
-    current = lake.current("food")
-    assert current is not None
-    assert current.manifest.run_id == "new"
-    lake.settle("food")
-    assert pointed(root) == "new"
-
-
-def test_a_pruned_run_is_no_longer_current(lake: Lake, root: Path) -> None:
-    commit(lake, "old", as_of=AS_OF - timedelta(days=7))
-    run = commit(lake, "new")
-    shutil.rmtree(run.base)
-    lake.settle("food")
-
-    assert pointed(root) == "old"
-    assert lake.committed("food", WEEK) is None
-
-
-def test_run_id_is_used_once(lake: Lake) -> None:
-    commit(lake, "a", as_of=AS_OF - timedelta(days=7))
-    with pytest.raises(RunError, match="committed already"):
-        lake.begin("food", WEEK, "a")
-    with lake.begin("food", WEEK, "b"), pytest.raises(RunError, match="being written"):
-        lake.begin("food", WEEK, "b")
-
-
-def test_manifest_of_another_run_is_refused(lake: Lake) -> None:
-    with lake.begin("food", WEEK, "a") as folder, pytest.raises(RunError, match="manifest is of run b"):
-        folder.commit(manifest("b"))
-    assert lake.runs() == []
-
-
 def test_target_week_must_start_on_a_monday(lake: Lake) -> None:
     with pytest.raises(UsageError, match="2026-07-07 is a Tuesday"):
         lake.begin("food", date(2026, 7, 7), "a")
@@ -279,52 +202,6 @@ def test_manifest_refuses_weeks_that_do_not_agree_unknown_fields_and_naive_times
         manifest("a", colour="red")
     with pytest.raises(ValidationError, match="timezone"):
         manifest("a", started_at=datetime(2026, 6, 29))
-
-
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        (lambda file: file.unlink(), "scores/part-00000.parquet is missing"),
-        (lambda file: file.write_bytes(b"x"), "scores/part-00000.parquet has 1 bytes instead of"),
-        (
-            lambda file: file.with_name("part-00001.parquet").write_bytes(b"x"),
-            "part-00001.parquet does not belong",
-        ),
-    ],
-)
-def test_verify_names_the_damaged_file(lake: Lake, damage: Any, told: str) -> None:
-    run = commit(lake, "a")
-    damage(Path(run.path("scores", "part-00000.parquet")))
-    with pytest.raises(RunError, match=re.escape(told)):
-        run.verify()
-
-
-def test_changed_bytes_of_the_same_size_are_found_by_checksum(lake: Lake) -> None:
-    run = commit(lake, "a")
-    file = Path(run.path("scores", "part-00000.parquet"))
-    content = bytearray(file.read_bytes())
-    content[10] ^= 1
-    file.write_bytes(content)
-
-    run.verify()
-    with pytest.raises(RunError, match="other bytes"):
-        run.verify(checksums=True)
-
-
-@pytest.mark.parametrize("content", ["", "{}", '{"run_id": 1', "[]"])
-def test_damaged_manifest_is_named(lake: Lake, content: str) -> None:
-    run = commit(lake, "a")
-    Path(run.path("manifest.json")).write_text(content)
-    for read in (lambda: lake.current("food"), lambda: lake.committed("food", WEEK), lake.runs):
-        with pytest.raises(RunError, match=r"run=a/manifest\.json is damaged"):
-            read()
-
-
-def test_a_run_copied_under_another_id_is_not_believed(lake: Lake) -> None:
-    run = commit(lake, "a")
-    shutil.copytree(run.base, run.base.replace("run=a", "run=b"))
-    with pytest.raises(RunError, match="manifest of another run"):
-        lake.runs("food")
 
 
 def test_a_killed_run_is_swept_by_the_next_and_never_seen(lake: Lake, root: Path) -> None:
@@ -382,53 +259,6 @@ while True:
     commit(lake, "calm", started_at=datetime.now(UTC))
     assert pointed(root) == "calm"
     assert [path.name for path in (root / ".staging/product=food").iterdir()] == [".lock"]
-
-
-def test_processes_that_commit_at_once_all_succeed_and_the_latest_started_is_current(root: Path) -> None:
-    code = """
-import sys
-from datetime import date, datetime, timedelta, UTC
-from churn.lake import Lake, Manifest
-lake = Lake(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-for turn in range(5):
-    run_id = f"h{sys.argv[2]}-{turn}"
-    with lake.begin("food", date(2026, 7, 6), run_id) as folder:
-        folder.commit(Manifest(
-            run_id=run_id, product="food", as_of=date(2026, 6, 28), target_week_start=date(2026, 7, 6),
-            started_at=datetime(2026, 6, 29, int(sys.argv[2]), turn, tzinfo=UTC), model_version="1",
-            code_version="1",
-        ))
-"""
-    processes = [python(code, root, hour) for hour in (2, 1, 0)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-
-    assert [process.communicate(timeout=30)[1] for process in processes] == ["", "", ""]
-    assert len(Lake(str(root)).runs("food")) == 15
-    assert pointed(root) == "h2-4"
-
-
-def test_threads_that_commit_at_once_all_succeed_and_the_latest_started_is_current(
-    lake: Lake, root: Path
-) -> None:
-    barrier = threading.Barrier(4)
-
-    def commit_five(hour: int) -> None:
-        barrier.wait()
-        for turn in range(5):
-            commit(lake, f"h{hour}-{turn}", started_at=STARTED + timedelta(hours=hour, minutes=turn))
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(commit_five, range(4)))
-    assert len(lake.runs("food")) == 20
-    assert pointed(root) == "h3-4"
 
 
 def test_staging_of_another_host_is_left_until_it_is_stale(lake: Lake, root: Path) -> None:
@@ -758,7 +588,7 @@ def test_a_file_where_the_lake_should_be_says_so(tmp_path: Path) -> None:
         Lake(str(tmp_path / "lake")).begin("food", WEEK, "a")
 
 
-@pytest.mark.parametrize("root", ["", "s3://bucket/lake", "memory://lake", "nonsense://x", "a\0b"])
+@pytest.mark.parametrize("root", ["", "memory://lake", "nonsense://x", "a\0b", "s3://"])
 def test_roots_that_cannot_commit_in_one_step_are_refused(root: str) -> None:
     with pytest.raises(UsageError, match="lake's root"):
         Lake(root)
@@ -824,7 +654,7 @@ def test_no_product_or_run_id_leads_out_of_the_lake(
 
 @given(parts=st.lists(HOSTILE, min_size=1, max_size=3))
 def test_no_path_leads_out_of_a_run(parts: list[str]) -> None:
-    run = Run(manifest("a"), None, "/lake/run=a")
+    run = Run(manifest("a"), LocalFileSystem(), "/lake/run=a")
     try:
         path = run.path(*parts)
     except UsageError:

@@ -1,0 +1,24 @@
+"""How the folders and files of a lake are called."""
+
+MANIFEST = "manifest.json"
+POINTER = "current.json"
+
+
+def product_folder(root: str, product: str) -> str:
+    """Return the folder of a product's runs."""
+    return f"{root}/runs/product={product}"
+
+
+def week_folder(root: str, product: str, week: str) -> str:
+    """Return the folder of a target week's runs; the week as ``YYYY-MM-DD``."""
+    return f"{product_folder(root, product)}/week_start={week}"
+
+
+def run_folder(root: str, product: str, week: str, run_id: str) -> str:
+    """Return the folder of a committed run."""
+    return f"{week_folder(root, product, week)}/run={run_id}"
+
+
+def pointer(root: str, product: str) -> str:
+    """Return the file that names a product's current run."""
+    return f"{product_folder(root, product)}/{POINTER}"
