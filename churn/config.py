@@ -1,7 +1,8 @@
 """Settings and product definitions: frozen models, unknown keys refused, all faults reported at once.
 
-Settings come, in rising order of precedence, from the defaults below, ``DATA/churn.toml``, environment
-variables (``CHURN_SEED=2``, ``CHURN_CLUSTER__WORKERS=4``) and the command line.
+Settings come, in rising order of precedence, from the defaults below, ``DATA/churn.toml``, the table of the
+chosen profile in it (``[profiles.aws]``), environment variables (``CHURN_SEED=2``,
+``CHURN_CLUSTER__WORKERS=4``) and the command line.
 """
 
 import os
@@ -17,12 +18,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from churn.config_cluster import ClusterSettings
 from churn.config_explain import ExplainSettings
+from churn.config_store import StoreSettings
 from churn.config_training import TrainingSettings
+from churn.config_warehouse import WarehouseSettings
 from churn.errors import ConfigError, UsageError
 
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 CONFIG_FILE = "churn.toml"
 ENVIRONMENT_PREFIX = "CHURN_"
+# A login is no setting: settings are shown, compared and written down.
+LOGIN_VARIABLES = frozenset({"CHURN_REDSHIFT_USER", "CHURN_REDSHIFT_PASSWORD"})
+DEFAULT_PROFILE = "local"
 _LONGEST_IDENTIFIER = 63  # PostgreSQL's limit; Redshift allows 127
 _LONGEST_PRODUCT = 32  # schemas of runs and back-tests add up to 28 characters to a product's name
 # The other columns of the published scores, which the id column's name must differ from.
@@ -31,6 +37,7 @@ _SCORE_COLUMNS = frozenset(
         "target_week_start_date", "learner_type", "learner_name", "predicted_probability",
         "optimal_threshold", "optimal_classification", "score_datetime", "product", "as_of", "run_id",
         "model_version", "margin", "reason_1", "reason_2", "reason_3",
+        "rank", "feature", "value", "contribution",
     }
 )  # fmt: skip
 
@@ -126,28 +133,36 @@ class Settings(_Frozen):
     Attributes:
         data: folder of the source tables (the local warehouse's input).
         out: folder of everything that a run writes.
+        profile: which ``[profiles.<name>]`` of ``churn.toml`` was merged over the rest of it.
         source: which ``sql/sources/<source>`` maps the raw tables onto the source contract.
         products: product definitions by name.
         seed: seed of everything that draws numbers.
         id_column: name of the user id column in published tables.
+        publish_reasons: whether the reasons are published beside the scores.
         partition_rows: users in one scoring partition, at most; none = by users, features and workers.
         sql_memory: memory that the embedded warehouse may use, for example ``4GB``.
         mlflow_tracking_uri: where runs are tracked; default: a SQLite file in ``out``.
         explain: what is kept of the contributions.
         cluster: where scoring runs.
+        store: where the lake lies.
+        warehouse: which warehouse runs the SQL.
     """
 
     data: Path
     out: Path
+    profile: str = DEFAULT_PROFILE
     source: Literal["bbc", "events"] = "bbc"
     products: Mapping[ProductName, Product] = Field(default_factory=dict)
     seed: int = 1
     id_column: IdColumn = "user_id"
+    publish_reasons: bool = False
     partition_rows: int | None = Field(default=None, ge=1)
     sql_memory: str = Field(default="4GB", pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
     mlflow_tracking_uri: str | None = None
     explain: ExplainSettings = ExplainSettings()
     cluster: ClusterSettings = ClusterSettings()
+    store: StoreSettings = StoreSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
 
     @property
     def tracking_uri(self) -> str:
@@ -204,11 +219,13 @@ def load_settings(
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    merged = _merge(_merge(read, _environment()), dict(overrides or {}))
+    over = _merge(_environment(), dict(overrides or {}))
+    chosen, faults = _with_profile(read, over)
+    merged = _merge(chosen, over)
     own = merged.get("products", {})
     if merged.get("source", "bbc") == "bbc" and isinstance(own, Mapping):
         merged["products"] = _merge(builtin_products(), own)
-    faults = [
+    faults += [
         f"{key}: it is given with --{key}, not as a setting" for key in ("data", "out") if key in merged
     ]
     try:
@@ -220,14 +237,31 @@ def load_settings(
         ]
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise ConfigError(f"{path} (with {ENVIRONMENT_PREFIX}* variables) is wrong:\n{listed}")
+        name = str(merged.get("profile", DEFAULT_PROFILE))[:80]
+        profile = "" if name == DEFAULT_PROFILE else f"profile {name} and "
+        raise ConfigError(f"{path} (with {profile}{ENVIRONMENT_PREFIX}* variables) is wrong:\n{listed}")
     return settings
+
+
+def _with_profile(read: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what a file says with the profile that ``over`` or the file itself chooses; and faults."""
+    rest = dict(read)
+    profiles = rest.pop("profiles", {})
+    if not (isinstance(profiles, Mapping) and all(isinstance(table, Mapping) for table in profiles.values())):
+        return rest, ["profiles: Input should be tables, such as [profiles.aws]"]
+    chosen = over.get("profile", rest.get("profile", DEFAULT_PROFILE))
+    known = sorted({DEFAULT_PROFILE, *profiles})
+    if chosen not in known:
+        return rest, [f"profile: {str(chosen)[:80]!r} is unknown; the file has: {', '.join(known)}"]
+    table = profiles.get(chosen, {})
+    nested = sorted({"profile", "profiles"} & table.keys())
+    return _merge(rest, table), [f"profiles.{chosen}.{key}: a profile cannot hold this" for key in nested]
 
 
 def _environment() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in sorted(os.environ.items()):  # CHURN_CLUSTER comes before CHURN_CLUSTER__WORKERS
-        if name.startswith(ENVIRONMENT_PREFIX):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in LOGIN_VARIABLES:
             *parents, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
             level = found
             for parent in parents:

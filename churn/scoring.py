@@ -226,7 +226,7 @@ class _Scorer:
         with self._timed("explain"):
             explained = contributions(self.model, X)
         with self._timed("check"):
-            probability = self._checked(users, X, explained)
+            probability = self._checked(X, explained)
         with self._timed("reasons"):
             largest = top_reasons(explained.phi, self.task.reasons)
             columns = {name: batch.column(name) for name in self.names}
@@ -253,15 +253,13 @@ class _Scorer:
                 self.rounding = max(self.rounding, rounding)
                 files.write("shap", shap)
 
-    def _checked(self, users: pa.Array, X: Matrix, explained: Contributions) -> NDArray[np.float64]:
+    def _checked(self, X: Matrix, explained: Contributions) -> NDArray[np.float64]:
         """Check a batch, add it to the sums, and return its probabilities."""
         margin = explained.margin
         probability = sigmoid(margin)
-        wrong = np.flatnonzero(np.isnan(probability))
-        if len(wrong):
-            raise self._failure(
-                f"{len(wrong):,} users have no probability (NaN), user {users[int(wrong[0])]} first"
-            )
+        wrong = int(np.isnan(probability).sum())
+        if wrong:  # no id is told: errors go to logs and to Prefect
+            raise self._failure(f"{wrong:,} users have no probability (NaN)")
         checked, gap = additivity_gap(self.model, X, explained, CHECKED_ROWS)
         if not gap <= ADDITIVITY:
             raise self._failure(

@@ -34,6 +34,10 @@ _out = click.option(
 )
 _product = click.option("--product", required=True, help="Product name; `churn products` lists them.")
 _as_of = click.option("--as-of", type=_Day(), help="Sunday on which features end (default: last Sunday).")
+_profile = click.option(
+    "--profile", metavar="NAME", help="Table [profiles.NAME] of churn.toml to use (default: local)."
+)
+_yes = click.option("--yes", is_flag=True, help="Do it; without this it is only shown what would be done.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -98,12 +102,15 @@ def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None
 )
 @_as_of
 @click.option("--force", is_flag=True, help="Make a new run even where one is committed.")
-def run(data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool) -> None:
+@_profile
+def run(
+    data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool, profile: str | None
+) -> None:
     """Run the weekly job."""
     quiet()
     from flows.commands import run_weekly
 
-    run_weekly(data=data, out=out, products=products, as_of=as_of, force=force)
+    run_weekly(data=data, out=out, products=products, as_of=as_of, force=force, profile=profile)
 
 
 @cli.command()
@@ -113,12 +120,13 @@ def run(data: Path, out: Path, products: Sequence[str], as_of: date | None, forc
     "--as-of", "dates", type=_Day(), multiple=True, required=True, help="Past Sunday; may be repeated."
 )
 @click.option("--json", "json_file", type=_PATH, required=True, help="File for the figures.")
-def backtest(data: Path, product: str, dates: Sequence[date], json_file: Path) -> None:
+@_profile
+def backtest(data: Path, product: str, dates: Sequence[date], json_file: Path, profile: str | None) -> None:
     """Train as of past dates with what was known then, and compare with what people did."""
     quiet()
     from flows.commands import run_backtest
 
-    run_backtest(data=data, product=product, dates=dates, json_file=json_file)
+    run_backtest(data=data, product=product, dates=dates, json_file=json_file, profile=profile)
 
 
 @cli.command()
@@ -133,31 +141,92 @@ def backtest(data: Path, product: str, dates: Sequence[date], json_file: Path) -
     help="SQL dialect.",
 )
 @click.option("--step", help="Only this step.")
-def render(data: Path, product: str, as_of: date | None, dialect: str, step: str | None) -> None:
+@_profile
+def render(
+    data: Path, product: str, as_of: date | None, dialect: str, step: str | None, profile: str | None
+) -> None:
     """Print the SQL of every step without running it."""
     from flows.commands import run_render
 
-    run_render(data=data, product=product, as_of=as_of, dialect=dialect, step=step)
-
-
-@cli.command()
-@_out
-@_product
-@click.option("--user", required=True, help="User id.")
-def explain(out: Path, product: str, user: str) -> None:
-    """Print a user's score and top reasons, in words."""
-    from flows.commands import run_explain
-
-    run_explain(out=out, product=product, user=user)
+    run_render(data=data, product=product, as_of=as_of, dialect=dialect, step=step, profile=profile)
 
 
 @cli.command()
 @_data
-def products(data: Path) -> None:
+@_out
+@_product
+@click.option("--user", required=True, help="User id.")
+@_profile
+def explain(data: Path, out: Path, product: str, user: str, profile: str | None) -> None:
+    """Print a user's score and top reasons, in words."""
+    from flows.commands import run_explain
+
+    run_explain(data=data, out=out, product=product, user=user, profile=profile)
+
+
+@cli.command()
+@_data
+@_profile
+def products(data: Path, profile: str | None) -> None:
     """List the products that a data folder knows (the built-in ones where it does not exist)."""
     from flows.commands import run_products
 
-    run_products(data=data)
+    run_products(data=data, profile=profile)
+
+
+@cli.command()
+@_data
+@_out
+@_profile
+def check(data: Path, out: Path, profile: str | None) -> None:
+    """Try everything that the settings name: store, warehouse, MLflow, scheduler."""
+    quiet()
+    from flows.upkeep import run_check
+
+    run_check(data=data, out=out, profile=profile)
+
+
+@cli.command()
+@_data
+@_out
+@_profile
+@_yes
+def migrate(data: Path, out: Path, profile: str | None, yes: bool) -> None:
+    """Bring the published tables to what this release needs; the SQL is shown first."""
+    from flows.upkeep import run_migrate
+
+    run_migrate(data=data, out=out, profile=profile, yes=yes)
+
+
+@cli.command()
+@_data
+@_out
+@click.option("--product", help="Only this product (default: all).")
+@click.option(
+    "--keep-weeks", type=click.IntRange(1), required=True, help="Target weeks to keep, the newest ones."
+)
+@_profile
+@_yes
+def prune(
+    data: Path, out: Path, product: str | None, keep_weeks: int, profile: str | None, yes: bool
+) -> None:
+    """Remove old runs from the lake."""
+    from flows.upkeep import run_prune
+
+    run_prune(data=data, out=out, product=product, keep_weeks=keep_weeks, profile=profile, yes=yes)
+
+
+@cli.command()
+@_data
+@_out
+@click.option("--user-file", type=_PATH, required=True, help="Text file with one user id a line.")
+@_profile
+@_yes
+def erase(data: Path, out: Path, user_file: Path, profile: str | None, yes: bool) -> None:
+    """Remove users from every run in the lake and from the published tables."""
+    from flows.upkeep import run_erase
+
+    run_erase(data=data, out=out, user_file=user_file, profile=profile, yes=yes)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -77,12 +77,20 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str
     )
 
 
-def run_weekly(*, data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool) -> None:
+def run_weekly(
+    *,
+    data: Path,
+    out: Path,
+    products: Sequence[str],
+    as_of: date | None,
+    force: bool,
+    profile: str | None = None,
+) -> None:
     """Run the weekly flow for each product, then print a table.
 
     A product that fails does not keep the others from running; its error is raised in the end.
     """
-    settings = load_settings(data, out)
+    settings = load_settings(data, out, chosen(profile))
     windows = Windows(as_of or last_complete_as_of(date.today()))
     names = list(dict.fromkeys(products or settings.products))
     for name in names:
@@ -122,12 +130,26 @@ def _run_one(settings: Settings, name: str, windows: Windows, force: bool) -> "O
         return done
     from flows.weekly import weekly_churn
 
-    return weekly_churn(product=name, as_of=windows.as_of, data=settings.data, out=settings.out, force=force)
+    return weekly_churn(
+        product=name,
+        as_of=windows.as_of,
+        data=settings.data,
+        out=settings.out,
+        force=force,
+        settings=chosen(settings.profile),
+    )
+
+
+def chosen(profile: str | None) -> dict[str, Any]:
+    """Return the settings that the command line gives by hand."""
+    return {} if profile is None else {"profile": profile}
 
 
 def _print_outcomes(outcomes: Sequence["Outcome"]) -> None:
     parts = [f"{part} s" for part in _PARTS]
-    table = _table("product", "users scored", "churn predicted", "log loss", "best possible", "AUC", *parts)
+    table = new_table(
+        "product", "users scored", "churn predicted", "log loss", "best possible", "AUC", *parts
+    )
     for outcome in outcomes:
         figures = outcome.metrics
         table.add_row(
@@ -137,20 +159,22 @@ def _print_outcomes(outcomes: Sequence["Outcome"]) -> None:
             *(_figure(figures, name) for name in ("log_loss", "true_log_loss", "auc")),
             *(f"{outcome.seconds.get(part, 0.0):.1f}" for part in _PARTS),
         )
-    _console().print(table)
+    terminal().print(table)
     for outcome in outcomes:
         click.echo(f"{outcome.title}: report {_shown(outcome.report)}")
         click.echo(f"{' ' * len(outcome.title)}  scores {_shown(outcome.scores)}")
 
 
-def _table(*headings: str) -> Table:
+def new_table(*headings: str) -> Table:
+    """Return an empty table for the terminal; only the first column is text."""
     table = Table(box=SIMPLE_HEAD)
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index else "left", no_wrap=True)
     return table
 
 
-def _console() -> Console:
+def terminal() -> Console:
+    """Return what tables are printed on."""
     # Piped output has no width of its own; a table must not be folded to an imagined terminal.
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=160)
@@ -167,9 +191,11 @@ def _shown(path: str) -> str:
         return path
 
 
-def run_backtest(*, data: Path, product: str, dates: Sequence[date], json_file: Path) -> None:
+def run_backtest(
+    *, data: Path, product: str, dates: Sequence[date], json_file: Path, profile: str | None
+) -> None:
     """Back-test a product on past dates; write the figures, and the predictions beside them."""
-    settings = load_settings(data, json_file.parent)
+    settings = load_settings(data, json_file.parent, chosen(profile))
     settings.product(product)
     for day in dates:
         Windows(day)  # before the imports and the first training, which take long
@@ -179,7 +205,7 @@ def run_backtest(*, data: Path, product: str, dates: Sequence[date], json_file: 
     result = backtest(settings, product, dates, json_file.with_suffix(".parquet"))
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    table = _table("as of", "rows", "churn rate", "log loss", "AUC", "PR AUC", "Brier", "ECE", "lift 10 %")
+    table = new_table("as of", "rows", "churn rate", "log loss", "AUC", "PR AUC", "Brier", "ECE", "lift 10 %")
     for row in [*result["dates"], {"as_of": "all", **result["all"]}]:
         values = [row[name] for name in ("log_loss", "auc", "pr_auc", "brier", "ece", "lift_top_decile")]
         table.add_row(
@@ -188,15 +214,23 @@ def run_backtest(*, data: Path, product: str, dates: Sequence[date], json_file: 
             f"{row['churn_rate']['value']:.1%}",
             *("-" if value is None else f"{value['value']:.4f}" for value in values),
         )
-    _console().print(table)
+    terminal().print(table)
     click.echo(f"Figures: {json_file}; predictions: {result['predictions']}")
 
 
-def run_render(*, data: Path, product: str, as_of: date | None, dialect: str, step: str | None) -> None:
+def run_render(
+    *,
+    data: Path,
+    product: str,
+    as_of: date | None,
+    dialect: str,
+    step: str | None,
+    profile: str | None,
+) -> None:
     """Print the SQL of every step."""
     from churn.prepare import plan_without_data, read_steps
 
-    settings = load_settings(data, data, optional=True)
+    settings = load_settings(data, data, chosen(profile), optional=True)
     plan = plan_without_data(settings, product, as_of or last_complete_as_of(date.today()))
     texts = read_steps(plan, dialect)
     if step is not None and step not in texts:
@@ -206,32 +240,33 @@ def run_render(*, data: Path, product: str, as_of: date | None, dialect: str, st
             click.echo(text)
 
 
-def run_explain(*, out: Path, product: str, user: str) -> None:
+def run_explain(*, data: Path, out: Path, product: str, user: str, profile: str | None) -> None:
     """Print a user's score and reasons in words."""
     from churn.explain.user import explain_user
-    from churn.lake import Lake
+    from churn.weekly_run import lake_of
 
-    run = Lake(str(out / "lake")).current(product)
+    lake = lake_of(load_settings(data, out, chosen(profile), optional=True))
+    run = lake.current(product)
     if run is None:
-        known = sorted({run.manifest.product for run in Lake(str(out / "lake")).runs()})
+        known = sorted({run.manifest.product for run in lake.runs()})
         raise UsageError(
-            f"{out} holds no committed run of {product!r} (it has: {', '.join(known) or 'none'}); "
+            f"{lake.root} holds no committed run of {product!r} (it has: {', '.join(known) or 'none'}); "
             f"make one with `churn run --product {product} --out {out}`"
         )
     for line in explain_user(run.path(), user):
         click.echo(line)
 
 
-def run_products(*, data: Path) -> None:
+def run_products(*, data: Path, profile: str | None) -> None:
     """List the products that a data folder knows."""
     try:
-        products = dict(load_settings(data, data, optional=True).products)
+        products = dict(load_settings(data, data, chosen(profile), optional=True).products)
     except ChurnError as error:
         raise ChurnError(f"{error}\nBuilt in: {', '.join(builtin_products())}") from error
-    table = _table("product", "title", "counts activity of", "eligible over", "training")
+    table = new_table("product", "title", "counts activity of", "eligible over", "training")
     for name, product in products.items():
         minimum = "-" if product.minimum_value is None else f"{product.minimum_value:g} {product.value_unit}"
         table.add_row(
             name, product.title, ", ".join(product.match) or "any", minimum, product.training.sampling
         )
-    _console().print(table)
+    terminal().print(table)

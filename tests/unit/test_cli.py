@@ -81,6 +81,11 @@ def refusal(called: Called, code: int) -> str:
         (["explain", "--user", "u1"], r"Missing option '--product'"),
         (["explain", "--product", "iplayer", "--user", "u1"], r"no committed run of 'iplayer'.*churn run"),
         (["explain", "--product", "../up", "--user", "u1"], r"'\.\./up' cannot name a folder"),
+        (["prune"], r"Missing option '--keep-weeks'"),
+        (["prune", "--keep-weeks", "0"], r"0 is not in the range x>=1"),
+        (["prune", "--keep-weeks", "1", "--product", "../up"], r"'\.\./up' cannot name a folder"),
+        (["erase"], r"Missing option '--user-file'"),
+        (["products", "--profile"], r"'--profile' requires an argument"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -129,6 +134,16 @@ def test_backtest_refuses_before_it_opens_the_data(
     assert told in refusal(call(*line), 2)
 
 
+def test_a_file_without_users_is_refused_before_the_warehouse_is_opened(
+    call: Call, data: str, tmp_path: Path
+) -> None:
+    Path("users.txt").write_text("\n")
+    line = ["erase", "--data", data, "--out", "out", "--user-file"]
+    assert "users.txt holds no user id" in refusal(call(*line, "users.txt"), 2)
+    assert "none.txt cannot be read (No such file" in refusal(call(*line, "none.txt"), 2)
+    assert not Path("out").exists()
+
+
 # --- failures ---
 
 
@@ -146,6 +161,29 @@ def test_wrong_settings_fail_with_every_fault(call: Call, data: str) -> None:
     assert "source" in err
     assert "Built in: iplayer, pan, sounds" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["render", "--product", "tv"],
+        ["backtest", "--product", "tv", "--as-of", "2026-06-14", "--json", "f.json"],
+        ["explain", "--product", "tv", "--user", "u1"],
+        ["products"],
+        ["check"],
+        ["migrate"],
+        ["prune", "--keep-weeks", "2"],
+        ["erase", "--user-file", "users.txt"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_every_command_with_settings_takes_a_profile_and_refuses_an_unknown_one(
+    call: Call, data: str, arguments: list[str]
+) -> None:
+    code, out, err = call(*arguments, "--data", data, "--profile", "prod")
+    assert (code, out) == (1, "")
+    assert "profile: 'prod' is unknown; the file has: local" in err
 
 
 def test_a_data_folder_without_tables_fails(call: Call, data: str) -> None:

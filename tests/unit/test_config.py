@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from churn.config import (
+    LOGIN_VARIABLES,
     ClusterSettings,
     Product,
     Settings,
@@ -20,6 +21,7 @@ from churn.config import (
 )
 from churn.errors import ConfigError, UsageError
 from churn.publish import SCORE_COLUMNS
+from churn.warehouse.connect import PASSWORD_VARIABLE, USER_VARIABLE
 
 UNSAFE = [
     "",
@@ -324,3 +326,99 @@ def test_built_in_products_are_whole(name: str) -> None:
     assert len(product.categories) <= 12
     assert product.value_unit == "seconds"
     assert product.minimum_value == 180
+
+
+# --- profiles ---
+
+PROFILES = """
+seed = 2
+sql_memory = "1GB"
+[cluster]
+workers = 2
+[profiles.aws]
+seed = 3
+[profiles.aws.cluster]
+threads_per_worker = 4
+[profiles.aws.store]
+lake = "s3://some-bucket/lake"
+[profiles.local.cluster]
+workers = 1
+"""
+
+
+def test_a_profile_is_merged_over_the_rest_of_the_file(tmp_path: Path) -> None:
+    settings = load(folder(tmp_path, PROFILES), {"profile": "aws"})
+    assert (settings.profile, settings.seed, settings.sql_memory) == ("aws", 3, "1GB")
+    assert settings.cluster == ClusterSettings(workers=2, threads_per_worker=4)
+    assert settings.store.lake == "s3://some-bucket/lake"
+
+
+def test_without_a_choice_the_profile_is_local(tmp_path: Path) -> None:
+    settings = load(folder(tmp_path, PROFILES))
+    assert (settings.profile, settings.seed, settings.cluster.workers) == ("local", 2, 1)
+    assert settings.store.lake is None
+    assert load(folder(tmp_path, "")).profile == "local"
+
+
+def test_the_command_line_chooses_before_the_environment_and_that_before_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder(
+        tmp_path, 'profile = "a"\n[profiles.a]\nseed = 5\n[profiles.b]\nseed = 6\n[profiles.c]\nseed = 7\n'
+    )
+    assert load(data).seed == 5
+    monkeypatch.setenv("CHURN_PROFILE", "b")
+    assert load(data).seed == 6
+    assert load(data, {"profile": "c"}).seed == 7
+
+
+def test_the_environment_wins_over_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHURN_PROFILE", "aws")
+    monkeypatch.setenv("CHURN_SEED", "9")
+    assert load(folder(tmp_path, PROFILES)).seed == 9
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones_and_every_other_fault(tmp_path: Path) -> None:
+    message = refusal(folder(tmp_path, PROFILES + "[explain]\nreason = 3\n"), {"profile": "prod"})
+    assert "  - profile: 'prod' is unknown; the file has: aws, local" in message
+    assert "  - explain.reason: " in message
+
+
+def test_faults_of_a_profile_are_told_with_its_name(tmp_path: Path) -> None:
+    data = folder(tmp_path, 'seed = "x"\n[profiles.aws]\nsead = 1\npartition_rows = 0\n')
+    lines = refusal(data, {"profile": "aws"}).splitlines()
+    assert lines[0] == f"{data / 'churn.toml'} (with profile aws and CHURN_* variables) is wrong:"
+    assert [line.split(":")[0] for line in lines[1:]] == ["  - seed", "  - partition_rows", "  - sead"]
+
+
+@pytest.mark.parametrize("key", ["profile = 'local'", "[profiles.aws.profiles.local]\nseed = 1"])
+def test_a_profile_cannot_hold_profiles(tmp_path: Path, key: str) -> None:
+    assert "a profile cannot hold this" in refusal(
+        folder(tmp_path, f"[profiles.aws]\n{key}\n"), {"profile": "aws"}
+    )
+
+
+@pytest.mark.parametrize("profiles", ["profiles = 3", 'profiles = ["aws"]', "[profiles]\naws = 1"])
+def test_profiles_that_are_no_tables_are_refused(tmp_path: Path, profiles: str) -> None:
+    assert "  - profiles: Input should be tables" in refusal(folder(tmp_path, f"sead = 1\n{profiles}\n"))
+
+
+def test_a_login_in_the_environment_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {USER_VARIABLE, PASSWORD_VARIABLE} == LOGIN_VARIABLES
+    for name in LOGIN_VARIABLES:
+        monkeypatch.setenv(name, "canary-secret")
+    assert "canary-secret" not in str(load(folder(tmp_path, "")))
+    assert "canary-secret" not in refusal(folder(tmp_path, "sead = 1"))
+
+
+def test_faults_of_store_and_warehouse_do_not_show_what_was_given(tmp_path: Path) -> None:
+    secret = "canary-secret"
+    data = folder(
+        tmp_path,
+        f'[store]\nendpoint_url = "https://user:{secret}@host"\n'
+        f'[warehouse]\nkind = "redshift"\nhost = "{secret}@x"\niam_role = "{secret}"\npassword = "{secret}"\n',
+    )
+    message = refusal(data)
+    assert secret not in message
+    for place in ("store", "warehouse.host", "warehouse.password"):
+        assert f"  - {place}: " in message

@@ -17,7 +17,9 @@ import flows.cli
 from churn.config import ENVIRONMENT_PREFIX, Product, Settings, load_settings
 from churn.config_cluster import ClusterSettings
 from churn.config_explain import ExplainSettings
+from churn.config_store import StoreSettings
 from churn.config_training import TrainingSettings
+from churn.config_warehouse import WarehouseSettings
 from churn.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -136,6 +138,8 @@ def test_exit_codes_are_documented() -> None:
         ("The run", Settings, {"data", "out"}),
         ("explain", ExplainSettings, set()),
         ("cluster", ClusterSettings, set()),
+        ("store", StoreSettings, set()),
+        ("warehouse", WarehouseSettings, set()),
         ("products.<name>", Product, set()),
         ("products.<name>.training", TrainingSettings, set()),
     ],
@@ -184,7 +188,8 @@ def test_a_variable_that_is_no_setting_would_be_noticed(monkeypatch: pytest.Monk
 def test_examples_of_churn_toml_are_valid(page: Path, tmp_path: Path) -> None:
     for block in re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), flags=re.M | re.S):
         (tmp_path / "churn.toml").write_text(block, "utf-8")
-        assert load_settings(tmp_path, tmp_path / "out").products
+        for profile in {"local", *tomllib.loads(block).get("profiles", {})}:
+            assert load_settings(tmp_path, tmp_path / "out", {"profile": profile}).products
 
 
 # --- pages ---

@@ -255,7 +255,7 @@ def test_a_probability_that_is_no_number_stops_the_partition(tmp_path, model, mo
         return Contributions(phi, bias, margin)
 
     monkeypatch.setattr(scoring, "contributions", broken)
-    with pytest.raises(CheckError, match=r"1 users have no probability \(NaN\), user u000003"):
+    with pytest.raises(CheckError, match=r"1 users have no probability \(NaN\)$"):
         score_partition(partition_task(tmp_path, snapshots(50), model))
 
 

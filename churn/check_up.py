@@ -1,0 +1,234 @@
+"""Whether everything that the settings name can be reached and used: tried with the least that a run needs.
+
+What is made on the way (a schema with one small table, a few small files) is removed again. No login, key or
+password is in what is told: each part's own errors leave them out.
+"""
+
+import operator
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+
+import dask.config
+import pyarrow as pa
+from fsspec.core import url_to_fs
+
+from churn.cluster import local_size, open_client
+from churn.config import Settings
+from churn.disk import storage_errors
+from churn.errors import ChurnError, RunError
+from churn.migrate import pending
+from churn.prepare import drop
+from churn.sources import check_tables
+from churn.store import address, is_local
+from churn.tracking import connect, mlflow_errors, sqlite_file
+from churn.warehouse.base import Warehouse
+from churn.weekly_run import lake_of, open_warehouse
+
+_ROWS = 2
+_SCHEMA = pa.schema([pa.field("n", pa.int32())])
+# A server that is not there is told of in seconds, not after MLflow's minutes of trying.
+_PATIENCE = 10  # seconds
+_MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One thing that was tried.
+
+    Attributes:
+        what: ``warehouse: write``, ``store``, ``MLflow`` and the like.
+        ok: whether it worked.
+        told: what was found or, where it failed, what was wrong and what to do; one line.
+    """
+
+    what: str
+    ok: bool
+    told: str
+
+
+def check_up(settings: Settings) -> Iterator[Tried]:
+    """Try everything that the settings name, and yield what came of each as soon as it is known.
+
+    Where a part cannot be reached at all, that is all that is told of it.
+    """
+    yield _try("store", lambda: _store(settings))
+    yield from _warehouse(settings)
+    yield _try("MLflow", lambda: _mlflow(settings))
+    yield _try("scheduler", lambda: _scheduler(settings))
+
+
+def _try(what: str, action: Callable[[], str]) -> Tried:
+    try:
+        return Tried(what, True, action())
+    except ChurnError as error:
+        return Tried(what, False, "; ".join(line.strip() for line in str(error).splitlines()))
+
+
+def _store(settings: Settings) -> str:
+    """Write, read, list and remove one file in the lake."""
+    with _scratch(settings) as folder:
+        fs, path = url_to_fs(folder)
+        content = secrets.token_bytes(16)
+        with storage_errors("trying the store", path):
+            fs.pipe_file(f"{path}/try", content)
+            if fs.cat_file(f"{path}/try") != content or len(fs.ls(path, detail=False)) != 1:
+                raise RunError(
+                    f"{path}: what was written is not what is read: is somebody else writing there?"
+                )
+            fs.rm_file(f"{path}/try")
+    return f"wrote, read and removed a file at {lake_of(settings).root}"
+
+
+@contextmanager
+def _scratch(settings: Settings) -> Iterator[str]:
+    """Yield a new, empty folder of the lake that no reader looks at, and remove it."""
+    lake = lake_of(settings)
+    _, root = url_to_fs(lake.root)
+    path = f"{str(root).rstrip('/')}/.check/{secrets.token_hex(8)}"
+    with storage_errors("trying the store", path):
+        if is_local(lake.fs):
+            lake.fs.makedirs(path)
+    try:
+        yield address(lake.fs, path)
+    finally:
+        with storage_errors("removing what was tried from the store", path):
+            if lake.fs.exists(path):
+                lake.fs.rm(path, recursive=True)
+            if is_local(lake.fs):
+                with suppress(OSError):  # another check uses it
+                    os.rmdir(os.path.dirname(path))
+
+
+def _warehouse(settings: Settings) -> Iterator[Tried]:
+    with ExitStack() as stack:
+
+        def reach() -> str:
+            opened.append(stack.enter_context(closing(open_warehouse(settings))))
+            opened[0].fetch("select 1 as one")
+            kind = settings.warehouse.kind
+            where = settings.out / "warehouse.duckdb" if kind == "duckdb" else settings.warehouse.host
+            return f"{kind} at {where}"
+
+        opened: list[Warehouse] = []
+        reached = _try("warehouse", reach)
+        yield reached
+        if not reached.ok:
+            return
+        warehouse = opened[0]
+        yield _try("warehouse: read", lambda: _sources(settings, warehouse))
+        schema = f"churn_check_{secrets.token_hex(6)}"
+        table = f"{schema}.tried"
+        written = _try("warehouse: write", lambda: _write(warehouse, schema, table))
+        stack.callback(drop, warehouse, schema)
+        yield written
+        if written.ok:
+            yield from _through_the_store(settings, warehouse, table)
+        yield _try("warehouse: published tables", lambda: _published(settings, warehouse))
+
+
+def _sources(settings: Settings, warehouse: Warehouse) -> str:
+    profile, content = check_tables(warehouse, settings.source)
+    optional = [name for name, there in (("profiles", profile), ("content", content)) if there]
+    return (
+        f"the tables of source {settings.source} are as they should be ({', '.join(['activity', *optional])})"
+    )
+
+
+def _write(warehouse: Warehouse, schema: str, table: str) -> str:
+    """Make what a run makes: a schema and a table in it."""
+    warehouse.execute(f"create schema {schema}")
+    warehouse.execute(f"create table {table} as select 0 as n union all select 1 as n")
+    _expect(warehouse, table, _ROWS)
+    return "made a schema and a table, and read it"
+
+
+def _expect(warehouse: Warehouse, table: str, rows: int) -> None:
+    found = int(warehouse.fetch(f"select count(*) as there from {table}")["there"][0].as_py())
+    if found != rows:
+        raise RunError(f"{table} has {found} rows, but {rows} were written: look at the warehouse's own log")
+
+
+def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> Iterator[Tried]:
+    """Unload the table into the lake, and load it from there."""
+    files: list[tuple[str, int]] = []
+
+    def unload(folder: str) -> str:
+        files.extend(
+            warehouse.unload(f"select n from {table}", None, folder, schema=_SCHEMA, rows_per_file=1000)
+        )
+        if sum(rows for _, rows in files) != _ROWS:
+            raise RunError(f"{sum(rows for _, rows in files)} rows were unloaded instead of {_ROWS}")
+        return f"unloaded a table to {lake_of(settings).root}"
+
+    def copy() -> str:
+        warehouse.load_parquet(table, [path for path, _ in files], _SCHEMA.names)
+        _expect(warehouse, table, 2 * _ROWS)
+        return "loaded it again"
+
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(_scratch(settings))
+        except ChurnError as error:
+            yield Tried("warehouse: unload", False, str(error))
+            return
+        unloaded = _try("warehouse: unload", lambda: unload(folder))
+        yield unloaded
+        if unloaded.ok:
+            yield _try("warehouse: copy", copy)
+
+
+def _published(settings: Settings, warehouse: Warehouse) -> str:
+    lacking = pending(warehouse, settings.id_column)
+    if lacking and warehouse.dialect != "duckdb":
+        raise RunError(
+            f"{len(lacking)} migration(s) are to be made ({', '.join(each.title for each in lacking)}): run "
+            "`churn migrate`"
+        )
+    return "they are as this release needs them" if not lacking else "the next run makes them"
+
+
+def _mlflow(settings: Settings) -> str:
+    uri = settings.tracking_uri
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
+        return f"{file} is made by the first run"
+    with _variables(_MLFLOW_PATIENCE), mlflow_errors(uri, "look for experiments"):
+        found = connect(uri).search_experiments(max_results=1)
+    where = str(file) if file is not None else "the server"
+    return f"{where} answers" + ("" if found else "; it has no experiment yet")
+
+
+@contextmanager
+def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of the process for as long as the block takes, where nobody has set them."""
+    ours = [name for name in wanted if name not in os.environ]
+    os.environ.update({name: wanted[name] for name in ours})
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _scheduler(settings: Settings) -> str:
+    """Reach a scheduler that is given by address, and let a worker of its answer."""
+    cluster = settings.cluster
+    if cluster.kind == "local" and not cluster.address:
+        return f"each run starts {local_size(cluster)} worker process(es) on this machine"
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": f"{_PATIENCE} s"}),
+        open_client(cluster) as client,
+    ):
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        answer = client.submit(operator.add, 1, 1, pure=False)
+        try:
+            answer.result(timeout=_PATIENCE)
+        except TimeoutError as error:
+            raise RunError(
+                f"the scheduler at {cluster.address} has {workers} worker(s), and none has answered in "
+                f"{_PATIENCE} s: start some, or wait until they are free"
+            ) from error
+    return f"{cluster.address} answers, and so does one of its {workers} worker(s)"

@@ -1,0 +1,220 @@
+"""Users taken out of everything that this program keeps: every run in the lake, and the warehouse.
+
+Where user ids are kept is written down in ``churn.erasure_map``. What holds none is left as it is: models,
+charts, sums by feature, logs, MLflow's records. Source tables belong to whoever fills them, and are not
+touched: erase there first, or the next run scores the same users again.
+
+All of it happens while the record of what is published is locked. So two erasures wait for each other, and so
+does whoever publishes, who then reads what the lake holds by then; readers never wait. The lake comes before
+the warehouse. A kill leaves some users erased from some places, and the same command finishes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from fsspec.core import url_to_fs
+
+from churn.config import Settings, identifier
+from churn.erase_run import erase_from_run, erase_unfinished
+from churn.erasure_map import PUBLISHED, RECORD, TABLES, table_columns
+from churn.errors import RunError, UsageError
+from churn.runs import Run
+from churn.warehouse.base import Session, Warehouse
+from churn.warehouse.render import render
+from churn.warehouse.retry import retried
+from churn.weekly_run import lake_of, sweep_tables
+
+LONGEST_ID = 250  # characters; no table holds a longer one
+_BOUND_AT_ONCE = 500
+_USERS = "erased_users"
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Rows of the given users in one place.
+
+    Attributes:
+        where: the run, or the warehouse.
+        dataset: the run's dataset, or the table.
+        rows: how many were removed, or would be.
+    """
+
+    where: str
+    dataset: str
+    rows: int
+
+
+def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry_run: bool) -> list[Erased]:
+    """Remove users from every run in the lake and from the published tables; see this module's text.
+
+    Args:
+        settings: they name the lake, and the id column of the published tables.
+        warehouse: where the published tables are.
+        users: their ids; one that is nowhere to be found is no error.
+        dry_run: only count.
+
+    Returns:
+        Where rows of them were; nothing for a place that has none.
+
+    Raises:
+        UsageError: there is no user, or what cannot be a user id.
+        RunError: a run or the warehouse could not be read or written, or a run is being written; the message
+            says which, and users are erased from everything else, unless it is the warehouse that refused.
+    """
+    ids = _distinct(users)
+    columns = _columns(settings, warehouse)
+    record = RECORD if warehouse.columns(RECORD) and not dry_run else None
+    in_lake: dict[Erased, None] = {}  # a second attempt finds nothing more of what the first has erased
+    failures: list[str] = []
+
+    def attempt() -> list[Erased]:
+        failures.clear()
+        with warehouse.transaction() as session:
+            if record is not None:
+                session.lock(record)
+            in_lake.update(dict.fromkeys(_erase_from_lake(settings, ids, failures, dry_run=dry_run)))
+            return _erase_from_tables(session, warehouse, columns, ids, record, dry_run=dry_run)
+
+    in_tables = retried(attempt, "erasing users")
+    if warehouse.dialect == "duckdb" and not dry_run:
+        # This process has it to itself, so that these are of dead runs.
+        for name in settings.products:
+            sweep_tables(warehouse, name)
+        warehouse.execute("checkpoint")
+    if failures:
+        listed = "\n".join(f"  - {failure}" for failure in failures)
+        raise RunError(f"users are erased from everything but what follows; mend it, and repeat:\n{listed}")
+    return [*in_lake, *in_tables]
+
+
+def read_users(path: Path) -> list[str]:
+    """Read a file of user ids, one a line; blank lines are passed over.
+
+    Raises:
+        UsageError: the file cannot be read, is not UTF-8, or holds no id.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            users = [user for line in lines if (user := line.strip())]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or error) if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(
+            f"{path} cannot be read ({reason}): give a text file with one user id a line"
+        ) from error
+    if not users:
+        raise UsageError(f"{path} holds no user id: give a text file with one a line")
+    return users
+
+
+def _distinct(users: Sequence[str]) -> pa.Array:
+    ids = sorted(set(users))
+    if not ids:
+        raise UsageError("there is no user to erase: give at least one id")
+    for number, user in enumerate(users, start=1):
+        if not user.strip() or "\0" in user or len(user) > LONGEST_ID:
+            raise UsageError(
+                f"user {number} of {len(users):,} cannot be a user id: it is blank, longer than {LONGEST_ID} "
+                "characters, or holds a NUL"
+            )
+    return pa.array(ids, pa.string())
+
+
+# --- lake ---
+
+
+def _erase_from_lake(
+    settings: Settings, ids: pa.Array, failures: list[str], *, dry_run: bool
+) -> list[Erased]:
+    """Erase from every run, also after one that refuses."""
+    found = []
+    lake = lake_of(settings)
+    root = str(url_to_fs(lake.root)[1]).rstrip("/")
+    try:
+        # First: a run that is committed meanwhile was still being written, and is told of, or is erased from.
+        unfinished = erase_unfinished(lake.fs, root, ids, dry_run=dry_run)
+    except RunError as error:
+        failures.append(str(error))
+    else:
+        found += [Erased(name, "all of it", count) for name, count in unfinished.items()]
+    for run in lake.runs():
+        try:
+            rows = erase_from_run(run, ids, dry_run=dry_run)
+        except RunError as error:
+            failures.append(str(error))
+        else:
+            found += [Erased(_name(run), dataset, count) for dataset, count in rows.items()]
+    return found
+
+
+def _name(run: Run) -> str:
+    told = run.manifest
+    return f"{told.product}, week of {told.target_week_start}, run {told.run_id}"
+
+
+# --- warehouse ---
+
+
+def _columns(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
+    """Return the published tables that are there, and the column of each that holds the user id."""
+    found = {}
+    for table, column in table_columns(settings).items():
+        there = warehouse.columns(table)
+        if there and column not in there:
+            raise RunError(
+                f"{table} has no column {column!r}, which the setting id_column names: set it to the table's"
+            )
+        if there:
+            found[table] = column
+    return found
+
+
+def _erase_from_tables(
+    session: Session,
+    warehouse: Warehouse,
+    columns: Mapping[str, str],
+    ids: pa.Array,
+    record: str | None,
+    *,
+    dry_run: bool,
+) -> list[Erased]:
+    """Count the users' rows in the tables, and delete them; the record's totals go down with them."""
+    if not columns:
+        return []
+    found = []
+    _bind_users(session, warehouse, ids)
+    for table, column in columns.items():
+        chosen = f'from {table} where "{identifier(column)}" in (select user_id from {_USERS})'
+        key = "product, target_week_start_date"
+        by_week = session.fetch(f"select {key}, count(*) as gone {chosen} group by {key}").to_pylist()
+        if not by_week:
+            continue
+        found.append(Erased("warehouse", table, sum(int(row["gone"]) for row in by_week)))
+        if dry_run:
+            continue
+        session.execute(f"delete {chosen}")
+        for row in by_week if record is not None else []:
+            text = (
+                f"update {record} set {TABLES[table]} = {TABLES[table]} - :gone"
+                " where product = :product and target_week_start_date = :target_week_start_date"
+            )
+            _run(session, warehouse, text, row)
+    session.execute(f"drop table {_USERS}")
+    return found
+
+
+def _bind_users(session: Session, warehouse: Warehouse, ids: pa.Array) -> None:
+    """Put the ids into a table that only this transaction sees: as bound values, some at a time."""
+    session.execute(f"create temporary table {_USERS} (user_id varchar({4 * LONGEST_ID}) not null)")
+    for start in range(0, len(ids), _BOUND_AT_ONCE):
+        values = {f"user_{n}": user for n, user in enumerate(ids[start : start + _BOUND_AT_ONCE].to_pylist())}
+        rows = ", ".join(f"(:{name})" for name in values)
+        text = f"insert into {_USERS} (user_id) values {rows}"
+        _run(session, warehouse, text, values)
+
+
+def _run(session: Session, warehouse: Warehouse, text: str, values: Mapping[str, Any]) -> None:
+    statement = render(text, {}, values, PUBLISHED, warehouse.dialect)
+    session.execute(statement.sql, statement.parameters)

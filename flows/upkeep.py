@@ -1,0 +1,101 @@
+"""What the commands do that look after what runs have left: checks, migrations, pruning, erasure."""
+
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from churn.config import load_settings
+from churn.errors import ChurnError
+from flows.commands import chosen, new_table, terminal
+from flows.terminal import show_progress
+
+_ONLY_SHOWN = "Nothing was changed; add --yes to do it."
+
+
+def run_check(*, data: Path, out: Path, profile: str | None) -> None:
+    """Try everything that the settings name; a line each.
+
+    Raises:
+        ChurnError: something failed.
+    """
+    settings = load_settings(data, out, chosen(profile))
+    show_progress()
+    from churn.check_up import check_up
+
+    failed = []
+    click.echo(f"{'ok':8}settings: {data / 'churn.toml'}, profile {settings.profile}")
+    for tried in check_up(settings):
+        click.echo(f"{'ok' if tried.ok else 'failed':8}{tried.what}: {tried.told}")
+        if not tried.ok:
+            failed.append(tried.what)
+    if failed:
+        raise ChurnError(f"{len(failed)} failed: {', '.join(failed)}")
+
+
+def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> None:
+    """Show the SQL that the published tables lack and, if asked, run it."""
+    settings = load_settings(data, out, chosen(profile))
+    show_progress()
+    from churn import migrate
+    from churn.weekly_run import open_warehouse
+
+    with closing(open_warehouse(settings)) as warehouse:
+        lacking = migrate.pending(warehouse, settings.id_column)
+        for migration in lacking:
+            click.echo(f"-- {migration.version}: {migration.title}\n{migration.sql}\n")
+        granted = migrate.grants(warehouse.dialect, settings.warehouse.group)
+        for statement in granted:
+            click.echo(f"{statement};")
+        if not (lacking or granted):
+            click.echo("The published tables are as this release needs them.")
+        elif yes:
+            done = migrate.apply(warehouse, settings.id_column, settings.warehouse.group)
+            click.echo(f"Done: {', '.join(f'{each.version} {each.title}' for each in done) or 'rights'}")
+        else:
+            click.echo(_ONLY_SHOWN)
+
+
+def run_prune(
+    *, data: Path, out: Path, product: str | None, keep_weeks: int, profile: str | None, yes: bool
+) -> None:
+    """Remove, or only list, the runs of all but the newest target weeks."""
+    settings = load_settings(data, out, chosen(profile), optional=True)
+    show_progress()
+    from churn.weekly_run import lake_of
+
+    lake = lake_of(settings)
+    pruned = lake.prune(product, keep_weeks, dry_run=not yes)
+    if not pruned:
+        click.echo(f"{lake.root} holds no more than {keep_weeks} target week(s) of a product: nothing to do")
+        return
+    table = new_table("product", "target week", "run", "files", "MB")
+    for old in pruned:
+        size = f"{old.bytes / 1e6:,.1f}"
+        table.add_row(old.product, f"{old.week_start}", old.run_id, f"{old.files:,}", size)
+    terminal().print(table)
+    total = f"{len(pruned)} run(s), {sum(old.bytes for old in pruned) / 1e6:,.1f} MB"
+    click.echo(f"Removed {total}." if yes else f"Would remove {total}. {_ONLY_SHOWN}")
+
+
+def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, yes: bool) -> None:
+    """Erase the users of a file, or only count their rows."""
+    settings = load_settings(data, out, chosen(profile))
+    show_progress()
+    from churn.erase import erase, read_users
+    from churn.weekly_run import open_warehouse
+
+    users = read_users(user_file)
+    with closing(open_warehouse(settings)) as warehouse:
+        found = erase(settings, warehouse, users, dry_run=not yes)
+    if found:
+        table = new_table("where", "dataset", "rows")
+        for each in found:
+            table.add_row(each.where, each.dataset, f"{each.rows:,}")
+        terminal().print(table)
+    told = f"{sum(each.rows for each in found):,} rows of {len(set(users)):,} users"
+    click.echo(f"Erased {told}." if yes else f"Would erase {told}. {_ONLY_SHOWN}")
+    click.echo(
+        "Source tables are not touched: erase there first, or the next run scores these users again. Nor are "
+        "files that back-tests wrote, backups, and earlier versions that a bucket keeps."
+    )

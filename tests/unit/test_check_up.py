@@ -1,0 +1,198 @@
+"""`churn check` tries everything that the settings name, says what to do, shows no secret, and leaves nothing."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import LocalCluster
+
+from churn import migrate
+from churn.check_up import Tried, check_up
+from churn.config import Settings, load_settings
+from churn.registry import prepare
+from churn.warehouse.redshift import RedshiftWarehouse
+from tests.support.command_line import exit_code
+from tests.support.data_folders import AS_OF, event_folder, files_below, weekly_events
+from tests.support.fixtures_aws import PASSWORD, Bucket, Redshift
+
+ALL = [
+    "store",
+    "warehouse",
+    "warehouse: read",
+    "warehouse: write",
+    "warehouse: unload",
+    "warehouse: copy",
+    "warehouse: published tables",
+    "MLflow",
+    "scheduler",
+]
+CANARY = "canary-5d1e"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return event_folder(tmp_path / "data", weekly_events(["a", "b"], 3, AS_OF))
+
+
+def chosen(data: Path, **overrides: Any) -> Settings:
+    return load_settings(data, data.parent / "out", overrides)
+
+
+def tried(settings: Settings) -> dict[str, Tried]:
+    return {each.what: each for each in check_up(settings)}
+
+
+def failed(found: dict[str, Tried]) -> list[str]:
+    return [what for what, each in found.items() if not each.ok]
+
+
+def test_where_all_is_well_each_thing_is_tried_and_nothing_is_left(data: Path) -> None:
+    found = tried(chosen(data))
+    assert list(found) == ALL
+    assert failed(found) == []
+    assert {name.partition(".")[0] for name in files_below(data.parent / "out")} == {"warehouse"}
+    assert not (data.parent / "out" / "lake" / ".check").exists()
+    assert failed(tried(chosen(data))) == []
+
+
+def test_without_source_tables_the_warehouse_fails_and_the_rest_is_tried(data: Path) -> None:
+    for path in (data / "tables").rglob("*.parquet"):
+        path.unlink()
+    found = tried(chosen(data))
+    assert failed(found) == ["warehouse"]
+    assert "churn ingest" in found["warehouse"].told
+    assert list(found) == ["store", "warehouse", "MLflow", "scheduler"]
+
+
+def test_wrong_source_tables_are_named_and_the_warehouse_is_tried_on(data: Path) -> None:
+    found = tried(chosen(data, source="bbc"))
+    assert failed(found) == ["warehouse: read"]
+    assert (
+        "table audience.audience_activity_daily_summary_enriched is missing" in found["warehouse: read"].told
+    )
+    assert "\n" not in found["warehouse: read"].told
+
+
+def test_a_store_that_cannot_be_written_fails_and_so_does_unloading(data: Path) -> None:
+    (data.parent / "out").mkdir()
+    (data.parent / "out" / "lake").write_text("a file")
+    found = tried(chosen(data))
+    assert failed(found) == ["store", "warehouse: unload"]
+    assert "a file stands where a folder should be" in found["store"].told
+
+
+def test_mlflow_that_is_not_there_is_told_soon_and_without_its_password(data: Path) -> None:
+    found = tried(chosen(data, mlflow_tracking_uri=f"http://me:{CANARY}@127.0.0.1:9"))
+    assert failed(found) == ["MLflow"]
+    assert "check that the server answers" in found["MLflow"].told
+    assert CANARY not in str(found)
+
+
+def test_an_mlflow_database_is_looked_into(data: Path) -> None:
+    settings = chosen(data)
+    assert "is made by the first run" in tried(settings)["MLflow"].told
+    prepare(settings.tracking_uri)
+    assert "mlflow.db answers" in tried(settings)["MLflow"].told
+    (data.parent / "out" / "mlflow.db").write_bytes(b"no database at all" * 100)
+    assert failed(tried(settings)) == ["MLflow"]
+
+
+@pytest.fixture
+def scheduler() -> Iterator[LocalCluster]:
+    with LocalCluster(n_workers=0, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        yield cluster
+
+
+def test_a_scheduler_by_address_must_have_a_worker_that_answers(
+    data: Path, scheduler: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("churn.check_up._PATIENCE", 1)
+    settings = chosen(data, cluster={"kind": "address", "address": scheduler.scheduler_address})
+    without = tried(settings)["scheduler"]
+    assert not without.ok
+    assert "has 0 worker(s), and none has answered" in without.told
+    scheduler.scale(1)
+    scheduler.wait_for_workers(1)
+    assert tried(settings)["scheduler"].ok
+
+
+def test_a_scheduler_that_is_not_there_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("churn.check_up._PATIENCE", 1)
+    settings = chosen(data, cluster={"kind": "address", "address": "tcp://127.0.0.1:9"})
+    assert failed(tried(settings)) == ["scheduler"]
+
+
+@pytest.fixture
+def aws(data: Path, bucket: Bucket, redshift: Redshift) -> Settings:
+    """S3 and Redshift, which has the source table and the published ones."""
+    settings = chosen(
+        data, store={"lake": f"{bucket.url}/lake"}, warehouse=redshift.settings(retries=0).model_dump()
+    )
+    warehouse = RedshiftWarehouse(settings.warehouse)
+    warehouse.execute("create schema events")
+    warehouse.execute(
+        "create table events.activity (user_id varchar(100), product varchar(50), occurred_at timestamp,"
+        " value double precision, category varchar(50), item_id varchar(50), device varchar(50))"
+    )
+    migrate.apply(warehouse, settings.id_column)
+    warehouse.close()
+    return settings
+
+
+def test_redshift_and_s3_are_tried_and_nothing_is_left(
+    aws: Settings, bucket: Bucket, redshift: Redshift
+) -> None:
+    found = tried(aws)
+    assert failed(found) == [], found
+    assert list(found) == ALL
+    assert bucket.keys() == []
+    assert redshift.look("select nspname from pg_namespace where nspname like 'churn_check%'") == []
+    assert PASSWORD not in str(found)
+
+
+def test_tables_that_have_to_be_migrated_are_told(aws: Settings, redshift: Redshift) -> None:
+    redshift.look("drop schema churn cascade")
+    found = tried(aws)
+    assert failed(found) == ["warehouse: published tables"]
+    assert "run `churn migrate`" in found["warehouse: published tables"].told
+
+
+def test_a_warehouse_that_does_not_answer_fails_and_no_login_is_shown(
+    aws: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHURN_REDSHIFT_PASSWORD", CANARY)
+    away = aws.model_copy(update={"warehouse": aws.warehouse.model_copy(update={"port": 9})})
+    found = tried(away)
+    assert list(found) == ["store", "warehouse", "MLflow", "scheduler"]
+    assert failed(found) == ["warehouse"]
+    assert CANARY not in str(found)
+    monkeypatch.delenv("CHURN_REDSHIFT_PASSWORD")
+    assert "set CHURN_REDSHIFT_USER and CHURN_REDSHIFT_PASSWORD" in tried(aws)["warehouse"].told
+
+
+def test_a_bucket_that_is_not_there_fails(aws: Settings) -> None:
+    store = aws.store.model_copy(update={"lake": "s3://churn-no-such-bucket/lake"})
+    found = tried(aws.model_copy(update={"store": store}))
+    assert failed(found) == ["store", "warehouse: unload"]
+
+
+# --- the command ---
+
+
+def test_the_command_prints_a_line_each_and_its_code_says_whether_all_is_well(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["check", "--data", str(data), "--out", str(data.parent / "out")]
+    assert exit_code(line) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert [re.split(": ", row[8:])[0] for row in told.out.splitlines()][1:2] == ["store"]
+    assert all(row.startswith("ok      ") for row in told.out.splitlines())
+    assert len(told.out.splitlines()) == len(ALL) + 1
+    monkeypatch.setenv("CHURN_SOURCE", "bbc")
+    assert exit_code(line) == 1
+    told = capsys.readouterr()
+    assert "\nfailed  warehouse: read: " in told.out
+    assert told.err == "churn: 1 failed: warehouse: read\n"

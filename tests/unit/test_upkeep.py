@@ -1,0 +1,150 @@
+"""The commands that look after what runs have left show first, and do it with --yes."""
+
+import re
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from churn.lake import Lake
+from churn.warehouse.duckdb import DuckDBWarehouse
+from tests.support.command_line import exit_code
+from tests.support.data_folders import AS_OF, event_folder, files_below, weekly_events
+from tests.support.fixtures_aws import Bucket, Redshift
+from tests.support.lakes import commit
+
+Call = Callable[..., tuple[int, str, str]]
+SHOWN = "Nothing was changed; add --yes to do it."
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return event_folder(tmp_path / "data", weekly_events(["a", "b"], 3, AS_OF))
+
+
+@pytest.fixture
+def out(data: Path) -> Path:
+    return data.parent / "out"
+
+
+@pytest.fixture
+def call(data: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Call a command on the folders; returns exit code, standard output and standard error."""
+
+    def call_(name: str, *arguments: str) -> tuple[int, str, str]:
+        return exit_code([name, "--data", str(data), "--out", str(out), *arguments]), *capsys.readouterr()
+
+    return call_
+
+
+# --- prune ---
+
+
+def fill(lake: Lake) -> None:
+    for week in range(3):
+        as_of = AS_OF + timedelta(days=7 * week)
+        for product in ("food", "wine"):
+            commit(lake, f"2024070{week}t180000z-abcdef", product, as_of)
+
+
+def weeks(lake: Lake) -> dict[str, int]:
+    return {name: len(lake.runs(name)) for name in ("food", "wine")}
+
+
+def test_prune_lists_what_it_would_remove_and_removes_it_when_told(call: Call, out: Path) -> None:
+    lake = Lake(str(out / "lake"))
+    fill(lake)
+    code, told, err = call("prune", "--keep-weeks", "2")
+    assert (code, err) == (0, "")
+    assert re.search(r"Would remove 2 run\(s\), \d+\.\d MB\. " + re.escape(SHOWN), told)
+    assert re.search(r"^ *food +2024-07-08 +20240700t180000z-abcdef +2 ", told, re.M)
+    assert weeks(lake) == {"food": 3, "wine": 3}
+    assert (
+        call("prune", "--keep-weeks", "1", "--product", "wine", "--yes")[1]
+        .splitlines()[-1]
+        .startswith("Removed 2 ")
+    )
+    assert weeks(lake) == {"food": 3, "wine": 1}
+    assert "nothing to do" in call("prune", "--keep-weeks", "3", "--yes")[1]
+
+
+def test_prune_works_without_a_data_folder(out: Path, tmp_path: Path) -> None:
+    lake = Lake(str(out / "lake"))
+    fill(lake)
+    line = ["prune", "--data", str(tmp_path / "none"), "--out", str(out), "--keep-weeks", "1", "--yes"]
+    assert exit_code(line) == 0
+    assert weeks(lake) == {"food": 1, "wine": 1}
+
+
+# --- migrate ---
+
+
+def versions(out: Path, data: Path) -> list[int]:
+    with closing(DuckDBWarehouse(out / "warehouse.duckdb", data)) as warehouse:
+        if not warehouse.columns("churn.schema_version"):
+            return []
+        found = warehouse.fetch("select version from churn.schema_version order by version")
+        return [int(version) for version in found["version"].to_pylist()]
+
+
+def test_migrate_shows_the_sql_and_runs_it_when_told(call: Call, data: Path, out: Path) -> None:
+    code, told, err = call("migrate")
+    assert (code, err) == (0, "")
+    assert told.splitlines()[0] == "-- 0: schema version"
+    assert re.search(r"create table if not exists churn\.scores", told, re.I)
+    assert told.endswith(f"{SHOWN}\n")
+    assert versions(out, data) == []
+    assert call("migrate", "--yes")[1].splitlines()[-1].startswith("Done: 0 schema version, 1 scores")
+    assert versions(out, data)
+    assert call("migrate")[1] == "The published tables are as this release needs them.\n"
+
+
+def test_migrate_on_redshift_gives_the_readers_their_rights(
+    call: Call, data: Path, bucket: Bucket, redshift: Redshift
+) -> None:
+    given = redshift.settings(group="readers")
+    values = {name: value for name, value in given.model_dump().items() if isinstance(value, str | int)}
+    lines = [
+        f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
+        for name, value in values.items()
+    ]
+    with (data / "churn.toml").open("a") as file:
+        file.write("\n[profiles.aws.warehouse]\n" + "\n".join(lines) + "\n")
+        file.write(f'[profiles.aws.store]\nlake = "{bucket.url}/lake"\n')
+    redshift.look('create role "readers"')
+    code, told, err = call("migrate", "--profile", "aws")
+    assert (code, err) == (0, "")
+    assert 'grant select on table churn.scores to group "readers";' in told
+    assert "distkey" in told.lower()
+    code, _, err = call("migrate", "--profile", "aws", "--yes")
+    assert (code, err) == (0, "")
+    allowed = redshift.look("select has_table_privilege('readers', 'churn.scores', 'select')")
+    assert allowed == [(True,)]
+    redshift.look("drop owned by readers; drop role readers")
+
+
+# --- erase ---
+
+
+def test_erase_counts_and_erases_when_told(call: Call, out: Path, tmp_path: Path) -> None:
+    lake = Lake(str(out / "lake"))
+    fill(lake)
+    users = tmp_path / "users.txt"
+    users.write_text("a\nnobody\na\n")
+    before = files_below(out / "lake")
+    code, told, err = call("erase", "--user-file", str(users))
+    assert (code, err) == (0, "")
+    assert f"Would erase 6 rows of 2 users. {SHOWN}" in told
+    assert "Source tables are not touched" in told
+    assert len(re.findall(r"^ *(?:food|wine), week of 2024-07-\d\d, run \S+ +scores +1 *$", told, re.M)) == 6
+    assert files_below(out / "lake") == before
+    code, told, err = call("erase", "--user-file", str(users), "--yes")
+    assert (code, err) == (0, "")
+    assert "Erased 6 rows of 2 users." in told
+    assert not any(b"nobody" in content for content in files_below(out / "lake").values())
+    for run in lake.runs():
+        run.verify(checksums=True)
+        assert run.manifest.rows == {"scores": 2}
+    assert "Erased 0 rows of 2 users." in call("erase", "--user-file", str(users), "--yes")[1]
