@@ -22,7 +22,7 @@ from moto.server import ThreadedMotoServer
 REGION = "eu-west-1"
 BUCKET = "churn-test"
 # Not secret, and not real: moto takes any.
-KEY, SECRET = "AKIATESTTESTTESTTEST", "test-secret-key"
+KEY, SECRET = "test-key", "test-secret"
 
 
 @dataclass
