@@ -17,7 +17,7 @@ SIDE_BUCKETS = 16 << 3
 BUCKETS = 2 * SIDE_BUCKETS + 1
 
 
-def _top(phi, indices, values):  # type: ignore[no-untyped-def]  # numba infers the types
+def _top(phi, indices, values):
     """Fill in each row's largest contributions by size, largest first, of equal ones the earlier feature's.
 
     Shapes: phi (features, rows); indices and values (k, rows).
@@ -40,7 +40,7 @@ def _top(phi, indices, values):  # type: ignore[no-untyped-def]  # numba infers 
                     indices[j, r] = f
 
 
-def _tally(X, phi, bits, cuts, cut_counts, bins, total_abs, bin_rows, bin_totals, buckets):  # type: ignore[no-untyped-def]
+def _tally(X, phi, bits, cuts, cut_counts, bins, total_abs, bin_rows, bin_totals, buckets):
     """Add a batch to the sums of ``ContributionSummary``.
 
     Shapes: X, phi and bits (phi's bits as integers) (features, rows); cuts (features, most cuts), of which

@@ -165,14 +165,14 @@ def _pick(typing: Any, x: Any, y: Any, yes: Any, no: Any) -> Any:
 
 
 @njit(inline="always")
-def _split(node):  # type: ignore[no-untyped-def]
+def _split(node):
     """Return what `_h` needs of a node, in registers."""
     test = _all(node.sign), _all(node.limit), _all(node.below), _all(node.above)
     return node.x, node.repeat, _all(node.repeat_sign), test
 
 
 @njit(inline="always")
-def _h(scratch, split, i):  # type: ignore[no-untyped-def]
+def _h(scratch, split, i):
     """Return [row takes the first child] - share, or 0 if the row left the path at the same feature."""
     x, repeat, repeat_sign, (sign, limit, below, above) = split
     h = _pick(_mul(_load(scratch, x + i), sign), limit, below, above)
@@ -182,13 +182,13 @@ def _h(scratch, split, i):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _add(scratch, position, h, total):  # type: ignore[no-untyped-def]
+def _add(scratch, position, h, total):
     """Add h * total to a feature's sums."""
     _store(scratch, position, _fma(h, total, _load(scratch, position)))
 
 
 @njit(inline="always")
-def _read(X, features, row, size, R, scratch):  # type: ignore[no-untyped-def]
+def _read(X, features, row, size, R, scratch):
     """Copy a block of rows, feature by feature."""
     whole = size // LANES * LANES if X.strides[0] == X.itemsize else 0
     for k in range(features.shape[0]):
@@ -200,7 +200,7 @@ def _read(X, features, row, size, R, scratch):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _flush(scratch, sums, features, row, size, R, fresh, out, margin):  # type: ignore[no-untyped-def]
+def _flush(scratch, sums, features, row, size, R, fresh, out, margin):
     """Add a block's sums to its results, or write them there at first, and start the sums anew."""
     whole = size // LANES * LANES
     for k in range(features.shape[0]):
@@ -218,7 +218,7 @@ def _flush(scratch, sums, features, row, size, R, fresh, out, margin):  # type: 
             phi[np.uint64(row + r)] = total if fresh else total + phi[np.uint64(row + r)]
 
 
-def _kernel(X, trees, row, last_row, scratch, bias, out, margin):  # type: ignore[no-untyped-def]
+def _kernel(X, trees, row, last_row, scratch, bias, out, margin):
     """Explain the rows [row, last_row) of X, R at a time. Letters as in the docstring of ``treeshap``."""
     features, nodes, steps, tree_steps, tree_points, flush, weights, coef = trees[:8]
     R, PHI, P, G = trees[9:13]
