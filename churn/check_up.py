@@ -218,6 +218,10 @@ def _scheduler(settings: Settings) -> str:
     cluster = settings.cluster
     if cluster.kind == "local" and not cluster.address:
         return f"each run starts {local_size(cluster)} worker process(es) on this machine"
+    if cluster.kind == "fargate":
+        from churn.cluster.fargate import check_fargate  # AWS' libraries are slow to import
+
+        return check_fargate(cluster)
     with (
         dask.config.set({"distributed.comm.timeouts.connect": f"{_PATIENCE} s"}),
         open_client(cluster) as client,

@@ -19,7 +19,7 @@ from churn import __version__, checkpoint, registry
 from churn.calendar import Windows
 from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_equal_rows, warn_features
-from churn.cluster import local_size
+from churn.cluster import expected_threads
 from churn.config import Settings
 from churn.disk import remove_folder, storage_errors
 from churn.evaluation import Evaluation
@@ -45,7 +45,6 @@ logger = logging.getLogger(__name__)
 Files = Sequence[tuple[str, int]]
 Progress = Callable[[float, str], None]
 _PROGRESS_SECONDS = 5.0
-_THREADS_ELSEWHERE = 8  # of a cluster that is not asked; several partitions for each of many more, too
 _MOVED_AT_ONCE = 8
 _TRAINING_FILE_ROWS = 100_000  # training reads them all at once
 
@@ -54,11 +53,10 @@ def unload_snapshots(run: WeeklyRun, plan: Plan, purpose: str) -> Files:
     """Write the snapshots to train on, or to score in partitions, to Parquet."""
     if purpose == "train":
         return unload(run.warehouse, plan, purpose, run.train_folder, _TRAINING_FILE_ROWS)
-    cluster = run.settings.cluster
-    local = cluster.kind == "local"
-    threads = local_size(cluster) * cluster.threads_per_worker if local else _THREADS_ELSEWHERE
     size = run.settings.partition_rows or partition_size(
-        count_rows(run.warehouse, plan, purpose), len(plan.catalogue.features), threads
+        count_rows(run.warehouse, plan, purpose),
+        len(plan.catalogue.features),
+        expected_threads(run.settings.cluster),
     )
     return _named(run, unload(run.warehouse, plan, purpose, run.folder.path("features"), size))
 

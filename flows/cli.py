@@ -229,6 +229,26 @@ def erase(data: Path, out: Path, user_file: Path, profile: str | None, yes: bool
     run_erase(data=data, out=out, user_file=user_file, profile=profile, yes=yes)
 
 
+@cli.command()
+@_data
+@_out
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Hours; no run takes longer.",
+)
+@_profile
+@_yes
+def sweep(data: Path, out: Path, older_than: float, profile: str | None, yes: bool) -> None:
+    """Stop Fargate tasks, and remove task definitions and clusters, that runs left behind."""
+    from flows.sweep import run_sweep
+
+    run_sweep(data=data, out=out, older_than=older_than, profile=profile, yes=yes)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     try:

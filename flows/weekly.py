@@ -64,7 +64,7 @@ def weekly_churn(
         return done
     with (
         begin(chosen, product, windows.as_of, resume=not force) as run,
-        client_in_background(chosen.cluster) as client,
+        client_in_background(chosen.cluster, {"run": run.run_id, "product": run.name}) as client,
     ):
         plan = tasks.plan_sql(run)
         tasks.open_tracking.submit(run)  # what fails there fails again, and is raised, in `track`

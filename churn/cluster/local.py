@@ -1,29 +1,26 @@
-"""The Dask cluster that a run fans out over: one on this machine, or a running scheduler by address.
+"""Worker processes on this machine.
 
-The local cluster is made for a command line: nothing listens beyond 127.0.0.1, there is no dashboard, logs
-are silent, and workers import ``churn.worker`` and nothing else of this program. On Linux they are forked
-from one small server that has imported it already: workers share that memory, and one that died is back in a
-tenth of a second. Elsewhere each worker is a fresh interpreter.
+Made for a command line: nothing listens beyond 127.0.0.1, there is no dashboard, logs are silent, and
+workers import ``churn.worker`` and nothing else of this program. On Linux they are forked from one small
+server that has imported it already: workers share that memory, and one that died is back in a tenth of a
+second. Elsewhere each worker is a fresh interpreter.
 """
 
 import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future as ThreadFuture
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dask.config
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, Nanny
+from distributed import LocalCluster, Nanny
 from distributed.system import MEMORY_LIMIT
 from distributed.utils import get_mp_context
 
 from churn.config_cluster import ClusterSettings
-from churn.errors import ConfigError, RunError
 
 WORKER_MODULE = "churn.worker"
 MINIMUM_ALLOWED_FAILURES = 3
@@ -49,63 +46,6 @@ dask.config.update_defaults(
 _logger = logging.getLogger(__name__)
 
 
-@contextmanager
-def open_client(settings: ClusterSettings) -> Iterator[Client]:
-    """Yield a client of the cluster that the settings describe; a local cluster is closed afterwards.
-
-    Raises:
-        ConfigError: an address is missing, or given for a local cluster.
-        RunError: no scheduler answers at the address, or the local cluster does not start.
-    """
-    if settings.kind == "address":
-        if not settings.address:
-            raise ConfigError(
-                "cluster.kind is 'address' but cluster.address is missing: give tcp://host:port"
-            )
-        with _connected(settings.address) as client:
-            yield client
-        return
-    if settings.address:
-        raise ConfigError("cluster.address is given: set cluster.kind to 'address', or leave the address out")
-    with ExitStack() as stack:
-        try:
-            client = stack.enter_context(_connected(stack.enter_context(_local_cluster(settings))))
-        except (OSError, RuntimeError) as error:
-            raise RunError(
-                f"the local Dask cluster did not start ({error}): free memory and ports"
-            ) from error
-        yield client
-
-
-@contextmanager
-def client_in_background(settings: ClusterSettings) -> Iterator[Callable[[], Client]]:
-    """Start the cluster in a thread, and yield a function that waits for its client.
-
-    A cluster takes a few seconds to start; begin here before the work that does not need it. The errors of
-    ``open_client`` are raised by that function.
-    """
-    leave = threading.Event()
-    started: ThreadFuture[Client] = ThreadFuture()
-
-    def hold() -> None:
-        try:
-            with open_client(settings) as client:
-                started.set_result(client)
-                leave.wait()
-        except Exception as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-
-    with ThreadPoolExecutor(1, "churn-cluster") as executor:
-        held = executor.submit(hold)
-        try:
-            yield started.result
-        finally:
-            leave.set()
-    held.result()
-
-
 def local_size(settings: ClusterSettings) -> int:
     """Return how many workers a local cluster gets: as set, else by cores and memory (of the container)."""
     if settings.workers is not None:
@@ -116,7 +56,7 @@ def local_size(settings: ClusterSettings) -> int:
 
 
 @contextmanager
-def _local_cluster(settings: ClusterSettings) -> Iterator[Any]:
+def local_cluster(settings: ClusterSettings) -> Iterator[Any]:
     """Yield a cluster of worker processes on the loopback interface."""
     preload: list[str] = []
     if dask.config.get("distributed.worker.multiprocessing-method") == "forkserver":
@@ -159,16 +99,6 @@ def _silence_logs() -> None:
     for name in list(logging.Logger.manager.loggerDict):
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(_SILENT)
-
-
-@contextmanager
-def _connected(cluster: Any) -> Iterator[Client]:
-    try:
-        client = Client(cluster, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise RunError(f"no Dask scheduler answers at {cluster} ({error}): is it running?") from error
-    with client:
-        yield client
 
 
 class _Nanny(Nanny):  # type: ignore[misc]  # distributed has no types
