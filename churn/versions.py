@@ -56,13 +56,15 @@ def check_versions(client: Any) -> None:
     by_process: dict[str, Mapping[str, str] | str] = {"client": installed()}
     try:
         by_process["scheduler"] = client.run_on_scheduler(installed)
-    except ImportError as error:
+    except OSError as error:
+        raise RunError(f"the scheduler went away as it was asked for its versions ({error})") from error
+    except Exception as error:  # whatever it says who has no such module: Dask passes on some as text only
         by_process["scheduler"] = _stranger(error)
     for address, answer in client.run(installed, on_error="return").items():
-        if isinstance(answer, ImportError | AttributeError):
-            by_process[f"worker {address}"] = _stranger(answer)
-        elif not isinstance(answer, BaseException):  # one that went away as it was asked scores nothing
-            by_process[f"worker {address}"] = answer
+        if isinstance(answer, OSError):
+            continue  # one that went away as it was asked scores nothing
+        strange = isinstance(answer, Exception)
+        by_process[f"worker {address}"] = _stranger(answer) if strange else answer
     faults = compare(by_process)
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
