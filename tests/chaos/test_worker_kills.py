@@ -24,6 +24,7 @@ from churn.fanout import Done, FanOut
 from churn.outputs import SCRATCH
 from churn.partitions import PartitionRow, merge_rows
 from churn.scoring import score_partition
+from tests.support.chaos_tasks import timeless, written
 from tests.support.small_models import partition_task, small_model, snapshots
 
 PARTITIONS, ROWS, WORKERS = 24, 1_500, 2
@@ -133,20 +134,6 @@ class Scene:
         folders = {"logs", *(name.split("/")[0] for name in self.calm)}
         assert {path.name for path in self.run.iterdir()} == folders
         return len(left)
-
-
-def written(run: Path) -> dict[str, bytes]:
-    """Everything below a run's folder that readers see, without the partition rows, which tell the time."""
-    return {
-        name: path.read_bytes()
-        for path in sorted(run.rglob("*"))
-        if path.is_file() and not (name := path.relative_to(run).as_posix()).startswith((SCRATCH, "logs/"))
-    }
-
-
-def timeless(row: PartitionRow) -> dict[str, Any]:
-    """A partition row without its seconds."""
-    return row.model_dump(exclude={"seconds", "cpu"})
 
 
 def many_runs(folder: Path, runs: int) -> dict[str, Any]:
