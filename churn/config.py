@@ -180,6 +180,14 @@ class Settings(_Frozen):
             raise UsageError(f"unknown product {name[:80]!r}; {self.data / CONFIG_FILE} knows: {known}")
         return self.products[name]
 
+    @model_validator(mode="after")
+    def _workers_reach_the_lake(self) -> "Settings":
+        if self.cluster.kind == "fargate" and not (self.store.lake or "").startswith("s3://"):
+            raise ValueError(
+                "cluster.kind 'fargate' needs a lake on S3, which its workers can reach: store.lake"
+            )
+        return self
+
 
 @cache
 def builtin_products() -> dict[str, dict[str, Any]]:

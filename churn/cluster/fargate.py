@@ -83,10 +83,8 @@ def fargate_client(
         made: list[ScalingCluster] = []
         stack.callback(_end, made)
         try:
-            cluster = library(
-                stop, deadline, made, 1 + (settings.workers or 1),
-                **_arguments(ecs, settings, places[0], name, tags, security),
-            )  # fmt: skip
+            arguments = _arguments(ecs, settings, places[0], name, tags, security)
+            cluster = library(stop, deadline, made, **arguments)
         except (OSError, RuntimeError, ValueError) as error:
             if stop.is_set():
                 raise RunError("the start of the Fargate cluster was given up, as the run ends") from error

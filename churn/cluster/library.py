@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -15,8 +16,11 @@ from distributed.core import Status
 _LOOK_SECONDS = 0.2
 _REFILL_SECONDS = 15.0
 _CLOSE_SECONDS = 60.0
-_PACE = 0.1  # seconds between two requests, all workers together
+_PACE = 0.05  # seconds between two requests, all workers together: what ECS allows for long
 _TRIES = {"max_attempts": 8, "mode": "standard"}
+
+# Every start on Fargate takes longer than the ten seconds after which the library is surprised.
+warnings.filterwarnings("ignore", "Creating your cluster is taking a surprisingly long time")
 
 _logger = logging.getLogger(__name__)
 
@@ -32,7 +36,6 @@ class ScalingCluster(FargateCluster):  # type: ignore[misc]  # the library has n
         stop: once it is set, the start is given up.
         deadline: by ``time.monotonic``, until when the scheduler must answer.
         made: the cluster puts itself here, as a constructor that fails returns nothing to close.
-        tasks: how many there will be, by which requests are paced.
         arguments: the library's own.
     """
 
@@ -41,13 +44,12 @@ class ScalingCluster(FargateCluster):  # type: ignore[misc]  # the library has n
         stop: threading.Event,
         deadline: float,
         made: "list[ScalingCluster]",
-        tasks: int,
         **arguments: Any,
     ) -> None:
         """Start the scheduler's task and connect to it."""
         self._stop = stop
         self._deadline = deadline
-        self._pace = _PACE * tasks
+        self._last = 0.0
         self._kept: asyncio.Task[None] | None = None
         self._open = AsyncExitStack()
         self._clients: dict[str, Any] = {}
@@ -75,7 +77,9 @@ class ScalingCluster(FargateCluster):  # type: ignore[misc]  # the library has n
     @asynccontextmanager
     async def _paced_client(self, name: str) -> AsyncIterator[Any]:
         """Yield one client for all requests to a service; the library would make one for each."""
-        await asyncio.sleep(self._pace)
+        now = asyncio.get_running_loop().time()
+        self._last = max(self._last + _PACE, now)
+        await asyncio.sleep(self._last - now)
         async with self._opening:
             if name not in self._clients:
                 client = self.session.create_client(

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 import flows.cli
 from churn.config import ENVIRONMENT_PREFIX, Product, Settings, load_settings
-from churn.config_cluster import ClusterSettings
+from churn.config_cluster import ClusterSettings, FargateSettings
 from churn.config_explain import ExplainSettings
 from churn.config_store import StoreSettings
 from churn.config_training import TrainingSettings
@@ -138,6 +138,7 @@ def test_exit_codes_are_documented() -> None:
         ("The run", Settings, {"data", "out"}),
         ("explain", ExplainSettings, set()),
         ("cluster", ClusterSettings, set()),
+        ("cluster.fargate", FargateSettings, set()),
         ("store", StoreSettings, set()),
         ("warehouse", WarehouseSettings, set()),
         ("products.<name>", Product, set()),
