@@ -118,22 +118,8 @@ def publish_scores(
         key={"product": product, "week": target_week_start, "run_id": run_id},
     )
     job.staging("reasons")  # a run id that cannot be part of a name is refused before anything is done
-    embedded = warehouse.dialect == "duckdb"
-    _bring_forward(warehouse, id_column, embedded if auto_migrate is None else auto_migrate)
+    migrate.bring_forward(warehouse, id_column, auto_migrate)
     return retried(lambda: _Transaction(warehouse, job).run(), f"publishing run {run_id} of {product}")
-
-
-def _bring_forward(warehouse: Warehouse, id_column: str, auto_migrate: bool) -> None:
-    lacking = migrate.pending(warehouse, id_column)
-    if not lacking:
-        return
-    if not auto_migrate:
-        titles = ", ".join(f"{each.version} {each.title}" for each in lacking)
-        raise RunError(
-            f"the published tables have to be brought forward first ({titles}): run `churn migrate`,"
-            " which shows its SQL before it asks"
-        )
-    migrate.apply(warehouse, id_column)
 
 
 class _Transaction:
