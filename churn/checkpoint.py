@@ -29,7 +29,17 @@ from churn.stages import StageRecord
 
 HOLDOUT = ".holdout.parquet"
 # How and where a run is computed, and where its record goes: what comes out is the same.
-_NO_MATTER = {"data", "out", "profile", "products", "cluster", "store", "sql_memory", "mlflow_tracking_uri"}
+_NO_MATTER = {
+    "data",
+    "out",
+    "profile",
+    "products",
+    "cluster",
+    "store",
+    "prefect",
+    "sql_memory",
+    "mlflow_tracking_uri",
+}
 
 
 class Checkpoint(BaseModel):
