@@ -23,6 +23,7 @@ import pytest
 from churn import migrate
 from churn.lake import Lake
 from churn.warehouse.redshift import RedshiftWarehouse
+from tests.chaos.conftest import SUMMARY
 from tests.integration.test_faults import PRODUCTS, leaving_people
 from tests.support.churn_runs import Ended, Runs
 from tests.support.data_folders import write_table
@@ -62,11 +63,8 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     found = Tally()
     yield found
     faults = ", ".join(f"{count} {kind}" for kind, count in sorted(found.faults.items()))
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None:
-        reporter.write_line(
-            f"\n{found.runs} runs, {found.failed} of which failed and were run again; {found.faults.total()} faults ({faults}), rows lost: {found.rows_lost}"
-        )
+    told = f"{found.runs} runs, {found.failed} of which failed and were run again; {found.faults.total()} faults ({faults}); "
+    request.config.stash[SUMMARY].append(f"{told}rows lost: {found.rows_lost}")
 
 
 @pytest.fixture(scope="module")
