@@ -69,6 +69,10 @@ def test_a_run_on_s3_comes_to_what_a_run_on_a_disk_comes_to(
     again = job()
     assert again.code == 0, again.err
     assert job.run().manifest == run.manifest
+    assert "have changed" not in again.err
+    job.variables["CHURN_SEED"] = "7"
+    assert f"settings of food have changed since run {run.manifest.run_id}" in job().err
+    assert job.run().manifest == run.manifest
 
 
 @pytest.mark.parametrize(
