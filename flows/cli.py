@@ -1,5 +1,6 @@
 """The command line. Exit codes: 0 done, 1 failed, 2 wrong usage."""
 
+import os
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -26,8 +27,23 @@ class _Day(click.ParamType):
             self.fail(f"{value!r} is not a date like 2026-06-28", param, ctx)
 
 
+class _Path(click.Path):
+    """A path that every file system and every library takes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name = os.fsencode(value)
+        try:
+            name.decode("utf-8")
+        except UnicodeDecodeError:
+            self.fail(f"{value!r} is not UTF-8: choose another name", param, ctx)
+        if len(name) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in name.split(b"/")):
+            self.fail(f"a name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 _STOPPED = "stopped; nothing half-written is to be seen"
-_PATH = click.Path(path_type=Path)
+_LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes
+_PATH = _Path(path_type=Path)
 _data = click.option("--data", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder.")
 _out = click.option(
     "--out", type=_PATH, default=Path("demo/out"), show_default=True, help="Folder to write into."

@@ -83,8 +83,6 @@ SIGNS = "'\"`;-/\\.%${}()[]:=*?~ \n\tabAZ09_é\0"
 HOSTILE = st.one_of(st.sampled_from(WORDS), st.text(SIGNS, max_size=16), st.text(max_size=24))
 # Of which a value may be made: half a surrogate pair is no text, and is refused where it comes in.
 TEXTS = HOSTILE.filter(lambda text: not re.search("[\ud800-\udfff]", text))
-# Two colons join file systems into one for fsspec.
-ROOTS = TEXTS.filter(lambda text: "::" not in text)
 # What a shell can hand over: bytes that are no UTF-8 come as lone surrogates.
 ARGUMENTS = st.one_of(HOSTILE, st.binary(max_size=8).map(os.fsdecode)).filter(
     lambda text: "\0" not in text and not re.search("[\ud800-\udc7f\udd00-\udfff]", text)
@@ -408,7 +406,7 @@ def test_a_file_of_users_is_refused_or_holds_users(tmp_path: Path, content: byte
 
 
 @many
-@given(text=ROOTS)
+@given(text=TEXTS)
 @example("file:///etc")
 @example("memory://x")
 @example("s3://b/../../x")
@@ -434,7 +432,7 @@ def test_a_lakes_address_is_refused_or_means_what_it_says(tmp_path: Path, text: 
 
 
 @many
-@given(text=ROOTS)
+@given(text=TEXTS)
 def test_a_run_is_written_below_its_lake_and_nowhere_else(place: Path, text: str) -> None:
     root = f"{place}/lake/{text}"
     inside = f"{os.path.abspath(root)}/".startswith(f"{place}/lake/") and len(os.fsencode(text)) < 200
@@ -468,7 +466,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @many
 @given(user=st.one_of(HOSTILE, ARGUMENTS))
 def test_a_user_who_was_not_scored_is_refused_whatever_the_id(scored: Path, user: str) -> None:
-    with pytest.raises(ChurnError):
+    with pytest.raises(UsageError):
         explain_user(str(scored), user)
 
 
@@ -533,3 +531,18 @@ def test_a_hostile_profile_is_refused_and_changes_nothing(place: Path, command: 
     assert code == 1
     assert re.search(r"^churn: ", said, re.MULTILINE)
     assert files_below(place) == before
+
+
+# --- the command line ---
+
+
+@pytest.mark.parametrize("option", ["--data", "--out"])
+@pytest.mark.parametrize("name", ["x" * 300, "/".join(["x" * 200] * 30), os.fsdecode(b"\xff\xfe")])
+def test_a_folder_that_no_disk_takes_is_wrong_usage(option: str, name: str) -> None:
+    assert exit_code(["run", option, name]) == 2
+
+
+@pytest.mark.parametrize("day", ["0001-01-07", "1969-12-28", "9999-12-26", "9999-12-31"])
+def test_a_date_that_is_no_time_of_ours_is_wrong_usage(day: str, place: Path) -> None:
+    assert exit_code(["run", "--data", str(place / "data"), "--as-of", day]) == 2
+    assert exit_code(["simulate", "--into", str(place / "new"), "--end", day]) == 2
