@@ -115,6 +115,28 @@ def apply(warehouse: Warehouse, id_column: str, readers: str | None = None) -> l
     return done
 
 
+def bring_forward(warehouse: Warehouse, id_column: str, automatic: bool | None = None) -> None:
+    """Make sure that the published tables are what this release needs.
+
+    Args:
+        id_column: name of the user id column.
+        automatic: whether to migrate them; by default in the embedded warehouse only, which is one program's.
+
+    Raises:
+        RunError: they have to be migrated first, by somebody who has seen the SQL.
+    """
+    lacking = pending(warehouse, id_column)
+    if not lacking:
+        return
+    if not (warehouse.dialect == "duckdb" if automatic is None else automatic):
+        titles = ", ".join(f"{each.version} {each.title}" for each in lacking)
+        raise RunError(
+            f"the published tables have to be brought forward first ({titles}): run `churn migrate`,"
+            " which shows its SQL before it asks"
+        )
+    apply(warehouse, id_column)
+
+
 def grants(dialect: Dialect, readers: str | None) -> list[str]:
     """Return the statements that let a group read the published tables; none where there are no groups."""
     if readers is None or dialect == "duckdb":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from churn import checkpoint
+from churn import checkpoint, migrate
 from churn.calendar import Windows
 from churn.checkpoint import Checkpoint
 from churn.config import Product, Settings
@@ -99,7 +99,8 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
     Raises:
         UsageError: unknown product, or ``as_of`` is not a Sunday.
         ConfigError: the warehouse cannot reach the lake.
-        RunError: the output folder is in use by another run, or the disk refused.
+        RunError: the output folder is in use by another run, the disk refused, or the published tables have
+            to be migrated first.
     """
     settings.product(name)
     windows = Windows(as_of)
@@ -111,6 +112,7 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
             "address such as s3://bucket/prefix"
         )
     with closing(open_warehouse(settings)) as warehouse:
+        migrate.bring_forward(warehouse, settings.id_column)  # rather than fail with this hours later
         sweep_tables(warehouse, name)
         # Taken before anything is read: what changes later is not in the scores.
         mark = checkpoint.fingerprint(settings, name, f"{as_of}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from churn.config import load_settings
+from flows.blocks import credentials
 from flows.commands import chosen, new_table, terminal
 from flows.terminal import show_progress
 
@@ -16,7 +17,8 @@ def run_sweep(*, data: Path, out: Path, older_than: float, profile: str | None, 
     show_progress()
     from churn.sweep import sweep
 
-    swept = sweep(settings.cluster, timedelta(hours=older_than), dry_run=not yes)
+    with credentials(settings):
+        swept = sweep(settings.cluster, timedelta(hours=older_than), dry_run=not yes)
     if swept.young:
         click.echo(f"{swept.young} resource(s) younger than {older_than:g} h are left alone")
     if not swept.left:

@@ -14,10 +14,11 @@ from churn import weekly
 from churn.calendar import Windows, last_complete_as_of
 from churn.checkpoint import Checkpoint
 from churn.cluster import client_in_background
-from churn.config import load_settings
+from churn.config import Settings, load_settings
 from churn.prepare import Plan
 from churn.weekly import Outcome, outcome
 from churn.weekly_run import WeeklyRun, begin
+from flows.blocks import credentials
 from tasks import weekly as tasks
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,11 @@ def weekly_churn(
     chosen = load_settings(data, out, settings)
     chosen.product(product)
     windows = Windows(as_of or last_complete_as_of(date.today()))
+    with credentials(chosen):
+        return _run_week(chosen, product, windows, force)
+
+
+def _run_week(chosen: Settings, product: str, windows: Windows, force: bool) -> Outcome:
     done = None if force else weekly.repeated(chosen, product, windows)
     if done is not None:
         return done

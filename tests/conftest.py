@@ -16,6 +16,21 @@ pytest_plugins = ["tests.support.fixtures_aws"]
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
+# What a test needs that is not parametrised by the warehouse.
+_NEEDED = {"duckdb": {"open_warehouse"}, "redshift": {"redshift", "postgres"}}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the warehouse that it runs on; to render for a dialect is not to run on it."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        values = [value for name, value in given.params.items() if name != "dialect"] if given else []
+        fixtures = set(getattr(item, "fixturenames", ()))
+        chosen = {value for value in values if isinstance(value, str) and value in _NEEDED}
+        for warehouse in chosen or {name for name, needed in _NEEDED.items() if needed & fixtures}:
+            item.add_marker(warehouse)
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:

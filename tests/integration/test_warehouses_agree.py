@@ -4,10 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from churn.checks import check_snapshots
@@ -27,14 +25,7 @@ from tests.support.data_folders import (
     weekly_events,
 )
 from tests.support.fixtures_aws import Bucket, Redshift
-
-_TYPES = {
-    pa.string(): "varchar(250)",
-    pa.int32(): "integer",
-    pa.float64(): "double precision",
-    pa.date32(): "date",
-    pa.timestamp("us"): "timestamp",
-}
+from tests.support.weekly_jobs import fill
 
 
 @pytest.fixture
@@ -44,21 +35,6 @@ def there(redshift: Redshift, monkeypatch: pytest.MonkeyPatch) -> Iterator[Redsh
     warehouse = RedshiftWarehouse(redshift.settings())
     yield warehouse
     warehouse.close()
-
-
-def fill(warehouse: RedshiftWarehouse, data: Path, bucket: Bucket) -> None:
-    """Load a data folder's tables by COPY."""
-    for folder in sorted((data / "tables").iterdir()):
-        schema = pq.read_schema(next(folder.iterdir()))
-        warehouse.execute(f"create schema if not exists {folder.name.partition('.')[0]}")
-        columns = ", ".join(f"{field.name} {_TYPES[field.type]}" for field in schema)
-        warehouse.execute(f"create table {folder.name} ({columns})")
-        urls = []
-        for path in sorted(folder.iterdir()):
-            urls.append(f"{bucket.url}/tables/{folder.name}/{path.name}")
-            with fsspec.open(urls[-1], "wb") as file:
-                file.write(path.read_bytes())
-        warehouse.load_parquet(folder.name, urls, schema.names)
 
 
 def prepared(warehouse: Warehouse, chosen: Settings, name: str) -> tuple[Plan, dict[str, int]]:
