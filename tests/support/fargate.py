@@ -53,6 +53,8 @@ class Fargate:
         deeds: what happens to the tasks that are started, by ``scheduler`` or ``worker``: ``run``, ``hang`` (they
             stay in PENDING), ``fail`` (they stop, as the image is not there) or ``refuse`` (there is no capacity).
         tasks: every task that was started, in order.
+        network: settings that name what is there.
+        threads: of this process, before the test.
     """
 
     endpoint: str
@@ -60,6 +62,7 @@ class Fargate:
     deeds: dict[str, str] = field(default_factory=dict)
     tasks: list["ProcessTask"] = field(default_factory=list)
     network: dict[str, Any] = field(default_factory=dict)
+    threads: set[threading.Thread] = field(default_factory=set)
 
     def client(self, service: str) -> Any:
         """A client of a service."""
