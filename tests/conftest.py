@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from churn.warehouse.duckdb import DuckDBWarehouse
 
-pytest_plugins = ["tests.support.fixtures_aws"]
+pytest_plugins = ["tests.support.fixtures_aws", "tests.support.fixtures_weekly"]
 
 # A machine that is busy with other tests is not a failure.
 settings.register_profile("house", deadline=None)

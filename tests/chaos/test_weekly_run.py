@@ -24,19 +24,16 @@ from churn import migrate
 from churn.lake import Lake
 from churn.warehouse.redshift import RedshiftWarehouse
 from tests.chaos.conftest import SUMMARY
-from tests.integration.test_faults import PRODUCTS, leaving_people
 from tests.support.churn_runs import Ended, Runs
-from tests.support.data_folders import write_table
 from tests.support.fixtures_aws import Bucket, Redshift
+from tests.support.fixtures_weekly import FOUR
 from tests.support.lakes import own_settings
 from tests.support.redshift import Fault
 from tests.support.s3 import Faults, S3Server, faulting
-from tests.support.weekly_jobs import Job, fill, runs_on_s3, table
+from tests.support.weekly_jobs import Job, fill, table
 
 _settings = pytest.fixture(autouse=True)(own_settings)
 
-MORE = '\n[products.{name}]\ntitle = "{name}"\nmatch = ["food"]\n[products.{name}.training]\nsampling = "all"\nmax_trees = 30\n'
-FOUR = ("food", "bread", "fruit", "wine")
 DATASETS = ("features", "scores", "shap", "reasons")
 ATTEMPTS = 4
 STRIDE = 5  # a run in which every statement's connection broke would not end for a long time
@@ -65,20 +62,6 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     faults = ", ".join(f"{count} {kind}" for kind, count in sorted(found.faults.items()))
     told = f"{found.runs} runs, {found.failed} of which failed and were run again; {found.faults.total()} faults ({faults}); "
     request.config.stash[SUMMARY].append(f"{told}rows lost: {found.rows_lost}")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("weekly-chaos") / "data"
-    write_table(data, "events.activity", leaving_people())
-    (data / "churn.toml").write_text(PRODUCTS + "".join(MORE.format(name=name) for name in FOUR[1:]), "utf-8")
-    return data
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[Runs]:
-    with runs_on_s3(tmp_path_factory.mktemp("runs"), s3_server) as started:
-        yield started
 
 
 @dataclass(frozen=True)

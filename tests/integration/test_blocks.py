@@ -31,10 +31,10 @@ from churn.warehouse.connect import PASSWORD_VARIABLE, USER_VARIABLE
 from churn.warehouse.redshift import RedshiftWarehouse
 from flows import blocks
 from flows.blocks import credentials
-from tests.integration.test_faults import AS_OF, PRODUCTS, leaving_people
 from tests.support.command_line import exit_code
-from tests.support.data_folders import write_table
+from tests.support.data_folders import AS_OF, write_table
 from tests.support.fixtures_aws import LOGIN, PASSWORD, Bucket, Redshift
+from tests.support.fixtures_weekly import PRODUCTS, leaving_people
 
 CHURN = Path(sys.executable).with_name("churn")
 KEY, SECRET, TOKEN = "canary-key", "canary-secret-key", "canary-session-token"

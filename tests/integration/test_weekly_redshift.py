@@ -1,7 +1,6 @@
 """The weekly job as in production, with Redshift and S3: the same results as on one machine, however it ends."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,30 +10,13 @@ from churn import migrate
 from churn.desk import STALE_SECONDS
 from churn.lake import Lake
 from churn.warehouse.redshift import RedshiftWarehouse
-from tests.integration.test_faults import PRODUCTS, leaving_people
 from tests.support.churn_runs import Runs
-from tests.support.data_folders import write_table
 from tests.support.fixtures_aws import Bucket, Redshift
 from tests.support.lakes import own_settings
 from tests.support.redshift import Fault
-from tests.support.s3 import S3Server
-from tests.support.weekly_jobs import Job, fill, runs_on_s3, table
+from tests.support.weekly_jobs import Job, fill, table
 
 _settings = pytest.fixture(autouse=True)(own_settings)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("weekly-redshift") / "data"
-    write_table(data, "events.activity", leaving_people())
-    (data / "churn.toml").write_text(PRODUCTS, "utf-8")
-    return data
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[Runs]:
-    with runs_on_s3(tmp_path_factory.mktemp("runs"), s3_server) as started:
-        yield started
 
 
 @pytest.fixture
