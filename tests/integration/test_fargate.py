@@ -31,11 +31,9 @@ RUN = {"run": "20260629t180000z-3fa1c2", "product": "food"}
 
 
 @pytest.fixture
-def aws(tmp_path, monkeypatch):
+def aws(tmp_path, monkeypatch, s3_server):
     monkeypatch.setattr("churn.cluster.fargate._LOOK_PAUSE", 0.2)
-    folder = tmp_path / "tasks"
-    folder.mkdir()
-    with fargate(folder, monkeypatch) as stand_in:
+    with fargate(tmp_path / "tasks", monkeypatch, s3_server) as stand_in:
         stand_in.threads = threads()
         yield stand_in
 

@@ -7,14 +7,13 @@ that network is not there.
 
 import itertools
 import json
-import logging
 import os
 import random
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,13 +23,14 @@ from typing import Any
 import boto3
 import moto.backends
 import moto.ecs.models
+import pytest
 from moto.core.exceptions import JsonRESTError
 from moto.secretsmanager import secretsmanager_backends
-from moto.server import ThreadedMotoServer
 
 from churn.config_cluster import ClusterSettings, FargateSettings
 from tests.support.certificates import Pair
-from tests.support.s3 import REGION, environment
+from tests.support.fixtures_aws import use_s3
+from tests.support.s3 import REGION, S3Server, environment
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "123456789012"
@@ -98,9 +98,12 @@ class Fargate:
         }  # fmt: skip
 
     def reset(self) -> None:
-        """Forget what earlier tests made: moto's servers of one process share their memory."""
+        """Forget what tests have made in the services that are used here."""
         for service in ("ecs", "ec2", "iam", "logs", "secretsmanager"):
-            moto.backends.get_backend(service).reset()
+            for account in moto.backends.get_backend(
+                service
+            ).values():  # its own `reset` is one of all services
+                account.reset()
 
     def keep_secret(self, pair: Pair) -> str:
         """Put certificates into Secrets Manager; return the secret's ARN."""
@@ -243,36 +246,26 @@ def _secret(value_from: str) -> str:
 
 
 @contextmanager
-def fargate(folder: Path, patch: Any) -> Iterator[Fargate]:
+def fargate(folder: Path, patch: pytest.MonkeyPatch, server: S3Server) -> Iterator[Fargate]:
     """Yield the stand-in, which the environment of this process leads to.
 
     Args:
-        folder: for files of the processes.
-        patch: pytest's monkeypatch.
+        folder: for files of the processes; it is made.
+        patch: takes back what is set for the test.
+        server: moto's, which has more to offer than S3. Its memory is shared with any other in this process.
     """
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    stand_in = Fargate(f"http://{host}:{port}", folder)
+    folder.mkdir()
+    stand_in = Fargate(server.endpoint, folder)
     # Not two test processes at once on the same addresses.
     network = f"127.{random.randrange(16, 250)}.{random.randrange(250)}"
     addresses = (f"{network}.{last}" for last in itertools.count(2))
     patch.setattr("moto.ecs.models.Task", type("Task", (ProcessTask,), {"stand_in": stand_in}))
     patch.setattr("moto.ecs.models.random_private_ip", lambda: next(addresses))
-    use(patch, environment(stand_in.endpoint))
+    use_s3(patch, server.endpoint)
+    stand_in.reset()
+    stand_in.ready()
     try:
-        stand_in.reset()
-        stand_in.ready()
         yield stand_in
     finally:
         stand_in.close()
-        server.stop()
-
-
-def use(patch: Any, variables: Mapping[str, str]) -> None:
-    """Set variables of this process for a test."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
-        patch.delenv(name, raising=False)
-    for name, value in variables.items():
-        patch.setenv(name, value)
+        stand_in.reset()
