@@ -266,10 +266,10 @@ def test_the_image_runs_and_scores(tmp_path):
     assert {file.name for file in image.path("/var/cache/churn").rglob("*.nbc")} == kept, "compiled anew"
 
     def churn(*words):
-        return subprocess.run(
-            image.command("churn", *words), env=environment, cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout  # fmt: skip
+        command = image.command("churn", *words)
+        ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
 
-    churn("simulate", "--users", "2500", "--weeks", "20", "--into", "data")
-    churn("run", "--product", "iplayer", "--data", "data", "--out", "out")
+    churn("simulate", "--users", "2500", "--weeks", "20", "--end", "2026-06-28", "--into", "data")
+    churn("run", "--product", "iplayer", "--as-of", "2026-06-28", "--data", "data", "--out", "out")
     assert list((tmp_path / "out").rglob("manifest.json"))
