@@ -22,7 +22,7 @@ from string import Template
 REPOSITORY = Path(__file__).resolve().parents[1]
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ACCOUNTS = ("groupadd", "useradd")
-_OURS = re.compile(r"(?<![\w./-])/(?=(?:src|opt|var|home)(?:/|\b))")
+_OURS = re.compile(r"(?<![\w./-])/(?=(?:src|opt|var|home|etc)(?:/|\b))")
 
 
 @dataclass

@@ -275,6 +275,10 @@ def test_only_the_cluster_reaches_the_cluster(template):
     assert [(rule["FromPort"], rule["ToPort"]) for rule in to_the_warehouse] == [(5439, 5439)]
 
 
+def test_images_are_scanned_as_they_come(template):
+    assert template["Resources"]["Images"]["Properties"]["ImageScanningConfiguration"] == {"ScanOnPush": True}
+
+
 def test_workers_may_run_on_spot_capacity(template):
     cluster = template["Resources"]["Cluster"]["Properties"]
     assert cluster["CapacityProviders"] == ["FARGATE", "FARGATE_SPOT"]
@@ -381,7 +385,6 @@ def test_the_first_stack_has_everything_but_a_worker(aws, network):
     (images,) = aws("ecr").describe_repositories()["repositories"]
     assert images["repositoryUri"] == made["ImageRepository"]
     assert images["imageTagMutability"] == "IMMUTABLE"
-    assert list(images["imageScanningConfiguration"].values()) == [True]
 
     asked = [made["DaskSecurityGroup"], made["FlowSecurityGroup"]]
     found = {
@@ -415,7 +418,7 @@ def test_the_second_stack_runs_a_worker_and_knows_github_and_the_warehouse(aws, 
     definition = ecs.describe_task_definition(taskDefinition=described["taskDefinition"])["taskDefinition"]
     (container,) = definition["containerDefinitions"]
     assert container["image"] == f"{made['ImageRepository']}@{given['ImageDigest']}"
-    assert container["command"] == ["prefect", "worker", "start", "--type", "ecs", "--pool", "churn"]
+    assert container["command"] == ["prefect", "worker", "start", "--type", "ecs", "--pool", "churn-ecs"]
     variables = {each["name"]: each["value"] for each in container["environment"]}
     queue = variables["PREFECT_INTEGRATIONS_AWS_ECS_OBSERVER_SQS_QUEUE_NAME"]
     assert aws("sqs").get_queue_url(QueueName=queue)["QueueUrl"]

@@ -153,11 +153,9 @@ def test_whatever_is_copied_is_in_the_context(tmp_path):
     check_image.lay_context(tmp_path)
     copied = [rest.split() for name, rest in check_image.instructions(DOCKERFILE) if name == "COPY"]
     names = {name for words in copied if not words[0].startswith("--from") for name in words[:-1]}
-    assert names == {
-        str(path.relative_to(tmp_path))
-        for path in [*tmp_path.iterdir(), *(tmp_path / "deployments").iterdir()]
-        if path.name != "deployments"
-    }
+    laid = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert all((tmp_path / name).exists() for name in names)
+    assert not [path for path in laid if not path.startswith(tuple(names))], "it is sent, but not copied"
 
 
 def test_the_lock_files_agree_and_have_hashes():
@@ -270,6 +268,7 @@ def test_the_image_runs_and_scores(tmp_path):
         ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
 
+    assert image.path("/etc/churn/churn.toml").is_file()
     churn("simulate", "--users", "2500", "--weeks", "20", "--end", "2026-06-28", "--into", "data")
     churn("run", "--product", "iplayer", "--as-of", "2026-06-28", "--data", "data", "--out", "out")
     assert list((tmp_path / "out").rglob("manifest.json"))
