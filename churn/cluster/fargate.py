@@ -36,9 +36,6 @@ _LOOKS, _LOOK_PAUSE = (
 )  # ECS may list a new task late: what is removed is looked for until there is none
 _STOP_SECONDS = 120  # that Fargate leaves a task to end by itself, the most that it allows
 
-# The library calls programs that Dask no longer installs: `dask-worker ARGUMENTS` is `dask worker ARGUMENTS`.
-_ENTRY_POINT = ("/bin/sh", "-c", 'exec dask "${0#dask-}" "$@"')
-
 _VARIABLES: Mapping[str, str] = {
     **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(MINIMUM_ALLOWED_FAILURES),
@@ -278,7 +275,7 @@ def _register(ecs: Any, settings: ClusterSettings, who: str, name: str, tags: Ma
         "name": f"dask-{who}",
         "image": fargate.image,
         "essential": True,
-        "entryPoint": [*_ENTRY_POINT],
+        # The image's entry point knows this word, by which the library calls what is now `dask worker`.
         "command": [f"dask-{who}"],
         "cpu": cpu,
         "memory": memory,

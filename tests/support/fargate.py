@@ -1,6 +1,6 @@
 """A stand-in for Fargate: moto's ECS over HTTP, whose tasks are real processes on this machine.
 
-A task runs its definition's entry point with the overridden command, variables and secrets, and listens on the
+A task runs the image's entry point with the overridden command, and the definition's variables and secrets, and listens on the
 address that its network interface has in moto: one of the loopback network. Linux only, as elsewhere most of
 that network is not there.
 """
@@ -33,6 +33,7 @@ from tests.support.fixtures_aws import use_s3
 from tests.support.s3 import REGION, S3Server, environment
 
 ROOT = Path(__file__).parents[2]
+ENTRY_POINT = ROOT / "deployments" / "start.sh"  # of the image
 ACCOUNT = "123456789012"
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/churn@sha256:{'0123456789abcdef' * 4}"
 LOG_GROUP = "/churn/dask"
@@ -185,7 +186,7 @@ class ProcessTask(moto.ecs.models.Task):
             },
         }
         # In a container there is one address to take; here there are many.
-        command = [*container["entryPoint"], *self.command, "--host", self.address]
+        command = ["/bin/sh", str(ENTRY_POINT), *self.command, "--host", self.address]
         with (self.stand_in.folder / f"{self.who}-{self.id}.log").open("wb") as log:
             self.process = subprocess.Popen(
                 command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
