@@ -53,7 +53,8 @@ class FargateSettings(_Frozen):
         subnets: subnets that tasks may run in; private ones.
         security_groups: what the tasks belong to; they must let each other in.
         execution_role: role by which ECS pulls the image, writes logs and reads the secret.
-        task_role: role that scheduler and workers act as.
+        task_role: role that workers act as.
+        scheduler_role: role that the scheduler acts as, which needs no rights; none = ``task_role``.
         log_group: CloudWatch log group, which must exist.
         scheduler_cpu: CPU units of the scheduler; 1024 = 1 vCPU.
         scheduler_memory: MiB of the scheduler.
@@ -76,6 +77,7 @@ class FargateSettings(_Frozen):
     security_groups: tuple[SecurityGroup, ...] = Field(min_length=1)
     execution_role: Role
     task_role: Role
+    scheduler_role: Role | None = None
     log_group: str = Field(pattern=r"^[A-Za-z0-9_./#-]+$", max_length=512)
     scheduler_cpu: int = 1024
     scheduler_memory: int = 4096

@@ -263,6 +263,7 @@ def _register(ecs: Any, settings: ClusterSettings, who: str, name: str, tags: Ma
     """Register a task definition, with the container's name that the library overrides; return its ARN."""
     fargate = _required(settings)
     cpu, memory = getattr(fargate, f"{who}_cpu"), getattr(fargate, f"{who}_memory")
+    role = (who == "scheduler" and fargate.scheduler_role) or fargate.task_role
     variables = {**_VARIABLES, **fargate.environment}
     kept = []
     if fargate.tls_secret:
@@ -295,7 +296,7 @@ def _register(ecs: Any, settings: ClusterSettings, who: str, name: str, tags: Ma
     with aws_errors(f"register the {who}'s task definition"):
         registered = ecs.register_task_definition(
             family=f"{name}-{who}",
-            taskRoleArn=fargate.task_role,
+            taskRoleArn=role,
             executionRoleArn=fargate.execution_role,
             networkMode="awsvpc",
             containerDefinitions=[container],

@@ -112,7 +112,8 @@ def test_partitions_are_scored_by_fargate_tasks_over_tls_and_then_nothing_is_lef
         assert (definition["cpu"], definition["memory"]) == sizes[who]
         assert definition["requiresCompatibilities"] == ["FARGATE"]
         assert definition["networkMode"] == "awsvpc"
-        assert definition["taskRoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/churn-task"
+        role = {"scheduler": "churn-scheduler", "worker": "churn-task"}[who]
+        assert definition["taskRoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/{role}"
         assert definition["executionRoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/churn-execution"
         [container] = definition["containerDefinitions"]
         assert container["image"] == IMAGE

@@ -90,12 +90,13 @@ class Fargate:
         group = ec2.create_security_group(GroupName="churn-dask", Description="Dask", VpcId=vpc)["GroupId"]
         roles = {
             role: iam.create_role(RoleName=f"churn-{role}", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-            for role in ("execution", "task")
+            for role in ("execution", "task", "scheduler")
         }
         self.client("logs").create_log_group(logGroupName=LOG_GROUP)
         self.network = {
             "ecs_cluster": place["cluster"]["clusterArn"], "vpc": vpc, "subnets": (subnet,),
             "security_groups": (group,), "execution_role": roles["execution"], "task_role": roles["task"],
+            "scheduler_role": roles["scheduler"],
         }  # fmt: skip
 
     def reset(self) -> None:

@@ -244,4 +244,8 @@ def test_lock_files_are_hashed_and_name_no_host(path: Path) -> None:
 
 
 def test_there_are_lock_files_for_use_and_for_development() -> None:
-    assert {path.name for path in ROOT.glob("*.lock")} == {"requirements.lock", "requirements-dev.lock"}
+    assert {path.name for path in ROOT.glob("*.lock")} == {
+        "requirements.lock",
+        "requirements-aws.lock",
+        "requirements-dev.lock",
+    }
