@@ -18,14 +18,16 @@ from churn.config import load_settings
 from churn.prepare import Plan
 from churn.weekly import Outcome, outcome
 from churn.weekly_run import WeeklyRun, begin
+from flows.run_page import log_stages, product_and_date
 from tasks import weekly as tasks
+from tasks.artifacts import show_outcome
 
 logger = logging.getLogger(__name__)
 
 
 @flow(
     name="weekly-churn",
-    flow_run_name="{product}-{as_of}",
+    flow_run_name=product_and_date,
     task_runner=ThreadPoolTaskRunner(max_workers=4),
     persist_result=False,
 )
@@ -56,11 +58,13 @@ def weekly_churn(
     Raises:
         ChurnError: the message says what was wrong, where and what to do; nothing half-written is to be seen.
     """
+    log_stages()
     chosen = load_settings(data, out, settings)
     chosen.product(product)
     windows = Windows(as_of or last_complete_as_of(date.today()))
     done = None if force else weekly.repeated(chosen, product, windows)
     if done is not None:
+        show_outcome(done)
         return done
     with (
         begin(chosen, product, windows.as_of, resume=not force) as run,
@@ -74,7 +78,9 @@ def weekly_churn(
         last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed)]
         for future in last:
             future.result()
-    return outcome(chosen, committed, repeated=False, stages=run.stages)
+    made = outcome(chosen, committed, repeated=False, stages=run.stages)
+    show_outcome(made)
+    return made
 
 
 def _prepare(run: WeeklyRun, plan: Plan) -> Checkpoint:
