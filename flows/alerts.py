@@ -92,7 +92,8 @@ def automations(block: object, silent_after: timedelta) -> list[AutomationCore]:
             description="A run's process was killed, or its machine is gone: its heartbeats stopped.",
             trigger=_trigger(
                 after={"prefect.flow-run.heartbeat"},
-                expect={"prefect.flow-run.heartbeat", *_ENDS},
+                # A run that waits for its next try sends no heartbeats, for longer than this.
+                expect={"prefect.flow-run.heartbeat", "prefect.flow-run.AwaitingRetry", *_ENDS},
                 posture=Posture.Proactive,
                 within=silent_after,
                 tags=(TAG, PART_TAG),

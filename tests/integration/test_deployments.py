@@ -30,9 +30,6 @@ USERS, WEEKS = 1_000, 20
 SILENT = 45
 DEPLOYMENTS = {"weekly-churn/iplayer", "weekly-churn/sounds", "weekly-churn/pan", "weekly-all/all"}
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-# A second try comes at once, not after a quarter of an hour; and heartbeats as often as Prefect allows.
-SOON = {"PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
-
 SLOW = {"profile": "local", "partition_rows": 1}  # as many partitions as users
 
 
@@ -88,11 +85,14 @@ class Deployed:
     out: Path
     messages: list[dict[str, Any]]
 
-    def run(self, deployment: str, out: str, **more: Any) -> str:
-        """Start a run; return its id."""
+    def run(self, deployment: str, out: str, wait: int = 1, **more: Any) -> str:
+        """Start a run; return its id. Its second try comes at once, not after a quarter of an hour."""
         parameters = {"as_of": f"{AS_OF}", "out": str(self.out / out), **more.pop("parameters", {})}
         path = f"/deployments/{self.ids[deployment]}"
-        env = self.server.get(path)["job_variables"]["env"] | SOON
+        env = self.server.get(path)["job_variables"]["env"] | {
+            "PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS": str(wait),
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # as often as Prefect allows
+        }
         made = self.server.post(
             f"{path}/create_flow_run", parameters=parameters, job_variables={"env": env}, **more
         )
@@ -401,3 +401,13 @@ def test_a_cancelled_run_of_all_products_begins_no_other_product(
     parts = deployed.children(run)
     assert set(parts) == {"pan"}
     assert parts["pan"]["state_type"] in FINAL - {"COMPLETED"}
+
+
+@pytest.mark.chaos
+def test_a_run_that_waits_for_its_next_try_is_not_taken_for_dead(
+    deployed: Deployed, started: Started
+) -> None:
+    # Prefect sends no heartbeats meanwhile.
+    run = deployed.end(deployed.run("weekly-churn/sounds", "waiting", wait=2 * SILENT + 20))
+    assert (run["state_type"], run["run_count"]) == ("FAILED", 2)
+    assert deployed.message("no activity")["title"] == f"churn: sounds-{AS_OF} Failed"
