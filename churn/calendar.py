@@ -19,6 +19,7 @@ FIRST_OBSERVED_OFFSET = LAST_OBSERVED_OFFSET + OBSERVATION_WEEKS - 1
 OBSERVED_OFFSETS = range(LAST_OBSERVED_OFFSET, FIRST_OBSERVED_OFFSET + 1)
 # A label is known once its target week has ended: 14 days after the as-of date.
 LABEL_DELAY = 2 * WEEK
+EARLIEST, LATEST = date(1970, 1, 1), date(9990, 12, 31)  # what computers call dates, with room to reckon in
 
 
 def sunday_on_or_before(day: date) -> date:
@@ -42,7 +43,9 @@ class Windows:
     as_of: date
 
     def __post_init__(self) -> None:
-        """Refuse a date that is not a Sunday, naming the Sundays near it."""
+        """Refuse a date that is not a Sunday, naming the Sundays near it, or that is no time of ours."""
+        if not EARLIEST <= self.as_of <= LATEST:
+            raise UsageError(f"the as-of date {self.as_of} is not between {EARLIEST} and {LATEST}")
         if self.as_of.weekday() != 6:
             before = sunday_on_or_before(self.as_of)
             raise UsageError(

@@ -29,7 +29,17 @@ from churn.stages import StageRecord
 
 HOLDOUT = ".holdout.parquet"
 # How and where a run is computed, and where its record goes: what comes out is the same.
-_NO_MATTER = {"data", "out", "profile", "products", "cluster", "store", "sql_memory", "mlflow_tracking_uri"}
+_NO_MATTER = {
+    "data",
+    "out",
+    "profile",
+    "products",
+    "cluster",
+    "store",
+    "prefect",
+    "sql_memory",
+    "mlflow_tracking_uri",
+}
 
 
 class Checkpoint(BaseModel):
@@ -110,6 +120,15 @@ def done(base: str, partitions: int) -> int:
     return sum(Path(base, "logs", "partitions", name).is_file() for name in names)
 
 
+def settings_digest(settings: Settings, product: str) -> str:
+    """Return a SHA-256 over the settings that a product's scores depend on, not on how they are made."""
+    told = [
+        settings.model_dump(mode="json", exclude=_NO_MATTER),
+        settings.product(product).model_dump(mode="json"),
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
 def fingerprint(settings: Settings, product: str, as_of: str) -> str:
     """Return a SHA-256 over what the scores of a product and date depend on.
 
@@ -122,8 +141,8 @@ def fingerprint(settings: Settings, product: str, as_of: str) -> str:
         for path in sorted(tables.glob("*/*.parquet"))
     ]
     told = {
-        "settings": settings.model_dump(mode="json", exclude=_NO_MATTER),
-        "product": [product, settings.product(product).model_dump(mode="json")],
+        "settings": settings_digest(settings, product),
+        "product": product,
         "as_of": as_of,
         "code_version": __version__,
         "files": files,

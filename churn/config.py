@@ -16,8 +16,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from churn.config_blocks import PrefectSettings
 from churn.config_cluster import ClusterSettings
 from churn.config_explain import ExplainSettings
+from churn.config_faults import in_sentences
 from churn.config_store import StoreSettings
 from churn.config_training import TrainingSettings
 from churn.config_warehouse import WarehouseSettings
@@ -146,6 +148,7 @@ class Settings(_Frozen):
         cluster: where scoring runs.
         store: where the lake lies.
         warehouse: which warehouse runs the SQL.
+        prefect: blocks of Prefect that hold credentials.
     """
 
     data: Path
@@ -157,12 +160,22 @@ class Settings(_Frozen):
     id_column: IdColumn = "user_id"
     publish_reasons: bool = False
     partition_rows: int | None = Field(default=None, ge=1)
-    sql_memory: str = Field(default="4GB", pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$")
+    sql_memory: str = Field(
+        default="4GB", pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$", examples=["4GB"]
+    )
     mlflow_tracking_uri: str | None = None
     explain: ExplainSettings = ExplainSettings()
     cluster: ClusterSettings = ClusterSettings()
     store: StoreSettings = StoreSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
+    prefect: PrefectSettings = PrefectSettings()
+
+    @model_validator(mode="after")
+    def _login_is_used(self) -> "Settings":
+        warehouse = self.warehouse
+        if self.prefect.redshift_login and warehouse.kind == "redshift" and warehouse.auth != "environment":
+            raise ValueError("prefect.redshift_login goes with warehouse.auth 'environment'")
+        return self
 
     @property
     def tracking_uri(self) -> str:
@@ -219,7 +232,8 @@ def load_settings(
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    over = _merge(_environment(), dict(overrides or {}))
+    environment = _environment()
+    over = _merge(environment, dict(overrides or {}))
     chosen, faults = _with_profile(read, over)
     merged = _merge(chosen, over)
     own = merged.get("products", {})
@@ -231,10 +245,13 @@ def load_settings(
     try:
         settings = Settings(**{**merged, "data": data, "out": out})
     except ValidationError as error:
-        faults += [
-            f"{'.'.join(str(part) for part in fault['loc']) or 'settings'}: {fault['msg']}"
-            for fault in error.errors()
-        ]
+        named = f"[profiles.{merged.get('profile', DEFAULT_PROFILE)}]"
+        sources = {
+            "given by hand": dict(overrides or {}),
+            f"{ENVIRONMENT_PREFIX}*": environment,
+            named: _profile_table(read, merged),
+        }
+        faults += in_sentences(error, Settings, prefix=ENVIRONMENT_PREFIX, sources=sources)
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         name = str(merged.get("profile", DEFAULT_PROFILE))[:80]
@@ -248,7 +265,7 @@ def _with_profile(read: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[dic
     rest = dict(read)
     profiles = rest.pop("profiles", {})
     if not (isinstance(profiles, Mapping) and all(isinstance(table, Mapping) for table in profiles.values())):
-        return rest, ["profiles: Input should be tables, such as [profiles.aws]"]
+        return rest, ["profiles: must be tables, such as [profiles.aws]"]
     chosen = over.get("profile", rest.get("profile", DEFAULT_PROFILE))
     known = sorted({DEFAULT_PROFILE, *profiles})
     if chosen not in known:
@@ -256,6 +273,13 @@ def _with_profile(read: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[dic
     table = profiles.get(chosen, {})
     nested = sorted({"profile", "profiles"} & table.keys())
     return _merge(rest, table), [f"profiles.{chosen}.{key}: a profile cannot hold this" for key in nested]
+
+
+def _profile_table(read: Mapping[str, Any], merged: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the chosen profile says, where it can be found."""
+    profiles = read.get("profiles")
+    table = profiles.get(merged.get("profile", DEFAULT_PROFILE)) if isinstance(profiles, Mapping) else None
+    return table if isinstance(table, Mapping) else {}
 
 
 def _environment() -> dict[str, Any]:

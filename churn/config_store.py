@@ -30,7 +30,7 @@ class StoreSettings(BaseModel):
 
     lake: str | None = Field(default=None, min_length=1)
     endpoint_url: str | None = None
-    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,40}$")
+    region: str | None = Field(default=None, pattern=r"^[a-z0-9-]{1,40}$", examples=["eu-west-1"])
     encryption: Literal["none", "AES256", "aws:kms"] = "none"
     kms_key: str | None = Field(default=None, min_length=1)
     bucket_owner_full_control: bool = False
@@ -45,7 +45,7 @@ class StoreSettings(BaseModel):
         if self.kms_key is not None and self.encryption != "aws:kms":
             raise ValueError("kms_key goes with encryption 'aws:kms'")
         if self.lake is not None and self.lake.startswith("s3:") and not S3_ROOT.fullmatch(self.lake):
-            raise ValueError(f"lake {self.lake!r} is no address such as s3://bucket/prefix")
+            raise ValueError("lake must be an address such as s3://bucket/prefix, or a local folder")
         if self.endpoint_url is not None and not _WEB_ADDRESS.fullmatch(self.endpoint_url):
             raise ValueError("endpoint_url must be such as https://host:9000, without user, password or path")
         return self

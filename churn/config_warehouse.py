@@ -51,18 +51,20 @@ class WarehouseSettings(BaseModel):
 
     kind: Literal["duckdb", "redshift"] = "duckdb"
     driver: Literal["psycopg2", "redshift_connector"] = "psycopg2"
-    host: Host | None = None
+    host: Host | None = Field(default=None, examples=["churn.example.eu-west-1.redshift.amazonaws.com"])
     port: int = Field(default=5439, ge=1, le=65535)
-    database: Name | None = None
+    database: Name | None = Field(default=None, examples=["audience"])
     auth: Literal["iam", "secret", "environment"] = "iam"
-    cluster_identifier: AwsName | None = None
-    workgroup: AwsName | None = None
-    db_user: Name | None = None
-    secret: str | None = Field(default=None, pattern=r"^[A-Za-z0-9/_+=.@:!-]{1,2048}$")
-    region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    cluster_identifier: AwsName | None = Field(default=None, examples=["churn-cluster"])
+    workgroup: AwsName | None = Field(default=None, examples=["churn"])
+    db_user: Name | None = Field(default=None, examples=["churn_weekly"])
+    secret: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9/_+=.@:!-]{1,2048}$", examples=["churn/redshift"]
+    )
+    region: str | None = Field(default=None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", examples=["eu-west-1"])
     iam_role: str | None = None
     kms_key: str | None = None
-    group: str | None = Field(default=None, pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    group: str | None = Field(default=None, pattern=r"^[a-z_][a-z0-9_]{0,62}$", examples=["analysts"])
     ssl: Literal["verify-full", "verify-ca", "prefer"] = "verify-full"
     connect_timeout: int = Field(default=10, ge=1, le=300)
     keepalive: int = Field(default=30, ge=1, le=300)

@@ -26,7 +26,7 @@ from churn.config import Product, Settings, identifier, slug
 from churn.errors import SourceError, UsageError
 from churn.features import DAYPARTS, WEEKDAYS, Catalogue, catalogue, share_columns
 from churn.sources import ActivityFacts, Availability, check_tables
-from churn.warehouse.base import Dialect, Warehouse
+from churn.warehouse.base import Dialect, LostConnectionError, Warehouse
 from churn.warehouse.render import (
     Statement,
     Step,
@@ -300,14 +300,25 @@ def run_statement(warehouse: Warehouse, statement: Statement) -> int:
 
 
 def run_step(warehouse: Warehouse, plan: Plan, step: Step) -> int:
-    """Make one step's table; return its rows (0 for a view). Views that exist already are kept."""
+    """Make one step's table; return its rows (0 for a view). Views that exist already are kept.
+
+    A table whose commit was not answered before the connection broke is looked for, not made again.
+    """
     if step.kind == "view":
         if not warehouse.columns(f"{plan.schema}.{step.name}"):
             run_statement(
                 warehouse, create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
             )
         return 0
-    return run_statement(warehouse, create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect))
+    statement = create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
+    try:
+        return run_statement(warehouse, statement)
+    except LostConnectionError as lost:
+        table = f"{plan.schema}.{step.name}"
+        if lost.unchanged or not warehouse.columns(table):
+            raise
+        logger.warning("%s; %s is there, so it was", lost, table)
+        return int(warehouse.fetch(f"select count(*) as found from {table}")["found"][0].as_py())
 
 
 def run_steps(warehouse: Warehouse, plan: Plan) -> dict[str, int]:

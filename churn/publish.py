@@ -1,7 +1,8 @@
 """A run's scores and reasons into the warehouse, once: whole, checked, never an older run over a newer one.
 
 Everything happens in one transaction, so that whatever breaks it off leaves the old rows, and no staging
-table. Its first statement locks ``churn.published``, the record of which run stands: publishers wait for
+table. The embedded warehouse needs none: a view on the files is checked, and then inserted from. The first
+statement locks ``churn.published``, the record of which run stands: publishers wait for
 each other there, while readers of the scores never wait.
 """
 
@@ -13,8 +14,9 @@ from typing import Any
 
 from churn import migrate
 from churn.config import identifier
-from churn.errors import CheckError, RunError
+from churn.errors import CheckError
 from churn.warehouse.base import Session, Warehouse
+from churn.warehouse.duckdb import view_on_files
 from churn.warehouse.render import render, sql_root
 from churn.warehouse.retry import retried
 
@@ -145,7 +147,7 @@ class _Transaction:
                 return Published(migrate.SCORES, 0, 0, newer)
             model_version = self._stage_scores(session)
             reasons = self._stage_reasons(session)
-            replaced = self._replace(session)
+            replaced = self._replace(session, reasons)
             self._record(session, model_version, reasons)
         return Published(migrate.SCORES, self.job.rows, replaced, reasons=reasons)
 
@@ -160,8 +162,7 @@ class _Transaction:
     def _stage_scores(self, session: Session) -> str | None:
         """Load and check the scores; return the version of the model that made them."""
         names = {"staging": self.staged_scores}
-        self._execute(session, _text("staging_scores"), names)
-        loaded = session.load_parquet(self.staged_scores, self.job.scores, SCORE_COLUMNS)
+        loaded = self._stage(session, "scores", self.job.scores, SCORE_COLUMNS)
         (found,) = self._fetch(session, _text("check_scores"), {**names, "required": _REQUIRED})
         failures = [*_score_failures(found, loaded, self.job.rows), *_nulls(found, _REQUIRED)]
         if failures:
@@ -173,27 +174,36 @@ class _Transaction:
         if self.job.reasons is None:
             return 0
         names = {"staging": self.staged_reasons, "scores": self.staged_scores, "required": _REQUIRED_REASONS}
-        self._execute(session, _text("staging_reasons"), names)
-        loaded = session.load_parquet(self.staged_reasons, self.job.reasons, _FILE_REASONS)
+        loaded = self._stage(session, "reasons", self.job.reasons, _FILE_REASONS)
         (found,) = self._fetch(session, _text("check_reasons"), names)
         failures = [*_reason_failures(found, loaded, self.job.rows), *_nulls(found, _REQUIRED_REASONS)]
         if failures:
             raise CheckError("publish reasons", failures)
-        return loaded
+        return int(found["staged"])
 
-    def _replace(self, session: Session) -> int:
+    def _stage(self, session: Session, what: str, paths: Sequence[str], columns: Sequence[str]) -> int | None:
+        """Let SQL read a run's files; return the rows loaded, or None where they stay in the files."""
+        staging = self.job.staging(what)
+        if self.warehouse.dialect == "duckdb":
+            session.execute(view_on_files(staging, paths, columns))
+            return None
+        self._execute(session, _text(f"staging_{what}"), {"staging": staging})
+        return session.load_parquet(staging, paths, columns)
+
+    def _replace(self, session: Session, reasons: int) -> int:
         """Put the staged rows in the place of those that stand; return how many scores stood there."""
+        staged = "view" if self.warehouse.dialect == "duckdb" else "table"
         replaced = self._execute(session, f"delete from {migrate.SCORES} where {_KEY}")
         self._execute(session, f"delete from {migrate.REASONS} where {_KEY}")
         columns = ", ".join(SCORE_COLUMNS[1:])
-        self._execute(
+        inserted = self._execute(
             session,
             f'insert into {migrate.SCORES} ("{self.job.id_column}", {columns})'
             f" select user_id, {columns} from {self.staged_scores}",
         )
-        self._execute(session, f"drop table {self.staged_scores}")
+        _check_inserted(migrate.SCORES, inserted, self.job.rows)
         if self.job.reasons is not None:
-            self._execute(
+            inserted = self._execute(
                 session,
                 f"""
                 insert into {migrate.REASONS} (
@@ -206,7 +216,9 @@ class _Transaction:
                 from {self.staged_reasons}
                 """,
             )
-            self._execute(session, f"drop table {self.staged_reasons}")
+            _check_inserted(migrate.REASONS, inserted, reasons)
+            self._execute(session, f"drop {staged} {self.staged_reasons}")
+        self._execute(session, f"drop {staged} {self.staged_scores}")
         return replaced
 
     def _record(self, session: Session, model_version: str | None, reasons: int) -> None:
@@ -254,14 +266,20 @@ def _text(name: str) -> str:
     return (sql_root() / "publish" / f"{name}.sql").read_text("utf-8")
 
 
+def _check_inserted(table: str, inserted: int, checked: int) -> None:
+    """Check that what was inserted is what was checked, where the warehouse tells."""
+    if inserted not in (0, checked):
+        raise CheckError("publish", [f"{inserted:,} rows went into {table}, but {checked:,} were checked"])
+
+
 def _nulls(found: dict[str, Any], required: Sequence[str]) -> Iterator[str]:
     for column in required:
         if count := int(found[f"no_{column}"] or 0):
             yield f"{count:,} rows have no {column}"
 
 
-def _score_failures(found: dict[str, Any], loaded: int, expected: int) -> Iterator[str]:
-    if loaded != expected or found["staged"] != expected:
+def _score_failures(found: dict[str, Any], loaded: int | None, expected: int) -> Iterator[str]:
+    if loaded not in (None, expected) or found["staged"] != expected:
         yield f"{found['staged']:,} rows were loaded, but the run scored {expected:,} users"
     if found["repeated"]:
         yield f"{found['repeated']:,} users occur more than once"
@@ -276,10 +294,10 @@ def _score_failures(found: dict[str, Any], loaded: int, expected: int) -> Iterat
             yield f"{count:,} {fault}"
 
 
-def _reason_failures(found: dict[str, Any], loaded: int, users: int) -> Iterator[str]:
+def _reason_failures(found: dict[str, Any], loaded: int | None, users: int) -> Iterator[str]:
     """Every user scored has the same number of reasons, ranked from 1."""
     staged, ranks = int(found["staged"] or 0), int(found["ranks"] or 0)
-    if loaded != staged or staged != users * ranks or found["users"] != users:
+    if loaded not in (None, staged) or staged != users * ranks or found["users"] != users:
         yield (
             f"{staged:,} reasons of {found['users']:,} users were loaded, but the run scored {users:,} users"
             f" and has {ranks} reasons of each"

@@ -15,7 +15,7 @@ from churn.warehouse.base import Warehouse
 
 # How DuckDB, Redshift and PostgreSQL spell the types of a family; the whole name must match.
 _FAMILIES: Mapping[str, str] = {
-    "text": r"(character varying|character|varchar|bpchar|char|text|enum)(\(.*\))?",
+    "text": r"(character varying|character|varchar|bpchar|char|text|string|enum)(\(.*\))?",
     "date": r"date",
     "timestamp": r"(timestamp|datetime)(_s|_ms|_ns)?(\(\d\))?( without time zone)?",
     "number": r"u?(tiny|small|big|huge)?int(eger)?|int[248]|double( precision)?|float[48]?|real"

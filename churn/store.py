@@ -77,7 +77,7 @@ def open_root(root: str, settings: StoreSettings | None = None) -> tuple[Abstrac
         UsageError: the root is empty, or on something else.
     """
     known = "give a local folder such as out/lake, or s3://bucket/prefix"
-    if not root or "\0" in root:
+    if not root or "\0" in root or "::" in root:  # with which fsspec would join one file system to another
         raise UsageError(f"the lake's root {root!r} does not name a folder: {known}")
     is_s3 = S3_ROOT.fullmatch(root) is not None
     if settings is not None or (is_s3 and S3 not in fsspec.config.conf):

@@ -296,7 +296,11 @@ def _manifest(run: WeeklyRun, data: ReportData, training_rows: int) -> Manifest:
         metrics=metrics,
         seconds=run.stages.seconds(),
         warnings=data.warnings,
-        settings={"seed": run.settings.seed, "source": run.settings.source},
+        settings={
+            "seed": run.settings.seed,
+            "source": run.settings.source,
+            "digest": checkpoint.settings_digest(run.settings, run.name),
+        },
     )
 
 
@@ -374,6 +378,12 @@ def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
     run = lake_of(settings).committed(name, windows.target_week_start)
     if run is None:
         return None
+    if run.manifest.settings.get("digest") != checkpoint.settings_digest(settings, name):
+        logger.warning(
+            "the settings of %s have changed since run %s of that week was made: --force makes a new one",
+            name,
+            run.manifest.run_id,
+        )
     lake_of(settings).settle(name)
     with closing(open_warehouse(settings)) as warehouse:
         sweep_tables(warehouse, name)

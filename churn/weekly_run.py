@@ -99,8 +99,8 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
     Raises:
         UsageError: unknown product, or ``as_of`` is not a Sunday.
         ConfigError: the warehouse cannot reach the lake.
-        RunError: the output folder is in use by another run, the disk refused, or the published tables have to
-            be migrated first.
+        RunError: the output folder is in use by another run, the disk refused, or the published tables have
+            to be migrated first.
     """
     settings.product(name)
     windows = Windows(as_of)

@@ -1,5 +1,6 @@
 """The command line. Exit codes: 0 done, 1 failed, 2 wrong usage."""
 
+import os
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -26,8 +27,23 @@ class _Day(click.ParamType):
             self.fail(f"{value!r} is not a date like 2026-06-28", param, ctx)
 
 
+class _Path(click.Path):
+    """A path that every file system and every library takes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name = os.fsencode(value)
+        try:
+            name.decode("utf-8")
+        except UnicodeDecodeError:
+            self.fail(f"{value!r} is not UTF-8: choose another name", param, ctx)
+        if len(name) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in name.split(b"/")):
+            self.fail(f"a name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 _STOPPED = "stopped; nothing half-written is to be seen"
-_PATH = click.Path(path_type=Path)
+_LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes
+_PATH = _Path(path_type=Path)
 _data = click.option("--data", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder.")
 _out = click.option(
     "--out", type=_PATH, default=Path("demo/out"), show_default=True, help="Folder to write into."
@@ -101,7 +117,7 @@ def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None
     "--product", "products", multiple=True, help="Product name; repeat it for several (default: all)."
 )
 @_as_of
-@click.option("--force", is_flag=True, help="Make a new run even where one is committed.")
+@click.option("--force", is_flag=True, help="Make a new run even where one is committed or could be resumed.")
 @_profile
 def run(
     data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool, profile: str | None
@@ -159,6 +175,7 @@ def render(
 @_profile
 def explain(data: Path, out: Path, product: str, user: str, profile: str | None) -> None:
     """Print a user's score and top reasons, in words."""
+    quiet()
     from flows.commands import run_explain
 
     run_explain(data=data, out=out, product=product, user=user, profile=profile)
@@ -179,7 +196,7 @@ def products(data: Path, profile: str | None) -> None:
 @_out
 @_profile
 def check(data: Path, out: Path, profile: str | None) -> None:
-    """Try everything that the settings name: store, warehouse, MLflow, scheduler."""
+    """Try everything that the settings name: store, warehouse, MLflow, scheduler, Prefect."""
     quiet()
     from flows.upkeep import run_check
 
@@ -193,6 +210,7 @@ def check(data: Path, out: Path, profile: str | None) -> None:
 @_yes
 def migrate(data: Path, out: Path, profile: str | None, yes: bool) -> None:
     """Bring the published tables to what this release needs; the SQL is shown first."""
+    quiet()
     from flows.upkeep import run_migrate
 
     run_migrate(data=data, out=out, profile=profile, yes=yes)
@@ -211,6 +229,7 @@ def prune(
     data: Path, out: Path, product: str | None, keep_weeks: int, profile: str | None, yes: bool
 ) -> None:
     """Remove old runs from the lake."""
+    quiet()
     from flows.upkeep import run_prune
 
     run_prune(data=data, out=out, product=product, keep_weeks=keep_weeks, profile=profile, yes=yes)
@@ -224,6 +243,7 @@ def prune(
 @_yes
 def erase(data: Path, out: Path, user_file: Path, profile: str | None, yes: bool) -> None:
     """Remove users from every run in the lake and from the published tables."""
+    quiet()
     from flows.upkeep import run_erase
 
     run_erase(data=data, out=out, user_file=user_file, profile=profile, yes=yes)

@@ -15,6 +15,7 @@ from rich.table import Table
 from churn.calendar import Windows, last_complete_as_of
 from churn.config import Settings, builtin_products, load_settings
 from churn.errors import ChurnError, UsageError
+from flows.blocks import credentials
 from flows.terminal import show_progress, start_server, stop_requested
 
 if TYPE_CHECKING:
@@ -98,13 +99,14 @@ def run_weekly(
     show_progress()
     outcomes: list[Outcome] = []
     failures: dict[str, ChurnError] = {}
-    for name in names:
-        try:
-            outcomes.append(_run_one(settings, name, windows, force))
-        except ChurnError as error:
-            if stop_requested():
-                raise
-            failures[name] = error
+    with credentials(settings):
+        for name in names:
+            try:
+                outcomes.append(_run_one(settings, name, windows, force))
+            except ChurnError as error:
+                if stop_requested():
+                    raise
+                failures[name] = error
     for outcome in outcomes:
         if outcome.repeated:
             click.echo(
@@ -202,7 +204,8 @@ def run_backtest(
     show_progress()
     from churn.backtest import backtest
 
-    result = backtest(settings, product, dates, json_file.with_suffix(".parquet"))
+    with credentials(settings):
+        result = backtest(settings, product, dates, json_file.with_suffix(".parquet"))
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
     table = new_table("as of", "rows", "churn rate", "log loss", "AUC", "PR AUC", "Brier", "ECE", "lift 10 %")
@@ -245,16 +248,19 @@ def run_explain(*, data: Path, out: Path, product: str, user: str, profile: str 
     from churn.explain.user import explain_user
     from churn.weekly_run import lake_of
 
-    lake = lake_of(load_settings(data, out, chosen(profile), optional=True))
-    run = lake.current(product)
-    if run is None:
-        known = sorted({run.manifest.product for run in lake.runs()})
-        raise UsageError(
-            f"{lake.root} holds no committed run of {product!r} (it has: {', '.join(known) or 'none'}); "
-            f"make one with `churn run --product {product} --out {out}`"
-        )
-    for line in explain_user(run.path(), user):
-        click.echo(line)
+    settings = load_settings(data, out, chosen(profile), optional=True)
+    with credentials(settings):
+        lake = lake_of(settings)
+        run = lake.current(product)
+        if run is None:
+            known = ", ".join(sorted({run.manifest.product for run in lake.runs()}))
+            others = f" (but of: {known})" if known else ", nor of any other product"
+            raise UsageError(
+                f"{lake.root} holds no committed run of {product!r}{others}; "
+                f"make one with `churn run --product {product} --out {out}`"
+            )
+        for line in explain_user(run.path(), user):
+            click.echo(line)
 
 
 def run_products(*, data: Path, profile: str | None) -> None:

@@ -1,14 +1,20 @@
 """What the commands do that look after what runs have left: checks, migrations, pruning, erasure."""
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from churn.config import load_settings
-from churn.errors import ChurnError
+from churn.config import Settings, load_settings
+from churn.errors import ChurnError, ConfigError
+from flows.blocks import credentials, of_use, server
 from flows.commands import chosen, new_table, terminal
 from flows.terminal import show_progress
+
+if TYPE_CHECKING:
+    from churn.check_up import Tried
 
 _ONLY_SHOWN = "Nothing was changed; add --yes to do it."
 
@@ -21,16 +27,62 @@ def run_check(*, data: Path, out: Path, profile: str | None) -> None:
     """
     settings = load_settings(data, out, chosen(profile))
     show_progress()
-    from churn.check_up import check_up
-
     failed = []
     click.echo(f"{'ok':8}settings: {data / 'churn.toml'}, profile {settings.profile}")
-    for tried in check_up(settings):
+    for tried in _tried(settings):
         click.echo(f"{'ok' if tried.ok else 'failed':8}{tried.what}: {tried.told}")
         if not tried.ok:
             failed.append(tried.what)
     if failed:
         raise ChurnError(f"{len(failed)} failed: {', '.join(failed)}")
+
+
+def _tried(settings: Settings) -> "Iterator[Tried]":
+    from churn.check_up import Tried, check_up
+
+    api = _prefect()
+    if api is not None:
+        yield api
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(credentials(settings))
+        except ConfigError as error:  # without credentials there is no sense in trying the rest
+            yield Tried("Prefect: blocks", False, str(error))
+            return
+        named = [name for name in of_use(settings).model_dump().values() if name]
+        if named:
+            yield Tried("Prefect: blocks", True, f"credentials are taken from {' and '.join(named)}")
+        yield from check_up(settings)
+
+
+def _prefect() -> "Tried | None":
+    """Ask a Prefect server that is set up for something that needs its key; None where there is none."""
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import (
+        PREFECT_API_REQUEST_TIMEOUT,
+        PREFECT_CLIENT_MAX_RETRIES,
+        get_current_settings,
+        temporary_settings,
+    )
+
+    from churn.check_up import Tried
+
+    if not get_current_settings().api.url:
+        return None
+    try:
+        # What is not there is told of in seconds, not after minutes of trying.
+        patience = {PREFECT_API_REQUEST_TIMEOUT: 10, PREFECT_CLIENT_MAX_RETRIES: 0}
+        with temporary_settings(patience), get_client(sync_client=True) as client:
+            client.read_flows(limit=1)
+    except PrefectHTTPStatusError as error:
+        told = f"refuses (status {error.response.status_code}): check PREFECT_API_URL and PREFECT_API_KEY"
+    except (httpx.HTTPError, RuntimeError, OSError) as error:
+        told = f"does not answer ({type(error).__name__}): check PREFECT_API_URL, and that it is running"
+    else:
+        return Tried("Prefect", True, f"{server()} answers")
+    return Tried("Prefect", False, f"{server()} {told}")
 
 
 def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> None:
@@ -40,7 +92,7 @@ def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> Non
     from churn import migrate
     from churn.weekly_run import open_warehouse
 
-    with closing(open_warehouse(settings)) as warehouse:
+    with credentials(settings), closing(open_warehouse(settings)) as warehouse:
         lacking = migrate.pending(warehouse, settings.id_column)
         for migration in lacking:
             click.echo(f"-- {migration.version}: {migration.title}\n{migration.sql}\n")
@@ -64,8 +116,9 @@ def run_prune(
     show_progress()
     from churn.weekly_run import lake_of
 
-    lake = lake_of(settings)
-    pruned = lake.prune(product, keep_weeks, dry_run=not yes)
+    with credentials(settings):
+        lake = lake_of(settings)
+        pruned = lake.prune(product, keep_weeks, dry_run=not yes)
     if not pruned:
         click.echo(f"{lake.root} holds no more than {keep_weeks} target week(s) of a product: nothing to do")
         return
@@ -86,7 +139,7 @@ def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, ye
     from churn.weekly_run import open_warehouse
 
     users = read_users(user_file)
-    with closing(open_warehouse(settings)) as warehouse:
+    with credentials(settings), closing(open_warehouse(settings)) as warehouse:
         found = erase(settings, warehouse, users, dry_run=not yes)
     if found:
         table = new_table("where", "dataset", "rows")

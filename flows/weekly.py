@@ -14,10 +14,11 @@ from churn import weekly
 from churn.calendar import Windows, last_complete_as_of
 from churn.checkpoint import Checkpoint
 from churn.cluster import client_in_background
-from churn.config import load_settings
+from churn.config import Settings, load_settings
 from churn.prepare import Plan
 from churn.weekly import Outcome, outcome
 from churn.weekly_run import WeeklyRun, begin
+from flows.blocks import credentials
 from flows.run_page import log_stages, product_and_date
 from tasks import weekly as tasks
 from tasks.artifacts import show_outcome
@@ -62,9 +63,15 @@ def weekly_churn(
     chosen = load_settings(data, out, settings)
     chosen.product(product)
     windows = Windows(as_of or last_complete_as_of(date.today()))
+    with credentials(chosen):
+        made = _run_week(chosen, product, windows, force)
+    show_outcome(made)
+    return made
+
+
+def _run_week(chosen: Settings, product: str, windows: Windows, force: bool) -> Outcome:
     done = None if force else weekly.repeated(chosen, product, windows)
     if done is not None:
-        show_outcome(done)
         return done
     with (
         begin(chosen, product, windows.as_of, resume=not force) as run,
@@ -78,9 +85,7 @@ def weekly_churn(
         last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed)]
         for future in last:
             future.result()
-    made = outcome(chosen, committed, repeated=False, stages=run.stages)
-    show_outcome(made)
-    return made
+    return outcome(chosen, committed, repeated=False, stages=run.stages)
 
 
 def _prepare(run: WeeklyRun, plan: Plan) -> Checkpoint:

@@ -10,11 +10,26 @@ from hypothesis import settings
 
 from churn.warehouse.duckdb import DuckDBWarehouse
 
-pytest_plugins = ["tests.support.fixtures_aws"]
+pytest_plugins = ["tests.support.fixtures_aws", "tests.support.fixtures_weekly"]
 
 # A machine that is busy with other tests is not a failure.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+# What a test needs that is not parametrised by the warehouse.
+_NEEDED = {"duckdb": {"open_warehouse"}, "redshift": {"redshift", "postgres"}}
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the warehouse that it runs on; to render for a dialect is not to run on it."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        values = [value for name, value in given.params.items() if name != "dialect"] if given else []
+        fixtures = set(getattr(item, "fixturenames", ()))
+        chosen = {value for value in values if isinstance(value, str) and value in _NEEDED}
+        for warehouse in chosen or {name for name, needed in _NEEDED.items() if needed & fixtures}:
+            item.add_marker(warehouse)
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,8 @@ def explain_user(run_folder: str, user: str) -> list[str]:
         UsageError: the user was not scored in that run.
         RunError: a file of the run is missing or damaged.
     """
+    if not user.isprintable():  # among them what a shell hands over that is not UTF-8
+        raise UsageError(f"user {user[:80]!r} was not scored: an id has letters that can be seen")
     try:
         return _explain(run_folder, user)
     except (OSError, pa.ArrowException, ValueError) as error:

@@ -68,7 +68,9 @@ def _phrase(feature: Feature, value: float | str | None, contribution: float, us
         return template.format(value=_Said(value, unit), only="")
     said = template.format(value=_Said(value, unit), only="only " if _few(value, usual, feature) else "")
     known = not nothing or unit in said  # after "1 day" it is enough to say "usually 4"
-    return said + phrases.tail.format(usual=_Said(usual, unit, feature.type == INTEGER, known))
+    whole = feature.type == INTEGER
+    compared, same = (phrases.tail.format(usual=_Said(x, unit, whole, known)) for x in (usual, value))
+    return said if compared == same else said + compared  # "100%, typically 100%" tells nothing
 
 
 def _few(value: float, usual: float, feature: Feature) -> bool:

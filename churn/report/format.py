@@ -49,6 +49,11 @@ def times(value: float, places: int = 1) -> str:
     return f"{TIMES}{decimal(value, places)}"
 
 
+def lift(value: float) -> str:
+    """A factor of at least some ones: ``×2.4``, ``×31``; more digits would be noise."""
+    return times(value, 1 if abs(value) < 9.95 else 0)
+
+
 def seconds(value: float) -> str:
     """A duration: ``0.4 s``, ``38 s``, ``2 min 5 s``, ``1 h 4 min``."""
     if value < 9.95:

@@ -64,7 +64,7 @@ def _environment() -> Environment:
     filters: dict[str, Any] = {
         name: getattr(fmt, name)
         for name in (
-            "count", "day", "days", "decimal", "moment", "percent", "people", "plural", "seconds",
+            "count", "day", "days", "decimal", "lift", "moment", "percent", "people", "plural", "seconds",
             "sentence", "short_day", "signed", "times",
         )
     }  # fmt: skip

@@ -12,6 +12,7 @@ from churn.report.format import (
     days,
     decimal,
     join_words,
+    lift,
     people,
     percent,
     plural,
@@ -70,9 +71,9 @@ def key_figures(data: ReportData) -> list[KeyFigure]:
         figures.append(KeyFigure(count(likely), "Above one half", "more likely to stay away than to come"))
     metrics = data.holdout.metrics if data.holdout else {}
     if "lift_top_decile" in metrics:
-        lift = times(metrics["lift_top_decile"].value)
+        factor = lift(metrics["lift_top_decile"].value)
         explanation = "as often away as the average person, when tested on later weeks"
-        figures.append(KeyFigure(lift, "Riskiest tenth", explanation))
+        figures.append(KeyFigure(factor, "Riskiest tenth", explanation))
     elif "auc" in metrics:
         figures.append(KeyFigure(_three(metrics["auc"].value), "AUC", "when tested on later weeks"))
     return figures
@@ -133,6 +134,33 @@ def track_record(holdout: Holdout) -> str | None:
         f"Tested on {plural(cases, 'later case')} that training never saw, the model expected "
         f"{count(expected)} to stay away; {count(observed)} did."
     )
+
+
+def missed_bins(holdout: Holdout) -> str | None:
+    """Where the 95 % interval of what was observed misses what was predicted; None without intervals."""
+    rows = [(r, r.low, r.high) for r in holdout.calibration if r.low is not None and r.high is not None]
+    if not rows:
+        return None
+    missed = [
+        row for row, low, high in rows if low is not None and not low <= row.mean_predicted <= (high or 0)
+    ]
+    if not missed:
+        return f"In {_all_bins(len(rows))} the prediction lies within the interval of what was observed."
+    told = [f"{r.bin} ({'more' if r.observed > r.mean_predicted else 'fewer'} stayed away)" for r in missed]
+    bins = "bin" if len(missed) == 1 else "bins"
+    return (
+        f"In {bins} {join_words(told)} of {len(rows)} the interval misses the prediction; by chance alone, "
+        "one bin in twenty does."
+    )
+
+
+def _all_bins(bins: int) -> str:
+    return "its only bin" if bins == 1 else f"all {bins} bins"
+
+
+def stage(name: str) -> str:
+    """Return a stage's name in words: SQL steps are named after their tables."""
+    return STAGES.get(name, name.replace("_", " "))
 
 
 def holdout_scope(holdout: Holdout) -> str:
@@ -264,10 +292,6 @@ def _four(value: float) -> str:
     return decimal(value, 4)
 
 
-def _two_times(value: float) -> str:
-    return times(value, 2)
-
-
 def _signed_points(gap: float) -> str:
     return "\u00b10.0" if abs(gap) < SAME_AS_USUAL else signed(gap * 100, 1)
 
@@ -293,6 +317,23 @@ METRICS: dict[MetricName, tuple[str, str, Callable[[float], str]]] = {
     "lift_top_decile": (
         "Lift, top tenth",
         "churn rate among the riskiest tenth, as a multiple of everybody's",
-        _two_times,
+        lift,
     ),
+}
+
+STAGES = {
+    "user_week": "activity by user and week",
+    "user_item_week": "activity by user, item and week",
+    "snapshots": "eligible users and labels",
+    "series_state": "which series go on",
+    "features_activity": "features of activity",
+    "features_trend": "features of trend",
+    "features_lifetime": "features of the whole life",
+    "features_shares": "features of shares",
+    "features_items": "features of items",
+    "features_content": "features of content",
+    "features_profile": "features of the profile",
+    "feature_set": "all features side by side",
+    "unload train": "unload what to train on",
+    "unload score": "unload whom to score",
 }

@@ -4,8 +4,10 @@ Source tables are views on ``DATA/tables/<schema>.<table>/*.parquet``; what a ru
 database file. DuckDB locks that file, so one process at a time runs on one output folder.
 """
 
+import logging
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
@@ -24,10 +26,16 @@ from churn.warehouse.parquet import Writer
 from churn.warehouse.render import sql_root
 from churn.warehouse.statements import qualified
 
+logger = logging.getLogger(__name__)
+
 _TABLE_FOLDER = re.compile(r"([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\Z")
 # Marks the views on source tables, so that those of a data folder used before are known and removed.
 _SOURCE_MARK = "churn source table"
 _BATCH_ROWS = 16_384
+# The engine keeps the blocks that it writes in memory until its limit is reached: within a transaction, which
+# moves rows and computes little, this much is as quick as more.
+_TRANSACTION_MEMORY = "256MB"
+_BYTES = "parse_formatted_bytes('{}')"
 _DISK_ADVICE = ". Free some space or choose another --out, and run again"
 _DISK_FAULTS = ("No space left", "quota exceeded", "File too large", "Read-only file system")
 
@@ -77,6 +85,17 @@ class _Cursor:
         qualified(table)  # one process at a time has the file, and a conflict between its threads is refused
 
 
+def view_on_files(name: str, paths: Sequence[str], columns: Sequence[str]) -> str:
+    """Return the statement that makes a view on the columns of Parquet files."""
+    listed = ", ".join(identifier(column) for column in columns)
+    files = ", ".join("'" + escape(path).replace("'", "''") + "'" for path in paths)
+    # A folder named product=x is no column: the files' own columns are what is read.
+    return (
+        f"create view {qualified(name)} as"
+        f" select {listed} from read_parquet([{files}], hive_partitioning = false)"
+    )
+
+
 class DuckDBWarehouse:
     """A DuckDB file that sees a data folder's Parquet files as its source tables."""
 
@@ -102,6 +121,8 @@ class DuckDBWarehouse:
         }
         if threads:
             config["threads"] = threads
+        self._memory, self._on_disk = memory, database is not None
+        self._lock, self._transactions = threading.Lock(), 0
         self._connection = _connect(database, config)
         try:
             # Global, because each statement runs on a cursor, which is a connection of its own.
@@ -216,15 +237,44 @@ class DuckDBWarehouse:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Commit the block's statements together, or none of them."""
-        session = self._cursor()
-        session.execute("begin transaction")
+        """Commit the block's statements together, or none of them; in little memory, however many rows."""
+        with self._less_memory():
+            session = self._cursor()
+            session.execute("begin transaction")
+            try:
+                yield session
+            except BaseException:
+                session.execute("rollback")
+                raise
+            session.execute("commit")
+
+    @contextmanager
+    def _less_memory(self) -> Iterator[None]:
+        """Lower the memory limit while at least one transaction is open; what is too much goes to disk."""
+        with self._lock:
+            self._transactions += 1
+            if self._transactions == 1:
+                self._limit_memory(
+                    f"least({_BYTES.format(self._memory)}, {_BYTES.format(_TRANSACTION_MEMORY)})"
+                )
         try:
-            yield session
-        except BaseException:
-            session.execute("rollback")
-            raise
-        session.execute("commit")
+            yield
+        finally:
+            with self._lock:
+                self._transactions -= 1
+                if self._transactions == 0:
+                    self._limit_memory(_BYTES.format(self._memory))
+
+    def _limit_memory(self, size: str) -> None:
+        if not self._on_disk:
+            return
+        try:
+            cursor = self._connection.cursor()
+            found = cursor.execute(f"select {size}").fetchone()
+            if found is not None:
+                cursor.execute(f"set global memory_limit = '{found[0]}B'")
+        except duckdb.Error as error:  # statements of other threads need more than that now
+            logger.debug("the memory limit stays as it is: %s", str(error).splitlines()[0])
 
     def close(self) -> None:
         """Close the database file and release its lock."""

@@ -197,10 +197,13 @@ class RedshiftWarehouse:
         return self._until_done(lambda session: session.load_parquet(table, paths, columns))
 
     def columns(self, table: str) -> dict[str, str]:
-        """Return column names and types of ``schema.table``; empty when it does not exist."""
+        """Return column names and types of ``schema.table``; empty when it does not exist.
+
+        It may be an external table or a view that is bound late, which ``information_schema`` does not know.
+        """
         schema, name = qualified(table).split(".")
         found = self.fetch(
-            "select column_name, data_type from information_schema.columns"
+            "select column_name, data_type from svv_columns"
             " where table_schema = %(schema)s and table_name = %(name)s order by ordinal_position",
             {"schema": schema, "name": name},
         )

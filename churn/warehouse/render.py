@@ -6,7 +6,7 @@ bound parameters (``:as_of``); names pass ``identifier``; an undefined name is a
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import sqlglot
 from jinja2 import Environment, StrictUndefined
 from sqlglot import exp
+from sqlglot.errors import ParseError
 
 from churn.config import identifier
 from churn.errors import RunError
@@ -24,6 +25,10 @@ from churn.warehouse.base import Dialect
 from churn.warehouse.statements import literal
 
 _HEADER = re.compile(r"\A((?:--[^\n]*\n)+)")
+# How Redshift lays out a step's table, by those of these columns that it has: a user's rows lie together, as
+# nearly every join is by user, and they are sorted by the dates that ranges are cut from.
+DISTRIBUTED_BY = "user_id"
+SORTED_BY = ("week_start", "as_of_date")
 
 
 @cache
@@ -132,9 +137,19 @@ def render(
         schema: the run's schema, which ``ref('x')`` is qualified with.
         dialect: dialect of the result.
     """
+    return _bound(_parsed(text, names, schema), parameters, dialect)
+
+
+def _parsed(text: str, names: Mapping[str, Any], schema: str) -> exp.Expr:
     schema = identifier(schema)
     query = _environment().from_string(text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
-    tree = sqlglot.parse_one(query, read="redshift")
+    try:
+        return sqlglot.parse_one(query, read="redshift")
+    except ParseError as error:  # a name that is a word of SQL, such as a schema called `select`
+        raise RunError(f"a statement is not SQL: {str(error).splitlines()[0]}") from error
+
+
+def _bound(tree: exp.Expr, parameters: Mapping[str, Any], dialect: Dialect) -> Statement:
     used = {node.name for node in tree.find_all(exp.Placeholder)}
     missing = sorted(used - parameters.keys())
     if missing:
@@ -161,26 +176,47 @@ def _needs_escapes(node: Any) -> bool:
 def create(
     step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
 ) -> Statement:
-    """Render the statement that makes a step's table or view."""
-    body = render(step.text, names, parameters, schema, dialect)
-    return Statement(f"create {step.kind} {identifier(schema)}.{step.name} as\n{body.sql}", body.parameters)
+    """Render the statement that makes a step's table or view, in Redshift with the table's layout."""
+    query = _query(step, names, schema)
+    body = _bound(query, parameters, dialect)
+    return Statement(_create(step, schema, query.named_selects, body.sql, dialect), body.parameters)
 
 
 def for_reading(
     step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
 ) -> str:
     """Return a step's statement with its values written in as literals, to be read or pasted by a person."""
-    schema = identifier(schema)
-    query = (
-        _environment().from_string(step.text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
-    )
-    tree = sqlglot.parse_one(query, read="redshift")
-    filled = tree.transform(
+    query = _query(step, names, schema)
+    filled = query.transform(
         lambda node: _literal(parameters[node.name]) if isinstance(node, exp.Placeholder) else node
     )
     header = "".join(f"-- {line}\n" for line in step.header.splitlines())
     body = filled.sql(dialect=dialect, pretty=True, comments=False)
-    return f"{header}create {step.kind} {schema}.{step.name} as\n{body};\n"
+    return f"{header}{_create(step, schema, query.named_selects, body, dialect)};\n"
+
+
+def _query(step: Step, names: Mapping[str, Any], schema: str) -> exp.Query:
+    tree = _parsed(step.text, names, schema)
+    if not isinstance(tree, exp.Query):
+        raise RunError(f"{step.path} is no query: write one `select`, of which a {step.kind} is made")
+    return tree
+
+
+def _create(step: Step, schema: str, columns: Sequence[str], body: str, dialect: Dialect) -> str:
+    made = f"create {step.kind} {identifier(schema)}.{step.name}"
+    if dialect != "redshift":
+        return f"{made} as\n{body}"
+    if step.kind == "view":
+        # Bound late, a view can read external tables, and keeps nobody from replacing a table that it reads.
+        return f"{made} as\n{body}\nwith no schema binding"
+    return f"{made}\n{_layout(columns)} as\n{body}"
+
+
+def _layout(columns: Sequence[str]) -> str:
+    """Return how Redshift lays out a table that has these columns; untold, it guesses from the plan."""
+    distributed = f"distkey({DISTRIBUTED_BY})" if DISTRIBUTED_BY in columns else "diststyle auto"
+    sorted_by = ", ".join(name for name in SORTED_BY if name in columns)
+    return f"{distributed} sortkey({sorted_by})" if sorted_by else distributed
 
 
 def _literal(value: Any) -> Any:

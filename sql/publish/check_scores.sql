@@ -1,12 +1,13 @@
 -- Makes: one row of what is wrong with staged scores; a null is counted as one, not as a wrong value too.
 -- Grain: one row in all.
--- From: the staging table.
+-- From: the staging table, or a view on the files. Their statistics leave NaN out, and DuckDB goes by them alone
+-- where a bare column is compared: hence the product.
 select
     count(*) as staged,
     count(distinct model_version) as models,
     max(model_version) as model_version,
     sum(case
-        when predicted_probability is null or predicted_probability between 0 and 1 then 0 else 1
+        when predicted_probability is null or predicted_probability * 1 between 0 and 1 then 0 else 1
     end) as improbable,
     sum(case when optimal_classification not in (0, 1) then 1 else 0 end) as unclassified,
     sum(case

@@ -11,14 +11,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
-from datetime import time as time_of_day
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import psutil
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,59 +23,7 @@ from churn.cluster import open_client
 from churn.config_cluster import ClusterSettings
 from churn.lake import Lake, Run
 from tests.support.churn_runs import Ended, Runs
-from tests.support.data_folders import AS_OF, EVENTS, files_below, write_table
-
-PRODUCTS = """
-source = "events"
-partition_rows = 20
-sql_memory = "1GB"
-
-[products.food]
-title = "Food"
-match = ["food"]
-[products.food.training]
-sampling = "all"
-max_trees = 30
-
-[products.empty]
-title = "Empty"
-match = ["nothing"]
-"""
-
-
-def leaving_people(users: int = 150, weeks: int = 20, seed: int = 1) -> pa.Table:
-    """Events of people who come with different rates, some of whom drift away."""
-    rng = np.random.default_rng(seed)
-    rate = rng.uniform(0.2, 0.98, users)
-    leaves = rng.integers(6, 3 * weeks, users)
-    week = np.arange(weeks)
-    came = rng.random((users, weeks)) < rate[:, None] * np.where(week < leaves[:, None], 1, 0.3)
-    who, when = np.nonzero(came)
-    first = datetime.combine(AS_OF - timedelta(days=7 * weeks - 1), time_of_day(12))
-    at = [
-        first + timedelta(days=int(7 * week + day))
-        for week, day in zip(when, rng.integers(0, 7, len(when)), strict=True)
-    ]
-    rows = len(who)
-    return pa.table(
-        {
-            "user_id": [f"person-{user:05d}" for user in who],
-            "product": ["food"] * rows,
-            "occurred_at": at,
-            "value": rng.gamma(2.0, 3.0, rows),
-            "category": rng.choice(["fruit", "bread"], rows),
-            "item_id": [f"item{number}" for number in rng.integers(0, 30, rows)],
-            "device": pa.nulls(rows),
-        }
-    ).cast(EVENTS)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("faults") / "data"
-    write_table(data, "events.activity", leaving_people())
-    (data / "churn.toml").write_text(PRODUCTS, "utf-8")
-    return data
+from tests.support.data_folders import AS_OF, files_below
 
 
 @pytest.fixture(scope="module")

@@ -275,7 +275,7 @@ def test_parameters_are_refused_inside_unload_by_a_driver_that_binds_them(
     ("statement", "expected"),
     [
         ("create table t (a int encode zstd distkey, b int) diststyle key sortkey (a, b)", "create table t (a int  , b int)  "),
-        ("create table s.t diststyle all compound sortkey(a) as select distkey, max(x) from y", "create table s.t   as select distkey, max(x) from y"),
+        ("create table s.t diststyle all compound sortkey(a) as select a, distkey from y", "create table s.t   as select * from (select a, distkey from y\n) as laid_out where laid_out.\"a\" is null or true"),
         ("select dateadd(day, 1, x), datediff( hour , a, b), t.sysdate", "select dateadd('day', 1, x), datediff( 'hour' , a, b), t.sysdate"),
         ("set query_group to 'dateadd(day'", "set redshift.query_group to 'dateadd(day'"),
         ("select sysdate, cast(a as varchar(max))", "select sysdate(), cast(a as varchar(65535))"),

@@ -1,36 +1,18 @@
 """The weekly job with its lake on S3: the same results as on a disk, and nothing of a run that was killed."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from churn.explain.user import explain_user
 from churn.lake import Lake
-from tests.integration.test_faults import PRODUCTS, leaving_people
 from tests.support.churn_runs import Runs
-from tests.support.data_folders import write_table
 from tests.support.fixtures_aws import Bucket
 from tests.support.lakes import own_settings
-from tests.support.s3 import S3Server
-from tests.support.weekly_jobs import Job, runs_on_s3, table
+from tests.support.weekly_jobs import Job, table
 
 _settings = pytest.fixture(autouse=True)(own_settings)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = tmp_path_factory.mktemp("weekly-s3") / "data"
-    write_table(data, "events.activity", leaving_people())
-    (data / "churn.toml").write_text(PRODUCTS, "utf-8")
-    return data
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[Runs]:
-    with runs_on_s3(tmp_path_factory.mktemp("runs"), s3_server) as started:
-        yield started
 
 
 @pytest.fixture
@@ -68,6 +50,10 @@ def test_a_run_on_s3_comes_to_what_a_run_on_a_disk_comes_to(
 
     again = job()
     assert again.code == 0, again.err
+    assert job.run().manifest == run.manifest
+    assert "have changed" not in again.err
+    job.variables["CHURN_SEED"] = "7"
+    assert f"settings of food have changed since run {run.manifest.run_id}" in job().err
     assert job.run().manifest == run.manifest
 
 

@@ -86,6 +86,29 @@ select
 from pg_catalog.pg_stat_activity
 where backend_type = 'client backend';
 
+-- Columns of external tables: nothing makes such a table here, so a test adds what it needs.
+create table public.svv_external_columns (
+    schemaname text not null,
+    tablename text not null,
+    columnname text not null,
+    external_type text not null,
+    columnnum integer not null
+);
+
+-- Redshift's list of columns, those of external tables and of views bound late too.
+create view public.svv_columns as
+select
+    table_catalog::text as table_catalog,
+    table_schema::text as table_schema,
+    table_name::text as table_name,
+    column_name::text as column_name,
+    ordinal_position::integer as ordinal_position,
+    data_type::text as data_type
+from information_schema.columns
+union all
+select current_database()::text, schemaname, tablename, columnname, columnnum, external_type
+from public.svv_external_columns;
+
 create schema central_insights;
 
 -- Stand-in for the broadcaster's function that names the product of an activity row.

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
+from tests.support.redshift_layout import Edit, laid_out, late_view
 from tests.support.redshift_sql import RefusalError, Token, statements, syntax_error, tokens
 
 # Words in a row that Redshift has no statement for.
 _UNKNOWN: Sequence[tuple[str, ...]] = (
     ("on", "conflict"), ("distinct", "on"), ("for", "update"), ("add", "column", "if"), ("filter", "("),
     ("create", "index"), ("create", "unique", "index"), ("create", "type"), ("create", "domain"),
+    ("check", "option"),
 )  # fmt: skip
 _UNKNOWN_STARTS = frozenset({"savepoint", "release", "listen", "notify", "do", "cluster", "reindex"})
 _UNKNOWN_WORDS = frozenset(
@@ -33,9 +35,6 @@ def rewritten(sql: str) -> str:
     return sql
 
 
-Edit = tuple[int, int, str]
-
-
 def _edits(part: Sequence[Token]) -> Iterator[Edit]:
     words = [token.value if token.kind in ("word", "mark") else "" for token in part]
     _refuse(words)
@@ -55,8 +54,14 @@ def _edits(part: Sequence[Token]) -> Iterator[Edit]:
         at = 2 if words[1:2] in (["session"], ["local"]) else 1
         if words[at : at + 1] and words[at] in _SETTINGS:
             yield part[at].start, part[at].start, "redshift."
-    elif words[0] in ("create", "alter") and "table" in words[:3]:
-        yield from _table_attributes(part, words)
+    elif words[0] == "create" and "table" in words[:4]:
+        yield from laid_out(part, words)
+    elif words[0] == "create" and "view" in words[:4]:
+        yield from late_view(part, words)
+    elif words[:2] == ["alter", "table"]:
+        for i in range(3, len(words) - 1):
+            if words[i] == "encode":
+                yield part[i].start, part[i + 1].end, ""
 
 
 def _refuse(words: Sequence[str]) -> None:
@@ -73,25 +78,3 @@ def _refuse(words: Sequence[str]) -> None:
         for i in range(len(words) - len(unknown) + 1):
             if tuple(words[i : i + len(unknown)]) == unknown:
                 raise syntax_error(" ".join(unknown))
-
-
-def _table_attributes(part: Sequence[Token], words: Sequence[str]) -> Iterator[Edit]:
-    """Leave out how Redshift lays a table's rows out."""
-    i = 0
-    while i < len(words):
-        word = words[i]
-        if word in ("as", "select"):
-            return
-        end = i
-        backup = word == "backup" and words[i + 1 : i + 2] in (["yes"], ["no"])
-        if word in ("diststyle", "encode") or backup:
-            end = i + 2
-        elif word in ("distkey", "sortkey", "compound", "interleaved"):
-            end = i + (2 if word in ("compound", "interleaved") else 1)
-            if words[end : end + 1] == ["("]:
-                end = words.index(")", end) + 1
-            elif words[end : end + 1] == ["auto"]:
-                end += 1
-        if end > i:
-            yield part[i].start, part[min(end, len(part)) - 1].end, ""
-        i = max(end, i + 1)

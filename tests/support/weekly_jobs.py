@@ -1,9 +1,7 @@
 """The weekly job of one product in a process of its own, with its lake on a disk or on S3, and either warehouse."""
 
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,17 +10,13 @@ import duckdb
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from fsspec.core import url_to_fs
 
-from churn.cluster import open_client
-from churn.config_cluster import ClusterSettings
 from churn.lake import Lake, Run
 from churn.warehouse.redshift import RedshiftWarehouse
 from tests.support.churn_runs import Ended, Runs
 from tests.support.data_folders import AS_OF
 from tests.support.fixtures_aws import LOGIN, PASSWORD, Bucket, Redshift
-from tests.support.s3 import S3Server, environment
 
 PUBLISHED = "user_id, predicted_probability, margin, reason_1, model_version"
 _TYPES = {
@@ -47,29 +41,6 @@ def fill(warehouse: RedshiftWarehouse, data: Path, bucket: Bucket) -> None:
             with fsspec.open(urls[-1], "wb") as file:
                 file.write(path.read_bytes())
         warehouse.load_parquet(folder.name, urls, schema.names)
-
-
-@contextmanager
-def runs_on_s3(folder: Path, server: S3Server) -> Iterator[Runs]:
-    """Start runs without Prefect's engine that share one small Dask cluster, all of them led to S3."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("CHURN_", "PREFECT_"))]:
-            patch.delenv(name)
-        for name, value in environment(server.endpoint).items():
-            patch.setenv(name, value)
-        patch.setenv("OMP_NUM_THREADS", "1")
-        with open_client(ClusterSettings(workers=1)) as client:
-            ours = {
-                "PREFECT_HOME": str(folder / "prefect"),
-                "CHURN_CLUSTER__KIND": "address",
-                "CHURN_CLUSTER__ADDRESS": client.scheduler.address,
-            }
-            started = Runs(folder, {**os.environ, **ours})
-            try:
-                assert started("products").code == 0
-                yield started
-            finally:
-                started.close()
 
 
 def on_redshift(redshift: Redshift) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """`churn check` tries everything that the settings name, says what to do, shows no secret, and leaves nothing."""
 
 import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from distributed import LocalCluster
+from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
 from churn import migrate
 from churn.check_up import Tried, check_up
@@ -196,3 +199,48 @@ def test_the_command_prints_a_line_each_and_its_code_says_whether_all_is_well(
     told = capsys.readouterr()
     assert "\nfailed  warehouse: read: " in told.out
     assert told.err == "churn: 1 failed: warehouse: read\n"
+
+
+# --- Prefect's server ---
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+
+    do_GET = do_POST
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[int]:
+    """The port of a server that lets nobody in."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_a_prefect_server_that_is_set_up_is_tried_and_its_key_is_not_shown(
+    data: Path, capsys: pytest.CaptureFixture[str], refusing: int
+) -> None:
+    line = ["check", "--data", str(data), "--out", str(data.parent / "out")]
+    told = {}
+    for port in (9, refusing):
+        url = f"http://me:{CANARY}@127.0.0.1:{port}/api"
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_API_KEY: CANARY}):
+            assert exit_code(line) == 1
+        said = capsys.readouterr()
+        assert CANARY not in said.out + said.err
+        assert said.err == "churn: 1 failed: Prefect\n"
+        told[port] = said.out.splitlines()[1]
+    at = "failed  Prefect: the Prefect server at http://127.0.0.1"
+    assert (
+        told[9] == f"{at}:9/api does not answer (ConnectError): check PREFECT_API_URL, and that it is running"
+    )
+    assert told[refusing].startswith(f"{at}:{refusing}/api refuses (status 401): check PREFECT_API_URL and")

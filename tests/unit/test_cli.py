@@ -79,7 +79,10 @@ def refusal(called: Called, code: int) -> str:
         (["render", "--product", "iplayer", "--step", "magic"], r"unknown step 'magic'.*user_week"),
         (["explain", "--product", "iplayer"], r"Missing option '--user'"),
         (["explain", "--user", "u1"], r"Missing option '--product'"),
-        (["explain", "--product", "iplayer", "--user", "u1"], r"no committed run of 'iplayer'.*churn run"),
+        (
+            ["explain", "--product", "iplayer", "--user", "u1"],
+            r"no committed run of 'iplayer', nor of any other product; .*churn run",
+        ),
         (["explain", "--product", "../up", "--user", "u1"], r"'\.\./up' cannot name a folder"),
         (["prune"], r"Missing option '--keep-weeks'"),
         (["prune", "--keep-weeks", "0"], r"0 is not in the range x>=1"),

@@ -1,4 +1,5 @@
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
         "cluster.workers",
         "products.food.minimum",
         "products.food.minimum_value",
-        "products.../x.[key]",
+        "products.../x",
         "products.drink.title",
     ):
         assert len([line for line in lines if line.startswith(f"  - {place}: ")]) == 1, place
@@ -155,7 +156,7 @@ def test_a_variable_reaches_into_a_product(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_variable_that_is_no_setting_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHURN_SEEED", "1")
-    assert "  - seeed: Extra inputs are not permitted" in refusal(folder(tmp_path, ""))
+    assert "  - seeed (CHURN_SEEED): is not a setting; did you mean seed?" in refusal(folder(tmp_path, ""))
 
 
 def test_a_variable_and_a_part_of_it_contradict_each_other(
@@ -172,7 +173,8 @@ def test_a_variable_that_is_a_whole_section_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "local")
-    assert f"  - {variable.removeprefix('CHURN_').lower()}: " in refusal(folder(tmp_path, ""))
+    name = variable.removeprefix("CHURN_").lower()
+    assert f"  - {name} ({variable}): must be a table [{name}]" in refusal(folder(tmp_path, ""))
 
 
 def test_folders_are_arguments_not_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +305,7 @@ def test_a_minimum_that_is_no_amount_is_refused(tmp_path: Path, value: str) -> N
 
 @pytest.mark.parametrize("name", [*SCORE_COLUMNS[1:], "user id", 'x"; drop table scores; --'])
 def test_an_id_column_that_the_scores_table_cannot_have_is_refused(tmp_path: Path, name: str) -> None:
-    assert "  - id_column: " in refusal(folder(tmp_path, ""), {"id_column": name})
+    assert "  - id_column (given by hand): " in refusal(folder(tmp_path, ""), {"id_column": name})
 
 
 @pytest.mark.parametrize("name", ["user_id", "bbc_hid3", "order"])
@@ -388,7 +390,11 @@ def test_faults_of_a_profile_are_told_with_its_name(tmp_path: Path) -> None:
     data = folder(tmp_path, 'seed = "x"\n[profiles.aws]\nsead = 1\npartition_rows = 0\n')
     lines = refusal(data, {"profile": "aws"}).splitlines()
     assert lines[0] == f"{data / 'churn.toml'} (with profile aws and CHURN_* variables) is wrong:"
-    assert [line.split(":")[0] for line in lines[1:]] == ["  - seed", "  - partition_rows", "  - sead"]
+    assert [line.split(":")[0] for line in lines[1:]] == [
+        "  - seed",
+        "  - partition_rows ([profiles.aws])",
+        "  - sead ([profiles.aws])",
+    ]
 
 
 @pytest.mark.parametrize("key", ["profile = 'local'", "[profiles.aws.profiles.local]\nseed = 1"])
@@ -400,7 +406,9 @@ def test_a_profile_cannot_hold_profiles(tmp_path: Path, key: str) -> None:
 
 @pytest.mark.parametrize("profiles", ["profiles = 3", 'profiles = ["aws"]', "[profiles]\naws = 1"])
 def test_profiles_that_are_no_tables_are_refused(tmp_path: Path, profiles: str) -> None:
-    assert "  - profiles: Input should be tables" in refusal(folder(tmp_path, f"sead = 1\n{profiles}\n"))
+    assert "  - profiles: must be tables, such as [profiles.aws]" in refusal(
+        folder(tmp_path, f"sead = 1\n{profiles}\n")
+    )
 
 
 def test_a_login_in_the_environment_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -422,3 +430,88 @@ def test_faults_of_store_and_warehouse_do_not_show_what_was_given(tmp_path: Path
     assert secret not in message
     for place in ("store", "warehouse.host", "warehouse.password"):
         assert f"  - {place}: " in message
+
+
+# --- what is wrong is told in sentences ---
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("sed = 1", "sed: is not a setting; did you mean seed?"),
+        ("workers = 4", "workers: is not a setting; did you mean cluster.workers?"),
+        ("frobnicate = 4", "frobnicate: is not a setting; known here: profile, source, products, seed"),
+        ("outt = 4", "outt: is not a setting; known here: profile"),  # not `out`, which is given elsewhere
+        ("[explain]\nreason = 4", "explain.reason: is not a setting; did you mean explain.reasons?"),
+        (
+            '[products.food]\ntitle = "x"\ntrainin = 1',
+            "products.food.trainin: is not a setting; did you mean products.food.training?",
+        ),
+        (
+            '[products.food]\ntitle = "x"\n[products.food.training]\nmax_date = 1',
+            "products.food.training.max_date: is not a setting; did you mean products.food.training.max_dates?",
+        ),
+        ("[products.food]", "products.food.title: is required"),
+        ('seed = "x"', "seed: must be a whole number"),
+        ("seed = 1.5", "seed: must be a whole number"),
+        ('publish_reasons = "perhaps"', "publish_reasons: must be true or false"),
+        ("id_column = 3", "id_column: must be text"),
+        ('[products.food]\ntitle = "x"\nmatch = "food"', "products.food.match: must be a list"),
+        ("cluster = 3", "cluster: must be a table [cluster]"),
+        ('source = "csv"', "source: must be 'bbc' or 'events'"),
+        ("[explain]\nreasons = 99", "explain.reasons: must be at least 3 and at most 20"),
+        ('[explain]\nreasons = "all"', "explain.reasons: must be a whole number, at least 3 and at most 20"),
+        ("[store]\nread_timeout = 0", "store.read_timeout: must be more than 0 and at most 900"),
+        ('[store]\nlake = ""', "store.lake: must not be empty"),
+        ('sql_memory = "lots"', 'sql_memory: must look like "4GB"'),
+        ('[warehouse]\nhost = "a b"', 'warehouse.host: must look like "churn.'),
+        ('[store]\nkms_key = "x"', "store: kms_key goes with encryption 'aws:kms'"),
+        ('[prefect]\naws_credentials = "My Block"', 'prefect.aws_credentials: must look like "churn-aws"'),
+        ('[prefect]\naws_credential = "x"', "did you mean prefect.aws_credentials?"),
+    ],
+)
+def test_a_fault_is_told_in_a_sentence_with_what_is_allowed(tmp_path: Path, text: str, told: str) -> None:
+    (fault,) = refusal(folder(tmp_path, text)).splitlines()[1:]
+    assert told in fault
+    assert fault.startswith("  - ")
+    assert not re.search(r"Input should|Value error|permitted|Field required|pydantic", fault)
+
+
+def test_a_fault_names_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = folder(tmp_path, "partition_rows = 0\n[profiles.aws.cluster]\nworkers = 0\n")
+    monkeypatch.setenv("CHURN_EXPLAIN__REASONS", "many")
+    message = refusal(data, {"profile": "aws", "seed": "x"})
+    for place in (
+        "partition_rows:",
+        "cluster.workers ([profiles.aws]):",
+        "explain.reasons (CHURN_EXPLAIN__REASONS):",
+        "seed (given by hand):",
+    ):
+        assert f"  - {place} must be " in message
+
+
+def test_a_fault_never_shows_what_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = "canary-secret"
+    monkeypatch.setenv("CHURN_PARTITION_ROWS", secret)
+    monkeypatch.setenv("CHURN_PREFECT__REDSHIFT_LOGIN", f"{secret}!")
+    text = f'password = "{secret}"\nsource = "{secret}"\nsql_memory = "{secret}"\n[store]\nlake = "s3://key:{secret}@x"\n'
+    message = refusal(folder(tmp_path, text))
+    assert len(message.splitlines()) == 7
+    assert secret not in message
+
+
+def test_a_block_for_the_login_goes_with_a_login(tmp_path: Path) -> None:
+    warehouse = {
+        "kind": "redshift",
+        "host": "h",
+        "database": "d",
+        "workgroup": "w",
+        "iam_role": "default",
+    }
+    chosen = {"prefect": {"redshift_login": "churn-redshift"}, "warehouse": warehouse}
+    message = "settings: prefect.redshift_login goes with warehouse.auth 'environment'"
+    assert message in refusal(folder(tmp_path, ""), chosen)
+    settings = load(folder(tmp_path, ""), {**chosen, "warehouse": {**warehouse, "auth": "environment"}})
+    assert settings.prefect.redshift_login == "churn-redshift"
+    local = load(folder(tmp_path, ""), {"prefect": chosen["prefect"]})  # of use to another profile
+    assert local.warehouse.kind == "duckdb"

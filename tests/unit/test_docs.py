@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 import flows.cli
 from churn.config import ENVIRONMENT_PREFIX, Product, Settings, load_settings
+from churn.config_blocks import PrefectSettings
 from churn.config_cluster import ClusterSettings
 from churn.config_explain import ExplainSettings
 from churn.config_store import StoreSettings
@@ -140,6 +141,7 @@ def test_exit_codes_are_documented() -> None:
         ("cluster", ClusterSettings, set()),
         ("store", StoreSettings, set()),
         ("warehouse", WarehouseSettings, set()),
+        ("prefect", PrefectSettings, set()),
         ("products.<name>", Product, set()),
         ("products.<name>.training", TrainingSettings, set()),
     ],

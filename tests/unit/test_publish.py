@@ -282,10 +282,10 @@ def replacement(folder: Place) -> dict[str, Any]:
 
 
 AFTER = [("b", "food", WEEK, 0.75, LATER_RUN), ("c", "food", WEEK, 0.125, LATER_RUN)]
-STEPS = 17
+STEPS = {"redshift": 17, "duckdb": 15}  # the embedded warehouse reads the files where they are
 
 
-@pytest.mark.parametrize("fatal", range(1, STEPS + 1))
+@pytest.mark.parametrize("fatal", range(1, max(STEPS.values()) + 1))
 def test_a_failure_before_any_statement_leaves_the_old_rows(
     place: Place, published: Warehouse, fatal: int
 ) -> None:
@@ -293,6 +293,8 @@ def test_a_failure_before_any_statement_leaves_the_old_rows(
         if step == fatal:
             raise LostError(name)
 
+    if fatal > STEPS[published.dialect]:
+        return
     losing = Counted(published, lose)
     change = replacement(place / "new")
     with pytest.raises(LostError):
@@ -320,7 +322,7 @@ def test_one_transaction_does_all_of_it_behind_the_lock(place: Place, published:
         "insert into churn.published",
         "commit",
     ]
-    assert len(counted.steps) == STEPS, "each is a place to fail at, above"
+    assert len(counted.steps) == STEPS[published.dialect], "each is a place to fail at, above"
 
 
 def test_what_a_dead_run_staged_does_not_count(place: Place, warehouse: Warehouse) -> None:

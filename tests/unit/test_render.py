@@ -22,7 +22,16 @@ from churn.features import catalogue
 from churn.prepare import Plan, plan_without_data, read_steps
 from churn.sources import Availability
 from churn.warehouse.base import Dialect
-from churn.warehouse.render import Step, create, for_reading, render, sql_root, steps_for
+from churn.warehouse.render import (
+    DISTRIBUTED_BY,
+    SORTED_BY,
+    Step,
+    create,
+    for_reading,
+    render,
+    sql_root,
+    steps_for,
+)
 from tests.support.data_folders import BBC, EVENTS
 
 AS_OF = date(2024, 6, 30)
@@ -130,6 +139,69 @@ def test_every_statement_written_out_for_reading_is_valid(dialect: Dialect) -> N
     for name, text in read_steps(PLANS["bbc, everything"], dialect).items():
         assert text.startswith("-- Makes: "), name
         assert isinstance(sqlglot.parse_one(text, read=dialect), exp.Create), name
+
+
+LAYOUTS = {
+    "user_week": "distkey(user_id) sortkey(week_start)",
+    "user_item_week": "distkey(user_id) sortkey(week_start)",
+    "series_state": "diststyle auto sortkey(as_of_date)",
+}
+USUAL_LAYOUT = "distkey(user_id) sortkey(as_of_date)"
+
+
+@every_plan
+def test_redshift_lays_each_table_out_by_columns_that_it_has(plan: Plan) -> None:
+    for step in plan.steps:
+        statement = create(step, plan.names, plan.parameters, plan.schema, "redshift").sql
+        made = sqlglot.parse_one(statement, read="redshift")
+        keys = made.find_all(exp.DistKeyProperty, exp.SortKeyProperty)
+        columns = {column.name for key in keys for column in key.find_all(exp.Identifier)}
+        if step.kind == "view":
+            assert not columns
+            assert statement.startswith(f"create view {plan.schema}.{step.name} as\n")
+            assert statement.endswith("\nwith no schema binding")
+        else:
+            assert columns <= set(made.expression.named_selects)
+            layout = LAYOUTS.get(step.name, USUAL_LAYOUT)
+            assert statement.startswith(f"create table {plan.schema}.{step.name}\n{layout} as\n")
+
+
+def test_every_column_that_tables_are_laid_out_by_is_made_by_a_step() -> None:
+    made = {name for plan in PLANS.values() for _, tree in trees(plan) for name in tree.named_selects}
+    assert {DISTRIBUTED_BY, *SORTED_BY} <= made
+
+
+def test_a_table_without_such_columns_is_left_to_redshift() -> None:
+    step = Step("x", "steps/x.sql", "table", "select 1 as user, 2 as week", frozenset())
+    assert create(step, {}, {}, "run", "redshift").sql.startswith("create table run.x\ndiststyle auto as\n")
+
+
+@every_plan
+@pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
+def test_only_redshift_is_told_a_layout(plan: Plan, dialect: Dialect) -> None:
+    for step in plan.steps:
+        for text in (
+            create(step, plan.names, plan.parameters, plan.schema, dialect).sql,
+            for_reading(step, plan.names, plan.parameters, plan.schema, dialect),
+        ):
+            assert not re.search(r"distkey|sortkey|diststyle|schema binding", text, re.I), step.path
+            assert f"create {step.kind} {plan.schema}.{step.name} as\n" in text
+
+
+def test_what_is_written_out_for_reading_is_laid_out_as_what_is_run() -> None:
+    plan = PLANS["bbc, everything"]
+    for name, text in read_steps(plan, "redshift").items():
+        step = steps_of(plan)[name]
+        run = create(step, plan.names, plan.parameters, plan.schema, "redshift").sql
+        head = run[: run.index(" as\n")]
+        assert f"\n{head} as\n" in text
+        assert text.endswith("\nwith no schema binding;\n") == (step.kind == "view")
+
+
+def test_a_step_that_is_no_query_is_refused() -> None:
+    step = Step("x", "steps/x.sql", "table", "delete from run.y", frozenset())
+    with pytest.raises(RunError, match=r"steps/x\.sql is no query"):
+        create(step, {}, {}, "run", "duckdb")
 
 
 FORBIDDEN_NODES = (

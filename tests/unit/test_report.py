@@ -29,6 +29,7 @@ from churn.report.data import (
     ValueEffect,
 )
 from churn.report.svg import nice_ticks
+from churn.warehouse.render import sql_root
 from tests.support.report_example import example_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -181,12 +182,12 @@ def test_figures_of_the_data_stand_in_their_sections(page: Page) -> None:
     assert all(g.name in page.sections["why"].lower() for g in data.reasons.groups)
     assert all(row.name in page.sections["who"] for s in data.segments for row in s.rows)
     assert all(fmt.percent(row.observed) in page.sections["trust"] for row in data.holdout.calibration)
-    assert all(fmt.times(row.lift, 2) in page.sections["trust"] for row in data.holdout.gains)
+    assert all(fmt.lift(row.lift) in page.sections["trust"] for row in data.holdout.gains)
     assert all(fmt.day(p.as_of, True) in page.sections["trend"] for p in data.trend)
     assert all(w in page.sections["notes"] for w in data.warnings)
     assert all(c.detail in page.sections["notes"] for c in data.checks)
     assert all(g.reason in page.sections["notes"] for g in data.groups_left_out)
-    assert all(s.name in page.sections["made"].lower() for s in data.run.stages)
+    assert all(words.stage(s.name) in page.sections["made"].lower() for s in data.run.stages)
     made = plain(page.sections["made"])
     for text in (data.run.run_id, data.run.model_version, data.run.code_version, "29 June 2026, 18:00 UTC"):
         assert text in made
@@ -452,6 +453,9 @@ def test_ticks_of_one_value_have_room() -> None:
         (fmt.signed(-0.001), "0.00"),
         (fmt.signed(-1.5, 1), "−1.5"),
         (fmt.times(2.44), "×2.4"),
+        (fmt.lift(2.44), "×2.4"),
+        (fmt.lift(9.96), "×10"),
+        (fmt.lift(31.4), "×31"),
         (fmt.seconds(0.42), "0.4 s"),
         (fmt.seconds(59.7), "1 min 0 s"),
         (fmt.seconds(7260), "2 h 1 min"),
@@ -541,3 +545,55 @@ def test_the_extremes_pass_over_segments_with_hardly_anybody() -> None:
     assert "highest at 30.0 % (Size: many; 900 people)" in sentence
     assert "lowest at 10.0 % (Size: some; 95 people)" in sentence
     assert "none" in Page(render_report(data)).sections["who"]
+
+
+def calibration(*rows: tuple[float, float, float, float]) -> Any:
+    holdout = example_report().holdout
+    assert holdout
+    made = tuple(
+        CalibrationRow(bin=str(i), mean_predicted=p, observed=o, count=50, low=low, high=high)
+        for i, (p, o, low, high) in enumerate(rows, start=1)
+    )
+    return holdout.model_copy(update={"calibration": made})
+
+
+def test_bins_whose_interval_misses_the_prediction_are_named() -> None:
+    fits = (0.2, 0.21, 0.1, 0.3)
+    missed = words.missed_bins(calibration(fits, (0.2, 0.4, 0.3, 0.5), (0.3, 0.1, 0.0, 0.2)))
+    assert missed == (
+        "In bins 2 (more stayed away) and 3 (fewer stayed away) of 3 the interval misses the prediction; by chance "
+        "alone, one bin in twenty does."
+    )
+    assert "In bin 2 (more stayed away) of 2 the" in str(
+        words.missed_bins(calibration(fits, (0.2, 0.4, 0.3, 0.5)))
+    )
+    assert "In all 2 bins the prediction lies within" in str(words.missed_bins(calibration(fits, fits)))
+    assert (
+        "(more stayed away)"
+        in Page(render_report(changed(holdout=calibration((0.2, 0.4, 0.3, 0.5)).model_dump()))).sections[
+            "trust"
+        ]
+    )
+
+
+def test_bins_without_intervals_are_not_judged() -> None:
+    bare_row = CalibrationRow(bin="1", mean_predicted=0.1, observed=0.9, count=3)
+    assert words.missed_bins(calibration().model_copy(update={"calibration": (bare_row,)})) is None
+
+
+def test_every_step_of_the_sql_and_every_stage_has_a_name_in_words() -> None:
+    steps = {path.stem for path in (sql_root() / "steps").glob("*.sql")}
+    assert steps <= words.STAGES.keys()
+    assert not [name for name in [*words.STAGES.values(), words.stage("a_new_step")] if "_" in name]
+    made = Page(
+        render_report(
+            changed(
+                run={
+                    **example_report().run.model_dump(),
+                    "stages": [{"name": "user_item_week", "seconds": 1}],
+                }
+            )
+        )
+    )
+    assert "Activity by user, item and week" in made.sections["made"]
+    assert "user_item_week" not in made.text

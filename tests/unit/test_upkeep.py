@@ -148,3 +148,16 @@ def test_erase_counts_and_erases_when_told(call: Call, out: Path, tmp_path: Path
         run.verify(checksums=True)
         assert run.manifest.rows == {"scores": 2}
     assert "Erased 0 rows of 2 users." in call("erase", "--user-file", str(users), "--yes")[1]
+
+
+# --- explain ---
+
+
+def test_explain_names_the_products_that_have_runs(call: Call, out: Path) -> None:
+    fill(Lake(str(out / "lake")))
+    code, told, err = call("explain", "--product", "beer", "--user", "a")
+    assert (code, told) == (2, "")
+    assert (
+        "holds no committed run of 'beer' (but of: food, wine); make one with `churn run --product beer"
+        in err
+    )

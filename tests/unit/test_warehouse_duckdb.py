@@ -3,6 +3,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -387,3 +388,23 @@ def test_a_closed_warehouse_says_so(data: Path) -> None:
     warehouse.close()
     with pytest.raises((RunError, duckdb.Error), match=r"(?i)closed"):
         warehouse.fetch("select 1")
+
+
+def test_a_transaction_takes_little_memory_and_gives_the_limit_back(data: Path, tmp_path: Path) -> None:
+    def limits(warehouse: DuckDBWarehouse) -> list[Any]:
+        return [value for (value,) in values(warehouse, "select current_setting('memory_limit')")]
+
+    for memory, inside, outside in (
+        ("2GB", "244.1 MiB", "1.8 GiB"),
+        ("100MB", "95.3 MiB", "95.3 MiB"),
+    ):
+        with closing(DuckDBWarehouse(tmp_path / memory / "w.duckdb", data, memory=memory)) as warehouse:
+            assert limits(warehouse) == [outside]
+            with warehouse.transaction():
+                with warehouse.transaction():
+                    assert limits(warehouse) == [inside]
+                assert limits(warehouse) == [inside], "another transaction is still open"
+            assert limits(warehouse) == [outside]
+            with pytest.raises(RunError), warehouse.transaction() as session:
+                session.execute("select nothing")
+            assert limits(warehouse) == [outside]

@@ -136,6 +136,20 @@ def test_a_step_binds_values_and_counts_its_rows(either: RedshiftWarehouse) -> N
     assert either.columns("s.missing") == {}
 
 
+def test_columns_of_external_tables_and_of_views_bound_late_are_known(
+    either: RedshiftWarehouse, redshift: Redshift
+) -> None:
+    either.execute("create schema s")
+    either.execute("create table s.t (a int, b date)")
+    either.execute("create view s.v as select b, a from s.t with no schema binding")
+    redshift.look(
+        "insert into svv_external_columns values"
+        " ('s', 'spectrum', 'user_id', 'varchar(250)', 1), ('s', 'spectrum', 'value', 'double', 2)"
+    )
+    assert either.columns("s.v") == {"b": "date", "a": "integer"}
+    assert either.columns("s.spectrum") == {"user_id": "varchar(250)", "value": "double"}
+
+
 def test_large_results_come_in_batches_through_a_cursor(
     either: RedshiftWarehouse, redshift: Redshift
 ) -> None:

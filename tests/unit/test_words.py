@@ -351,3 +351,22 @@ def test_a_damaged_run_is_refused_with_a_sentence(run: Path, name: str, damage: 
             path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(RunError, match=r"damaged|has no reasons"):
         explain_user(str(run), "u00")
+
+
+@pytest.mark.parametrize(
+    ("feature", "value", "usual", "text"),
+    [
+        ("share_device_smart_tv", "1", 1.0, "100% of playback on smart-tv"),
+        ("share_device_smart_tv", "0.9999", 0.9999, "over 99% of playback on smart-tv"),
+        ("share_device_smart_tv", "0.5", 1.0, "50% of playback on smart-tv, typically 100%"),
+        ("share_category_drama", "0.257", 0.26, "26% of playback in Drama"),
+        ("days_w2", "4", 4.1, "watched on 4 days last week"),
+        ("days_w2", "4", 1.5, "watched on 4 days last week, usually 1 or 2"),
+        ("streak_weeks", "5", 5, "active for 5 weeks in a row"),
+        ("gaps", "2", 2, "away twice for a week or more"),
+    ],
+)
+def test_a_comparison_that_tells_nothing_is_left_out(feature, value, usual, text) -> None:
+    found = BY_NAME["iplayer"][feature]
+    own = {name: 2 * usual if i == 0 else 2.0 for i, name in enumerate(habit(found))}
+    assert said(found, value, 0.5, own, {feature: usual}) == text

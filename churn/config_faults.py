@@ -1,0 +1,159 @@
+"""What is wrong with settings, in sentences: which key, where it was set, what is allowed.
+
+What was given is not shown, but for names: somebody may have put a password in the wrong place.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+_ARGUMENTS = {"data", "out"}  # of commands, not to be set
+_NEAR = 0.7  # of two names that are the same, 1.0
+_WANTED = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a number, and not an infinite one",
+    "bool": "must be true or false",
+    "string": "must be text",
+    "tuple": "must be a list",
+    "list": "must be a list",
+    "model": "must be a table",
+    "dict": "must be a table",
+    "mapping": "must be a table",
+    "missing": "is required",
+}
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+
+
+def in_sentences(
+    error: ValidationError, model: type[BaseModel], *, prefix: str, sources: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield one sentence a fault.
+
+    Args:
+        error: what pydantic found.
+        model: the settings.
+        prefix: what variables of the environment begin with.
+        sources: what each place says that is worth naming, such as ``{"CHURN_*": {"seed": "x"}}``, the
+            strongest first; for the environment the variable's own name is told.
+    """
+    for fault in error.errors(include_url=False, include_input=False):
+        keys = [str(part) for part in fault["loc"] if part != "[key]"]
+        place = ".".join(keys) or "settings"
+        where = _where(keys, prefix, sources)
+        yield f"{place}{where}: {_wrong(fault, keys, model)}"
+
+
+def _where(keys: Sequence[str], prefix: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return which source a key comes from, in brackets; nothing where it is the file's, or missing."""
+    for name, said in sources.items():
+        level: Any = said
+        for depth, key in enumerate(keys, start=1):
+            if not isinstance(level, Mapping) or key not in level:
+                break
+            level = level[key]
+            if not isinstance(level, Mapping) or depth == len(keys):
+                variable = f"{prefix}{'__'.join(keys[:depth]).upper()}"
+                return f" ({variable if name == f'{prefix}*' else name})"
+    return ""
+
+
+def _wrong(fault: Mapping[str, Any], keys: Sequence[str], model: type[BaseModel]) -> str:
+    kind, context = str(fault["type"]), fault.get("ctx", {})
+    field = _field(model, keys)
+    if kind == "extra_forbidden":
+        return f"is not a setting{_nearest(keys, model)}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return f"must be {context['expected']}"
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        return f"must be {_range(field) or _range_of(context)}"
+    if kind == "string_pattern_mismatch":
+        return f"must look like {_example(field)}" if _example(field) else "has not the right form"
+    if kind == "string_too_short":
+        return "must not be empty"
+    if kind == "string_too_long":
+        return f"must have {context['max_length']} characters at most"
+    told = _WANTED.get(kind.partition("_")[0])
+    if told is None:
+        return str(fault["msg"])
+    bounds = _range(field)
+    if kind.startswith(("int", "float")) and bounds:
+        return f"{told}, {bounds}"
+    return f"{told} [{'.'.join(keys)}]" if told.endswith("table") else told
+
+
+def _field(model: type[BaseModel], keys: Sequence[str]) -> FieldInfo | None:
+    """Return the field at a place, if the place exists."""
+    at: Any = model
+    field: FieldInfo | None = None
+    for key in keys:
+        if isinstance(at, type) and issubclass(at, BaseModel):
+            field = at.model_fields.get(key)
+            at = field.annotation if field else None
+        elif get_origin(at) is not None and len(get_args(at)) == 2:  # Mapping[name, model]
+            field, at = None, get_args(at)[1]
+        else:
+            return None
+    return field
+
+
+def _model_at(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel] | None:
+    field = _field(model, keys)
+    at: Any = field.annotation if field else None
+    if field is None and keys:  # the table of one of many
+        parent = _field(model, keys[:-1])
+        at = get_args(parent.annotation)[1] if parent and len(get_args(parent.annotation)) == 2 else None
+    elif not keys:
+        at = model
+    return at if isinstance(at, type) and issubclass(at, BaseModel) else None
+
+
+def _nearest(keys: Sequence[str], model: type[BaseModel]) -> str:
+    """Return the key that may have been meant, or else all that are known beside it."""
+    *table, key = keys
+    beside = _model_at(model, table)
+    if beside is None:
+        return ""
+    known = [name for name in beside.model_fields if beside is not model or name not in _ARGUMENTS]
+    near = get_close_matches(key, known, 1, _NEAR)
+    if near:
+        return f"; did you mean {'.'.join([*table, *near])}?"
+    elsewhere = [".".join(path) for path in _paths(model) if path[-1] == key]
+    if len(elsewhere) == 1:
+        return f"; did you mean {elsewhere[0]}?"
+    return f"; known here: {', '.join(known)}"
+
+
+def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    for name, field in model.model_fields.items():
+        yield (name,)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from ((name, *path) for path in _paths(field.annotation))
+
+
+def _range(field: FieldInfo | None) -> str:
+    """Return the bounds of a number, as ``at least 1 and at most 20``."""
+    found = {
+        name: getattr(each, name)
+        for each in (field.metadata if field else [])
+        for name in _BOUNDS
+        if hasattr(each, name)
+    }
+    return _range_of(found)
+
+
+def _range_of(bounds: Mapping[str, Any]) -> str:
+    return " and ".join(
+        f"{word} {bounds[name]:,g}" if abs(bounds[name]) < 1e6 else f"{word} {bounds[name]:,}"
+        for name, word in _BOUNDS.items()
+        if bounds.get(name) is not None
+    )
+
+
+def _example(field: FieldInfo | None) -> str:
+    return f'"{field.examples[0]}"' if field is not None and field.examples else ""
