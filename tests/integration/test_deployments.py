@@ -410,4 +410,4 @@ def test_a_run_that_waits_for_its_next_try_is_not_taken_for_dead(
     # Prefect sends no heartbeats meanwhile.
     run = deployed.end(deployed.run("weekly-churn/sounds", "waiting", wait=2 * SILENT + 20))
     assert (run["state_type"], run["run_count"]) == ("FAILED", 2)
-    assert deployed.message("no activity")["title"] == f"churn: sounds-{AS_OF} Failed"
+    assert deployed.message(run["id"])["title"] == f"churn: sounds-{AS_OF} Failed"

@@ -43,6 +43,9 @@ class PrefectServer:
             "PREFECT_API_URL": self.url,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+            # SQLite has one writer at a time; on a busy machine the others wait rather than lose an event.
+            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+            "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
             "PREFECT_CLI_PROMPT": "false",
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -53,7 +56,11 @@ class PrefectServer:
         }
         self.start("server", ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)])
         self._http = httpx.Client(base_url=self.url, timeout=30)
-        wait_for(self._healthy, 180, f"the Prefect server answers; it said: {self.said('server')}")
+        try:
+            wait_for(self._healthy, 180, "the Prefect server answers")
+        except BaseException:
+            self.close()
+            raise
 
     def _healthy(self) -> bool:
         try:
@@ -106,7 +113,7 @@ class PrefectServer:
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         for _ in range(20):
             answer = self._http.request(method, path, **more)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:  # SQLite has one writer at a time
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:  # the database was busy
                 break
             time.sleep(1)
         return answer.raise_for_status().json()
