@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
-.PHONY: help demo test chaos lint format lock clean
+.PHONY: help demo test chaos image-check lint format lock clean
 help:
 	@echo "make demo   set up and run the weekly job on a simulated broadcaster (DEMO_ARGS='--users 200000')"
 	@echo "make test   set up and run lint, types, import contract and tests"
 	@echo "make chaos  let connections, servers, S3, workers and runs fail at hundreds of moments (make test: a few)"
+	@echo "make image-check carry out the Dockerfile's steps without Docker, and score with what comes of it"
 	@echo "make format put every file into house style"
 	@echo "make lock   renew the lock files from pyproject.toml (needs uv)"
 	@echo "make clean  remove .venv and demo/"
@@ -22,6 +23,9 @@ test: $(VENV)/.installed-dev lint
 
 chaos: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 0 -m chaos
+
+image-check: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 0 -m "" tests/deployments/test_image.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -52,8 +56,10 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra install \
 		pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra aws \
+		-c requirements.lock pyproject.toml -o requirements-aws.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev \
-		-c requirements.lock pyproject.toml -o requirements-dev.lock
+		-c requirements.lock -c requirements-aws.lock pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) demo
