@@ -1,6 +1,7 @@
 """What is deployed, read without a server: the job template of the ECS pool, and how it becomes an ECS task."""
 
 import asyncio
+import copy
 import json
 import logging
 import re
@@ -66,11 +67,13 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         }
 
 
-def configuration(variables: dict[str, Any], **job_variables: Any) -> ECSJobConfiguration:
+def configuration(
+    variables: dict[str, Any], template: dict[str, Any] = TEMPLATE, **job_variables: Any
+) -> ECSJobConfiguration:
     """What the worker makes of the template for one run."""
     made: ECSJobConfiguration = asyncio.run(
         ECSJobConfiguration.from_template_and_values(
-            base_job_template=TEMPLATE, values=job_variables, client=Variables(variables)
+            base_job_template=template, values=job_variables, client=Variables(variables)
         )
     )
     # The key that the worker itself has, as Prefect adds it to every run.
@@ -121,6 +124,13 @@ def test_a_run_becomes_an_ecs_task_of_ours(aws: dict[str, Any]) -> None:
 def test_a_server_that_wants_no_key_needs_no_secret(aws: dict[str, Any]) -> None:
     del aws["churn_prefect_api_key_secret_arn"]
     assert not configuration(aws, image="churn").prefect_api_key_secret_arn
+
+
+def test_what_the_pool_gives_every_run_stands_beside_what_a_deployment_gives(aws: dict[str, Any]) -> None:
+    template = copy.deepcopy(TEMPLATE)
+    template["variables"]["properties"]["env"]["default"] = {"CHURN_SEED": "2", "DO_NOT_TRACK": "0"}
+    given = configuration(aws, template, image="churn", env={"DO_NOT_TRACK": "1"}).env
+    assert (given["CHURN_SEED"], given["DO_NOT_TRACK"]) == ("2", "1")
 
 
 def test_the_job_template_is_prefects_own_with_our_defaults() -> None:
