@@ -269,6 +269,28 @@ def sweep(data: Path, out: Path, older_than: float, profile: str | None, yes: bo
     run_sweep(data=data, out=out, older_than=older_than, profile=profile, yes=yes)
 
 
+@cli.command()
+@click.option(
+    "--url-file",
+    type=_PATH,
+    required=True,
+    help="File with the address to write to, a secret; - reads standard input.",
+)
+@click.option(
+    "--silent-after",
+    type=click.IntRange(45),
+    default=300,
+    show_default=True,
+    help="Seconds without a heartbeat after which a run has crashed.",
+)
+def alerts(url_file: Path, silent_after: int) -> None:
+    """Let the Prefect server tell of runs that fail, crash or do not start."""
+    quiet()
+    from flows.alerts import run_alerts
+
+    run_alerts(url_file=url_file, silent_after=silent_after)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     try:

@@ -19,14 +19,16 @@ from churn.prepare import Plan
 from churn.weekly import Outcome, outcome
 from churn.weekly_run import WeeklyRun, begin
 from flows.blocks import credentials
+from flows.run_page import log_stages, product_and_date
 from tasks import weekly as tasks
+from tasks.artifacts import show_outcome
 
 logger = logging.getLogger(__name__)
 
 
 @flow(
     name="weekly-churn",
-    flow_run_name="{product}-{as_of}",
+    flow_run_name=product_and_date,
     task_runner=ThreadPoolTaskRunner(max_workers=4),
     persist_result=False,
 )
@@ -57,11 +59,14 @@ def weekly_churn(
     Raises:
         ChurnError: the message says what was wrong, where and what to do; nothing half-written is to be seen.
     """
+    log_stages()
     chosen = load_settings(data, out, settings)
     chosen.product(product)
     windows = Windows(as_of or last_complete_as_of(date.today()))
     with credentials(chosen):
-        return _run_week(chosen, product, windows, force)
+        made = _run_week(chosen, product, windows, force)
+    show_outcome(made)
+    return made
 
 
 def _run_week(chosen: Settings, product: str, windows: Windows, force: bool) -> Outcome:

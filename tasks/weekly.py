@@ -7,14 +7,18 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from prefect import task
+from prefect import Task, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
 from prefect.context import TaskRunContext
+from prefect.states import State
+from prefect.tasks import exponential_backoff
 
 from churn import prepare, registry, weekly
 from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_snapshots
+from churn.errors import CheckError, ConfigError, SourceError, UsageError
 from churn.lake import Run
 from churn.prepare import Plan
 from churn.publish import Published
@@ -23,6 +27,21 @@ from churn.unload import rows_by
 from churn.warehouse.render import Step
 from churn.weekly import Files, Progress
 from churn.weekly_run import WeeklyRun
+
+
+def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Tell whether trying again can help: not where a person must put something right first."""
+    error = state.result(raise_on_failure=False)
+    return not isinstance(error, UsageError | ConfigError | SourceError | CheckError)
+
+
+# For tasks that are safe to repeat and speak to something far away: after 5 and 10 s, or half as long again.
+_AGAIN: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": exponential_backoff(5),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": may_pass,
+}
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -113,7 +132,7 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: list[Partit
         return weekly.commit(run, plan, kept, partitions)
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=5)
+@task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
 def publish(run: WeeklyRun, committed: Run) -> Published:
     """Load the scores into the warehouse table."""
     with run.stages.stage("load scores", "publish") as count:
@@ -128,7 +147,7 @@ def open_tracking(run: WeeklyRun) -> None:
     registry.prepare(run.settings.tracking_uri)
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
+@task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
 def track(run: WeeklyRun, committed: Run) -> None:
     """Log the run to MLflow."""
     with run.stages.stage("log to MLflow", "publish"):

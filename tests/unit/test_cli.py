@@ -88,6 +88,8 @@ def refusal(called: Called, code: int) -> str:
         (["prune", "--keep-weeks", "0"], r"0 is not in the range x>=1"),
         (["prune", "--keep-weeks", "1", "--product", "../up"], r"'\.\./up' cannot name a folder"),
         (["erase"], r"Missing option '--user-file'"),
+        (["alerts"], r"Missing option '--url-file'"),
+        (["alerts", "--url-file", "url.txt", "--silent-after", "10"], r"10 is not in the range x>=45"),
         (["products", "--profile"], r"'--profile' requires an argument"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,0 +1,90 @@
+"""Every product's weekly flow, one after the other, under one flow that says what became of each."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, tags
+from prefect.states import State
+
+from churn.calendar import Windows, last_complete_as_of
+from churn.config import load_settings
+from churn.errors import RunError
+from churn.weekly import Outcome
+from flows.run_page import PART_TAG, log_stages, product_and_date
+from flows.weekly import weekly_churn
+from tasks.artifacts import show_products
+
+
+@flow(
+    name="weekly-all",
+    flow_run_name=product_and_date,
+    retries=0,  # each product's flow has its own
+    persist_result=False,
+)
+def weekly_all(
+    products: list[str] | None = None,
+    as_of: date | None = None,
+    data: Path = Path("demo/data"),
+    out: Path = Path("demo/out"),
+    force: bool = False,
+    settings: dict[str, Any] | None = None,
+) -> list[Outcome]:
+    """Run the weekly job of several products.
+
+    A product that fails is not published and does not keep the others from running: this flow fails in the
+    end, and its message says what became of each. One date holds for all of them.
+
+    Args:
+        products: their names; default: all that the data folder's ``churn.toml`` knows.
+        as_of: the Sunday on which features end; default: last Sunday.
+        data: folder of the source tables.
+        out: folder that the lake, the warehouse file and MLflow's records live in.
+        force: make new runs, even where some are committed for the target week or could be resumed.
+        settings: settings that win over ``churn.toml`` and the environment.
+
+    Returns:
+        What each run came to.
+
+    Raises:
+        UsageError: unknown product, or ``as_of`` is not a Sunday; nothing was run.
+        RunError: products failed; the others are published.
+    """
+    log_stages()
+    chosen = load_settings(data, out, settings)
+    windows = Windows(as_of or last_complete_as_of(date.today()))
+    names = list(dict.fromkeys(products or chosen.products))
+    for name in names:
+        chosen.product(name)
+    outcomes: dict[str, Outcome] = {}
+    failures: dict[str, str] = {}
+    for name in names:
+        # A stop of this flow is no state of a sub-flow: it is raised here, and ends the rest too.
+        with tags(PART_TAG):
+            state: State[Outcome] = weekly_churn(
+                product=name,
+                as_of=windows.as_of,
+                data=data,
+                out=out,
+                force=force,
+                settings=settings,
+                return_state=True,
+            )
+        if state.is_completed():
+            outcomes[name] = state.result()
+        else:
+            failures[name] = state.message or state.name or "no reason was given"
+    show_products(windows.as_of, outcomes.values(), failures)
+    if failures:
+        raise RunError(told(names, list(outcomes), failures))
+    return list(outcomes.values())
+
+
+def told(names: Sequence[str], published: Sequence[str], failures: Mapping[str, str]) -> str:
+    """Say which of several products failed, why, and which are published."""
+    listed = "\n".join(f"  - {name}: {why}" for name, why in failures.items())
+    return (
+        f"{len(failures)} of {len(names)} products failed: {', '.join(failures)}; "
+        f"published: {', '.join(published) or 'none'}\n{listed}"
+    )

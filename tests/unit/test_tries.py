@@ -1,0 +1,47 @@
+"""What is tried again, and how the run page tells of it."""
+
+from datetime import date
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prefect.states import Failed
+
+from churn.errors import CheckError, ConfigError, RunError, SourceError, UsageError
+from flows.weekly_all import told
+from tasks import weekly as tasks
+from tasks.artifacts import show_products
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (RunError("MLflow does not answer"), True),
+        (ConnectionError("reset by peer"), True),
+        (UsageError("unknown product"), False),
+        (ConfigError("seed: too small"), False),
+        (SourceError("no activity"), False),
+        (CheckError("scoring", ["12 users are missing"]), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_person_must_put_right_is_not_tried_again(error: Exception, again: bool) -> None:
+    anything: Any = SimpleNamespace()
+    assert tasks.may_pass(anything, anything, Failed(data=error)) is again
+
+
+def test_only_what_replaces_its_first_try_is_tried_again() -> None:
+    tried = {name for name, task in vars(tasks).items() if getattr(task, "retries", 0)}
+    assert tried == {"publish", "track"}
+    assert tasks.publish.retry_delay_seconds == [5, 10]
+
+
+def test_the_message_names_every_product() -> None:
+    assert told(["a", "b", "c"], ["b"], {"a": "no data", "c": "no disk"}) == (
+        "2 of 3 products failed: a, c; published: b\n  - a: no data\n  - c: no disk"
+    )
+    assert "published: none" in told(["a"], [], {"a": "no data"})
+
+
+def test_nothing_is_shown_where_no_flow_runs() -> None:
+    show_products(date(2026, 6, 28), [], {"a": "no data"})  # it would ask a server
