@@ -4,6 +4,7 @@
 
     ROOT/runs/product=<p>/week_start=<Monday>/run=<run id>/   a run; it exists once its manifest.json does
     ROOT/.staging/product=<p>/<run id>.owner                  says who writes a run, or that it is to go
+    ROOT/.staging/product=<p>/copy/                           what a warehouse needs while it loads a run
 
 Every step that must not be done by two is one conditional write, which S3 lets only one of them win:
 
@@ -37,7 +38,7 @@ from fsspec import AbstractFileSystem
 from churn.desk import STALE_SECONDS
 from churn.disk import OWNER_SUFFIX, storage_errors
 from churn.errors import RunError
-from churn.layout import MANIFEST, pointer, run_folder
+from churn.layout import MANIFEST, copy_folder, pointer, run_folder, staging_folder
 from churn.manifest import FileStamp
 
 _PROCESS = secrets.token_hex(8)
@@ -154,7 +155,7 @@ class S3Desk:
 
     def owner_file(self, product: str, run_id: str) -> str:
         """Return the file that says who writes a run."""
-        return f"{self.root}/.staging/product={product}/{run_id}{OWNER_SUFFIX}"
+        return f"{staging_folder(self.root, product)}/{run_id}{OWNER_SUFFIX}"
 
     def claim(self, product: str, week: str, run_id: str) -> S3Claim | None:
         """See ``churn.desk.Desk``."""
@@ -259,7 +260,10 @@ class S3Desk:
 
     def _sweep(self, product: str) -> None:
         """Remove what dead runs left; see the module for which are dead."""
-        for owner, info in self._find(f"{self.root}/.staging/product={product}").items():
+        copies = copy_folder(self.root, product)
+        for owner, info in self._find(staging_folder(self.root, product)).items():
+            if owner.startswith(f"{copies}/") and _age(info) > STALE_SECONDS:
+                self.delete([owner])
             if owner in _living or not owner.endswith(OWNER_SUFFIX):
                 continue
             found = read(self.fs, owner)

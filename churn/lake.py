@@ -30,7 +30,7 @@ from churn.desk_disk import DiskDesk
 from churn.desk_s3 import S3Desk
 from churn.disk import as_run_error, disk_advice, storage_errors
 from churn.errors import RunError, UsageError
-from churn.layout import MANIFEST, product_folder, run_folder, week_folder
+from churn.layout import MANIFEST, copy_folder, product_folder, run_folder, week_folder
 from churn.manifest import PRODUCT_NAME, FileStamp, Manifest, check_names
 from churn.runs import REMAKE, Run, path_inside
 from churn.store import address, is_local, open_root
@@ -192,6 +192,10 @@ class Lake:
         self.root = root
         self._desk: Desk = DiskDesk(self._base, FOLDERS) if is_local(self.fs) else S3Desk(self.fs, self._base)
         self.resumable = self._desk.resumable
+
+    def scratch(self, product: str) -> str:
+        """Return where a warehouse may put a file while it loads a run: a path or, on S3, an address."""
+        return address(self.fs, copy_folder(self._base, product))
 
     def begin(self, product: str, target_week_start: date, run_id: str) -> RunFolder:
         """Claim a fresh run; sweep what dead runs left.

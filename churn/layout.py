@@ -19,6 +19,16 @@ def run_folder(root: str, product: str, week: str, run_id: str) -> str:
     return f"{week_folder(root, product, week)}/run={run_id}"
 
 
+def staging_folder(root: str, product: str) -> str:
+    """Return the folder of what belongs to no run, or not for long: who writes one, what loads one."""
+    return f"{root}/.staging/product={product}"
+
+
+def copy_folder(root: str, product: str) -> str:
+    """Return the folder of what a warehouse needs while it loads a run: never in the run itself."""
+    return f"{staging_folder(root, product)}/copy"
+
+
 def pointer(root: str, product: str) -> str:
     """Return the file that names a product's current run."""
     return f"{product_folder(root, product)}/{POINTER}"

@@ -65,6 +65,7 @@ class _Job:
     started_at: datetime
     id_column: str
     key: dict[str, Any]
+    scratch: str | None
 
     @property
     def run_id(self) -> str:
@@ -86,6 +87,7 @@ def publish_scores(
     id_column: str = "user_id",
     reason_paths: Sequence[str] | None = None,
     auto_migrate: bool | None = None,
+    scratch: str | None = None,
 ) -> Published:
     """Replace a product's and target week's scores and reasons by those of one run, in one transaction.
 
@@ -102,6 +104,7 @@ def publish_scores(
         reason_paths: the run's reason files; ``None`` publishes no reasons, and takes away those of the run
             that is replaced.
         auto_migrate: whether to bring the tables forward first; by default in the embedded warehouse only.
+        scratch: folder for a file that the warehouse may need meanwhile; by default that of the files.
 
     Raises:
         CheckError: the files hold other rows than they should; the tables are as they were.
@@ -118,6 +121,7 @@ def publish_scores(
         started_at=naive,
         id_column=identifier(id_column),
         key={"product": product, "week": target_week_start, "run_id": run_id},
+        scratch=scratch,
     )
     job.staging("reasons")  # a run id that cannot be part of a name is refused before anything is done
     migrate.bring_forward(warehouse, id_column, auto_migrate)
@@ -188,7 +192,7 @@ class _Transaction:
             session.execute(view_on_files(staging, paths, columns))
             return None
         self._execute(session, _text(f"staging_{what}"), {"staging": staging})
-        return session.load_parquet(staging, paths, columns)
+        return session.load_parquet(staging, paths, columns, scratch=self.job.scratch)
 
     def _replace(self, session: Session, reasons: int) -> int:
         """Put the staged rows in the place of those that stand; return how many scores stood there."""

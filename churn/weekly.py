@@ -194,6 +194,7 @@ def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
             rows=manifest.rows["scores"],
             id_column=settings.id_column,
             reason_paths=published.get("reasons"),
+            scratch=lake_of(settings).scratch(manifest.product),
         )
 
 

@@ -40,8 +40,14 @@ class Statements(Protocol):
     def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Run one query whose result is small."""
 
-    def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
-        """Append Parquet files to a table by column name; return the rows loaded."""
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
+        """Append Parquet files to a table by column name; return the rows loaded.
+
+        Args:
+            scratch: folder for a file that the warehouse may need meanwhile; by default that of the files.
+        """
 
 
 class Session(Statements, Protocol):

@@ -72,7 +72,9 @@ class _Cursor:
         with self.refusals(sql):
             return cast(pa.Table, self.query(sql, parameters).to_arrow_table())
 
-    def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
         listed = ", ".join(identifier(column) for column in columns)
         # A folder named product=x is no column: the files' own columns are what is loaded and checked.
         sql = (
@@ -183,7 +185,9 @@ class DuckDBWarehouse:
         """Run one query whose result is small."""
         return self._cursor().fetch(sql, parameters)
 
-    def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
         """Append Parquet files to a table by column name."""
         return self._cursor().load_parquet(table, paths, columns)
 

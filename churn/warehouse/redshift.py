@@ -70,7 +70,9 @@ class RedshiftSession:
 
         return self.run("fetch rows", f"fetch forward {rows:d} from churn_rows", read)
 
-    def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
         """Append Parquet files that lie on S3, by COPY; return the rows loaded.
 
         Raises:
@@ -84,7 +86,7 @@ class RedshiftSession:
             if facts.schema.names != list(columns):  # COPY goes by position
                 fault = differences(facts.schema, pa.schema([(name, pa.null()) for name in columns]))[0]
                 raise RunError(f"{facts.url} cannot be loaded into {table}: {fault}")
-        manifest = f"{files[0].url.rpartition('/')[0]}/_copy-{uuid4().hex}.json"
+        manifest = f"{scratch or files[0].url.rpartition('/')[0]}/_copy-{uuid4().hex}.json"
         statement = copy_statement(table, columns, manifest, self._warehouse.settings.iam_role or "")
         fs, path = fsspec.core.url_to_fs(manifest)
         try:
@@ -192,9 +194,11 @@ class RedshiftWarehouse:
         """Run one query whose result is small."""
         return self._until_done(lambda session: session.fetch(sql, parameters), reading=True)
 
-    def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
         """Append Parquet files that lie on S3; return the rows loaded."""
-        return self._until_done(lambda session: session.load_parquet(table, paths, columns))
+        return self._until_done(lambda session: session.load_parquet(table, paths, columns, scratch=scratch))
 
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``; empty when it does not exist.

@@ -1,6 +1,8 @@
 """The weekly job as in production, with Redshift and S3: the same results as on one machine, however it ends."""
 
+import os
 import re
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -91,6 +93,23 @@ def test_a_kill_leaves_nothing_that_is_seen_and_the_next_run_finishes(
     published = job.published("user_id, run_id, model_version")
     assert len({user for user, _, _ in published}) == len(published) == run.manifest.rows["scores"]
     assert {run_id for _, run_id, _ in published} == {run.manifest.run_id}
+
+
+def test_a_kill_while_a_committed_run_is_loaded_adds_nothing_to_it(
+    job: Job, redshift: Redshift, bucket: Bucket
+) -> None:
+    pids: list[int] = []
+    redshift.front.faults.append(Fault("copy:started", lambda: os.kill(pids[0], signal.SIGKILL)))
+    pids.append(job.start())
+    assert job.wait(pids[0]).code == -signal.SIGKILL
+    committed = job.run()  # whole
+    assert any(name.startswith("lake/.staging/product=food/copy/") for name in [*bucket.keys()])
+    assert job.published() == []
+
+    ended = job()
+    assert ended.code == 0, ended.err
+    assert job.run().manifest == committed.manifest
+    assert len(job.published()) == committed.manifest.rows["scores"]
 
 
 def test_tables_of_a_dead_run_are_removed_when_they_are_two_days_old(job: Job, redshift: Redshift) -> None:

@@ -188,7 +188,9 @@ class CountedSession:
         self._warehouse.step("select")
         return self._session.fetch(sql, parameters)
 
-    def load_parquet(self, table: str, paths: Sequence[str], columns: Sequence[str]) -> int:
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
         """Load files."""
         self._warehouse.step(f"load {table}")
-        return int(self._session.load_parquet(table, paths, columns))
+        return int(self._session.load_parquet(table, paths, columns, scratch=scratch))
