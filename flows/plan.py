@@ -172,7 +172,9 @@ def _measured(rates: "Rates") -> Any:
         *((f"  {stage}", 1e6 * seconds, "us") for stage, seconds in rates.stages.items()),
         ("a partition, on its worker", 1e3 * rates.partition_s, "ms"),
         ("a partition, client and scheduler", 1e3 * rates.task_s, "ms"),
+        ("client and scheduler, a second of waiting", 1e3 * rates.watch, "ms"),
         ("a partition, at the commit", 1e3 * rates.merge_partition_s, "ms"),
+        ("a GB of features, at the commit", 1e9 * rates.hash_byte_s, "s"),
         ("a worker: model and compiled loops", rates.load_s, "s"),
         ("a worker: interpreter and imports", rates.start_s, "s"),
     ):

@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from churn.cluster import WORKER_MODULE, open_client
+from churn.cluster import open_client
 from churn.config_cluster import ClusterSettings
 from churn.errors import RunError, UsageError
 from churn.explain import read_summary
@@ -44,6 +45,7 @@ from churn.summary import read_scored
 
 MOST_FEATURES, MOST_TREES, DEPTHS = 4_000, 5_000, range(1, 11)
 _TASKS_AT_ONCE = 64  # in flight: more than one worker can have done, so that nobody waits for it
+_WORKER_MODULE = "churn.worker"  # what every worker imports first
 _START_TIMEOUT = 120.0  # seconds
 _EFFECTS = "effects"
 
@@ -118,6 +120,7 @@ class _Bench:
             write_features(self._features(kind), shape, rng, rows)
         self.run = folder / "run"
         self.scored: list[tuple[str, PartitionRow]] = []
+        self.watched = [0.0, 0.0]  # CPU seconds of this process, and wall seconds, while a worker scored
 
     def _features(self, kind: str) -> Path:
         return self.folder / f"{kind}.parquet"
@@ -146,6 +149,8 @@ class _Bench:
             "start_s": _start_seconds(),
             "start_wall_s": ready,
             "worker_bytes": peak,
+            "hash_byte_s": self._hash(),
+            "watch": max(0.0, self.watched[0] - len(self.scored) * tasks["task_s"]) / self.watched[1],
             **tasks,
             **self._merge(),
             **self._bytes(),
@@ -160,7 +165,10 @@ class _Bench:
             for index in range(done, done + count)
         ]
         (before,) = client.run(cpu_seconds).values()
+        cpu, wall = time.process_time(), time.perf_counter()
         rows = fan_out.run(score_partition, tasks, key=lambda task: task.name)
+        self.watched[0] += time.process_time() - cpu
+        self.watched[1] += time.perf_counter() - wall
         (after,) = client.run(cpu_seconds).values()
         self.scored += [(kind, row) for row in rows]
         return after - before, count
@@ -192,6 +200,15 @@ class _Bench:
         user, partition = _line(self.sizes["small"][0], once("small"), self.sizes["large"][0], once("large"))
         return {"merge_user_s": user, "merge_partition_s": partition + _cpu(sums) / len(rows)}
 
+    def _hash(self) -> float:
+        path = self._features("large")
+
+        def once() -> float:
+            with path.open("rb") as file:
+                return _cpu(lambda: file_digest(file, "sha256"))
+
+        return statistics.median(once() for _ in range(3)) / path.stat().st_size
+
     def _bytes(self) -> dict[str, Any]:
         size, _ = self.sizes["large"]
         large = next(row for kind, row in self.scored if kind == "large")
@@ -218,7 +235,7 @@ def _line(small: int, small_s: float, large: int, large_s: float) -> tuple[float
 
 def _start_seconds() -> float:
     """Return the CPU seconds of a fresh worker process until it can work: local ones share a server's."""
-    program = f"import distributed, {WORKER_MODULE}, time; print(time.process_time())"
+    program = f"import distributed, {_WORKER_MODULE}, time; print(time.process_time())"
     try:
         ran = subprocess.run(
             [sys.executable, "-c", program],

@@ -174,8 +174,7 @@ class _Arithmetic:
             worker_s=self.workers * (rates.start_s + rates.load_s)
             + self.partitions * rates.partition_s
             + job.users * rates.user_s,
-            client_s=self.partitions * (rates.task_s + rates.merge_partition_s)
-            + job.users * rates.merge_user_s,
+            client_s=self.partitions * rates.task_s + score * rates.watch + self._commit_cpu(),
             tasks_a_second=self.partitions / score,
             most_tasks_a_second=place.vcpu_speed / rates.task_s if rates.task_s else math.inf,
             scheduler_bound=by_scheduler > by_workers,
@@ -203,18 +202,26 @@ class _Arithmetic:
         """Return what workers ask of S3, and what the client asks when they are done."""
         asked = self.asked.times(self.partitions) + requests.of_model().times(self.workers)
         files = len(_FILES) * self.partitions + _OTHER_FILES
-        merged = requests.of_merge(self._row_groups()).times(self.partitions) + requests.of_commit(files)
-        return asked, merged
+        each = requests.of_merge(self._row_groups()) + requests.of_stamp(self.rates.read_bytes * self.longest)
+        return asked, each.times(self.partitions) + requests.of_commit(files)
 
     def _row_groups(self) -> int:
         return math.ceil(self.longest / batch_rows(self.rates.features))
 
     def _commit_seconds(self) -> float:
         rates, place = self.rates, self.place
-        cpu = self.partitions * rates.merge_partition_s + self.job.users * rates.merge_user_s
         one_by_one = self.partitions * requests.waits_of_merge(self._row_groups())
         listed = requests.of_commit(len(_FILES) * self.partitions + _OTHER_FILES).all
-        return cpu / place.vcpu_speed + (one_by_one + listed) * place.request_seconds
+        return (
+            self._commit_cpu() / place.vcpu_speed
+            + (one_by_one + listed) * place.request_seconds
+            + rates.read_bytes * self.job.users / (1e6 * place.megabytes_a_second)
+        )
+
+    def _commit_cpu(self) -> float:
+        rates, users = self.rates, self.job.users
+        each_user = rates.merge_user_s + rates.read_bytes * rates.hash_byte_s
+        return self.partitions * rates.merge_partition_s + users * each_user
 
     def _dollars(self, product_s: float, asked: Requests, written: float) -> dict[str, float]:
         fargate, spot, s3 = self.prices.fargate, self.prices.fargate_spot, self.prices.s3
@@ -289,8 +296,8 @@ def _why(fastest: Plan, deadline_s: float) -> str:
         )
     if seconds["commit"] > seconds["score"]:
         return (
-            f"the client reads the sums of {fastest.partitions:,} partitions one by one before it commits, "
-            "and more workers mean more partitions"
+            f"the client takes {seconds['commit']:,.0f} s to commit: it reads all features once more, for "
+            f"their stamps, and the sums of {fastest.partitions:,} partitions one by one"
         )
     return (
         f"more workers than {fastest.workers:,} gain less in scoring than their further partitions cost at "

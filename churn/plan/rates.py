@@ -20,8 +20,10 @@ class Rates:
         start_s: of a worker, once: interpreter and imports.
         start_wall_s: wall seconds until a cluster answers on this machine.
         task_s: of client and scheduler together, for each partition.
+        watch: share of a core that client and scheduler take while they wait for workers.
         merge_partition_s: of the client, for each partition: its row, its sums, its stamps in the manifest.
         merge_user_s: of the client, for each user: the score, for the report.
+        hash_byte_s: of the client, for each byte of features, which it stamps when it commits.
         tasks_a_second: partitions that did nothing, through scheduler and client of this machine.
         read_bytes: features, for each user.
         written_bytes: for each user, by dataset.
@@ -42,8 +44,10 @@ class Rates:
     start_s: float
     start_wall_s: float
     task_s: float
+    watch: float
     merge_partition_s: float
     merge_user_s: float
+    hash_byte_s: float
     tasks_a_second: float
     read_bytes: float
     written_bytes: Mapping[str, float]
@@ -62,7 +66,16 @@ class Rates:
         """
         positive = ("user_s", "tasks_a_second", "read_bytes", "worker_bytes")
         wrong = [name for name in positive if not getattr(self, name) > 0]
-        others = ("partition_s", "load_s", "start_s", "task_s", "merge_partition_s", "merge_user_s")
+        others = (
+            "partition_s",
+            "load_s",
+            "start_s",
+            "task_s",
+            "watch",
+            "merge_partition_s",
+            "merge_user_s",
+            "hash_byte_s",
+        )
         wrong += [name for name in others if not getattr(self, name) >= 0]
         if wrong:
             raise UsageError(

@@ -81,6 +81,11 @@ def waits_of_merge(row_groups: int) -> float:
     return SUM_READS + (_SCORED_READS + 2 * row_groups) / _READ_AHEAD
 
 
+def of_stamp(read_bytes: float) -> Requests:
+    """Return what the client takes to stamp a partition's features: it reads all of them."""
+    return Requests(0, 1 + ceil(read_bytes / PART_BYTES))
+
+
 def of_commit(files: int) -> Requests:
     """Return what committing a run of so many files takes."""
     return Requests(_COMMIT_WRITES + ceil(files / _LISTED_AT_ONCE), _COMMIT_READS)
