@@ -11,7 +11,7 @@ Made-up users with 150 features and 300 trees of depth 6 (``score_data``). Parts
     scale       many workers, as threads, on a real scheduler; and what the client does for many partitions
 
 Predictions are made before the run, for this machine: no waits for S3, no start of a Fargate task. They are of idle cores:
-"cores had" tells how much of them there was. Nothing is asserted about time: machines differ and are shared.
+"cores had" tells how much of them there was, and "shared" is the prediction for that much. Nothing is asserted about time: machines differ and are shared.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from churn.explain import read_summary
 from churn.fanout import FanOut
 from churn.lake import Lake, RunFolder
 from churn.manifest import Manifest
+from churn.model import Model
 from churn.partitions import PartitionRow, merge_rows, partition_name
 from churn.plan.calibrate import calibrate
 from churn.plan.model import Job, Plan, plan
@@ -107,7 +109,7 @@ def here(prices: Prices) -> Prices:
 def fill(run: RunFolder, users: int, size: int, seed: int) -> tuple[list[int], int]:
     """Write model and features of so many users into a run's folder; return rows of each partition, and bytes."""
     rng = np.random.default_rng(seed)
-    fitted_model(np.random.default_rng(0)).save(run.path("model"))
+    _model().save(run.path("model"))
     rows = [min(size, users - first) for first in range(0, users, size)]
     written = 0
     with tempfile.TemporaryDirectory(prefix="features-") as scratch:
@@ -206,11 +208,18 @@ def validate(
 def compare(predicted: Plan, measured: Measured, rates: Rates) -> dict[str, tuple[float, float]]:
     """Return predicted and measured figures by name."""
     outputs = sum(size for name, size in predicted.bytes.items() if name != "features")
+    wall = predicted.seconds["load"] + predicted.seconds["score"]
+    # A local lake stamps what was written too; on S3 it has been stamped as it was written.
+    client = predicted.client_s + rates.hash_byte_s * outputs
+    # Had the plan known how much of the machine there would be: workers wait, and the client watches them longer.
+    had = min(1.0, measured.worker_s / measured.wall_s / measured.workers)
+    longer = rates.watch * (measured.wall_s - predicted.seconds["score"])
     return {
-        "wall s": (predicted.seconds["load"] + predicted.seconds["score"], measured.wall_s),
+        "wall s": (wall, measured.wall_s),
+        "wall s, shared": (wall / had, measured.wall_s),
         "worker CPU s": (predicted.worker_s, measured.worker_s),
-        # A local lake stamps what was written too; on S3 it has been stamped as it was written.
-        "client CPU s": (predicted.client_s + rates.hash_byte_s * outputs, measured.client_s),
+        "client CPU s": (client, measured.client_s),
+        "client CPU s, shared": (client + longer, measured.client_s),
         **{f"{name} MB": (size / 1e6, measured.bytes[name] / 1e6) for name, size in predicted.bytes.items()},
     }
 
@@ -248,7 +257,7 @@ def count_requests(sizes: Sequence[int], rates: Rates, workers: int) -> list[dic
 
 def efficiency(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
     """Share of useful CPU seconds in all of the workers', starting them included; two workers against one."""
-    snapshots = write_snapshots(folder, rows, rows // 40)
+    snapshots = write_snapshots(folder, rows, partition_size(rows, len(FEATURES), 2))
     jobs = {
         count: typical(found)
         for count, found in interleaved({n: (snapshots, n) for n in (1, 2)}, rounds, folder).items()
@@ -287,6 +296,8 @@ def overhead(rounds: int, folder: Path) -> dict[str, Any]:
         for name in ("worker_cpu_s", "client_cpu_s", "wall_s")
     }
     empty = {}
+    with open_client(ClusterSettings(workers=1)) as client:
+        single = _single(client, _made(folder / "single"), 100)
     with open_client(ClusterSettings(workers=2)) as client:
         for total in (200, 2_000):
             tasks = [Nothing(index) for index in range(total)]
@@ -294,7 +305,29 @@ def overhead(rounds: int, folder: Path) -> dict[str, Any]:
             FanOut(client).run(do_nothing, tasks, key=lambda task: task.name)
             wall, cpu = time.perf_counter() - start, time.process_time() - cpu
             empty[total] = {"wall_ms": 1_000 * wall / total, "client_cpu_ms": 1_000 * cpu / total}
-    return {"users": users, "partitions": (few, many), "extra_ms": extra, "empty": empty}
+    return {
+        "users": users,
+        "partitions": (few, many),
+        "extra_ms": extra,
+        "single_user_ms": single,
+        "empty": empty,
+    }
+
+
+def _single(client: Any, folder: Path, count: int) -> dict[str, float]:
+    """Score partitions of one user each on one worker; ms of each, the first few left out."""
+    features = folder / "part.parquet"
+    write_features(features, SHAPE, np.random.default_rng(0), 1)
+    _model().save(folder / "model")
+    (process,) = (psutil.Process(pid) for pid in client.run(os.getpid).values())
+    tasks = [partition_task(index, features, folder / "run", folder / "model") for index in range(count + 5)]
+    fan_out = FanOut(client)
+    fan_out.run(score_partition, tasks[count:], key=lambda task: task.name)
+    worker, mine, start = cpu_of([process]), time.process_time(), time.perf_counter()
+    fan_out.run(score_partition, tasks[:count], key=lambda task: task.name)
+    wall, mine, worker = time.perf_counter() - start, time.process_time() - mine, cpu_of([process]) - worker
+    spent = {"worker_cpu_s": worker, "client_cpu_s": mine, "wall_s": wall}
+    return {name: 1_000 * seconds / count for name, seconds in spent.items()}
 
 
 def main() -> None:
@@ -342,6 +375,11 @@ def main() -> None:
             report["scale"] = scale(console, _made(folder / "scale"))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+
+
+@lru_cache
+def _model() -> Model:
+    return fitted_model(np.random.default_rng(0))
 
 
 def _millions(text: str) -> list[int]:

@@ -33,7 +33,7 @@ from tests.benchmarks.plan_tables import new_table
 from tests.benchmarks.score_data import SHAPE, fitted_model
 
 WORKERS = (2, 50, 200, 500)
-TASKS = 4_000
+TASKS = 3_000
 PARTITIONS = (157, 625, 4_000, 20_000)
 IDLE_S = 10.0
 _START_S = 120.0

@@ -6,6 +6,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+_SHOWN = (
+    "wall s",
+    "wall s, shared",
+    "worker CPU s",
+    "client CPU s",
+    "client CPU s, shared",
+    "features MB",
+)
+
 
 def new_table(title: str, first: str, *others: str) -> Table:
     """Return an empty table; only the first column is text."""
@@ -19,8 +28,8 @@ def new_table(title: str, first: str, *others: str) -> Table:
 def print_validation(console: Console, found: Sequence[Mapping[str, Any]], within: float) -> None:
     """Print predicted against measured figures of each run."""
     table = new_table(
-        "predicted / measured", "users, workers", "partitions", "wall s", "worker CPU s", "client CPU s",
-        "features MB", "written MB", "cores had", "commit s", "peak MB", "load",
+        "predicted / measured", "users, workers", "parts", *_SHOWN, "written MB", "cores had", "commit s",
+        "peak MB", "load",
     )  # fmt: skip
     for each in found:
         run, compared = each["measured"], each["compared"]
@@ -29,7 +38,7 @@ def print_validation(console: Console, found: Sequence[Mapping[str, Any]], withi
         table.add_row(
             f"{run['users']:,}, {run['workers']}",
             f"{run['partitions']}",
-            *(_pair(compared[name]) for name in ("wall s", "worker CPU s", "client CPU s", "features MB")),
+            *(_pair(compared[name]) for name in _SHOWN),
             _pair(both),
             f"{run['worker_s'] / run['wall_s']:.2f}",
             f"{run['commit_s']:.1f}",
@@ -84,11 +93,11 @@ def print_overhead(console: Console, found: Mapping[str, Any]) -> None:
     """Print what one more partition takes."""
     few, many = found["partitions"]
     table = new_table(
-        f"ms for one more partition ({found['users']:,} users in {few} and in {many})", "", "worker CPU",
+        f"ms for a partition besides its users ({found['users']:,} users in {few} and in {many})", "", "worker CPU",
         "client CPU", "wall",
     )  # fmt: skip
-    extra = found["extra_ms"]
-    table.add_row("", *(f"{extra[name]:.1f}" for name in ("worker_cpu_s", "client_cpu_s", "wall_s")))
+    for name, spent in (("one more", found["extra_ms"]), ("one user, one worker", found["single_user_ms"])):
+        table.add_row(name, *(f"{spent[each]:.1f}" for each in ("worker_cpu_s", "client_cpu_s", "wall_s")))
     for total, empty in found["empty"].items():
         table.add_row(
             f"{total:,} empty ones, 2 workers", "", f"{empty['client_cpu_ms']:.2f}", f"{empty['wall_ms']:.2f}"
