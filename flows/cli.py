@@ -291,6 +291,22 @@ def alerts(url_file: Path, silent_after: int) -> None:
     run_alerts(url_file=url_file, silent_after=silent_after)
 
 
+@cli.command()
+@click.option("--users", type=int, required=True, help="Users that each product scores.")
+@click.option("--features", type=int, default=150, show_default=True, help="Features of the model.")
+@click.option("--trees", type=int, default=300, show_default=True, help="Trees of the model.")
+@click.option("--depth", type=int, default=6, show_default=True, help="Depth of a tree, at most.")
+@click.option("--products", type=int, default=1, show_default=True, help="Products, one after the other.")
+@click.option("--deadline", default="1h", show_default=True, help="For all products; such as 45m or 1h30m.")
+@click.option("--price-file", type=_PATH, help="List prices (default: those that come with the program).")
+@click.option("--json", "json_file", type=_PATH, help="File for the figures.")
+def plan(**given: Any) -> None:
+    """Say how many workers an audience needs, how long they take, and what they cost."""
+    from flows.plan import run_plan
+
+    run_plan(**given)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     try:
