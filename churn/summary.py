@@ -1,7 +1,6 @@
 """What a run came to: the report's data, put together from training, scoring and checks."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
+from churn.ahead import AHEAD, in_order
 from churn.checks import Passed
 from churn.evaluation import Evaluation, calibration_table, lift_table, log_loss
 from churn.explain.summary import FeatureImportance
@@ -45,7 +45,6 @@ from churn.scoring import RunSummary
 from churn.stages import StageRecord
 from churn.store import is_local
 
-_READ_AHEAD = 8
 _SHOWN_FEATURES = 15
 _HISTOGRAM_BINS = 20
 _NICE_SEGMENTS = {
@@ -108,10 +107,7 @@ def _read_side_by_side(features: Sequence[str], scores: Sequence[str]) -> Iterat
         return _read(pair[0], list(_NICE_SEGMENTS)), _read(pair[1], ["predicted_probability"])
 
     pairs = list(zip(features, scores, strict=True))
-    ahead = _READ_AHEAD if any("://" in address for address in features) else 1
-    with ThreadPoolExecutor(ahead) as pool:
-        for start in range(0, len(pairs), ahead):
-            yield from pool.map(read, pairs[start : start + ahead])
+    yield from in_order(read, pairs, AHEAD if any("://" in address for address in features) else 1)
 
 
 def _read(address: str, columns: list[str]) -> pa.Table:

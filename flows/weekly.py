@@ -73,14 +73,13 @@ def _run_week(chosen: Settings, product: str, windows: Windows, force: bool) -> 
     done = None if force else weekly.repeated(chosen, product, windows)
     if done is not None:
         return done
-    with (
-        begin(chosen, product, windows.as_of, resume=not force) as run,
-        client_in_background(chosen.cluster, {"run": run.run_id, "product": run.name}) as client,
-    ):
-        plan = tasks.plan_sql(run)
-        tasks.open_tracking.submit(run)  # what fails there fails again, and is raised, in `track`
-        kept = run.checkpoint or _prepare(run, plan)
-        partitions = tasks.score(run, kept, client)
+    with begin(chosen, product, windows.as_of, resume=not force) as run:
+        labels = {"run": run.run_id, "product": run.name}
+        with client_in_background(chosen.cluster, labels) as client:  # which may be paid by the second
+            plan = tasks.plan_sql(run)
+            tasks.open_tracking.submit(run)  # what fails there fails again, and is raised, in `track`
+            kept = run.checkpoint or _prepare(run, plan)
+            partitions = tasks.score(run, kept, client)
         committed = tasks.commit(run, plan, kept, partitions)
         last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed)]
         for future in last:

@@ -182,7 +182,7 @@ class _Arithmetic:
             requests=every,
             requests_a_second=asked.times(1 / score),
             worker_bytes=rates.worker_bytes,
-            dollars=self._dollars(sum(seconds.values()), every, sum(written.values())),
+            dollars=self._dollars(sum(seconds.values()) - seconds["commit"], every, sum(written.values())),
         )
 
     def _task_seconds(self, rows: float) -> float:
@@ -223,10 +223,10 @@ class _Arithmetic:
         each_user = rates.merge_user_s + rates.read_bytes * rates.hash_byte_s
         return self.partitions * rates.merge_partition_s + users * each_user
 
-    def _dollars(self, product_s: float, asked: Requests, written: float) -> dict[str, float]:
+    def _dollars(self, cluster_s: float, asked: Requests, written: float) -> dict[str, float]:
         fargate, spot, s3 = self.prices.fargate, self.prices.fargate_spot, self.prices.s3
         worker, products = smallest(self.rates.worker_bytes), self.job.products
-        billed = max(product_s, fargate.minimum_seconds)
+        billed = max(cluster_s, fargate.minimum_seconds)
         scheduler = fargate.dollars(SCHEDULER.vcpus, SCHEDULER.gb, billed)
         workers = {
             name: self.workers * price.dollars(worker.vcpus, worker.gb, billed)
@@ -297,7 +297,7 @@ def _why(fastest: Plan, deadline_s: float) -> str:
     if seconds["commit"] > seconds["score"]:
         return (
             f"the client takes {seconds['commit']:,.0f} s to commit: it reads all features once more, for "
-            f"their stamps, and the sums of {fastest.partitions:,} partitions one by one"
+            f"their stamps, and the sums of {fastest.partitions:,} partitions"
         )
     return (
         f"more workers than {fastest.workers:,} gain less in scoring than their further partitions cost at "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from churn.ahead import AHEAD
 from churn.config_store import StoreSettings
 
 PART_BYTES = StoreSettings().part_megabytes << 20
@@ -14,9 +15,9 @@ PART_BYTES = StoreSettings().part_megabytes << 20
 # manifest twice; its row. Reads: HEAD of its row twice, of features twice, of the manifest twice.
 _WRITES, _READS = 6, 6
 _MODEL_READS = 4  # HEAD and GET of two files, once a worker
-# Of the client, for each partition: sums of effects, one request after the other; HEAD and footer of features
-# and scores, of which, as of their row groups, it reads eight partitions at once.
-SUM_READS, _SCORED_READS, _READ_AHEAD = 7, 4, 8
+# Of the client, for each partition: its sums of effects; HEAD and footer of features and scores. Of these, as
+# of row groups, it reads some partitions at once.
+SUM_READS, _SCORED_READS = 2, 4
 _LISTED_AT_ONCE = 1_000
 _COMMIT_WRITES, _COMMIT_READS = 12, 20  # owner file, model, report, manifest, pointer
 
@@ -78,7 +79,7 @@ def of_merge(row_groups: int) -> Requests:
 
 def waits_of_merge(row_groups: int) -> float:
     """Return for how many answers, one after the other, the client waits for a partition."""
-    return SUM_READS + (_SCORED_READS + 2 * row_groups) / _READ_AHEAD
+    return (SUM_READS + _SCORED_READS + 2 * row_groups) / AHEAD
 
 
 def of_stamp(read_bytes: float) -> Requests:

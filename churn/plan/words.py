@@ -21,9 +21,8 @@ def assumptions(plan: Plan, rates: Rates, prices: Prices) -> list[str]:
         f"starts within {place.task_start_seconds:g} s, all side by side. No Spot task is taken back.",
         f"S3 answers in {1000 * place.request_seconds:g} ms and moves {place.megabytes_a_second:g} MB/s to "
         "and from each worker; a worker waits for both, one by one, and computes nothing meanwhile.",
-        "Before it commits, the client reads all features once more, for their stamps, at that speed, and "
-        "each partition's sums one after the other.",
-        "The last partition makes all other workers wait, and all are billed until the run is committed.",
+        "Before it commits, the client reads all features once more, for their stamps, at that speed.",
+        "The last partition makes all other workers wait, and all are billed until scoring ends.",
         f"Prices: {prices.region}, as of {prices.as_of}; a person keeps that file.",
     ]
     asked = plan.requests_a_second
