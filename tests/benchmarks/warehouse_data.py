@@ -20,6 +20,7 @@ from churn.config_warehouse import WarehouseSettings
 from churn.explain.reasons import REASON_SCHEMA, REASONS
 from churn.features import DOUBLE, INTEGER, TEXT
 from churn.partitions import partition_name
+from churn.plan.sample import AS_OF, SCORED_AT, TARGET, Snapshots
 from churn.publish import Published, publish_scores
 from churn.score_schema import SCORE_DICTIONARIES, SCORE_SCHEMA, score_table
 from churn.scoring import score_partition
@@ -27,7 +28,7 @@ from churn.unload import partition_size, unload
 from churn.warehouse.base import Warehouse
 from churn.warehouse.connect import connect
 from churn.warehouse.duckdb import DuckDBWarehouse
-from tests.benchmarks.score_data import AS_OF, FEATURES, SCHEMA, SCORED_AT, TARGET, Snapshots, write_snapshots
+from tests.benchmarks.score_data import FEATURES, SHAPE, write_snapshots
 
 FILE_ROWS = 100_000
 RUN = "20260629t180000z-3fa1c2"
@@ -37,7 +38,7 @@ _KINDS = {pa.float32(): DOUBLE, pa.int32(): INTEGER, pa.string(): TEXT}
 PLAN: Any = SimpleNamespace(  # all that `unload` asks of one
     schema="bench",
     catalogue=SimpleNamespace(
-        features=[SimpleNamespace(name=name, type=_KINDS[SCHEMA.field(name).type]) for name in FEATURES]
+        features=[SimpleNamespace(name=name, type=_KINDS[SHAPE.schema.field(name).type]) for name in FEATURES]
     ),
 )
 
@@ -79,10 +80,10 @@ def upload(folder: Path, url: str) -> None:
 
 def fill(warehouse: Warehouse, files: Sequence[str]) -> None:
     """Make the table of snapshots that a run's last SQL step makes."""
-    columns = ", ".join(f"{field.name} {_TYPES[field.type]}" for field in SCHEMA)
+    columns = ", ".join(f"{field.name} {_TYPES[field.type]}" for field in SHAPE.schema)
     warehouse.execute("create schema bench")
     warehouse.execute(f"create table {TABLE} ({columns})")
-    warehouse.load_parquet(TABLE, files, SCHEMA.names)
+    warehouse.load_parquet(TABLE, files, SHAPE.schema.names)
     warehouse.execute(f"create view bench.feature_set as select 'score' as purpose, * from {TABLE}")
 
 
