@@ -4,6 +4,7 @@ What is made on the way (a schema with one small table, a few small files) is re
 password is in what is told: each part's own errors leave them out.
 """
 
+import logging
 import operator
 import os
 import secrets
@@ -19,6 +20,7 @@ from churn.cluster import local_size, open_client
 from churn.config import Settings
 from churn.disk import storage_errors
 from churn.errors import ChurnError, RunError
+from churn.lake import Lake
 from churn.migrate import pending
 from churn.prepare import drop
 from churn.sources import check_tables
@@ -26,6 +28,8 @@ from churn.store import address, is_local
 from churn.tracking import connect, mlflow_errors, sqlite_file
 from churn.warehouse.base import Warehouse
 from churn.weekly_run import lake_of, open_warehouse
+
+logger = logging.getLogger(__name__)
 
 _ROWS = 2
 _SCHEMA = pa.schema([pa.field("n", pa.int32())])
@@ -54,10 +58,18 @@ def check_up(settings: Settings) -> Iterator[Tried]:
 
     Where a part cannot be reached at all, that is all that is told of it.
     """
+    settings = _hasty(settings)
     yield _try("store", lambda: _store(settings))
     yield from _warehouse(settings)
     yield _try("MLflow", lambda: _mlflow(settings))
     yield _try("scheduler", lambda: _scheduler(settings))
+
+
+def _hasty(settings: Settings) -> Settings:
+    """Return the settings with less patience: who waits for an answer is told after the second failure."""
+    warehouse = settings.warehouse.model_copy(update={"retries": min(settings.warehouse.retries, 1)})
+    store = settings.store.model_copy(update={"max_attempts": min(settings.store.max_attempts, 2)})
+    return settings.model_copy(update={"warehouse": warehouse, "store": store})
 
 
 def _try(what: str, action: Callable[[], str]) -> Tried:
@@ -93,13 +105,20 @@ def _scratch(settings: Settings) -> Iterator[str]:
             lake.fs.makedirs(path)
     try:
         yield address(lake.fs, path)
-    finally:
-        with storage_errors("removing what was tried from the store", path):
-            if lake.fs.exists(path):
-                lake.fs.rm(path, recursive=True)
-            if is_local(lake.fs):
-                with suppress(OSError):  # another check uses it
-                    os.rmdir(os.path.dirname(path))
+    except BaseException:
+        with suppress(ChurnError):  # what failed first is what is told
+            _remove(lake, path)
+        raise
+    _remove(lake, path)
+
+
+def _remove(lake: Lake, path: str) -> None:
+    with storage_errors("removing what was tried from the store", path):
+        if lake.fs.exists(path):
+            lake.fs.rm(path, recursive=True)
+        if is_local(lake.fs):
+            with suppress(OSError):  # another check uses it
+                os.rmdir(os.path.dirname(path))
 
 
 def _warehouse(settings: Settings) -> Iterator[Tried]:
@@ -122,11 +141,18 @@ def _warehouse(settings: Settings) -> Iterator[Tried]:
         schema = f"churn_check_{secrets.token_hex(6)}"
         table = f"{schema}.tried"
         written = _try("warehouse: write", lambda: _write(warehouse, schema, table))
-        stack.callback(drop, warehouse, schema)
+        stack.callback(_drop, warehouse, schema)
         yield written
         if written.ok:
             yield from _through_the_store(settings, warehouse, table)
         yield _try("warehouse: published tables", lambda: _published(settings, warehouse))
+
+
+def _drop(warehouse: Warehouse, schema: str) -> None:
+    try:
+        drop(warehouse, schema)
+    except RunError as error:
+        logger.warning("the schema %s may be left in the warehouse: %s", schema, error)
 
 
 def _sources(settings: Settings, warehouse: Warehouse) -> str:
@@ -168,16 +194,21 @@ def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> 
         _expect(warehouse, table, 2 * _ROWS)
         return "loaded it again"
 
-    with ExitStack() as stack:
-        try:
-            folder = stack.enter_context(_scratch(settings))
-        except ChurnError as error:
+    unloaded: Tried | None = None
+    try:
+        with _scratch(settings) as folder:
+            unloaded = _try("warehouse: unload", lambda: _stored("unloading", folder, lambda: unload(folder)))
+            yield unloaded
+            if unloaded.ok:
+                yield _try("warehouse: copy", lambda: _stored("loading", folder, copy))
+    except ChurnError as error:  # the folder's own; what failed first is what is told
+        if unloaded is None or unloaded.ok:
             yield Tried("warehouse: unload", False, str(error))
-            return
-        unloaded = _try("warehouse: unload", lambda: unload(folder))
-        yield unloaded
-        if unloaded.ok:
-            yield _try("warehouse: copy", copy)
+
+
+def _stored(doing: str, folder: str, action: Callable[[], str]) -> str:
+    with storage_errors(doing, folder):
+        return action()
 
 
 def _published(settings: Settings, warehouse: Warehouse) -> str:

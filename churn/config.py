@@ -19,12 +19,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from churn.config_blocks import PrefectSettings
 from churn.config_cluster import ClusterSettings
 from churn.config_explain import ExplainSettings
-from churn.config_faults import in_sentences
+from churn.config_faults import in_sentences, where
 from churn.config_store import StoreSettings
 from churn.config_training import TrainingSettings
 from churn.config_warehouse import WarehouseSettings
 from churn.errors import ConfigError, UsageError
 
+_LARGEST_SEED = 2**32 - 1  # of the generator in XGBoost; beyond it, seeds repeat
+# What MLflow keeps runs in: a file, a server or a database. It no longer takes a folder of files.
+_TRACKING = (
+    r"^(sqlite:///\S.*|https?://[^/\s]+\S*|(postgresql|mysql|mssql)(\+\w+)?://[^/\s]+\S*"
+    r"|databricks(-uc)?(://\S+)?)$"
+)
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 CONFIG_FILE = "churn.toml"
 ENVIRONMENT_PREFIX = "CHURN_"
@@ -156,14 +162,16 @@ class Settings(_Frozen):
     profile: str = DEFAULT_PROFILE
     source: Literal["bbc", "events"] = "bbc"
     products: Mapping[ProductName, Product] = Field(default_factory=dict)
-    seed: int = 1
+    seed: int = Field(default=1, ge=0, le=_LARGEST_SEED)
     id_column: IdColumn = "user_id"
     publish_reasons: bool = False
     partition_rows: int | None = Field(default=None, ge=1)
     sql_memory: str = Field(
         default="4GB", pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$", examples=["4GB"]
     )
-    mlflow_tracking_uri: str | None = None
+    mlflow_tracking_uri: str | None = Field(
+        default=None, pattern=_TRACKING, examples=["https://mlflow.example.org", "sqlite:////data/mlflow.db"]
+    )
     explain: ExplainSettings = ExplainSettings()
     cluster: ClusterSettings = ClusterSettings()
     store: StoreSettings = StoreSettings()
@@ -192,6 +200,12 @@ class Settings(_Frozen):
             known = ", ".join(sorted(self.products)) or "none"
             raise UsageError(f"unknown product {name[:80]!r}; {self.data / CONFIG_FILE} knows: {known}")
         return self.products[name]
+
+    @model_validator(mode="after")
+    def _scheduler_is_named(self) -> "Settings":
+        if self.cluster.kind == "address" and not self.cluster.address:
+            raise ValueError("cluster.kind 'address' needs cluster.address, such as tcp://10.0.0.7:8786")
+        return self
 
     @model_validator(mode="after")
     def _workers_reach_the_lake(self) -> "Settings":
@@ -242,7 +256,8 @@ def load_settings(
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     environment = _environment()
     over = _merge(environment, dict(overrides or {}))
-    chosen, faults = _with_profile(read, over)
+    said = {"given by hand": dict(overrides or {}), f"{ENVIRONMENT_PREFIX}*": environment}
+    chosen, faults = _with_profile(read, over, where(["profile"], ENVIRONMENT_PREFIX, said))
     merged = _merge(chosen, over)
     own = merged.get("products", {})
     if merged.get("source", "bbc") == "bbc" and isinstance(own, Mapping):
@@ -254,22 +269,25 @@ def load_settings(
         settings = Settings(**{**merged, "data": data, "out": out})
     except ValidationError as error:
         named = f"[profiles.{merged.get('profile', DEFAULT_PROFILE)}]"
-        sources = {
-            "given by hand": dict(overrides or {}),
-            f"{ENVIRONMENT_PREFIX}*": environment,
-            named: _profile_table(read, merged),
-        }
+        sources = {**said, named: _profile_table(read, merged)}
         faults += in_sentences(error, Settings, prefix=ENVIRONMENT_PREFIX, sources=sources)
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         name = str(merged.get("profile", DEFAULT_PROFILE))[:80]
-        profile = "" if name == DEFAULT_PROFILE else f"profile {name} and "
-        raise ConfigError(f"{path} (with {profile}{ENVIRONMENT_PREFIX}* variables) is wrong:\n{listed}")
+        also = [] if name == DEFAULT_PROFILE else [f"profile {name}"]
+        also += [f"{ENVIRONMENT_PREFIX}* variables"] if environment else []
+        beside = f" (with {' and '.join(also)})" if also else ""
+        raise ConfigError(f"{path}{beside} is wrong:\n{listed}")
     return settings
 
 
-def _with_profile(read: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return what a file says with the profile that ``over`` or the file itself chooses; and faults."""
+def _with_profile(
+    read: Mapping[str, Any], over: Mapping[str, Any], origin: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what a file says with the profile that ``over`` or the file itself chooses; and faults.
+
+    ``origin`` tells where ``over`` has the choice from.
+    """
     rest = dict(read)
     profiles = rest.pop("profiles", {})
     if not (isinstance(profiles, Mapping) and all(isinstance(table, Mapping) for table in profiles.values())):
@@ -277,7 +295,7 @@ def _with_profile(read: Mapping[str, Any], over: Mapping[str, Any]) -> tuple[dic
     chosen = over.get("profile", rest.get("profile", DEFAULT_PROFILE))
     known = sorted({DEFAULT_PROFILE, *profiles})
     if chosen not in known:
-        return rest, [f"profile: {str(chosen)[:80]!r} is unknown; the file has: {', '.join(known)}"]
+        return rest, [f"profile{origin}: {str(chosen)[:80]!r} is unknown; the file has: {', '.join(known)}"]
     table = profiles.get(chosen, {})
     nested = sorted({"profile", "profiles"} & table.keys())
     return _merge(rest, table), [f"profiles.{chosen}.{key}: a profile cannot hold this" for key in nested]

@@ -19,6 +19,8 @@ _FARGATE_MEMORY: Mapping[int, range] = {
     16384: range(32 * _GIB, 121 * _GIB, 8 * _GIB),
 }
 _UNITS_A_CPU = 1024
+# As Dask takes it: by itself, a share of the machine's memory, or an amount.
+_MEMORY = r"^(auto|0?\.\d*[1-9]\d*|1(\.0+)?|\d+(\.\d+)?\s?[kKMGT]i?B)$"
 _SECRET_NAME = re.compile(r"SECRET|PASSWORD|TOKEN|ACCESS_KEY|PRIVATE_KEY")
 _OWN_TAG = re.compile(r"(?i)(churn|aws):|(createdBy|cluster|dask_cluster_name)\Z")
 _MOST_TAGS = 40  # of the 50 that AWS allows
@@ -125,7 +127,8 @@ class ClusterSettings(_Frozen):
         kind: which of them.
         workers: worker processes (local) or tasks (Fargate); none = by cores and memory, local only.
         threads_per_worker: partitions that each worker scores at once.
-        memory_limit: of each local worker, beyond which Dask restarts it.
+        memory_limit: of each local worker, beyond which Dask restarts it: ``2GB``; ``0.5``, a share of the
+            machine's; ``auto``, a fair share.
         address: the scheduler's, with ``kind`` address.
         tls_ca: PEM file of the authority that signed everybody's certificates, with ``kind`` address.
         tls_cert: PEM file of this process's certificate.
@@ -136,7 +139,7 @@ class ClusterSettings(_Frozen):
     kind: Literal["local", "address", "fargate"] = "local"
     workers: int | None = Field(default=None, ge=1)
     threads_per_worker: int = Field(default=1, ge=1)
-    memory_limit: str = "auto"
+    memory_limit: str = Field(default="auto", pattern=_MEMORY, examples=["auto", "2GB", "0.5"])
     address: str | None = None
     tls_ca: Path | None = None
     tls_cert: Path | None = None

@@ -5,6 +5,7 @@ What was given is not shown, but for names: somebody may have put a password in 
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from types import UnionType
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -43,11 +44,26 @@ def in_sentences(
     for fault in error.errors(include_url=False, include_input=False):
         keys = [str(part) for part in fault["loc"] if part != "[key]"]
         place = ".".join(keys) or "settings"
-        where = _where(keys, prefix, sources)
-        yield f"{place}{where}: {_wrong(fault, keys, model)}"
+        origin = where(keys, prefix, sources)
+        told = _wrong(fault, keys, model)
+        meant = _as_variable(keys, model, prefix) if origin == f" ({_variable(keys, prefix)})" else ""
+        yield f"{place}{origin}: {f'is not a setting; did you mean {meant}?' if meant else told}"
 
 
-def _where(keys: Sequence[str], prefix: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
+def _variable(keys: Sequence[str], prefix: str) -> str:
+    return f"{prefix}{'__'.join(keys).upper()}"
+
+
+def _as_variable(keys: Sequence[str], model: type[BaseModel], prefix: str) -> str:
+    """Return the variable that one with too few underscores stands for, such as CHURN_CLUSTER_WORKERS."""
+    if _field(model, keys) is not None:
+        return ""
+    given = "_".join(keys)
+    meant = [path for path in _paths(model) if len(path) > 1 and "_".join(path) == given]
+    return _variable(meant[0], prefix) if len(meant) == 1 else ""
+
+
+def where(keys: Sequence[str], prefix: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
     """Return which source a key comes from, in brackets; nothing where it is the file's, or missing."""
     for name, said in sources.items():
         level: Any = said
@@ -56,7 +72,7 @@ def _where(keys: Sequence[str], prefix: str, sources: Mapping[str, Mapping[str, 
                 break
             level = level[key]
             if not isinstance(level, Mapping) or depth == len(keys):
-                variable = f"{prefix}{'__'.join(keys[:depth]).upper()}"
+                variable = _variable(keys[:depth], prefix)
                 return f" ({variable if name == f'{prefix}*' else name})"
     return ""
 
@@ -94,7 +110,7 @@ def _field(model: type[BaseModel], keys: Sequence[str]) -> FieldInfo | None:
     for key in keys:
         if isinstance(at, type) and issubclass(at, BaseModel):
             field = at.model_fields.get(key)
-            at = field.annotation if field else None
+            at = _required(field.annotation) if field else None
         elif get_origin(at) is not None and len(get_args(at)) == 2:  # Mapping[name, model]
             field, at = None, get_args(at)[1]
         else:
@@ -104,7 +120,7 @@ def _field(model: type[BaseModel], keys: Sequence[str]) -> FieldInfo | None:
 
 def _model_at(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel] | None:
     field = _field(model, keys)
-    at: Any = field.annotation if field else None
+    at: Any = _required(field.annotation) if field else None
     if field is None and keys:  # the table of one of many
         parent = _field(model, keys[:-1])
         at = get_args(parent.annotation)[1] if parent and len(get_args(parent.annotation)) == 2 else None
@@ -132,8 +148,15 @@ def _nearest(keys: Sequence[str], model: type[BaseModel]) -> str:
 def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     for name, field in model.model_fields.items():
         yield (name,)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from ((name, *path) for path in _paths(field.annotation))
+        below = _required(field.annotation)
+        if isinstance(below, type) and issubclass(below, BaseModel):
+            yield from ((name, *path) for path in _paths(below))
+
+
+def _required(annotation: Any) -> Any:
+    """Return a type without the ``None`` that it may also be."""
+    some = [each for each in get_args(annotation) if each is not type(None)]
+    return some[0] if isinstance(annotation, UnionType) and len(some) == 1 else annotation
 
 
 def _range(field: FieldInfo | None) -> str:
@@ -156,4 +179,5 @@ def _range_of(bounds: Mapping[str, Any]) -> str:
 
 
 def _example(field: FieldInfo | None) -> str:
-    return f'"{field.examples[0]}"' if field is not None and field.examples else ""
+    """Return the examples of a field, as ``"auto" or "2GB"``."""
+    return " or ".join(f'"{each}"' for each in (field.examples or [] if field is not None else []))

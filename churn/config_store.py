@@ -5,8 +5,30 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-S3_ROOT = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/?#\0]+)*/?")
+_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"  # 3 to 63 characters
+_BUCKET = re.compile(_NAME)
+S3_ROOT = re.compile(rf"s3://{_NAME}(/[^/?#\0]+)*/?")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(?i:(s3):)")
 _WEB_ADDRESS = re.compile(r"https?://[^/@\s]+/?")  # no user and password in it
+
+
+def fault_of_root(root: str) -> str | None:
+    """Return what is wrong with the root of a lake, as far as its name tells; it is not quoted."""
+    if not root or "\0" in root or "::" in root:  # with which fsspec would join one file system to another
+        return "must name a folder"
+    scheme = _SCHEME.match(root)
+    kind = (scheme[1] or scheme[2]).lower() if scheme else "file"
+    if kind not in ("s3", "file", "local"):
+        return "must be on S3, such as s3://bucket/prefix, or a local folder"
+    if kind == "s3" and not S3_ROOT.fullmatch(root):
+        bucket = root.removeprefix("s3://").partition("/")[0]
+        if bucket and "@" not in bucket and not _BUCKET.fullmatch(bucket):
+            return (
+                "must name a bucket as S3 does: 3 to 63 small letters, digits, dots and dashes, a letter or "
+                "digit first and last"
+            )
+        return "must be an address such as s3://bucket/prefix, or a local folder"
+    return None
 
 
 class StoreSettings(BaseModel):
@@ -44,8 +66,9 @@ class StoreSettings(BaseModel):
     def _fit_together(self) -> Self:
         if self.kms_key is not None and self.encryption != "aws:kms":
             raise ValueError("kms_key goes with encryption 'aws:kms'")
-        if self.lake is not None and self.lake.startswith("s3:") and not S3_ROOT.fullmatch(self.lake):
-            raise ValueError("lake must be an address such as s3://bucket/prefix, or a local folder")
+        fault = None if self.lake is None else fault_of_root(self.lake)
+        if fault:
+            raise ValueError(f"lake {fault}")
         if self.endpoint_url is not None and not _WEB_ADDRESS.fullmatch(self.endpoint_url):
             raise ValueError("endpoint_url must be such as https://host:9000, without user, password or path")
         return self

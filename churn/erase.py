@@ -9,23 +9,30 @@ does whoever publishes, who then reads what the lake holds by then; readers neve
 the warehouse. A kill leaves some users erased from some places, and the same command finishes.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from churn.config import Settings, identifier
+from churn.disk import storage_errors
 from churn.erase_run import erase_from_run, erase_unfinished
-from churn.erasure_map import PUBLISHED, RECORD, TABLES, table_columns
+from churn.erasure_map import PUBLISHED, RECORD, RUN_DATASETS, TABLES, table_columns
 from churn.errors import RunError, UsageError
 from churn.runs import Run
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import render
 from churn.warehouse.retry import retried
 from churn.weekly_run import lake_of, sweep_tables
+
+logger = logging.getLogger(__name__)
 
 LONGEST_ID = 250  # characters; no table holds a longer one
 _BOUND_AT_ONCE = 500
@@ -88,6 +95,79 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
         listed = "\n".join(f"  - {failure}" for failure in failures)
         raise RunError(f"users are erased from everything but what follows; mend it, and repeat:\n{listed}")
     return [*in_lake, *in_tables]
+
+
+def has_lake(settings: Settings) -> bool:
+    """Tell whether there is anything where the settings say that the lake is.
+
+    Raises:
+        RunError: the store refused.
+    """
+    lake = lake_of(settings)
+    with storage_errors("looking for the lake", lake.root):
+        return bool(lake.fs.exists(url_to_fs(lake.root)[1]))
+
+
+def count_found(settings: Settings, warehouse: Warehouse, users: Sequence[str]) -> int:
+    """Return how many of the users have a row anywhere; ask before they are erased.
+
+    Args:
+        settings: they name the lake, and the id column of the published tables.
+        warehouse: where the published tables are.
+        users: their ids.
+
+    Raises:
+        UsageError: there is no user, or what cannot be a user id.
+        RunError: the store or the warehouse refused.
+    """
+    ids = _distinct(users)
+    missing = _missing_from_tables(warehouse, _columns(settings, warehouse), ids)
+    lake = lake_of(settings)
+    with storage_errors("reading the lake", lake.root):
+        files = lake.fs.find(url_to_fs(lake.root)[1])
+        # The newest first: most are there, and nobody is looked for twice.
+        for path in sorted(files, reverse=True):
+            folder, _, name = path.rpartition("/")
+            column = RUN_DATASETS.get(folder.rpartition("/")[2])
+            if not missing:
+                break
+            if column is not None and name.endswith(".parquet"):
+                missing -= _users_in(lake.fs, path, column, missing)
+    return len(ids) - len(missing)
+
+
+def _missing_from_tables(warehouse: Warehouse, columns: Mapping[str, str], ids: pa.Array) -> set[str]:
+    """Return the users that are in none of the published tables."""
+    missing = set(ids.to_pylist())
+
+    def look() -> None:
+        with warehouse.transaction() as session:
+            _bind_users(session, warehouse, ids)
+            for table, column in columns.items():
+                chosen = f'from {table} where "{identifier(column)}" in (select user_id from {_USERS})'
+                found = session.fetch(f'select distinct "{identifier(column)}" as found {chosen}')
+                missing.difference_update(found["found"].to_pylist())
+            session.execute(f"drop table {_USERS}")
+
+    if columns:
+        retried(look, "looking for users")
+    return missing
+
+
+def _users_in(fs: AbstractFileSystem, path: str, column: str, users: Collection[str]) -> set[str]:
+    """Return which of the users a Parquet file has; none of one that is damaged, which erasing tells of."""
+    wanted = pa.array(sorted(users), pa.string())
+    try:
+        with fs.open(path, "rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
+            groups = (
+                file.read_row_group(index, columns=[column])[column].cast(pa.string())
+                for index in range(file.num_row_groups)
+            )
+            kept = (group.filter(pc.is_in(group, value_set=wanted)) for group in groups)
+            return {user for group in kept for user in group.to_pylist()}
+    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, FileNotFoundError) as error:
+        logger.debug("%s is passed over while users are looked for: %s", path, error)
+        return set()
 
 
 def read_users(path: Path) -> list[str]:

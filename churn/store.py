@@ -21,7 +21,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from churn.config_store import S3_ROOT, StoreSettings
+from churn.config_store import S3_ROOT, StoreSettings, fault_of_root
 from churn.errors import UsageError
 
 S3 = "s3"
@@ -76,20 +76,13 @@ def open_root(root: str, settings: StoreSettings | None = None) -> tuple[Abstrac
     Raises:
         UsageError: the root is empty, or on something else.
     """
-    known = "give a local folder such as out/lake, or s3://bucket/prefix"
-    if not root or "\0" in root or "::" in root:  # with which fsspec would join one file system to another
-        raise UsageError(f"the lake's root {root!r} does not name a folder: {known}")
-    is_s3 = S3_ROOT.fullmatch(root) is not None
-    if settings is not None or (is_s3 and S3 not in fsspec.config.conf):
+    fault = fault_of_root(root)
+    if fault:
+        raise UsageError(f"the lake's root {root!r} cannot be used: it {fault}")
+    if settings is not None or (S3_ROOT.fullmatch(root) and S3 not in fsspec.config.conf):
         configure(settings or StoreSettings())
-    try:
-        fs, base = url_to_fs(root)
-    except (ValueError, ImportError) as error:
-        raise UsageError(f"the lake's root {root!r} is unknown ({error}): {known}") from error
-    base = str(base).rstrip("/")
-    if not is_s3 and not is_local(fs):
-        raise UsageError(f"the lake's root {root!r} is neither on a local disk nor on S3: {known}")
-    return fs, base
+    fs, base = url_to_fs(root)
+    return fs, str(base).rstrip("/")
 
 
 def is_local(fs: AbstractFileSystem) -> bool:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from churn.calendar import Windows, last_complete_as_of
 from churn.config import Settings, builtin_products, load_settings
-from churn.errors import ChurnError, UsageError
+from churn.errors import ChurnError, ConfigError, UsageError
 from flows.blocks import credentials
 from flows.terminal import show_progress, start_server, stop_requested
 
@@ -267,8 +267,10 @@ def run_products(*, data: Path, profile: str | None) -> None:
     """List the products that a data folder knows."""
     try:
         products = dict(load_settings(data, data, chosen(profile), optional=True).products)
-    except ChurnError as error:
-        raise ChurnError(f"{error}\nBuilt in: {', '.join(builtin_products())}") from error
+    except ConfigError as error:
+        if "\n  - products" not in str(error):
+            raise
+        raise ConfigError(f"{error}\nBuilt in: {', '.join(builtin_products())}") from error
     table = new_table("product", "title", "counts activity of", "eligible over", "training")
     for name, product in products.items():
         minimum = "-" if product.minimum_value is None else f"{product.minimum_value:g} {product.value_unit}"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from churn.config import Settings, load_settings
-from churn.errors import ChurnError, ConfigError
+from churn.errors import ChurnError, ConfigError, UsageError
 from flows.blocks import credentials, of_use, server
 from flows.commands import chosen, new_table, terminal
 from flows.terminal import show_progress
 
 if TYPE_CHECKING:
     from churn.check_up import Tried
+    from churn.warehouse.base import Warehouse
 
 _ONLY_SHOWN = "Nothing was changed; add --yes to do it."
 
@@ -85,6 +86,22 @@ def _prefect() -> "Tried | None":
     return Tried("Prefect", False, f"{server()} {told}")
 
 
+def _makes(settings: Settings) -> Path | None:
+    """Return the embedded warehouse's file where it is not there: opening the warehouse would make it."""
+    file = settings.out / "warehouse.duckdb"
+    return file if settings.warehouse.kind == "duckdb" and not file.exists() else None
+
+
+def _as_it_is(settings: Settings) -> "Warehouse":
+    """Open the warehouse without making one: an empty one in memory where there is no file."""
+    from churn.warehouse.duckdb import DuckDBWarehouse
+    from churn.weekly_run import open_warehouse
+
+    if _makes(settings) is None:
+        return open_warehouse(settings)
+    return DuckDBWarehouse(None, settings.data, memory=settings.sql_memory)
+
+
 def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> None:
     """Show the SQL that the published tables lack and, if asked, run it."""
     settings = load_settings(data, out, chosen(profile))
@@ -92,7 +109,8 @@ def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> Non
     from churn import migrate
     from churn.weekly_run import open_warehouse
 
-    with credentials(settings), closing(open_warehouse(settings)) as warehouse:
+    made = _makes(settings)
+    with credentials(settings), closing((open_warehouse if yes else _as_it_is)(settings)) as warehouse:
         lacking = migrate.pending(warehouse, settings.id_column)
         for migration in lacking:
             click.echo(f"-- {migration.version}: {migration.title}\n{migration.sql}\n")
@@ -105,19 +123,36 @@ def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> Non
             done = migrate.apply(warehouse, settings.id_column, settings.warehouse.group)
             click.echo(f"Done: {', '.join(f'{each.version} {each.title}' for each in done) or 'rights'}")
         else:
+            if made is not None:
+                click.echo(f"There is no {made}: --yes makes it. To see what another lacks, check --out.")
             click.echo(_ONLY_SHOWN)
 
 
 def run_prune(
     *, data: Path, out: Path, product: str | None, keep_weeks: int, profile: str | None, yes: bool
 ) -> None:
-    """Remove, or only list, the runs of all but the newest target weeks."""
+    """Remove, or only list, the runs of all but the newest target weeks.
+
+    Raises:
+        UsageError: there is no lake, or neither settings nor lake know the product.
+    """
     settings = load_settings(data, out, chosen(profile), optional=True)
     show_progress()
+    from churn.erase import has_lake
+    from churn.manifest import check_names
     from churn.weekly_run import lake_of
 
     with credentials(settings):
         lake = lake_of(settings)
+        if product is not None:
+            check_names(product)
+        if not has_lake(settings):
+            raise UsageError(f"there is no lake at {lake.root}: check --out, --data and --profile")
+        if product is not None and product not in settings.products and not lake.runs(product):
+            known = sorted({*settings.products, *(run.manifest.product for run in lake.runs())})
+            raise UsageError(
+                f"unknown product {product!r}; the settings and {lake.root} know: {', '.join(known)}"
+            )
         pruned = lake.prune(product, keep_weeks, dry_run=not yes)
     if not pruned:
         click.echo(f"{lake.root} holds no more than {keep_weeks} target week(s) of a product: nothing to do")
@@ -132,15 +167,27 @@ def run_prune(
 
 
 def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, yes: bool) -> None:
-    """Erase the users of a file, or only count their rows."""
+    """Erase the users of a file, or only count their rows.
+
+    Raises:
+        UsageError: the file holds no ids, or there is neither a lake nor a warehouse to erase from.
+    """
     settings = load_settings(data, out, chosen(profile))
     show_progress()
-    from churn.erase import erase, read_users
-    from churn.weekly_run import open_warehouse
+    from churn.erase import count_found, erase, has_lake, read_users
+    from churn.weekly_run import lake_of
 
     users = read_users(user_file)
-    with credentials(settings), closing(open_warehouse(settings)) as warehouse:
-        found = erase(settings, warehouse, users, dry_run=not yes)
+    with credentials(settings):
+        absent, lake = _makes(settings), has_lake(settings)
+        if absent is not None and not lake:
+            raise UsageError(
+                f"there is neither a lake at {lake_of(settings).root} nor a warehouse at {absent}, so that "
+                "nobody was looked for: check --out, --data and --profile"
+            )
+        with closing(_as_it_is(settings)) as warehouse:
+            ids = count_found(settings, warehouse, users)
+            found = erase(settings, warehouse, users, dry_run=not yes)
     if found:
         table = new_table("where", "dataset", "rows")
         for each in found:
@@ -148,6 +195,12 @@ def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, ye
         terminal().print(table)
     told = f"{sum(each.rows for each in found):,} rows of {len(set(users)):,} users"
     click.echo(f"Erased {told}." if yes else f"Would erase {told}. {_ONLY_SHOWN}")
+    others = "" if ids == len(set(users)) else "; the others are in no run and no published table"
+    click.echo(f"{ids:,} of {len(set(users)):,} ids were found{others}.")
+    if not lake:
+        click.echo(f"There is no lake at {lake_of(settings).root}: only the warehouse was looked into.")
+    if absent is not None:
+        click.echo(f"There is no warehouse at {absent}: only the lake was looked into.")
     click.echo(
         "Source tables are not touched: erase there first, or the next run scores these users again. Nor are "
         "files that back-tests wrote, backups, and earlier versions that a bucket keeps."

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from churn.config_warehouse import WarehouseSettings
 from churn.errors import ChurnError, ConfigError, RunError
-from churn.warehouse.aws import Login, aws_login
+from churn.warehouse.aws import Login, aws_login, not_installed
 from churn.warehouse.base import LostConnectionError, SerialisationError
 
 logger = logging.getLogger(__name__)
@@ -77,20 +77,27 @@ def log_in(settings: WarehouseSettings) -> Login:
 
 
 def make_engine(settings: WarehouseSettings, redactor: Redactor) -> Engine:
-    """Return a pool of connections, none of them open yet. No password is kept in it."""
+    """Return a pool of connections, none of them open yet. No password is kept in it.
+
+    Raises:
+        ConfigError: the driver is not installed.
+    """
     url = URL.create(
         f"redshift+{settings.driver}", host=settings.host, port=settings.port, database=settings.database
     )
     # A connection that died in the pool is replaced when it is taken out, before a statement is sent.
-    engine = create_engine(
-        url,
-        connect_args=_connect_arguments(settings),
-        hide_parameters=True,
-        **({"use_native_hstore": False} if settings.driver == "psycopg2" else {}),  # Redshift has none
-        pool_pre_ping=True,
-        pool_size=4,
-        max_overflow=12,
-    )
+    try:
+        engine = create_engine(
+            url,
+            connect_args=_connect_arguments(settings),
+            hide_parameters=True,
+            **({"use_native_hstore": False} if settings.driver == "psycopg2" else {}),  # Redshift has none
+            pool_pre_ping=True,
+            pool_size=4,
+            max_overflow=12,
+        )
+    except ImportError as error:
+        raise not_installed(error.name or settings.driver, "warehouse.kind 'redshift'") from error
 
     @event.listens_for(engine, "do_connect")
     def _log_in(_dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """`churn check` tries everything that the settings name, says what to do, shows no secret, and leaves nothing."""
 
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import s3fs
 from distributed import LocalCluster
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
@@ -179,6 +181,40 @@ def test_a_bucket_that_is_not_there_fails(aws: Settings) -> None:
     store = aws.store.model_copy(update={"lake": "s3://churn-no-such-bucket/lake"})
     found = tried(aws.model_copy(update={"store": store}))
     assert failed(found) == ["store", "warehouse: unload"]
+
+
+def test_a_store_without_credentials_says_what_failed_first(
+    aws: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()
+    told = tried(aws)["store"].told
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert told.startswith("trying the store at ")
+    assert "Unable to locate credentials" in told
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "redshift_connector"])
+def test_a_driver_that_is_not_installed_is_a_failure_with_its_remedy_and_the_rest_is_tried(
+    aws: Settings, monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    monkeypatch.setitem(sys.modules, driver, None)
+    warehouse = aws.warehouse.model_copy(update={"driver": driver})
+    found = tried(aws.model_copy(update={"warehouse": warehouse}))
+    assert list(found) == ["store", "warehouse", "MLflow", "scheduler"]
+    assert failed(found) == ["warehouse"]
+    assert "requirements-aws.lock" in found["warehouse"].told
+
+
+def test_a_host_that_is_not_there_is_tried_twice(aws: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    away = {"port": 9, "retries": 5, "backoff": 0.01}
+    found = tried(aws.model_copy(update={"warehouse": aws.warehouse.model_copy(update=away)}))
+    assert failed(found) == ["warehouse"]
+    assert sum("trying again" in record.message for record in caplog.records) == 1
 
 
 # --- the command ---

@@ -164,8 +164,13 @@ def test_wrong_settings_fail_with_every_fault(call: Call, data: str) -> None:
     assert (code, out) == (1, "")
     assert "sead" in err
     assert "source" in err
-    assert "Built in: iplayer, pan, sounds" in err
+    assert "Built in" not in err
     assert "Traceback" not in err
+
+
+def test_built_in_products_are_told_where_products_are_wrong(call: Call, data: str) -> None:
+    Path(data, "churn.toml").write_text("[products.iplayr]\n", "utf-8")
+    assert "Built in: iplayer, pan, sounds" in call("products", "--data", data)[2]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +193,7 @@ def test_every_command_with_settings_takes_a_profile_and_refuses_an_unknown_one(
 ) -> None:
     code, out, err = call(*arguments, "--data", data, "--profile", "prod")
     assert (code, out) == (1, "")
-    assert "profile: 'prod' is unknown; the file has: local" in err
+    assert "profile (given by hand): 'prod' is unknown; the file has: local" in err
 
 
 def test_a_data_folder_without_tables_fails(call: Call, data: str) -> None:

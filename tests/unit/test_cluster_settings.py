@@ -1,7 +1,9 @@
 import subprocess
 import sys
+from logging import getLogger
 
 import pytest
+from distributed.worker_memory import parse_memory_limit
 from pydantic import ValidationError
 
 from churn.cluster import expected_threads
@@ -83,6 +85,19 @@ def test_a_vcpu_for_each_thread_is_enough():
         fargate={**REQUIRED, "worker_cpu": 2048, "worker_memory": 4096},
     )  # fmt: skip
     assert expected_threads(settings) == 6
+
+
+@pytest.mark.parametrize("limit", ["auto", "2GB", "1.5 GiB", "512MB", "0.5", ".25", "1"])
+def test_a_limit_of_memory_is_as_dask_takes_it(limit):
+    parsed = parse_memory_limit(ClusterSettings(memory_limit=limit).memory_limit, 1, logger=getLogger())
+    assert parsed is not None
+    assert parsed > 0
+
+
+@pytest.mark.parametrize("limit", ["lots", "", "-1GB", "2", "0", "0.0", "2 apples", "nan"])
+def test_a_limit_of_memory_that_is_none_is_refused(limit):
+    with pytest.raises(ValidationError, match="memory_limit"):
+        ClusterSettings(memory_limit=limit)
 
 
 def test_fargate_can_stand_in_a_file_that_another_profile_uses():

@@ -86,7 +86,7 @@ def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
         '[products.drink]\nmatch = ["d"]\n',
     )
     lines = refusal(data).splitlines()
-    assert lines[0] == f"{data / 'churn.toml'} (with CHURN_* variables) is wrong:"
+    assert lines[0] == f"{data / 'churn.toml'} is wrong:"
     for place in (
         "source",
         "sed",
@@ -382,14 +382,14 @@ def test_the_environment_wins_over_a_profile(tmp_path: Path, monkeypatch: pytest
 
 def test_an_unknown_profile_is_refused_with_the_known_ones_and_every_other_fault(tmp_path: Path) -> None:
     message = refusal(folder(tmp_path, PROFILES + "[explain]\nreason = 3\n"), {"profile": "prod"})
-    assert "  - profile: 'prod' is unknown; the file has: aws, local" in message
+    assert "  - profile (given by hand): 'prod' is unknown; the file has: aws, local" in message
     assert "  - explain.reason: " in message
 
 
 def test_faults_of_a_profile_are_told_with_its_name(tmp_path: Path) -> None:
     data = folder(tmp_path, 'seed = "x"\n[profiles.aws]\nsead = 1\npartition_rows = 0\n')
     lines = refusal(data, {"profile": "aws"}).splitlines()
-    assert lines[0] == f"{data / 'churn.toml'} (with profile aws and CHURN_* variables) is wrong:"
+    assert lines[0] == f"{data / 'churn.toml'} (with profile aws) is wrong:"
     assert [line.split(":")[0] for line in lines[1:]] == [
         "  - seed",
         "  - partition_rows ([profiles.aws])",
@@ -452,6 +452,23 @@ def test_faults_of_store_and_warehouse_do_not_show_what_was_given(tmp_path: Path
             "products.food.training.max_date: is not a setting; did you mean products.food.training.max_dates?",
         ),
         ("[products.food]", "products.food.title: is required"),
+        ("seed = -1", "seed: must be at least 0 and at most 4,294,967,295"),
+        (f"seed = {2**32}", "seed: must be at least 0 and at most 4,294,967,295"),
+        (
+            '[cluster]\nmemory_limit = "lots"',
+            'cluster.memory_limit: must look like "auto" or "2GB" or "0.5"',
+        ),
+        ('[cluster]\nkind = "address"', "cluster.kind 'address' needs cluster.address"),
+        ('[cluster]\nkind = "fargate"', "kind 'fargate' needs a table [cluster.fargate]"),
+        (
+            'mlflow_tracking_uri = "nonsense"',
+            'mlflow_tracking_uri: must look like "https://mlflow.example.org" or "sqlite:////data/mlflow.db"',
+        ),
+        ('mlflow_tracking_uri = "file:///mlruns"', "mlflow_tracking_uri: must look like"),
+        ('mlflow_tracking_uri = ""', "mlflow_tracking_uri: must look like"),
+        ('[store]\nlake = "gs://x/y"', "store: lake must be on S3, such as s3://bucket/prefix, or a local"),
+        ('[store]\nlake = "s3://b/y"', "store: lake must name a bucket as S3 does: 3 to 63 small letters"),
+        ('[store]\nlake = "s3://bucket//y"', "store: lake must be an address such as s3://bucket/prefix"),
         ('seed = "x"', "seed: must be a whole number"),
         ("seed = 1.5", "seed: must be a whole number"),
         ('publish_reasons = "perhaps"', "publish_reasons: must be true or false"),
@@ -488,6 +505,40 @@ def test_a_fault_names_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.M
         "seed (given by hand):",
     ):
         assert f"  - {place} must be " in message
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite:////data/ml flow.db", "sqlite:///mlflow.db", "https://me:word@mlflow.example.org/x",
+        "http://x", "postgresql://db/mlflow", "mysql+pymysql://db/mlflow",
+    ],
+)  # fmt: skip
+def test_what_mlflow_takes_is_taken(tmp_path: Path, uri: str) -> None:
+    assert load(folder(tmp_path, f'mlflow_tracking_uri = "{uri}"')).tracking_uri == uri
+
+
+def test_a_variable_with_too_few_underscores_is_told_which_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHURN_CLUSTER_WORKERS", "4")
+    monkeypatch.setenv("CHURN_CLUSTER__FARGATE_WORKER_CPU", "4")
+    message = refusal(folder(tmp_path, ""))
+    assert message.splitlines()[0] == f"{tmp_path / 'churn.toml'} (with CHURN_* variables) is wrong:"
+    assert (
+        "cluster_workers (CHURN_CLUSTER_WORKERS): is not a setting; did you mean CHURN_CLUSTER__WORKERS?"
+        in message
+    )
+    assert "did you mean CHURN_CLUSTER__FARGATE__WORKER_CPU?" in message
+
+
+def test_an_unknown_profile_is_told_with_where_it_was_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder(tmp_path, "")
+    assert "profile (given by hand): 'prod' is unknown" in refusal(data, {"profile": "prod"})
+    monkeypatch.setenv("CHURN_PROFILE", "aws")
+    assert "profile (CHURN_PROFILE): 'aws' is unknown; the file has: local" in refusal(data)
 
 
 def test_a_fault_never_shows_what_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ import churn.erase
 import churn.erase_run
 from churn import desk_s3, migrate
 from churn.config import Settings, load_settings
-from churn.erase import Erased, erase, read_users
+from churn.erase import Erased, count_found, erase, has_lake, read_users
 from churn.erasure_map import RUN_DATASETS, TABLES, table_columns
 from churn.errors import RunError, UsageError
 from churn.lake import Lake, Run
@@ -300,6 +300,17 @@ def test_a_dry_run_says_the_same_and_changes_nothing(kept: Kept) -> None:
     assert kept.lake_files() == files_before
     assert kept.holders(users) == before
     assert told == kept.erase(users)
+
+
+def test_ids_that_are_kept_anywhere_are_counted(kept: Kept) -> None:
+    users = kept.scored("food")[:3]
+    asked = [*users, users[0], "nobody", "'; --"]
+    assert count_found(kept.settings, kept.warehouse, asked) == 3
+    kept.erase(users[:1])
+    assert count_found(kept.settings, kept.warehouse, asked) == 2
+    kept.lake.fs.rm(kept.root, recursive=True)
+    assert not has_lake(kept.settings)
+    assert count_found(kept.settings, kept.warehouse, asked) == 2  # they are published
 
 
 def test_a_file_written_anew_is_as_it_was_but_for_the_users(kept_local: Kept) -> None:

@@ -27,9 +27,12 @@ _settings = pytest.fixture(autouse=True)(own_settings)
         ({"kms_key": "alias/churn"}, "kms_key goes with"),
         ({"lake": ""}, "lake"),
         ({"lake": "s3://"}, "an address such as"),
-        ({"lake": "s3://Bucket/x"}, "an address such as"),
+        ({"lake": "s3://Bucket/x"}, "3 to 63 small letters"),
         ({"lake": "s3://user:key@bucket/x"}, "an address such as"),
         ({"lake": "s3://bucket//x"}, "an address such as"),
+        ({"lake": "s3://b/y"}, "3 to 63 small letters"),
+        ({"lake": "gs://bucket/x"}, "must be on S3"),
+        ({"lake": "memory://x"}, "must be on S3"),
         ({"endpoint_url": "https://user:password@store.example"}, "endpoint_url must be"),
         ({"endpoint_url": "store.example"}, "endpoint_url must be"),
         ({"region": "EU West"}, "region"),
@@ -99,6 +102,12 @@ def test_a_root_without_settings_keeps_those_of_the_process() -> None:
     assert open_root("s3://bucket/lake")[0].default_block_size == 9 << 20
     fsspec.config.conf.pop("s3")
     assert open_root("s3://bucket/lake")[0].default_block_size == StoreSettings().part_megabytes << 20
+
+
+def test_another_store_is_refused_without_advice_to_install_anything() -> None:
+    with pytest.raises(UsageError, match="must be on S3") as refused:
+        open_root("gs://bucket/x")
+    assert "gcsfs" not in str(refused.value)
 
 
 @pytest.mark.parametrize("root", ["", "memory://lake", "nonsense://x", "a\0b", "s3://", "s3:///x"])

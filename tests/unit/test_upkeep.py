@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from churn import migrate
 from churn.lake import Lake
 from churn.warehouse.duckdb import DuckDBWarehouse
 from tests.support.command_line import exit_code
@@ -70,6 +71,21 @@ def test_prune_lists_what_it_would_remove_and_removes_it_when_told(call: Call, o
     assert "nothing to do" in call("prune", "--keep-weeks", "3", "--yes")[1]
 
 
+def test_prune_refuses_a_product_that_nobody_knows_and_a_lake_that_is_not_there(
+    call: Call, out: Path, data: Path
+) -> None:
+    code, told, err = call("prune", "--keep-weeks", "1", "--yes")
+    assert (code, told) == (2, "")
+    assert f"there is no lake at {out / 'lake'}: check --out" in err
+    assert not out.exists()
+    fill(Lake(str(out / "lake")))
+    code, told, err = call("prune", "--keep-weeks", "1", "--yes", "--product", "nix")
+    assert (code, told) == (2, "")
+    assert "unknown product 'nix'; the settings and " in err
+    assert "know: food, wine" in err
+    assert weeks(Lake(str(out / "lake"))) == {"food": 3, "wine": 3}
+
+
 def test_prune_works_without_a_data_folder(out: Path, tmp_path: Path) -> None:
     lake = Lake(str(out / "lake"))
     fill(lake)
@@ -94,6 +110,8 @@ def test_migrate_shows_the_sql_and_runs_it_when_told(call: Call, data: Path, out
     assert (code, err) == (0, "")
     assert told.splitlines()[0] == "-- 0: schema version"
     assert re.search(r"create table if not exists churn\.scores", told, re.I)
+    assert f"There is no {out / 'warehouse.duckdb'}: --yes makes it." in told
+    assert not out.exists()
     assert told.endswith(f"{SHOWN}\n")
     assert versions(out, data) == []
     assert call("migrate", "--yes")[1].splitlines()[-1].startswith("Done: 0 schema version, 1 scores")
@@ -143,11 +161,51 @@ def test_erase_counts_and_erases_when_told(call: Call, out: Path, tmp_path: Path
     code, told, err = call("erase", "--user-file", str(users), "--yes")
     assert (code, err) == (0, "")
     assert "Erased 6 rows of 2 users." in told
+    assert "1 of 2 ids were found; the others are in no run and no published table." in told
     assert not any(b"nobody" in content for content in files_below(out / "lake").values())
     for run in lake.runs():
         run.verify(checksums=True)
         assert run.manifest.rows == {"scores": 2}
     assert "Erased 0 rows of 2 users." in call("erase", "--user-file", str(users), "--yes")[1]
+    assert "0 of 2 ids were found" in call("erase", "--user-file", str(users), "--yes")[1]
+    assert not (out / "warehouse.duckdb").exists()
+
+
+def test_erase_refuses_where_there_is_nothing_to_erase_from_and_makes_nothing(
+    call: Call, out: Path, tmp_path: Path
+) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("a\n")
+    for more in ([], ["--yes"]):
+        code, told, err = call("erase", "--user-file", str(users), *more)
+        assert (code, told) == (2, "")
+        assert f"there is neither a lake at {out / 'lake'} nor a warehouse at {out}/warehouse.duckdb" in err
+        assert not out.exists()
+
+
+def test_erase_tells_how_many_of_the_ids_were_found_in_lake_or_warehouse(
+    call: Call, data: Path, out: Path, tmp_path: Path
+) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("a\nnobody\nonly-published\n")
+    out.mkdir()
+    with closing(DuckDBWarehouse(out / "warehouse.duckdb", data)) as warehouse:
+        migrate.apply(warehouse, "user_id")
+        warehouse.execute(
+            "insert into churn.reasons by name select 'only-published' as user_id, 'food' as product, date"
+            " '2024-07-01' as target_week_start_date, 1 as rank, 'a' as feature, 0.5 as contribution,"
+            " 'x' as run_id"
+        )
+    code, told, _ = call("erase", "--user-file", str(users))
+    assert code == 0
+    assert "1 of 3 ids were found; the others are in no run and no published table." in told
+    assert f"There is no lake at {out / 'lake'}: only the warehouse was looked into." in told
+    fill(Lake(str(out / "lake")))
+    code, told, _ = call("erase", "--user-file", str(users), "--yes")
+    assert code == 0
+    assert "2 of 3 ids were found; the others" in told
+    assert "There is no" not in told
+    assert "0 of 3 ids were found; the others" in call("erase", "--user-file", str(users))[1]
 
 
 # --- explain ---

@@ -1,18 +1,20 @@
 """Who may log in, asked of AWS over HTTP: fresh for each connection, and never shown."""
 
 import json
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
 from churn.config_warehouse import WarehouseSettings
-from churn.errors import RunError
+from churn.errors import ConfigError, RunError
 from churn.warehouse.aws import Login, aws_login
 from churn.warehouse.redshift import RedshiftWarehouse
 from tests.support.fixtures_aws import ROLE, Bucket, Redshift
@@ -137,6 +139,49 @@ def test_a_secret_that_is_none_is_not_shown(bucket: Bucket, text: str) -> None:
 def test_what_aws_refuses_is_told_by_its_code(bucket: Bucket, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(RunError, match=said):
         aws_login(settings(**changes))
+
+
+@pytest.mark.parametrize("auth", [{"auth": "secret", "secret": "x"}, {"workgroup": "churn"}])
+def test_where_aws_is_not_reached_it_is_the_network_that_is_told(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, auth: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(RunError, match=r"was not reached.*\(EndpointConnectionError\): check the network"):
+        aws_login(settings(**auth))
+
+
+def test_where_nobody_says_who_asks_aws_it_is_told(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    with pytest.raises(RunError, match=r"no credentials for it \(NoCredentialsError\): give it a role"):
+        aws_login(settings(workgroup="churn"))
+    monkeypatch.setenv("AWS_PROFILE", "none")
+    with pytest.raises(RunError, match=r"no credentials for it \(ProfileNotFound\)"):
+        aws_login(settings(workgroup="churn"))
+
+
+@pytest.mark.parametrize("library", ["boto3", "botocore.exceptions"])
+def test_a_login_without_aws_library_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ConfigError, match=r"needs boto.*not installed.*its extra `aws`.*requirements-aws"):
+        aws_login(settings(workgroup="churn"))
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "redshift_connector"])
+def test_a_warehouse_without_its_driver_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(ConfigError, match=rf"needs {driver}.*not installed.*its extra `aws`"):
+        RedshiftWarehouse(settings(workgroup="churn", driver=driver))
 
 
 def test_a_login_does_not_show_its_password() -> None:
