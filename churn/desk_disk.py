@@ -14,6 +14,7 @@ until its target week has a committed run, and another process may adopt it.
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,16 +25,18 @@ from churn.desk import STALE_SECONDS
 from churn.disk import (
     claim,
     file_lock,
+    flush,
     place_folder,
     release,
     remove_folder,
     replace_file,
-    seal,
+    stamp,
     sweep,
     take_over,
 )
 from churn.layout import MANIFEST, pointer, run_folder, week_folder
 from churn.manifest import FileStamp
+from churn.stages import Stages
 
 _CHECKPOINT = re.compile(r"\.checkpoint-(\d{4}-\d\d-\d\d)\.json")
 
@@ -58,12 +61,20 @@ class DiskClaim:
         """See ``churn.desk.Claim``.
 
         All is flushed to the disk before the last step, so that not even a power cut leaves a committed run
-        with holes. Every file is read: hashing frees the interpreter while others are flushed.
+        with holes. Every file is read: hashing frees the interpreter while others are flushed. That takes
+        long; what the run is resumed with stays until all of it is done.
         """
+        Path(self.base, MANIFEST).unlink(missing_ok=True)  # of a process that was killed further down
+        names, folders, scratch = _below(self.base)
         files = {
-            name: FileStamp(size=size, sha256=sha256) for name, (size, sha256) in seal(self.base).items()
+            name: FileStamp(size=size, sha256=sha256)
+            for name, (size, sha256) in stamp(self.base, names, durably=True).items()
         }
+        for folder in folders:
+            flush(folder)
         replace_file(f"{self.base}/{MANIFEST}", finish(files))
+        for path in scratch:
+            _remove(path)
         place_folder(self.base, self._target)
         release(self._owner)
         return self._target
@@ -105,7 +116,7 @@ class DiskDesk:
     def claim(self, product: str, week: str, run_id: str) -> DiskClaim | None:
         """See ``churn.desk.Desk``. What can be adopted for another week is spared."""
         with self._locked(product) as desk:
-            sweep(desk, lambda staging: self.resumable_week(product, staging) not in (None, week))
+            sweep(desk, lambda staging: self._spared(product, week, staging))
             try:
                 owner = claim(f"{desk}/{run_id}")
             except FileExistsError:
@@ -166,6 +177,19 @@ class DiskDesk:
                     return found[1] if next(committed, None) is None else None
         return None
 
+    def _spared(self, product: str, week: str, staging: str) -> bool:
+        """Tell whether a dead run can be adopted for another week; say why where it never can be."""
+        found = self.resumable_week(product, staging)
+        if found is None and os.path.isdir(staging):
+            kept = any(map(_is_checkpoint, os.listdir(staging)))
+            why = (
+                "it is too old, or its week has a committed run"
+                if kept
+                else "it ended before its model was trained, or in the last step of its commit"
+            )
+            Stages(product).tell("prepare", f"the unfinished run {Path(staging).name} is not resumed: {why}")
+        return found not in (None, week)
+
     @contextmanager
     def _locked(self, product: str) -> Iterator[str]:
         """Hold a product's lock, and yield its folder below ``.staging``."""
@@ -173,3 +197,30 @@ class DiskDesk:
         os.makedirs(desk, exist_ok=True)
         with file_lock(f"{desk}/.lock"):
             yield desk
+
+
+def _below(base: str) -> tuple[list[str], list[str], list[str]]:
+    """Return what a run's folder holds: files by their path below it, folders, scratch (checkpoint last)."""
+    names: list[str] = []
+    folders: list[str] = []
+    scratch: list[str] = []
+    for folder, subfolders, files in os.walk(base):
+        folders.append(folder)
+        for name in [*subfolders, *files]:
+            if name.startswith("."):
+                scratch.append(f"{folder}/{name}")
+            elif name in files:
+                names.append(f"{folder}/{name}".removeprefix(f"{base}/"))
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    return names, folders, sorted(scratch, key=_is_checkpoint)
+
+
+def _is_checkpoint(path: str) -> bool:
+    return _CHECKPOINT.fullmatch(os.path.basename(path)) is not None
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)

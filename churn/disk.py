@@ -225,30 +225,6 @@ def flush(path: str) -> None:
         os.close(descriptor)
 
 
-def seal(base: str) -> dict[str, tuple[int, str]]:
-    """Remove scratch (names that begin with a dot) and flush the rest to the disk.
-
-    Returns:
-        The size in bytes and the SHA-256 (hexadecimal) of each file, by its path below ``base``.
-    """
-    names: list[str] = []
-    folders: list[str] = []
-    for folder, subfolders, files in os.walk(base):
-        for name in [name for name in subfolders if name.startswith(".")]:
-            shutil.rmtree(f"{folder}/{name}")
-            subfolders.remove(name)
-        folders.append(folder)
-        for name in files:
-            if name.startswith("."):
-                os.unlink(f"{folder}/{name}")
-            else:
-                names.append(f"{folder}/{name}".removeprefix(f"{base}/"))
-    stamps = stamp(base, names, durably=True)
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        list(pool.map(flush, folders))
-    return stamps
-
-
 def stamp(base: str, names: Iterable[str], *, durably: bool = False) -> dict[str, tuple[int, str]]:
     """Return the size in bytes and the SHA-256 (hexadecimal) of files, by their sorted paths below ``base``.
 

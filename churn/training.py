@@ -21,6 +21,7 @@ byte, on any number of threads.
 import hashlib
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -173,13 +174,17 @@ def _useful_threads(threads: int, rows: int) -> int:
 def _data(
     rows: TrainingRows, schema: FeatureSchema, which: Mask, threads: int, ref: xgb.DMatrix | None = None
 ) -> xgb.DMatrix:
-    return xgb.QuantileDMatrix(
-        rows.matrix(schema, which),
-        label=rows.churned[which],
-        feature_names=list(schema.names),
-        nthread=threads,
-        ref=ref,
-    )
+    # XGBoost calls back into Python for the rows. Ctrl-C raises in the main thread; raised in there, it would
+    # leave XGBoost's memory broken. So they are read in another thread, which a stop waits for.
+    with ThreadPoolExecutor(1, "churn-matrix") as apart:
+        return apart.submit(
+            xgb.QuantileDMatrix,
+            rows.matrix(schema, which),
+            label=rows.churned[which],
+            feature_names=list(schema.names),
+            nthread=threads,
+            ref=ref,
+        ).result()
 
 
 def _start(rows: TrainingRows, fit: Mask, params: Params) -> Params:

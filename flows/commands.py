@@ -130,6 +130,7 @@ def _run_one(settings: Settings, name: str, windows: Windows, force: bool) -> "O
     done = None if force else repeated(settings, name, windows)
     if done is not None:
         return done
+    start_server()
     from flows.weekly import weekly_churn
 
     return weekly_churn(

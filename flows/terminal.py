@@ -1,10 +1,12 @@
 """What the command line shows while flows run: the stages, and nothing of the libraries' own chatter."""
 
+import contextvars
 import logging
 import os
 import signal
 import threading
 import warnings
+from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 
@@ -76,8 +78,24 @@ def show_progress() -> None:
 
 
 def start_server() -> None:
-    """Start the server that Prefect keeps for itself where none is set up, and wait until it answers."""
+    """Start the server that Prefect keeps for itself where none is set up, and wait until it answers.
+
+    Ctrl-C does not reach it: a terminal sends that to every process of its group, and a run that is stopped
+    still has to tell the server how it ended. The server is ended with this process.
+    """
     from prefect.client.orchestration import get_client
 
-    with get_client(sync_client=True) as client:
-        client.hello()
+    started: Future[None] = Future()
+
+    def start() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
+        try:
+            get_client(sync_client=True)
+            started.set_result(None)
+        except Exception as error:
+            started.set_exception(error)
+
+    # A thread of its own has its own mask, and nobody waits for it when the start itself is stopped.
+    context = contextvars.copy_context()  # which holds Prefect's settings
+    threading.Thread(target=context.run, args=(start,), name="churn-prefect", daemon=True).start()
+    started.result()

@@ -8,10 +8,12 @@ second. Elsewhere each worker is a fresh interpreter.
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 import dask.config
@@ -61,6 +63,7 @@ def local_cluster(settings: ClusterSettings) -> Iterator[Any]:
     preload: list[str] = []
     if dask.config.get("distributed.worker.multiprocessing-method") == "forkserver":
         get_mp_context().set_forkserver_preload(["distributed.nanny", WORKER_MODULE])
+        _start_fork_server()
     else:
         preload = [WORKER_MODULE]
     allowed = max(MINIMUM_ALLOWED_FAILURES, dask.config.get("distributed.scheduler.allowed-failures"))
@@ -89,6 +92,20 @@ def local_cluster(settings: ClusterSettings) -> Iterator[Any]:
         ) as cluster,
     ):
         yield cluster
+
+
+def _start_fork_server() -> None:
+    """Start the server that workers are forked from, out of reach of Ctrl-C.
+
+    A terminal sends that to every process of its group. The cluster is closed in order by this one; a server
+    that is stopped while it imports, and workers, would only print how they were interrupted.
+    """
+    resource_tracker.ensure_running()  # it is started on the way, and lifts the mask of this thread
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _silence_logs() -> None:

@@ -149,7 +149,9 @@ def test_a_kill_before_the_commit_leaves_nothing_and_the_next_run_starts_clean(
     assert list((out / "lake/.staging/product=food").glob("*/scores")), "it was in the middle of a run"
     assert committed(out) == []
     assert published(out) == {}
-    assert runs(*line(data, out)).code == 0
+    ended = runs(*line(data, out))
+    assert ended.code == 0
+    assert "is not resumed: it ended before its model was trained, or in the last step" in ended.err
     (run,) = committed(out)
     check_finished(out, run)
 
@@ -263,6 +265,39 @@ def test_a_stop_ends_a_run_in_order(runs: Runs, data: Path, out: Path, number: s
     assert set(files_below(out / "lake")) == {".staging/product=food/.lock"}
 
 
+def test_ctrl_c_on_a_terminal_ends_a_run_under_prefect_with_one_sentence(
+    data: Path, out: Path, tmp_path: Path
+) -> None:
+    """A terminal sends it to the whole group: to Prefect's server too, and to Dask's, which still imports."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "CHURN_CLUSTER__WORKERS": "1"}
+    program = [str(Path(sys.executable).with_name("churn")), *line(data, out)]
+    said = tmp_path / "said"
+    with said.open("w") as log:
+        run = subprocess.Popen(
+            program, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+        )
+    try:
+        while not any("forkserver" in told(process) for process in in_session(run.pid)):
+            assert run.poll() is None, said.read_text()
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(30) == 1, said.read_text()
+        ended = r"(  food +prepare .*\n)*\n?churn: stopped; nothing half-written is to be seen\n"
+        assert re.fullmatch(ended, said.read_text()), said.read_text()
+        until = time.monotonic() + 10
+        while alive := [told(process) for process in in_session(run.pid) if told(process)]:
+            assert time.monotonic() < until, alive
+            time.sleep(0.1)
+    finally:
+        for process in in_session(run.pid):
+            process.kill()
+        run.kill()
+        run.wait()
+    assert committed(out) == []
+    assert set(files_below(out / "lake")) == {".staging/product=food/.lock"}
+
+
 def test_a_stop_while_it_scores_keeps_what_is_done(runs: Runs, data: Path, out: Path) -> None:
     run = runs.start(*line(data, out), environment={"CHURN_PARTITION_ROWS": "2"})
     while not list(rows_of(out)):
@@ -322,7 +357,9 @@ def check_equal(run: Run, calm: Run) -> None:
     assert one == two
 
 
-@pytest.mark.parametrize("moment", ["after 2 partitions", "before churn.weekly.write_report"])
+@pytest.mark.parametrize(
+    "moment", ["after 2 partitions", "before churn.weekly.write_report", "before churn.desk_disk.stamp"]
+)
 def test_a_run_killed_after_training_is_resumed_and_comes_to_the_same(
     runs: Runs, data: Path, out: Path, calm: Run, moment: str
 ) -> None:

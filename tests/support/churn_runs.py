@@ -106,9 +106,11 @@ def without_prefect() -> Callable[..., Any]:
     """Return the weekly flow as a plain function that calls its tasks as plain functions."""
     from prefect import Task
 
+    import flows.commands
     import flows.weekly
     import tasks.weekly
 
+    flows.commands.start_server = lambda: None
     found = {name: value for name, value in vars(tasks.weekly).items() if isinstance(value, Task)}
     flows.weekly.tasks = SimpleNamespace(**{name: _Plain(task.fn) for name, task in found.items()})
     flows.weekly.weekly_churn = flows.weekly.weekly_churn.fn

@@ -1,5 +1,6 @@
 import errno
 import json
+import logging
 import os
 import re
 import resource
@@ -23,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from churn import desk_disk
 from churn.disk import file_lock
 from churn.errors import RunError, UsageError
 from churn.lake import FOLDERS, Lake, Manifest, Run, new_run_id
@@ -343,6 +345,56 @@ def test_an_adopted_run_can_be_abandoned(lake: Lake, root: Path) -> None:
     assert desk(root) == [".lock"]
 
 
+@pytest.mark.parametrize("moment", ["stamp", "flush", "_remove", "place_folder"])
+def test_a_commit_that_fails_can_be_adopted_until_its_last_step(
+    lake: Lake, root: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = lake.begin("food", WEEK, "a")
+    Path(folder.path(".holdout.parquet")).write_bytes(b"held out")
+    Path(folder.path("scores", "part-00000.parquet")).write_bytes(b"whole")
+    folder.keep(b"what is needed")
+    with monkeypatch.context() as broken:
+        broken.setattr(desk_disk, moment, fail)
+        with pytest.raises(KeyboardInterrupt), folder:
+            folder.commit(manifest("a"))
+    assert lake.runs() == []
+    again = lake.adopt("food", WEEK)
+    if moment == "place_folder":
+        assert again is None
+        assert desk(root) == [".lock"]
+        return
+    assert again is not None
+    assert Path(again.path(".holdout.parquet")).read_bytes() == b"held out"
+    with again:
+        run = again.commit(manifest("a"))
+    run.verify(checksums=True)
+    assert set(run.manifest.files) == {"scores/part-00000.parquet"}
+    assert not list(Path(run.base).rglob(".*"))
+
+
+def test_what_cannot_be_adopted_is_swept_with_a_line_that_says_why(
+    lake: Lake, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "churn.stages")
+    staging = kept(lake, "died")
+    (staging / f".checkpoint-{WEEK}.json").unlink()
+    lake.begin("food", WEEK, "next").abandon()
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "churn.stages"]
+    assert told.endswith(
+        "the unfinished run died is not resumed: it ended before its model was trained, or in the last step "
+        "of its commit"
+    )
+    assert desk(root) == [".lock"]
+    caplog.clear()
+    kept(lake, "forced")
+    lake.begin("food", WEEK, "anew").abandon()
+    assert desk(root) == [".lock"]
+    assert not [record for record in caplog.records if record.name == "churn.stages"], "it was asked for"
+
+
 def test_a_living_run_is_not_adopted(lake: Lake) -> None:
     with lake.begin("food", WEEK, "a") as folder:
         folder.keep(b"")
@@ -543,6 +595,7 @@ def test_a_file_size_limit_says_what_to_do_and_loses_nothing(lake: Lake, root: P
     code = f"""
 import resource, sys
 from datetime import date
+from churn import desk_disk
 from churn.disk import file_lock
 from churn.errors import RunError
 from churn.lake import Lake
@@ -567,6 +620,7 @@ def test_a_folder_that_may_not_be_written_says_so(tmp_path: Path) -> None:
     code = """
 import os, sys
 from datetime import date
+from churn import desk_disk
 from churn.disk import file_lock
 from churn.errors import RunError
 from churn.lake import Lake

@@ -1,5 +1,8 @@
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -284,3 +287,34 @@ def test_infinite_features_are_named():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         TrainingSettings(**wrong)
+
+
+STOPPED = """
+import os, signal, time
+from xgboost.core import DataIter
+from flows.terminal import end_in_order
+from tests.unit.test_training import fit, snapshots
+
+original = DataIter._next_wrapper
+sent = []
+
+def stopped(*given):
+    if not sent:
+        sent.append(os.kill(os.getpid(), signal.SIGINT))
+        time.sleep(0.2)
+    return original(*given)
+
+DataIter._next_wrapper = stopped
+end_in_order()
+try:
+    fit(snapshots())
+except KeyboardInterrupt:
+    print("stopped in order")
+"""
+
+
+def test_ctrl_c_while_xgboost_asks_for_rows_ends_in_order():
+    """Raised inside XGBoost's callback, it ended the process: double free or corruption."""
+    root = Path(__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", STOPPED], cwd=root, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stopped in order\n", "")
