@@ -88,10 +88,16 @@ def postgres() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
-    """An S3 server with a bucket."""
+def _s3_of_this_process() -> Iterator[S3Server]:
     with run_s3_server() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def s3_server(_s3_of_this_process: S3Server) -> S3Server:
+    """An S3 server with a bucket, whatever moto's own mocks in modules before have wiped."""
+    _s3_of_this_process.make_bucket()
+    return _s3_of_this_process
 
 
 def use_s3(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:

@@ -51,6 +51,11 @@ class S3Server:
             skip_instance_cache=True, use_listings_cache=False,
         )  # fmt: skip
 
+    def make_bucket(self) -> None:
+        """Make the bucket, if it is not there."""
+        with suppress(self.client.exceptions.BucketAlreadyOwnedByYou):
+            self.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+
     def keys(self, prefix: str = "", bucket: str = BUCKET) -> list[str]:
         """Return the keys under a prefix."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
@@ -66,7 +71,7 @@ def s3_server() -> Iterator[S3Server]:
     try:
         host, port = server.get_host_and_port()
         s3 = S3Server(f"http://{host}:{port}")
-        s3.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        s3.make_bucket()
         yield s3
         s3.client.close()
     finally:
