@@ -81,7 +81,10 @@ def open_root(root: str, settings: StoreSettings | None = None) -> tuple[Abstrac
         raise UsageError(f"the lake's root {root!r} cannot be used: it {fault}")
     if settings is not None or (S3_ROOT.fullmatch(root) and S3 not in fsspec.config.conf):
         configure(settings or StoreSettings())
-    fs, base = url_to_fs(root)
+    try:
+        fs, base = url_to_fs(root)
+    except (ValueError, ImportError) as error:  # fsspec takes part of a path for a protocol
+        raise UsageError(f"the lake's root {root!r} cannot be used: {error}") from error
     return fs, str(base).rstrip("/")
 
 

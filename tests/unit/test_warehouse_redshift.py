@@ -2,6 +2,7 @@
 
 import _thread
 import logging
+import signal
 import threading
 import time
 import traceback
@@ -338,7 +339,13 @@ def test_a_long_statement_says_that_it_is_running(
     assert "select pg_sleep" in caplog.text
 
 
-def test_ctrl_c_ends_the_statement_on_the_server(either: RedshiftWarehouse, redshift: Redshift) -> None:
+def test_ctrl_c_ends_the_statement_on_the_server(
+    either: RedshiftWarehouse, redshift: Redshift, request: pytest.FixtureRequest
+) -> None:
+    # A shell starts what runs in its background with Ctrl-C ignored.
+    request.addfinalizer(
+        partial(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
+    )
     began = time.monotonic()
     threading.Timer(0.5, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt):
