@@ -103,8 +103,8 @@ def score(files: Sequence[tuple[str, int]], model: Path, run: str) -> int:
         fs.rm(path, recursive=True)
     for folder in ("scores", "shap", "reasons", "effects", "logs/partitions"):
         fs.makedirs(f"{path}/{folder}", exist_ok=True)
-    found: Any = tuple(files)
-    return sum(score_partition(each).rows for each in Snapshots(found, model).tasks(run))  # type: ignore[arg-type]
+    found: Any = Snapshots  # which takes addresses as it takes paths
+    return sum(score_partition(each).rows for each in found(tuple(files), model).tasks(run))
 
 
 def copy_by_duckdb(warehouse: Warehouse, folder: str) -> None:

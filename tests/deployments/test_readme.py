@@ -9,7 +9,6 @@ import pytest
 from cfnlint.decode import decode
 
 from churn.config import load_settings
-from churn.config_cluster import ClusterSettings
 
 DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
 README = (DEPLOYMENTS / "README.md").read_text()
@@ -59,9 +58,6 @@ def test_every_file_of_the_folder_is_told_of():
             assert f"`{path.name}`" in README
 
 
-@pytest.mark.skipif(
-    "fargate" not in ClusterSettings.model_fields, reason="clusters of Fargate tasks are not here yet"
-)
 @pytest.mark.parametrize("profile", ["local", "aws"])
 def test_the_deployed_settings_are_settings(profile, tmp_path, monkeypatch):
     monkeypatch.setenv("CHURN_CLUSTER__FARGATE__IMAGE", f"123.example.org/churn@sha256:{'0' * 64}")

@@ -10,7 +10,6 @@ import pytest
 
 from churn import migrate
 from churn.desk import STALE_SECONDS
-from churn.lake import Lake
 from churn.warehouse.redshift import RedshiftWarehouse
 from tests.support.churn_runs import Runs
 from tests.support.fixtures_aws import Bucket, Redshift
@@ -79,17 +78,7 @@ def test_redshift_and_s3_come_to_what_one_machine_comes_to(
 def test_a_kill_leaves_nothing_that_is_seen_and_the_next_run_finishes(
     job: Job, redshift: Redshift, moment: str
 ) -> None:
-    killed = job(kill=moment)
-    assert killed.code == -9, killed.err
-    seen = Lake(job.lake).runs()
-    for run in seen:
-        run.verify(checksums=True)
-
-    ended = job()
-    assert ended.code == 0, ended.err
-    assert len(Lake(job.lake).runs("food")) == 1
-    run = job.run()
-    assert [each.manifest.run_id for each in seen] in ([], [run.manifest.run_id])
+    run = job.finished_after_a_kill(moment)
     published = job.published("user_id, run_id, model_version")
     assert len({user for user, _, _ in published}) == len(published) == run.manifest.rows["scores"]
     assert {run_id for _, run_id, _ in published} == {run.manifest.run_id}

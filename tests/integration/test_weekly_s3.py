@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from churn.explain.user import explain_user
-from churn.lake import Lake
 from tests.support.churn_runs import Runs
 from tests.support.fixtures_aws import Bucket
 from tests.support.lakes import own_settings
@@ -67,17 +66,7 @@ def test_a_run_on_s3_comes_to_what_a_run_on_a_disk_comes_to(
     ],
 )
 def test_a_kill_leaves_nothing_that_is_seen_and_the_next_run_finishes(job: Job, moment: str) -> None:
-    killed = job(kill=moment)
-    assert killed.code == -9, killed.err
-    seen = Lake(job.lake).runs()
-    for run in seen:
-        run.verify(checksums=True)
-
-    ended = job()
-    assert ended.code == 0, ended.err
-    assert len(Lake(job.lake).runs("food")) == 1
-    run = job.run()
-    assert [each.manifest.run_id for each in seen] in ([], [run.manifest.run_id])
+    run = job.finished_after_a_kill(moment)
     assert len(job.published()) == run.manifest.rows["scores"]
     pointer = json.loads(run.fs.cat_file(f"{run.base.partition('/week_start=')[0]}/current.json"))
     assert pointer["run_id"] == run.manifest.run_id

@@ -160,7 +160,7 @@ def _arm(moment: str) -> None:
                 if name == what:  # it took less than that
                     _die()
 
-        Stages.stage = stage  # type: ignore[method-assign]
+        Stages.stage = stage  # type: ignore[method-assign]  # to die in the middle of a stage
     elif when == "before":
         owner, _, name = what.rpartition(".")
         setattr(_named(owner), name, lambda *_, **__: _die())

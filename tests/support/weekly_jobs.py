@@ -96,6 +96,20 @@ class Job:
         found.verify(checksums=True)
         return found
 
+    def finished_after_a_kill(self, moment: str) -> Run:
+        """Kill a run at a moment and run again; return the one run that is there, and was seen whole or not at all."""
+        killed = self(kill=moment)
+        assert killed.code == -9, killed.err
+        seen = Lake(self.lake).runs()
+        for run in seen:
+            run.verify(checksums=True)
+        ended = self()
+        assert ended.code == 0, ended.err
+        assert len(Lake(self.lake).runs(self.product)) == 1
+        run = self.run()
+        assert [each.manifest.run_id for each in seen] in ([], [run.manifest.run_id])
+        return run
+
     def published(self, columns: str = PUBLISHED) -> list[tuple[Any, ...]]:
         """The product's rows of the published table, by user."""
         query = f"select {columns} from churn.scores where product = '{self.product}' order by 1"
