@@ -14,7 +14,7 @@ from fsspec.core import url_to_fs
 from churn.errors import RunError, UsageError
 from churn.explain.outputs import read_reasons
 from churn.explain.words import habit, in_words
-from churn.features import Feature
+from churn.features import Feature, Range
 from churn.phrases import Phrases
 
 _TOLD = ["predicted_probability", "product", "target_week_start_date", "as_of", "run_id", "__filename"]
@@ -74,7 +74,13 @@ def _read_catalogue(fs: AbstractFileSystem, path: str) -> dict[str, Feature]:
     with fs.open(path, "rt", encoding="utf-8") as file:
         entries = json.load(file)
     return {
-        entry["name"]: Feature(**{**entry, "phrases": Phrases(**entry.get("phrases", {}))})
+        entry["name"]: Feature(
+            **{
+                **entry,
+                "phrases": Phrases(**entry.get("phrases", {})),
+                "range": Range(*entry.get("range", ())),
+            }
+        )
         for entry in entries
     }
 

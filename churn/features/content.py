@@ -1,0 +1,69 @@
+"""What people use: items, series, and how those go on."""
+
+from collections.abc import Iterator
+
+from churn import phrases
+from churn.config import Product
+from churn.features.feature import DOUBLE, INTEGER, SHARE, Feature, maker
+
+
+def items(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    feature = maker("items", "features_items", phrases.items(product), 4)
+    yield feature("items_1w", INTEGER, "items", "different items in the last observed week")
+    yield feature("items_13w", INTEGER, "items", "different items in 13 weeks")
+    yield feature("items_per_day", DOUBLE, "items a day", "different items an active day")
+    yield feature(
+        "repeat_rate",
+        DOUBLE,
+        f"{phrases.events(product)} an item",
+        "events for each different item and week, in 13 weeks",
+    )
+
+
+def content(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    feature = maker("content", "features_content", phrases.content(product), 4)
+    unit = product.value_unit
+    yield feature("series_1w", INTEGER, "series", "series used in the last observed week")
+    yield feature("series_4w", INTEGER, "series", "series used in 4 weeks")
+    yield feature("series_13w", INTEGER, "series", "series used in 13 weeks")
+    yield feature("series_ended_4w", INTEGER, "series", "series used in 4 weeks that have no episode to come")
+    yield feature(
+        "series_due_target", INTEGER, "series", "series used in 4 weeks with an episode in the target week"
+    )
+    yield feature(
+        "series_not_due_target",
+        INTEGER,
+        "series",
+        "series used in 4 weeks without an episode in the target week",
+    )
+    yield feature(
+        "series_due_target_1w", INTEGER, "series", "series used last week with an episode in the target week"
+    )
+    yield feature(
+        "share_ended_1w",
+        DOUBLE,
+        "share",
+        f"share of last week's {unit} in series with no episode to come",
+        SHARE,
+    )
+    yield feature(
+        "share_ended_4w",
+        DOUBLE,
+        "share",
+        f"share of 4 weeks' {unit} in series with no episode to come",
+        SHARE,
+    )
+    yield feature(
+        "share_due_lead", DOUBLE, "share", f"share of 4 weeks' {unit} in series due in the lead week", SHARE
+    )
+    yield feature(
+        "share_due_target",
+        DOUBLE,
+        "share",
+        f"share of 4 weeks' {unit} in series due in the target week",
+        SHARE,
+    )
+    yield feature("finales_1w", INTEGER, "series", "series used last week of which a season ended in it")
+    yield feature("premieres_1w", INTEGER, "series", "series used last week of which a season began in it")

@@ -1,0 +1,82 @@
+"""How the value is spread over categories, devices and times."""
+
+from collections.abc import Iterator
+
+from churn import phrases
+from churn.config import Product, slug
+from churn.features.feature import DOUBLE, INTEGER, SHARE, Feature, maker
+from churn.sources import Availability
+
+DAYPARTS = (
+    ("breakfast", 6, 9),
+    ("daytime", 10, 16),
+    ("early_peak", 17, 19),
+    ("peak", 20, 21),
+    ("late", 22, 23),
+    ("overnight", 0, 5),
+)
+_DAYPART_WORDS = {
+    "daytime": "in the daytime",
+    "early_peak": "at early peak",
+    "late": "late",
+    "overnight": "overnight",
+}
+WEEKDAYS = (
+    "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+)  # as SQL's dow counts
+
+
+def share_columns(product: Product, available: Availability) -> list[str]:
+    """Return the columns of ``user_week`` that become shares, without their ``value_`` prefix."""
+    return [
+        *(f"category_{slug(category)}" for category in product.categories if available.category),
+        *(f"device_{slug(device)}" for device in product.devices if available.device),
+        *(f"daypart_{name}" for name, _, _ in DAYPARTS if available.time_of_day),
+        *(f"weekday_{name}" for name in WEEKDAYS),
+    ]
+
+
+def _share(group: str, column: str, product: Product, place: str, seed_step: int) -> Feature:
+    meaning, said = f"share of {product.value_unit} {place}", phrases.share(product, place)
+    return Feature(
+        f"share_{column}", group, "features_shares", DOUBLE, "share", meaning, said, SHARE, seed_step
+    )
+
+
+def category(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    feature = maker(
+        "category", "features_shares", {"categories_used": phrases.used_kinds(product, "category")}, 3
+    )
+    yield feature("categories_used", INTEGER, "categories", "categories used in 13 weeks")
+    for value in product.categories:
+        yield _share("category", f"category_{slug(value)}", product, f"in {value}", 3)
+
+
+def device(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    feature = maker(
+        "device", "features_shares", {"devices_used": phrases.used_kinds(product, "kind of device")}, 7
+    )
+    yield feature("devices_used", INTEGER, "kinds of device", "kinds of device used in 13 weeks")
+    for value in product.devices:
+        yield _share("device", f"device_{slug(value)}", product, f"on {value}", 7)
+
+
+def daypart(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    for name, first, last in DAYPARTS:
+        place = f"{_DAYPART_WORDS.get(name, 'at ' + name)} ({first:02}:00 to {last:02}:59)"
+        yield _share("time of day", f"daypart_{name}", product, place, 11)
+
+
+def weekday(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    for name in WEEKDAYS:
+        yield _share("weekday", f"weekday_{name}", product, f"on {name.title()}s", 11)
