@@ -8,7 +8,7 @@ import logging
 import operator
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -33,9 +33,7 @@ logger = logging.getLogger(__name__)
 
 _ROWS = 2
 _SCHEMA = pa.schema([pa.field("n", pa.int32())])
-# A server that is not there is told of in seconds, not after MLflow's minutes of trying.
 _PATIENCE = 10  # seconds
-_MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 @dataclass(frozen=True)
@@ -226,22 +224,10 @@ def _mlflow(settings: Settings) -> str:
     file = sqlite_file(uri)
     if file is not None and not file.exists():
         return f"{file} is made by the first run"
-    with _variables(_MLFLOW_PATIENCE), mlflow_errors(uri, "look for experiments"):
+    with mlflow_errors(uri, "look for experiments"):
         found = connect(uri).search_experiments(max_results=1)
     where = str(file) if file is not None else "the server"
     return f"{where} answers" + ("" if found else "; it has no experiment yet")
-
-
-@contextmanager
-def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the process for as long as the block takes, where nobody has set them."""
-    ours = [name for name in wanted if name not in os.environ]
-    os.environ.update({name: wanted[name] for name in ours})
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
 
 
 def _scheduler(settings: Settings) -> str:

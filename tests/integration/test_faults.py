@@ -591,6 +591,26 @@ def test_mlflow_out_of_order_does_not_keep_the_scores_back_and_is_made_good_late
     check_finished(out, run)
 
 
+def test_an_mlflow_server_that_is_not_there_is_told_at_once_and_once_more_at_the_end(
+    runs: Runs, data: Path, out: Path
+) -> None:
+    nobody = {"CHURN_MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    for anew in (True, False):
+        began = time.monotonic()
+        ended = runs(*line(data, out), environment=nobody)
+        assert anew or time.monotonic() - began < 20
+        check_refused(
+            ended,
+            r"is committed, but not logged: .* it cannot be reached \(Connection refused\); .*run again to log it",
+        )
+        assert ("the run of food goes on" in ended.err) is anew
+        assert "Retrying" not in ended.err
+    (run,) = committed(out)
+    assert published(out) == {run.manifest.run_id: run.manifest.rows["scores"]}
+    assert runs(*line(data, out)).code == 0
+    check_finished(out, run)
+
+
 def test_a_cluster_that_cannot_be_reached_is_told(runs: Runs, data: Path, out: Path) -> None:
     nobody = {
         "CHURN_CLUSTER__ADDRESS": "tcp://127.0.0.1:9",
