@@ -1,5 +1,6 @@
 """A committed run: loaded into the warehouse, logged to MLflow, and told of; each safe to repeat."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -9,6 +10,7 @@ from datetime import date
 from churn import checkpoint, registry
 from churn.calendar import Windows
 from churn.config import Settings
+from churn.disk import storage_errors
 from churn.errors import RunError
 from churn.lake import Run
 from churn.publish import Published, publish_scores
@@ -138,9 +140,10 @@ def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
         return None
     if run.manifest.settings.get("digest") != checkpoint.settings_digest(settings, name):
         logger.warning(
-            "the settings of %s have changed since run %s of that week was made: --force makes a new one",
+            "settings of %s have changed since run %s of that week was made (%s): --force makes a new one",
             name,
             run.manifest.run_id,
+            _settings_since(settings, run),
         )
     lake_of(settings).settle(name)
     with closing(open_warehouse(settings)) as warehouse:
@@ -151,3 +154,14 @@ def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
     if not logged:
         track(settings, run)
     return outcome(settings, run, repeated=True)
+
+
+def _settings_since(settings: Settings, run: Run) -> str:
+    """Return the names of the settings that have changed since a run was made."""
+    where = f"{run.base}/logs/{checkpoint.SETTINGS}"
+    with storage_errors("reading the settings of the run", where):
+        if not run.fs.exists(where):
+            return "it does not say which"
+        before: dict[str, str] = json.loads(run.fs.cat_file(where))
+    now = checkpoint.settings_digests(settings, run.manifest.product)
+    return ", ".join(checkpoint.changed(before, now))

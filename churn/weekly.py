@@ -101,7 +101,7 @@ def keep(
     kept = Checkpoint(
         run_id=run.run_id,
         started_at=run.started_at,
-        fingerprint=run.fingerprint,
+        basis=run.basis,
         partitions=tuple(partitions),
         training_rows=rows_by(files["train"]),
         passed=tuple(passed),
@@ -211,6 +211,7 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[Pa
     described = [asdict(feature) for feature in plan.catalogue.features]
     with local_draft(folder.path("logs")) as logs:
         (logs / "features.json").write_text(json.dumps(described, indent=1), "utf-8")
+        (logs / checkpoint.SETTINGS).write_text(json.dumps(run.basis.settings, indent=1), "utf-8")
     written = {
         f"{dataset}/{partition_name(row.index)}.parquet": stamp
         for row in partitions

@@ -450,13 +450,15 @@ def test_what_does_not_fit_any_more_is_not_resumed_but_swept(
     data = shutil.copytree(data, tmp_path / "data")
     before = staged(out)
     more, environment = [], {}
-    told = f"the unfinished run {before.name} is not resumed: the settings, the data or this program have changed"
+    told = f"the unfinished run {before.name} is not resumed: "
     if change == "feature file":
         os.truncate(before / "features" / "part-00002.parquet", 1_000)
-        told = f"the unfinished run {before.name} is not resumed: features/part-00002.parquet is damaged"
+        told += "features/part-00002.parquet is damaged"
     elif change == "seed":
         environment["CHURN_SEED"] = "2"
+        told += "changed since: settings (seed)"
     elif change == "data":
+        told += "changed since: source files"
         for path in (data / "tables").glob("*/*.parquet"):
             path.touch()
     else:
