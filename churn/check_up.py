@@ -26,7 +26,8 @@ from churn.prepare import drop
 from churn.sources import check_tables
 from churn.store import address, is_local
 from churn.tracking import connect, mlflow_errors, sqlite_file
-from churn.warehouse.base import Warehouse
+from churn.warehouse.base import InUseError, Warehouse
+from churn.warehouse.duckdb import DuckDBWarehouse
 from churn.weekly_run import lake_of, open_warehouse
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Tried:
 def check_up(settings: Settings) -> Iterator[Tried]:
     """Try everything that the settings name, and yield what came of each as soon as it is known.
 
-    Where a part cannot be reached at all, that is all that is told of it.
+    Where a part cannot be reached at all, that is all that is told of it. What a run is using is no fault.
     """
     settings = _hasty(settings)
     yield _try("store", lambda: _store(settings))
@@ -123,13 +124,20 @@ def _warehouse(settings: Settings) -> Iterator[Tried]:
     with ExitStack() as stack:
 
         def reach() -> str:
-            opened.append(stack.enter_context(closing(open_warehouse(settings))))
-            opened[0].fetch("select 1 as one")
             kind = settings.warehouse.kind
             where = settings.out / "warehouse.duckdb" if kind == "duckdb" else settings.warehouse.host
+            try:
+                opened.append(stack.enter_context(closing(open_warehouse(settings))))
+            except InUseError:
+                aside = DuckDBWarehouse(None, settings.data, memory=settings.sql_memory)
+                opened.append(stack.enter_context(closing(aside)))
+                in_use.append(f"{where} is in use by a run")
+                return f"{kind}: {in_use[0]}; the rest is tried in memory"
+            opened[0].fetch("select 1 as one")
             return f"{kind} at {where}"
 
         opened: list[Warehouse] = []
+        in_use: list[str] = []
         reached = _try("warehouse", reach)
         yield reached
         if not reached.ok:
@@ -143,7 +151,10 @@ def _warehouse(settings: Settings) -> Iterator[Tried]:
         yield written
         if written.ok:
             yield from _through_the_store(settings, warehouse, table)
-        yield _try("warehouse: published tables", lambda: _published(settings, warehouse))
+        if in_use:
+            yield Tried("warehouse: published tables", True, f"not looked at: {in_use[0]}")
+        else:
+            yield _try("warehouse: published tables", lambda: _published(settings, warehouse))
 
 
 def _drop(warehouse: Warehouse, schema: str) -> None:
@@ -248,6 +259,9 @@ def _scheduler(settings: Settings) -> str:
         try:
             answer.result(timeout=_PATIENCE)
         except TimeoutError as error:
+            others = {key for keys in client.processing().values() for key in keys} - {answer.key}
+            if others:
+                return f"{cluster.address} answers; its {workers} worker(s) are busy with a run"
             raise RunError(
                 f"the scheduler at {cluster.address} has {workers} worker(s), and none has answered in "
                 f"{_PATIENCE} s: start some, or wait until they are free"

@@ -496,6 +496,8 @@ def test_a_second_run_on_the_same_folder_is_refused_and_does_not_disturb_the_fir
     os.kill(first, signal.SIGSTOP)
     try:
         check_refused(runs(*line(data, out, "--force")), "another run is using this output folder")
+        checked = runs("check", "--data", str(data), "--out", str(out))
+        assert (checked.code, "is in use by a run" in checked.out) == (0, True), checked.out
     finally:
         os.kill(first, signal.SIGCONT)
     assert runs.wait(first).code == 0
