@@ -114,21 +114,21 @@ def _maker(group: str, step: str, said: Mapping[str, Phrases]) -> Callable[[str,
 
 def _activity(product: Product) -> Iterator[Feature]:
     feature = _maker("activity", "features_activity", phrases.activity(product))
-    unit, plays = product.value_unit, phrases.events(product)
+    unit, stuff, plays = product.value_unit, phrases.stuff(product), phrases.events(product)
     for offset in OBSERVED_OFFSETS:
-        yield feature(f"value_w{offset}", DOUBLE, unit, f"{unit} {_week(offset)}")
-        yield feature(f"events_w{offset}", INTEGER, plays, f"events {_week(offset)}")
+        yield feature(f"value_w{offset}", DOUBLE, unit, f"{stuff} {_week(offset)}")
+        yield feature(f"events_w{offset}", INTEGER, plays, f"{plays} {_week(offset)}")
         yield feature(f"days_w{offset}", INTEGER, "days", f"active days {_week(offset)}")
-    yield feature("value_13w", DOUBLE, unit, f"{unit} in 13 weeks")
-    yield feature("events_13w", INTEGER, plays, "events in 13 weeks")
+    yield feature("value_13w", DOUBLE, unit, f"{stuff} in 13 weeks")
+    yield feature("events_13w", INTEGER, plays, f"{plays} in 13 weeks")
     yield feature("days_13w", INTEGER, "days", "active days in 13 weeks")
     yield feature("active_weeks_13w", INTEGER, "weeks", "active weeks of the last 13")
-    yield feature("value_4w", DOUBLE, unit, f"{unit} in 4 weeks")
+    yield feature("value_4w", DOUBLE, unit, f"{stuff} in 4 weeks")
     yield feature("days_4w", INTEGER, "days", "active days in 4 weeks")
     yield feature("active_weeks_4w", INTEGER, "weeks", "active weeks of the last 4")
-    yield feature("habit_days", DOUBLE, "days", "active days, recent weeks counting most")
+    yield feature("habit_days", DOUBLE, "days", "active days a week, recent weeks counting most")
     yield feature(
-        "value_last_to_mean", DOUBLE, "ratio", f"{unit} of the last week, relative to the usual week"
+        "value_last_to_mean", DOUBLE, "ratio", f"{stuff} of the last week, relative to the usual week"
     )
     yield feature(
         "days_last_to_mean", DOUBLE, "ratio", "active days of the last week, relative to the usual week"
@@ -138,24 +138,24 @@ def _activity(product: Product) -> Iterator[Feature]:
 def _trend(product: Product) -> Iterator[Feature]:
     feature = _maker("trend", "features_trend", phrases.trend(product))
     plays = phrases.events(product)
-    yield feature("events_slope", DOUBLE, f"{plays} a week", "change of weekly events, week by week")
-    yield feature("events_intercept", DOUBLE, plays, "weekly events at the start of the trend line")
-    yield feature("events_zero_week", DOUBLE, "weeks", "week in which the trend of events reaches zero")
-    yield feature("events_falling", INTEGER, "flag", "whether weekly events are falling")
+    yield feature("events_slope", DOUBLE, f"{plays} a week", f"change of weekly {plays}, week by week")
+    yield feature("events_intercept", DOUBLE, plays, f"weekly {plays} at the start of the trend line")
+    yield feature("events_zero_week", DOUBLE, "weeks", f"week in which the trend of {plays} reaches zero")
+    yield feature("events_falling", INTEGER, "flag", f"whether weekly {plays} are falling")
     yield feature("days_slope", DOUBLE, "days a week", "change of active days, week by week")
     yield feature("days_deviation", DOUBLE, "days", "how much active days vary from week to week")
 
 
 def _lifetime(product: Product) -> Iterator[Feature]:
     feature = _maker("lifetime", "features_lifetime", phrases.lifetime(product))
-    unit, plays = product.value_unit, phrases.events(product)
+    unit, stuff, plays = product.value_unit, phrases.stuff(product), phrases.events(product)
     yield feature("tenure_days", INTEGER, "days", "days since first seen")
     yield feature("days_since_last", INTEGER, "days", "days since last active")
     yield feature("lifetime_active_weeks", INTEGER, "weeks", "active weeks since first seen")
     yield feature("lifetime_active_rate", DOUBLE, "share", "share of active weeks since first seen")
     yield feature("lifetime_days", INTEGER, "days", "active days since first seen")
-    yield feature("lifetime_events", INTEGER, plays, "events since first seen")
-    yield feature("lifetime_value", DOUBLE, unit, f"{unit} since first seen")
+    yield feature("lifetime_events", INTEGER, plays, f"{plays} since first seen")
+    yield feature("lifetime_value", DOUBLE, unit, f"{stuff} since first seen")
     yield feature("lifetime_days_per_week", DOUBLE, "days a week", "active days a week since first seen")
     yield feature("days_between_visits", DOUBLE, "days", "usual days between two active days")
     yield feature(
@@ -177,7 +177,7 @@ def share_columns(product: Product, available: Availability) -> list[str]:
 
 
 def _share(group: str, column: str, product: Product, place: str) -> Feature:
-    meaning, said = f"share of {product.value_unit} {place}", phrases.share(product, place)
+    meaning, said = f"share of {phrases.stuff(product)} {place}", phrases.share(product, place)
     return Feature(f"share_{column}", group, "features_shares", DOUBLE, "share", meaning, said)
 
 
@@ -212,20 +212,21 @@ def _weekday(product: Product) -> Iterator[Feature]:
 
 def _items(product: Product) -> Iterator[Feature]:
     feature = _maker("items", "features_items", phrases.items(product))
+    plays = phrases.events(product)
     yield feature("items_1w", INTEGER, "items", "different items in the last observed week")
     yield feature("items_13w", INTEGER, "items", "different items in 13 weeks")
     yield feature("items_per_day", DOUBLE, "items a day", "different items an active day")
     yield feature(
         "repeat_rate",
         DOUBLE,
-        f"{phrases.events(product)} an item",
-        "events for each different item and week, in 13 weeks",
+        f"{plays} an item",
+        f"{plays} for each different item and week, in 13 weeks",
     )
 
 
 def _content(product: Product) -> Iterator[Feature]:
     feature = _maker("content", "features_content", phrases.content(product))
-    unit = product.value_unit
+    stuff = phrases.stuff(product)
     yield feature("series_1w", INTEGER, "series", "series used in the last observed week")
     yield feature("series_4w", INTEGER, "series", "series used in 4 weeks")
     yield feature("series_13w", INTEGER, "series", "series used in 13 weeks")
@@ -243,16 +244,16 @@ def _content(product: Product) -> Iterator[Feature]:
         "series_due_target_1w", INTEGER, "series", "series used last week with an episode in the target week"
     )
     yield feature(
-        "share_ended_1w", DOUBLE, "share", f"share of last week's {unit} in series with no episode to come"
+        "share_ended_1w", DOUBLE, "share", f"share of last week's {stuff} in series with no episode to come"
     )
     yield feature(
-        "share_ended_4w", DOUBLE, "share", f"share of 4 weeks' {unit} in series with no episode to come"
+        "share_ended_4w", DOUBLE, "share", f"share of 4 weeks' {stuff} in series with no episode to come"
     )
     yield feature(
-        "share_due_lead", DOUBLE, "share", f"share of 4 weeks' {unit} in series due in the lead week"
+        "share_due_lead", DOUBLE, "share", f"share of 4 weeks' {stuff} in series due in the lead week"
     )
     yield feature(
-        "share_due_target", DOUBLE, "share", f"share of 4 weeks' {unit} in series due in the target week"
+        "share_due_target", DOUBLE, "share", f"share of 4 weeks' {stuff} in series due in the target week"
     )
     yield feature("finales_1w", INTEGER, "series", "series used last week of which a season ended in it")
     yield feature("premieres_1w", INTEGER, "series", "series used last week of which a season began in it")
