@@ -24,6 +24,7 @@ from churn.config_cluster import ClusterSettings
 from churn.lake import Lake, Run
 from tests.support.churn_runs import Ended, Runs
 from tests.support.data_folders import AS_OF, files_below
+from tests.support.disks import mounted
 
 
 @pytest.fixture(scope="module")
@@ -522,16 +523,8 @@ def test_a_product_that_fails_does_not_keep_the_others_from_running(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 32 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("making a disk takes root")
-    try:
+    with mounted(tmp_path / "disk", "32m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def fill(disk: Path, free: int) -> Path:

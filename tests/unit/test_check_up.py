@@ -22,7 +22,7 @@ from churn.registry import prepare
 from churn.warehouse.redshift import RedshiftWarehouse
 from tests.support.command_line import exit_code
 from tests.support.data_folders import AS_OF, event_folder, files_below, weekly_events
-from tests.support.fixtures_aws import PASSWORD, Bucket, Redshift
+from tests.support.fixtures_aws import PASSWORD, Bucket, Redshift, forget_credentials
 
 ALL = [
     "store",
@@ -219,11 +219,7 @@ def test_a_bucket_that_is_not_there_fails(aws: Settings) -> None:
 def test_a_store_without_credentials_says_what_failed_first(
     aws: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    forget_credentials(monkeypatch, tmp_path)
     s3fs.S3FileSystem.clear_instance_cache()
     told = tried(aws)["store"].told
     s3fs.S3FileSystem.clear_instance_cache()

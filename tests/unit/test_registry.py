@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from churn.errors import RunError, UsageError
 from churn.registry import Champion, LoggedRun, champion, log_run, prepare
+from tests.support.disks import mounted
 
 REPOSITORY = Path(__file__).parents[2]
 AS_OF = date(2026, 6, 28)
@@ -274,14 +275,8 @@ def test_a_server_that_is_silent_is_given_up_after_as_long_as_the_person_has_set
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB; only the superuser may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("cannot mount a small disk here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "4m") as disk:
+        yield disk
 
 
 def test_a_full_disk_is_explained_and_the_run_logged_once_there_is_space(
