@@ -162,11 +162,7 @@ def plan(
     product = settings.product(name)
     windows = Windows(as_of)
     today = today or date.today()
-    if as_of >= today:
-        raise UsageError(
-            f"the as-of date {as_of} is not over yet (today is {today}), and features end on it; "
-            f"the latest as-of date is {last_complete_as_of(today)}"
-        )
+    _check_over(as_of, today)
     profile, content = check_tables(warehouse, settings.source)
     warehouse.execute(f"create schema if not exists {identifier(schema)}")
     views = [
@@ -216,6 +212,34 @@ def _plan(
         catalogue=features,
         steps=steps_for(source, ["feature_set"], _names(product, facts.available, features, len(dates))),
     )
+
+
+def _check_over(as_of: date, today: date) -> None:
+    if as_of >= today:
+        raise UsageError(
+            f"the as-of date {as_of} is not over yet (today is {today}), and features end on it; "
+            f"the latest as-of date is {last_complete_as_of(today)}"
+        )
+
+
+def check_reach(warehouse: Warehouse, settings: Settings, windows: Windows) -> None:
+    """Refuse an as-of date in whose last week the data hold nothing: quick, before anything is begun.
+
+    Raises:
+        UsageError: the as-of date is not over yet.
+        SourceError: the tables are wrong, or end too early; the message names the latest as-of date.
+    """
+    _check_over(windows.as_of, date.today())
+    check_tables(warehouse, settings.source)
+    text = (sql_root() / "sources" / settings.source / "activity.sql").read_text("utf-8")
+    query = f"select max(activity_date) as last_date from (\n{text}) as activity"
+    statement = render(query, {}, {}, "unused", warehouse.dialect)
+    last: date | None = warehouse.fetch(statement.sql, statement.parameters)["last_date"][0].as_py()
+    if last is not None and last < windows.last_week_start:
+        raise SourceError(
+            f"the data end on {last}, and have nothing in the week that ends on the as-of date "
+            f"{windows.as_of}: add --as-of {sunday_on_or_before(last)}, the latest that they reach"
+        )
 
 
 def _facts(

@@ -10,13 +10,12 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from churn import weekly
 from churn.calendar import Windows, last_complete_as_of
 from churn.checkpoint import Checkpoint
 from churn.cluster import client_in_background
+from churn.committed import Outcome, outcome, repeated
 from churn.config import Settings, load_settings
 from churn.prepare import Plan
-from churn.weekly import Outcome, outcome
 from churn.weekly_run import WeeklyRun, begin
 from flows.blocks import credentials
 from flows.run_page import log_stages, product_and_date
@@ -70,14 +69,14 @@ def weekly_churn(
 
 
 def _run_week(chosen: Settings, product: str, windows: Windows, force: bool) -> Outcome:
-    done = None if force else weekly.repeated(chosen, product, windows)
+    done = None if force else repeated(chosen, product, windows)
     if done is not None:
         return done
     with begin(chosen, product, windows.as_of, resume=not force) as run:
         labels = {"run": run.run_id, "product": run.name}
         with client_in_background(chosen.cluster, labels) as client:  # which may be paid by the second
             plan = tasks.plan_sql(run)
-            tasks.open_tracking.submit(run)  # what fails there fails again, and is raised, in `track`
+            tasks.open_tracking.submit(run)
             kept = run.checkpoint or _prepare(run, plan)
             partitions = tasks.score(run, kept, client)
         committed = tasks.commit(run, plan, kept, partitions)

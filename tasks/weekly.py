@@ -15,7 +15,7 @@ from prefect.context import TaskRunContext
 from prefect.states import State
 from prefect.tasks import exponential_backoff
 
-from churn import prepare, registry, weekly
+from churn import committed, prepare, weekly
 from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_snapshots
 from churn.errors import CheckError, ConfigError, SourceError, UsageError
@@ -133,10 +133,10 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: list[Partit
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
-def publish(run: WeeklyRun, committed: Run) -> Published:
+def publish(run: WeeklyRun, done: Run) -> Published:
     """Load the scores into the warehouse table."""
     with run.stages.stage("load scores", "publish") as count:
-        published = weekly.publish(run.settings, run.warehouse, committed)
+        published = committed.publish(run.settings, run.warehouse, done)
         count.rows = published.rows
     return published
 
@@ -144,11 +144,11 @@ def publish(run: WeeklyRun, committed: Run) -> Published:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def open_tracking(run: WeeklyRun) -> None:
     """Set up where MLflow tracks, which takes seconds the first time: beside the SQL."""
-    registry.prepare(run.settings.tracking_uri)
+    weekly.open_tracking(run)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
-def track(run: WeeklyRun, committed: Run) -> None:
+def track(run: WeeklyRun, done: Run) -> None:
     """Log the run to MLflow."""
     with run.stages.stage("log to MLflow", "publish"):
-        weekly.track(run.settings, committed)
+        committed.track(run.settings, done)

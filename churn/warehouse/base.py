@@ -15,6 +15,10 @@ class SerialisationError(RunError):
     """Two transactions were in each other's way: nothing was changed, and the same again may well succeed."""
 
 
+class InUseError(RunError):
+    """The warehouse's file is in use by another process; nothing was changed."""
+
+
 class LostConnectionError(RunError):
     """The connection broke while the server worked.
 

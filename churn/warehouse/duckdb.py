@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from churn.config import identifier
 from churn.errors import RunError, SourceError
-from churn.warehouse.base import Dialect, Session
+from churn.warehouse.base import Dialect, InUseError, Session
 from churn.warehouse.files import check_files
 from churn.warehouse.parquet import Writer
 from churn.warehouse.render import sql_root
@@ -113,7 +113,8 @@ class DuckDBWarehouse:
             threads: 0 = all cores.
 
         Raises:
-            RunError: the file is in use by another process, or is not a DuckDB file.
+            InUseError: the file is in use by another process.
+            RunError: it is not a DuckDB file.
             SourceError: the data folder holds no tables, or files that cannot be read.
         """
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -298,14 +299,16 @@ def _connect(
     except OSError as error:
         raise RunError(f"{database.parent} cannot be made: {error.strerror or error}") from error
     except duckdb.Error as error:
-        first = str(error).splitlines()[0]
+        first, in_use = str(error).splitlines()[0], False
         if _is_disk_fault(error):
             advice = "free some space or choose another --out, and run again"
-        elif "lock" in first.lower():
+        elif in_use := "lock" in first.lower():
             advice = "another run is using this output folder; wait for it, or choose another --out"
         else:
             advice = "if it is no warehouse of an earlier run, choose another --out"
-        raise RunError(f"{database} cannot be opened: {advice}. DuckDB says: {first}") from error
+        raise (InUseError if in_use else RunError)(
+            f"{database} cannot be opened: {advice}. DuckDB says: {first}"
+        ) from error
 
 
 def _make(database: Path) -> None:

@@ -24,6 +24,7 @@ from fsspec.core import url_to_fs
 import churn.erase
 import churn.erase_run
 from churn import desk_s3, migrate
+from churn.committed import publish
 from churn.config import Settings, load_settings
 from churn.erase import Erased, count_found, erase, has_lake, read_users
 from churn.erasure_map import RUN_DATASETS, TABLES, table_columns
@@ -31,7 +32,6 @@ from churn.errors import RunError, UsageError
 from churn.lake import Lake, Run
 from churn.warehouse.base import Warehouse
 from churn.warehouse.redshift import RedshiftWarehouse
-from churn.weekly import publish
 from churn.weekly_run import lake_of, open_warehouse
 from tests.support.churn_runs import Runs
 from tests.support.data_folders import AS_OF, EVENTS, files_below, write_table
