@@ -24,7 +24,7 @@ from churn.store import is_local
 
 SCRATCH = ".tmp"  # readers and the lake's commit pass over names that begin with a dot
 _READ_BYTES = 1 << 20
-# Parquet's writer hands over each page of each column by itself: gathered, they are hashed and written at once.
+# The writer hands over each page of each column by itself: they are gathered, hashed and written at once.
 _WRITE_BYTES = 1 << 18
 
 
