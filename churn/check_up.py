@@ -18,6 +18,7 @@ from fsspec.core import url_to_fs
 
 from churn.cluster import local_size, open_client
 from churn.config import Settings
+from churn.config_store import like_a_bucket
 from churn.disk import storage_errors
 from churn.errors import ChurnError, RunError
 from churn.lake import Lake
@@ -90,7 +91,11 @@ def _store(settings: Settings) -> str:
                     f"{path}: what was written is not what is read: is somebody else writing there?"
                 )
             fs.rm_file(f"{path}/try")
-    return f"wrote, read and removed a file at {lake_of(settings).root}"
+    told = f"wrote, read and removed a file at {lake_of(settings).root}"
+    bucket = like_a_bucket(settings.store.lake or "")
+    if bucket:
+        told += f", a folder on this machine: if {bucket} is a bucket, write s3://{settings.store.lake}"
+    return told
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from churn.config_blocks import PrefectSettings
 from churn.config_cluster import ClusterSettings
 from churn.config_explain import ExplainSettings
 from churn.config_faults import in_sentences, where
-from churn.config_store import StoreSettings
+from churn.config_store import StoreSettings, like_a_bucket
 from churn.config_training import TrainingSettings
 from churn.config_warehouse import WarehouseSettings
 from churn.errors import ConfigError, UsageError
@@ -209,9 +209,11 @@ class Settings(_Frozen):
 
     @model_validator(mode="after")
     def _workers_reach_the_lake(self) -> "Settings":
-        if self.cluster.kind == "fargate" and not (self.store.lake or "").startswith("s3://"):
+        lake = self.store.lake or ""
+        if self.cluster.kind == "fargate" and not lake.startswith("s3://"):
+            meant = f" (did you mean s3://{lake}?)" if like_a_bucket(lake) else ""
             raise ValueError(
-                "cluster.kind 'fargate' needs a lake on S3, which its workers can reach: store.lake"
+                f"cluster.kind 'fargate' needs a lake on S3, which its workers can reach: store.lake{meant}"
             )
         return self
 

@@ -19,6 +19,7 @@ from churn.prepare import Plan
 from churn.weekly_run import WeeklyRun, begin
 from flows.blocks import credentials
 from flows.run_page import log_stages, product_and_date
+from flows.tries import tried_again_where_it_can_help
 from tasks import weekly as tasks
 from tasks.artifacts import show_outcome
 
@@ -59,11 +60,12 @@ def weekly_churn(
         ChurnError: the message says what was wrong, where and what to do; nothing half-written is to be seen.
     """
     log_stages()
-    chosen = load_settings(data, out, settings)
-    chosen.product(product)
-    windows = Windows(as_of or last_complete_as_of(date.today()))
-    with credentials(chosen):
-        made = _run_week(chosen, product, windows, force)
+    with tried_again_where_it_can_help():
+        chosen = load_settings(data, out, settings)
+        chosen.product(product)
+        windows = Windows(as_of or last_complete_as_of(date.today()))
+        with credentials(chosen):
+            made = _run_week(chosen, product, windows, force)
     show_outcome(made)
     return made
 

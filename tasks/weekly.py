@@ -18,7 +18,7 @@ from prefect.tasks import exponential_backoff
 from churn import committed, prepare, weekly
 from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_snapshots
-from churn.errors import CheckError, ConfigError, SourceError, UsageError
+from churn.errors import BY_HAND
 from churn.lake import Run
 from churn.prepare import Plan
 from churn.publish import Published
@@ -31,8 +31,7 @@ from churn.weekly_run import WeeklyRun
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Tell whether trying again can help: not where a person must put something right first."""
-    error = state.result(raise_on_failure=False)
-    return not isinstance(error, UsageError | ConfigError | SourceError | CheckError)
+    return not isinstance(state.result(raise_on_failure=False), BY_HAND)
 
 
 # For tasks that are safe to repeat and speak to something far away: after 5 and 10 s, or half as long again.

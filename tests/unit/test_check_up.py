@@ -65,6 +65,16 @@ def test_where_all_is_well_each_thing_is_tried_and_nothing_is_left(data: Path) -
     assert failed(tried(chosen(data))) == []
 
 
+def test_a_bucket_that_was_named_like_a_folder_is_pointed_out(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    settings = load_settings(data, data / "out", {"store": {"lake": "acme-churn/lake"}})
+    told = next(each for each in check_up(settings) if each.what == "store")
+    assert told.ok
+    assert "a folder on this machine: if acme-churn is a bucket, write s3://acme-churn/lake" in told.told
+
+
 def test_without_source_tables_the_warehouse_fails_and_the_rest_is_tried(data: Path) -> None:
     for path in (data / "tables").rglob("*.parquet"):
         path.unlink()
