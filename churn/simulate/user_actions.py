@@ -18,6 +18,7 @@ RECORDED = 0.5  # chance that somebody who begins to follow a brand says so by p
 AS_SERIES = 0.15  # share of those that name the series and not the brand
 BOOKMARK = 0.01  # chance of a bookmark, for each Sounds row with a programme
 OTHER = 0.002  # chance of each other kind of action, for each row with a programme
+OTHER_NEWSLETTER_ROW = 0.0005  # chance of a change to a newsletter that means nothing, for each row
 
 OPTED_IN = 0.35  # share of the accounts that opt in when they are made
 OPT_OUT, OPT_IN = 0.004, 0.003  # chance a week; opting in later takes a week with activity
@@ -190,7 +191,7 @@ class Newsletter:
         self.opted_in[user] ^= True
         self.since[user] = day
         yield self._table(user, day, self.opted_in[user], NEWSLETTER)
-        other = week.rows.user[self.rng.random(len(week.rows.user)) < OTHER / 4]
+        other = week.rows.user[self.rng.random(len(week.rows.user)) < OTHER_NEWSLETTER_ROW]
         followed = self.rng.random(len(other)) < 0.6
         day = np.full(len(other), monday + 6, dtype=np.int32)
         yield self._table(other, day, followed, OTHER_NEWSLETTER)
