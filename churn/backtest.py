@@ -17,8 +17,7 @@ from churn.checks import check_snapshots
 from churn.config import Settings, load_settings
 from churn.errors import SourceError
 from churn.evaluation import evaluate
-from churn.kept import bring_forward
-from churn.prepare import Plan, outcome_table, plan, run_steps
+from churn.prepare import Plan, outcome_table, outcomes, plan, run_steps
 from churn.training import train
 from churn.unload import read_snapshots, unload
 from churn.warehouse.base import Warehouse
@@ -64,16 +63,13 @@ def prepare(warehouse: Warehouse, settings: Settings, product: str, as_of: date)
             folder = Path(scratch) / purpose
             folder.mkdir()
             tables[purpose] = read_snapshots(unload(warehouse, planned, purpose, folder, _ROWS_PER_FILE))
-    outcome_plan = planned.outcomes(f"{schema}_outcomes")
-    end = planned.windows.target_week_end
-    bring_forward(warehouse, settings, schema, end, today=max(end, date.today()))
-    warehouse.execute(f"create schema {outcome_plan.schema}")
+    outcome_plan = outcomes(warehouse, settings, planned, f"{schema}_outcomes")
     run_steps(warehouse, outcome_plan)
-    outcomes = outcome_table(warehouse, outcome_plan)
+    learned = outcome_table(warehouse, outcome_plan)
     _check_target_week(warehouse, planned)
     for name in (outcome_plan.schema, planned.schema):
         warehouse.execute(f"drop schema {name} cascade")
-    churned = pa.array([outcomes.get(user) for user in tables["score"]["user_id"].to_pylist()], pa.int8())
+    churned = pa.array([learned.get(user) for user in tables["score"]["user_id"].to_pylist()], pa.int8())
     scored = tables["score"].add_column(2, "churned", churned)
     return Snapshots(planned, tables["train"], scored)
 

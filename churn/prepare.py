@@ -95,20 +95,6 @@ class Plan:
             **{f"training_date_{index}": day for index, day in enumerate(self.training_dates)},
         }
 
-    def outcomes(self, schema: str) -> "Plan":
-        """Return the plan that learns what the scored users did: it reads on to the target week's end.
-
-        Up to there the kept aggregates must have been brought forward.
-        """
-        names = _names(self.product, self.facts.available, self.catalogue, self.kept, training_dates=0)
-        return replace(
-            self,
-            schema=identifier(schema),
-            known_until=self.windows.target_week_end,
-            training_dates=(),
-            steps=steps_for(self.source, ["snapshots"], names),
-        )
-
 
 def _names(
     product: Product, available: Availability, features: Catalogue, kept: Definition, training_dates: int
@@ -391,8 +377,28 @@ def leftover_schemas(warehouse: Warehouse, prefix: str) -> list[str]:
     return sorted(name for name in found["schema_name"].to_pylist() if ours.fullmatch(name))
 
 
+def outcomes(
+    warehouse: Warehouse, settings: Settings, made: Plan, schema: str, *, today: date | None = None
+) -> Plan:
+    """Return the plan that learns what scored users did; it reads on to the target week's end.
+
+    Makes its schema, and brings the kept weekly aggregates forward.
+
+    Args:
+        made: the plan that they were scored by; its schema is there.
+        schema: where the tables are made; it must not be in use.
+        today: the day on which this is run.
+    """
+    end = made.windows.target_week_end
+    warehouse.execute(f"create schema {identifier(schema)}")
+    kept.bring_forward(warehouse, settings, made.schema, end, today=today or max(end, date.today()))
+    names = _names(made.product, made.facts.available, made.catalogue, made.kept, training_dates=0)
+    steps = steps_for(made.source, ["snapshots"], names)
+    return replace(made, schema=schema, known_until=end, training_dates=(), steps=steps)
+
+
 def outcome_table(warehouse: Warehouse, plan: Plan) -> Mapping[str, int]:
-    """Return user id -> churned (1, 0) for the users scored by a plan made with ``Plan.outcomes``."""
+    """Return user id -> churned (1, 0) for the users of a plan made by ``outcomes``."""
     found = warehouse.fetch(
         f"select user_id, churned from {plan.schema}.snapshots"
         " where purpose = 'score' and churned is not null"

@@ -14,6 +14,5 @@ where
     product is not null
     and user_id is not null
     and item_id is not null
-    and coalesce(value, 0) < 1e13
-    and coalesce(value - value, 0) = 0
+    and (value is null or (value >= 0 and value < 1e13 and value - value = 0))
 group by product, user_id, week_start, item_id

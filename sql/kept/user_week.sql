@@ -20,8 +20,7 @@ with activity as (
     where
         product is not null
         and user_id is not null
-        and coalesce(value, 0) < 1e13
-        and coalesce(value - value, 0) = 0
+        and (value is null or (value >= 0 and value < 1e13 and value - value = 0))
 )
 
 select
