@@ -146,6 +146,7 @@ class Settings(_Frozen):
         products: product definitions by name.
         seed: seed of everything that draws numbers.
         id_column: name of the user id column in published tables.
+        kept_schema: schema of the warehouse that weekly aggregates are kept in.
         publish_reasons: whether the reasons are published beside the scores.
         partition_rows: users in one scoring partition, at most; none = by users, features and workers.
         sql_memory: memory that the embedded warehouse may use, for example ``4GB``.
@@ -164,6 +165,7 @@ class Settings(_Frozen):
     products: Mapping[ProductName, Product] = Field(default_factory=dict)
     seed: int = Field(default=1, ge=0, le=_LARGEST_SEED)
     id_column: IdColumn = "user_id"
+    kept_schema: Identifier = "churn_kept"
     publish_reasons: bool = False
     partition_rows: int | None = Field(default=None, ge=1)
     sql_memory: str = Field(

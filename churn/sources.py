@@ -107,6 +107,11 @@ class ActivityFacts:
     available: Availability
 
 
+def activity_table(source: str) -> str:
+    """Return the raw table that ``activity`` is mapped from, row by row."""
+    return _REQUIRED[source]
+
+
 def check_tables(warehouse: Warehouse, source: str) -> tuple[bool, bool]:
     """Check that the raw tables of a source are there with their columns and types.
 

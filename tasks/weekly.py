@@ -84,7 +84,7 @@ def train(run: WeeklyRun, plan: Plan, files: dict[str, Files], passed: list[Pass
     with run.stages.stage("train", "train") as count:
         warnings = weekly.train_model(run, plan, files["train"])
         count.rows = rows_by(files["train"])
-    return weekly.keep(run, files, passed, warnings)
+    return weekly.keep(run, files, passed, [*plan.warnings, *warnings])
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -1,20 +1,20 @@
--- Makes: user_item_week, which items of which series each user used in each week.
+-- Makes: user_item_week, which items of which series each user used in each week with the product.
 -- Grain: user, week (Monday) and item.
--- From: activity.
+-- From: the kept user_item_week of every product of the activity that counts as this one.
+{% set single = matches | length == 1 %}
 select
     user_id,
-    cast(date_trunc('week', activity_date) as date) as week_start,
+    week_start,
     item_id,
-    max(series_id) as series_id,
-    count(*) as events,
-    sum(cast(value as decimal(18, 4))) as value
-from {{ ref('activity') }}
+    {{ "series_id" if single else "max(series_id) as series_id" }},
+    {{ "events" if single else "sum(events) as events" }},
+    {{ "value" if single else "sum(value) as value" }}
+from {{ kept('user_item_week') }}
 where
-    activity_date between :history_start and :known_until
-    and item_id is not null
+    week_start <= cast(:known_until as date) - 6
 {% if matches %}
     and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
-{% else %}
-    and product is not null
 {% endif %}
-group by user_id, cast(date_trunc('week', activity_date) as date), item_id
+{% if not single %}
+group by user_id, week_start, item_id
+{% endif %}

@@ -1,58 +1,43 @@
--- Makes: user_week, what each user did in each week; the only step that reads every activity row.
--- Grain: user and week (Monday), of one product, up to the day until which activity is known.
--- From: activity.
-with product_activity as (
+-- Makes: user_week, what each user did in each week with the product, up to the day until which activity is known.
+-- Grain: user and week (Monday).
+-- From: the kept user_week of every product of the activity that counts as this one.
+{% set single = matches | length == 1 %}
+{% macro total(column) %}{{ column if single else "sum(" ~ column ~ ") as " ~ column }}{% endmacro %}
+with weeks as (
     select
         user_id,
-        activity_date,
-        -- Decimals add up to the same sum in any order; floats do not.
-        cast(value as decimal(18, 4)) as value,
-{% if has_category %}
-        -- One event may belong to several categories: 'Comedy;Drama', or 'Comedy; Drama'.
-        ';' || replace(lower(coalesce(category, '')), '; ', ';') || ';' as category,
-{% endif %}
-{% if has_device %}
-        device,
-{% endif %}
-        cast(date_trunc('week', activity_date) as date) as week_start,
-        extract(hour from occurred_at) as hour_of_day,
-        extract(dow from activity_date) as day_of_week
-    from {{ ref('activity') }}
+        week_start,
+        {{ total("events") }},
+        {{ "days" if single else "bit_or(days) as days" }},
+        {{ total("value") }},
+        {{ "first_date" if single else "min(first_date) as first_date" }},
+        {{ "last_date" if single else "max(last_date) as last_date" }}{{ "," if share_columns }}
+{% for column in share_columns %}
+        {{ total("value_" ~ column) }}{{ "," if not loop.last }}
+{% endfor %}
+    from {{ kept('user_week') }}
     where
-        activity_date between :history_start and :known_until
+        week_start <= cast(:known_until as date) - 6
 {% if matches %}
         and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
-{% else %}
-        and product is not null
+{% endif %}
+{% if not single %}
+    group by user_id, week_start
 {% endif %}
 )
 
 select
     user_id,
     week_start,
-    count(*) as events,
-    -- A week has seven days: seven flags are cheaper than counting distinct dates.
+    events,
+    days,
 {% for weekday in weekdays %}
-    max(case when day_of_week = {{ loop.index0 }} then 1 else 0 end){{ " +" if not loop.last else " as active_days," }}
+    mod(days / {{ 2 ** loop.index0 }}, 2){{ " +" if not loop.last else " as active_days," }}
 {% endfor %}
-    sum(value) as value,
-    min(activity_date) as first_date,
-    max(activity_date) as last_date,
-{% for category in categories %}
-    sum(case when position(lower(:category_{{ category }}) in category) > 0 then value else 0 end)
-        as value_category_{{ category }},
+    value,
+    first_date,
+    last_date{{ "," if share_columns }}
+{% for column in share_columns %}
+    value_{{ column }}{{ "," if not loop.last }}
 {% endfor %}
-{% for device in devices %}
-    sum(case when device = :device_{{ device }} then value else 0 end) as value_device_{{ device }},
-{% endfor %}
-{% if has_time %}
-{% for daypart, first_hour, last_hour in dayparts %}
-    sum(case when hour_of_day between {{ first_hour }} and {{ last_hour }} then value else 0 end)
-        as value_daypart_{{ daypart }},
-{% endfor %}
-{% endif %}
-{% for weekday in weekdays %}
-    sum(case when day_of_week = {{ loop.index0 }} then value else 0 end) as value_weekday_{{ weekday }}{{ "," if not loop.last }}
-{% endfor %}
-from product_activity
-group by user_id, week_start
+from weeks
