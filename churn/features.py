@@ -274,43 +274,26 @@ def _profile(product: Product) -> Iterator[Feature]:
 _Reason = Callable[[Product, Availability], str]
 
 
-def _first(*reasons: tuple[Callable[[Product, Availability], object], str]) -> _Reason:
-    """The reason of the first condition that does not hold; nothing where all do."""
-    return lambda product, available: next(
-        (reason for present, reason in reasons if not present(product, available)), ""
-    )
+def _needs(*flags: str, listed: str = "") -> _Reason:
+    """Say which part of the sources, or else which list of the product's definition, a group lacks."""
+
+    def reason(product: Product, available: Availability) -> str:
+        reasons = (available.reason(flag) for flag in flags if not getattr(available, flag))
+        unlisted = listed and not getattr(product, listed)
+        return next(reasons, f"the product's definition lists no {listed}" if unlisted else "")
+
+    return reason
 
 
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
-    ("activity", lambda *_: "", _activity),
-    ("trend", lambda *_: "", _trend),
-    ("lifetime", lambda *_: "", _lifetime),
-    (
-        "category",
-        _first(
-            (lambda _, a: a.category, "activity has no category"),
-            (lambda p, _: p.categories, "the product's definition lists no categories"),
-        ),
-        _category,
-    ),
-    (
-        "device",
-        _first(
-            (lambda _, a: a.device, "activity has no device"),
-            (lambda p, _: p.devices, "the product's definition lists no devices"),
-        ),
-        _device,
-    ),
-    ("time of day", _first((lambda _, a: a.time_of_day, "activity has dates without times")), _daypart),
-    ("weekday", lambda *_: "", _weekday),
-    ("items", _first((lambda _, a: a.item, "activity has no item ids")), _items),
-    (
-        "content",
-        _first(
-            (lambda _, a: a.content, "there is no content catalogue"),
-            (lambda _, a: a.item and a.series, "activity has no series ids"),
-        ),
-        _content,
-    ),
-    ("profile", _first((lambda _, a: a.profile, "there is no profile table")), _profile),
+    ("activity", _needs(), _activity),
+    ("trend", _needs(), _trend),
+    ("lifetime", _needs(), _lifetime),
+    ("category", _needs("category", listed="categories"), _category),
+    ("device", _needs("device", listed="devices"), _device),
+    ("time of day", _needs("time_of_day"), _daypart),
+    ("weekday", _needs(), _weekday),
+    ("items", _needs("item"), _items),
+    ("content", _needs("content", "item", "series"), _content),
+    ("profile", _needs("profile"), _profile),
 )
