@@ -23,7 +23,7 @@ from churn.errors import ConfigError
 from churn.features import DAYPARTS, WEEKDAYS
 from churn.sources import activity_table
 from churn.warehouse.base import Session, Warehouse
-from churn.warehouse.render import Step, create, create_empty, insert, load_step, render
+from churn.warehouse.render import Step, create, create_empty, insert, load_step, render, written
 from churn.warehouse.retry import retried
 
 logger = logging.getLogger(__name__)
@@ -103,8 +103,9 @@ def define(settings: Settings) -> Definition:
         **{f"device_{name}": value for name, value in devices.items()},
     }
     mapping = load_step(f"sources/{settings.source}/activity.sql", {})
-    texts = [load_step(f"kept/{name}.sql", names).text for name in ("week_activity", *AGGREGATES)]
-    made_of = json.dumps([settings.source, mapping.text, texts, names, sorted(values.items())])
+    steps = [load_step(f"kept/{name}.sql", names) for name in ("week_activity", *AGGREGATES)]
+    texts = [written(mapping, {}), *(written(step, names) for step in steps)]
+    made_of = json.dumps([settings.source, texts, sorted(values.items())])
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:_DIGEST]
     return Definition(settings.kept_schema, digest, names, values)
 

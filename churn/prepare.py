@@ -27,7 +27,7 @@ from churn.config import Product, Settings, identifier, slug
 from churn.errors import SourceError, UsageError
 from churn.features import WEEKDAYS, Catalogue, catalogue, share_columns
 from churn.kept import Definition
-from churn.sources import ActivityFacts, Availability, check_tables
+from churn.sources import ActivityFacts, Availability, check_tables, readable
 from churn.warehouse.base import Dialect, LostConnectionError, Warehouse
 from churn.warehouse.render import (
     Statement,
@@ -95,6 +95,20 @@ class Plan:
             **{f"training_date_{index}": day for index, day in enumerate(self.training_dates)},
         }
 
+    def outcomes(self, schema: str) -> "Plan":
+        """Return the plan that learns what the scored users did: it reads on to the target week's end.
+
+        The function ``outcomes`` also makes the kept aggregates reach so far.
+        """
+        names = _names(self.product, self.facts.available, self.catalogue, self.kept, training_dates=0)
+        return replace(
+            self,
+            schema=identifier(schema),
+            known_until=self.windows.target_week_end,
+            training_dates=(),
+            steps=steps_for(self.source, ["snapshots"], names),
+        )
+
 
 def _names(
     product: Product, available: Availability, features: Catalogue, kept: Definition, training_dates: int
@@ -102,7 +116,11 @@ def _names(
     return {
         **_match_names(product),
         "kept": kept.table,
+        "has_category": available.category and bool(product.categories),
+        "has_device": available.device and bool(product.devices),
+        "has_time": available.time_of_day,
         "has_profile": available.profile,
+        "has_predictions": available.predictions,
         "has_minimum_value": product.minimum_value is not None,
         "categories": [slug(value) for value in product.categories] if available.category else [],
         "devices": [slug(value) for value in product.devices] if available.device else [],
@@ -153,18 +171,17 @@ def plan(
     windows = Windows(as_of)
     today = today or date.today()
     _check_over(as_of, today)
-    profile, content = check_tables(warehouse, settings.source)
+    sources = check_tables(warehouse, settings.source)
     warehouse.execute(f"create schema if not exists {identifier(schema)}")
-    views = [
-        view for view, there in (("activity", True), ("profile", profile), ("content", content)) if there
-    ]
-    for view in views:
-        step = load_step(f"sources/{settings.source}/{view}.sql", {})
-        run_statement(warehouse, create(step, {}, {}, schema, warehouse.dialect))
+    names = {"has_predictions": sources.available.predictions}
+    for view in sources.views:
+        step = load_step(f"sources/{settings.source}/{view}.sql", names)
+        run_statement(warehouse, create(step, names, {}, schema, warehouse.dialect))
     brought = kept.bring_forward(warehouse, settings, schema, as_of, today=today, rebuild_weeks=rebuild_weeks)
     definition = kept.define(settings)
-    facts = _facts(warehouse, settings, name, windows, schema, today, outside=brought.outside > 0)
-    facts = replace(facts, available=replace(facts.available, profile=profile, content=content))
+    facts = _facts(
+        warehouse, settings, name, windows, schema, today, sources.available, outside=brought.outside > 0
+    )
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
     _check_history(name, windows, facts)
     made = _plan(settings.source, name, product, windows, dates, schema, facts, definition)
@@ -176,8 +193,9 @@ def plan_without_data(settings: Settings, name: str, as_of: date) -> Plan:
     product = settings.product(name)
     windows = Windows(as_of)
     weeks = OBSERVATION_WEEKS + product.training.max_dates + 2
-    complete = settings.source == "bbc"
-    available = Availability(profile=complete, content=complete, series=complete)
+    available = readable(settings.source, {}).available
+    if settings.source == "events":  # which holds no such columns
+        available = replace(available, series=False, live=False, page_views=False)
     facts = ActivityFacts(0, windows.as_of - weeks * WEEK + timedelta(days=1), windows.as_of, available)
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
     return _plan(
@@ -247,6 +265,7 @@ def _facts(
     windows: Windows,
     schema: str,
     today: date,
+    available: Availability,
     *,
     outside: bool,
 ) -> ActivityFacts:
@@ -293,12 +312,15 @@ def _facts(
         listed = "\n".join(f"  - {fault}" for fault in faults)
         kept.forget_faulty(warehouse, settings)
         raise SourceError(f"the activity of product {name!r} breaks the source contract:\n{listed}")
-    available = Availability(
+    available = replace(
+        available,
         category=row["categories"] > 0,
         device=row["devices"] > 0,
         item=row["items"] > 0,
         series=row["series"] > 0,
         time_of_day=row["rows_with_time"] > 0,
+        live=row["rows_with_live"] > 0,
+        page_views=row["rows_with_page_views"] > 0,
     )
     return ActivityFacts(int(row["product_rows"]), row["first_date"], row["last_date"], available)
 
@@ -416,9 +438,7 @@ def outcomes(
     end = made.windows.target_week_end
     warehouse.execute(f"create schema {identifier(schema)}")
     kept.bring_forward(warehouse, settings, made.schema, end, today=today or max(end, date.today()))
-    names = _names(made.product, made.facts.available, made.catalogue, made.kept, training_dates=0)
-    steps = steps_for(made.source, ["snapshots"], names)
-    return replace(made, schema=schema, known_until=end, training_dates=(), steps=steps)
+    return made.outcomes(schema)
 
 
 def outcome_table(warehouse: Warehouse, plan: Plan) -> Mapping[str, int]:

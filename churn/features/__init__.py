@@ -33,43 +33,26 @@ def catalogue(product: Product, available: Availability) -> Catalogue:
 _Reason = Callable[[Product, Availability], str]
 
 
-def _first(*reasons: tuple[Callable[[Product, Availability], object], str]) -> _Reason:
-    """The reason of the first condition that does not hold; nothing where all do."""
-    return lambda product, available: next(
-        (reason for present, reason in reasons if not present(product, available)), ""
-    )
+def _needs(*flags: str, listed: str = "") -> _Reason:
+    """Say which part of the sources, or else which list of the product's definition, a group lacks."""
+
+    def reason(product: Product, available: Availability) -> str:
+        reasons = (available.reason(flag) for flag in flags if not getattr(available, flag))
+        unlisted = listed and not getattr(product, listed)
+        return next(reasons, f"the product's definition lists no {listed}" if unlisted else "")
+
+    return reason
 
 
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
-    ("activity", lambda *_: "", activity.activity),
-    ("trend", lambda *_: "", activity.trend),
-    ("lifetime", lambda *_: "", activity.lifetime),
-    (
-        "category",
-        _first(
-            (lambda _, a: a.category, "activity has no category"),
-            (lambda p, _: p.categories, "the product's definition lists no categories"),
-        ),
-        shares.category,
-    ),
-    (
-        "device",
-        _first(
-            (lambda _, a: a.device, "activity has no device"),
-            (lambda p, _: p.devices, "the product's definition lists no devices"),
-        ),
-        shares.device,
-    ),
-    ("time of day", _first((lambda _, a: a.time_of_day, "activity has dates without times")), shares.daypart),
-    ("weekday", lambda *_: "", shares.weekday),
-    ("items", _first((lambda _, a: a.item, "activity has no item ids")), content.items),
-    (
-        "content",
-        _first(
-            (lambda _, a: a.content, "there is no content catalogue"),
-            (lambda _, a: a.item and a.series, "activity has no series ids"),
-        ),
-        content.content,
-    ),
-    ("profile", _first((lambda _, a: a.profile, "there is no profile table")), people.profile),
+    ("activity", _needs(), activity.activity),
+    ("trend", _needs(), activity.trend),
+    ("lifetime", _needs(), activity.lifetime),
+    ("category", _needs("category", listed="categories"), shares.category),
+    ("device", _needs("device", listed="devices"), shares.device),
+    ("time of day", _needs("time_of_day"), shares.daypart),
+    ("weekday", _needs(), shares.weekday),
+    ("items", _needs("item"), content.items),
+    ("content", _needs("content", "item", "series"), content.content),
+    ("profile", _needs("profile"), people.profile),
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlglot
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlglot import exp
 from sqlglot.errors import ParseError
 
@@ -75,7 +75,11 @@ class Statement:
 def _environment() -> Environment:
     # The output is SQL, not HTML; values never pass through the template (they are bound).
     return Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(sql_root()),  # templates may import macros
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
@@ -96,6 +100,11 @@ def load_step(path: str, names: Mapping[str, Any]) -> Step:
     _environment().from_string(text).render(**names, ref=ref)
     kind: Literal["view", "table"] = "view" if path.startswith("sources/") else "table"
     return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
+
+
+def written(step: Step, names: Mapping[str, Any]) -> str:
+    """Return a step's text in Redshift's dialect, with macros and lists written out."""
+    return _environment().from_string(step.text).render(**names, ref=identifier)
 
 
 def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> tuple[Step, ...]:

@@ -12,7 +12,9 @@ select
     sum(devices) as devices,
     sum(items) as items,
     sum(series) as series,
-    sum(rows_with_time) as rows_with_time
+    sum(rows_with_time) as rows_with_time,
+    sum(rows_with_live) as rows_with_live,
+    sum(rows_with_page_views) as rows_with_page_views
 from {{ kept('week_facts') }}
 where
     week_start <= cast(:known_until as date) - 6

@@ -16,6 +16,8 @@ select
     count(device) as devices,
     count(item_id) as items,
     count(series_id) as series,
-    sum(case when extract(hour from occurred_at) > 0 then 1 else 0 end) as rows_with_time
+    sum(case when extract(hour from occurred_at) > 0 then 1 else 0 end) as rows_with_time,
+    count(is_live) as rows_with_live,
+    count(page_views) as rows_with_page_views
 from {{ ref('week_activity') }}
 group by week_start, product

@@ -1,14 +1,21 @@
 -- Makes: user_item_week, which items of which series each user used in each week with the product.
--- Grain: user, week (Monday) and item.
+-- Grain: user, week (Monday) and item. Days are bits, Monday's being 1 and Sunday's 64.
 -- From: the kept user_item_week of every product of the activity that counts as this one.
 {% set single = matches | length == 1 %}
+{% macro total(column, by="sum") %}{{ column if single else by ~ "(" ~ column ~ ") as " ~ column }}{% endmacro %}
 select
     user_id,
     week_start,
     item_id,
-    {{ "series_id" if single else "max(series_id) as series_id" }},
-    {{ "events" if single else "sum(events) as events" }},
-    {{ "value" if single else "sum(value) as value" }}
+    {{ total("series_id", "max") }},
+    {{ total("content_id", "max") }},
+    {{ total("events") }},
+    {{ total("value") }},
+    {{ total("days", "bit_or") }},
+    {{ total("live_value") }},
+    {{ total("live_days", "bit_or") }},
+    {{ total("demand_days", "bit_or") }},
+    {{ total("long_plays") }}
 from {{ kept('user_item_week') }}
 where
     week_start <= cast(:known_until as date) - 6

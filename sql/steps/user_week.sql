@@ -1,17 +1,29 @@
 -- Makes: user_week, what each user did in each week with the product, up to the day until which activity is known.
--- Grain: user and week (Monday).
+-- Grain: user and week (Monday). `days` are bits, Monday's being 1 and Sunday's 64; of devices only plays count.
 -- From: the kept user_week of every product of the activity that counts as this one.
+{% from 'steps/days.jinja' import day_count %}
 {% set single = matches | length == 1 %}
-{% macro total(column) %}{{ column if single else "sum(" ~ column ~ ") as " ~ column }}{% endmacro %}
+{% macro total(column, by="sum") %}{{ column if single else by ~ "(" ~ column ~ ") as " ~ column }}{% endmacro %}
 with weeks as (
     select
         user_id,
         week_start,
         {{ total("events") }},
-        {{ "days" if single else "bit_or(days) as days" }},
+        {{ total("days", "bit_or") }},
         {{ total("value") }},
-        {{ "first_date" if single else "min(first_date) as first_date" }},
-        {{ "last_date" if single else "max(last_date) as last_date" }}{{ "," if share_columns }}
+        {{ total("page_views") }},
+        {{ total("first_date", "min") }},
+        {{ total("last_date", "max") }},
+{% if has_category %}
+        {{ total("value_other_category") }},
+{% endif %}
+{% if has_device %}
+        {{ total("play_value") }},
+        {{ total("play_days", "bit_or") }},
+{% for device in devices %}
+        {{ total("days_device_" ~ device, "bit_or") }},
+{% endfor %}
+{% endif %}
 {% for column in share_columns %}
         {{ total("value_" ~ column) }}{{ "," if not loop.last }}
 {% endfor %}
@@ -31,12 +43,21 @@ select
     week_start,
     events,
     days,
-{% for weekday in weekdays %}
-    mod(days / {{ 2 ** loop.index0 }}, 2){{ " +" if not loop.last else " as active_days," }}
-{% endfor %}
+    {{ day_count("days") }} as active_days,
     value,
+    page_views,
     first_date,
-    last_date{{ "," if share_columns }}
+    last_date,
+{% if has_category %}
+    value_other_category,
+{% endif %}
+{% if has_device %}
+    play_value,
+    {{ day_count("play_days") }} as play_days,
+{% for device in devices %}
+    {{ day_count("days_device_" ~ device) }} as days_device_{{ device }},
+{% endfor %}
+{% endif %}
 {% for column in share_columns %}
     value_{{ column }}{{ "," if not loop.last }}
 {% endfor %}

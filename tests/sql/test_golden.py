@@ -39,15 +39,20 @@ _ACTIVITY = {
     "activity_date": "date",
     "occurred_at": "timestamp",
     "value": "double precision",
+    "page_views": "integer",
     "category": "varchar",
     "item_id": "varchar",
     "series_id": "varchar",
+    "content_id": "varchar",
     "device": "varchar",
+    "is_live": "smallint",
+    "is_play": "smallint",
+    "is_long_play": "smallint",
 }
 # What the tables between the steps look like.
 CONTRACT: Mapping[str, Mapping[str, str]] = {
     "activity": _ACTIVITY,
-    "week_activity": {**_ACTIVITY, "week_start": "date"},
+    "week_activity": {**_ACTIVITY, "week_start": "date", "day_bit": "integer"},
     "week_facts_kept": {
         "week_start": "date",
         "product": "varchar",
@@ -61,6 +66,8 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "week_start": "date",
         "events": "bigint",
         "days": "integer",
+        "play_days": "integer",
+        "page_views": "bigint",
         "value": "decimal(38, 4)",
         "first_date": "date",
         "last_date": "date",
@@ -71,14 +78,33 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "week_start": "date",
         "item_id": "varchar",
         "series_id": "varchar",
+        "content_id": "varchar",
         "events": "bigint",
         "value": "decimal(38, 4)",
+        "days": "integer",
+        "live_value": "decimal(38, 4)",
+        "live_days": "integer",
+        "demand_days": "integer",
+        "long_plays": "bigint",
     },
     "content": {
         "series_id": "varchar",
         "season_id": "varchar",
         "item_id": "varchar",
         "published_date": "date",
+        "genre": "varchar",
+    },
+    "titles": {
+        "content_id": "varchar",
+        "genre": "varchar",
+        "master_brand": "varchar",
+        "title": "varchar",
+    },
+    "formats": {
+        "item_id": "varchar",
+        "is_podcast": "smallint",
+        "is_sounds_podcast": "smallint",
+        "is_mix": "smallint",
     },
     "profile": {
         "user_id": "varchar",
@@ -86,11 +112,50 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "created_date": "date",
         "age": "integer",
         "gender": "varchar",
+        "predicted_gender": "varchar",
+        "predicted_age": "varchar",
+        "location": "varchar",
         "personalisation": "varchar",
         "mail_verified": "varchar",
         "nation": "varchar",
         "region": "varchar",
+        "acorn_type": "varchar",
+        "acorn_group": "varchar",
         "acorn_category": "varchar",
+    },
+    "segments": {
+        "user_id": "varchar",
+        "segment_product": "varchar",
+        "segment_date": "date",
+        "segment": "varchar",
+    },
+    "follows": {
+        "user_id": "varchar",
+        "product": "varchar",
+        "kind": "varchar",
+        "followed_date": "date",
+    },
+    "newsletter": {
+        "user_id": "varchar",
+        "changed_date": "date",
+        "opted_in": "smallint",
+    },
+    "mails": {
+        "user_id": "varchar",
+        "mail_date": "date",
+        "kind": "varchar",
+        "send_id": "varchar",
+    },
+    "activations": {
+        "user_id": "varchar",
+        "product": "varchar",
+        "week_start": "date",
+        "content_id": "varchar",
+    },
+    "factors": {
+        "product": "varchar",
+        "content_id": "varchar",
+        **{f"f{factor}": "double precision" for factor in range(20)},
     },
     "snapshots": {
         "user_id": "varchar",
@@ -103,6 +168,8 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "week_start": "date",
         "events": "bigint",
         "active_days": "bigint",
+        "days": "smallint",
+        "page_views": "bigint",
         "value": "decimal(38, 4)",
         "first_date": "date",
         "last_date": "date",
@@ -112,8 +179,14 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "week_start": "date",
         "item_id": "varchar",
         "series_id": "varchar",
+        "content_id": "varchar",
         "events": "bigint",
         "value": "decimal(38, 4)",
+        "days": "smallint",
+        "live_value": "decimal(38, 4)",
+        "live_days": "smallint",
+        "demand_days": "smallint",
+        "long_plays": "bigint",
     },
     "series_state": {
         "as_of_date": "date",
@@ -161,8 +234,11 @@ def fill(warehouse: Warehouse, table: str, text: str, plan: Plan) -> None:
     features = plan.catalogue
     names, rows = cells(text)
     types = dict(CONTRACT.get(table, {"user_id": "varchar", "as_of_date": "date"}))
-    shares = [f"value_{name}" for name in plan.names["share_columns"]] if table == "user_week_kept" else []
-    for name in (*shares, *(feature.name for feature in features.features if feature.step == table), *names):
+    if table == "user_week_kept":
+        types |= {f"value_{name}": "decimal(38, 4)" for name in plan.names["share_columns"]}
+        types |= {f"days_device_{name}": "integer" for name in plan.names["devices"]}
+        types |= {"play_value": "decimal(38, 4)", "value_other_category": "decimal(38, 4)"}
+    for name in (*(feature.name for feature in features.features if feature.step == table), *names):
         types.setdefault(name, "decimal(38, 4)" if name.startswith("value_") else "double precision")
     load(warehouse, f"run.{table}", types, [dict(zip(names, row, strict=True)) for row in rows])
 
