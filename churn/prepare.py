@@ -24,7 +24,7 @@ from churn.calendar import (
 )
 from churn.config import Product, Settings, identifier, slug
 from churn.errors import SourceError, UsageError
-from churn.features import DAYPARTS, WEEKDAYS, Catalogue, catalogue, share_columns
+from churn.features import DAYPARTS, SEGMENT_PRODUCTS, WEEKDAYS, Catalogue, catalogue, share_columns
 from churn.sources import ActivityFacts, Availability, check_tables
 from churn.warehouse.base import Dialect, LostConnectionError, Warehouse
 from churn.warehouse.render import (
@@ -42,6 +42,10 @@ logger = logging.getLogger(__name__)
 
 # One date held out, one whose target week it overlaps, one to stop on and one to fit on.
 MINIMUM_TRAINING_DATES = 4
+# Parts of the source contract that no source maps yet.
+_NOT_YET = dict.fromkeys(
+    ("titles", "segments", "follows", "newsletter", "mails", "activations", "factors"), False
+)
 # What an empty time often turns into, 1970-01-01 or 1900-01-01, is no activity.
 _HISTORY_START = date(1970, 1, 2)
 
@@ -115,11 +119,15 @@ def _names(
         "has_device": available.device and bool(product.devices),
         "has_time": available.time_of_day,
         "has_profile": available.profile,
+        "has_titles": available.titles,
         "has_minimum_value": product.minimum_value is not None,
         "categories": [slug(value) for value in product.categories] if available.category else [],
         "devices": [slug(value) for value in product.devices] if available.device else [],
         "dayparts": DAYPARTS,
         "weekdays": WEEKDAYS,
+        "factors": list(range(product.factors)) if available.factors else [],
+        "follow_kinds": product.follows,
+        "segment_products": list(SEGMENT_PRODUCTS),
         "share_columns": share_columns(product, available),
         "observed_offsets": list(OBSERVED_OFFSETS),
         "training_dates": training_dates,
@@ -188,7 +196,7 @@ def plan_without_data(settings: Settings, name: str, as_of: date) -> Plan:
     windows = Windows(as_of)
     weeks = OBSERVATION_WEEKS + product.training.max_dates + 2
     complete = settings.source == "bbc"
-    available = Availability(profile=complete, content=complete, series=complete)
+    available = Availability(profile=complete, content=complete, series=complete, **_NOT_YET)
     facts = ActivityFacts(0, windows.as_of - weeks * WEEK + timedelta(days=1), windows.as_of, available)
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
     return _plan(settings.source, name, product, windows, dates, f"churn_{name}", facts)
@@ -257,6 +265,7 @@ def _facts(
         item=row["items"] > 0,
         series=row["series"] > 0,
         time_of_day=row["rows_with_time"] > 0,
+        **_NOT_YET,
     )
     return ActivityFacts(int(row["product_rows"]), row["first_date"], row["last_date"], available)
 

@@ -88,6 +88,13 @@ class Availability:
     item: bool = True
     series: bool = True
     time_of_day: bool = True
+    titles: bool = True
+    segments: bool = True
+    follows: bool = True
+    newsletter: bool = True
+    mails: bool = True
+    activations: bool = True
+    factors: bool = True
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ The catalogue and the SQL steps must name the same columns; a test compares them
 from collections.abc import Callable, Iterator
 
 from churn.config import Product
-from churn.features import activity, content, people, shares
+from churn.features import activity, contact, content, favourites, people, shares
 from churn.features.feature import DOUBLE, INTEGER, TEXT, Catalogue, Feature, Range
+from churn.features.people import SEGMENT_PRODUCTS
 from churn.features.shares import DAYPARTS, WEEKDAYS, share_columns
 from churn.sources import Availability
 
 __all__ = [
-    "DAYPARTS", "DOUBLE", "INTEGER", "TEXT", "WEEKDAYS",
+    "DAYPARTS", "DOUBLE", "INTEGER", "SEGMENT_PRODUCTS", "TEXT", "WEEKDAYS",
     "Catalogue", "Feature", "Range", "catalogue", "share_columns",
 ]  # fmt: skip
 
@@ -31,14 +32,19 @@ def catalogue(product: Product, available: Availability) -> Catalogue:
 
 
 _Reason = Callable[[Product, Availability], str]
+_Condition = tuple[Callable[[Product, Availability], object], str]
 
 
-def _first(*reasons: tuple[Callable[[Product, Availability], object], str]) -> _Reason:
+def _first(*reasons: _Condition) -> _Reason:
     """The reason of the first condition that does not hold; nothing where all do."""
     return lambda product, available: next(
         (reason for present, reason in reasons if not present(product, available)), ""
     )
 
+
+_ITEMS: _Condition = (lambda _, a: a.item, "activity has no item ids")
+_TITLES: _Condition = (lambda _, a: a.titles, "there is no content catalogue")
+_ACTIVATIONS: _Condition = (lambda _, a: a.activations, "there are no tables of activations")
 
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
     ("activity", lambda *_: "", activity.activity),
@@ -62,7 +68,7 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
     ),
     ("time of day", _first((lambda _, a: a.time_of_day, "activity has dates without times")), shares.daypart),
     ("weekday", lambda *_: "", shares.weekday),
-    ("items", _first((lambda _, a: a.item, "activity has no item ids")), content.items),
+    ("items", _first(_ITEMS), content.items),
     (
         "content",
         _first(
@@ -72,4 +78,32 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
         content.content,
     ),
     ("profile", _first((lambda _, a: a.profile, "there is no profile table")), people.profile),
+    ("segments", _first((lambda _, a: a.segments, "there is no table of segments")), people.segments),
+    ("activations", _first(_ACTIVATIONS), favourites.activations),
+    ("activation titles", _first(_ACTIVATIONS, _TITLES), favourites.activation_titles),
+    ("favourite", _first(_ITEMS), favourites.favourite),
+    ("favourite titles", _first(_ITEMS, _TITLES), favourites.favourite_titles),
+    (
+        "item factors",
+        _first(
+            _ITEMS,
+            (lambda _, a: a.factors, "there are no tables of item factors"),
+            (lambda p, _: p.factors, "the product's definition lists no factors"),
+        ),
+        favourites.factors,
+    ),
+    (
+        "newsletter",
+        _first((lambda _, a: a.newsletter, "there is no table of newsletter choices")),
+        contact.newsletter,
+    ),
+    ("e-mail", _first((lambda _, a: a.mails, "there are no tables of e-mails")), contact.mails),
+    (
+        "follows",
+        _first(
+            (lambda _, a: a.follows, "there is no table of follows"),
+            (lambda p, _: p.follows, "the product's definition lists no follows"),
+        ),
+        contact.follows,
+    ),
 )

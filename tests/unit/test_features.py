@@ -12,7 +12,14 @@ from churn.warehouse.render import sql_root
 
 NOTHING = Availability(**{field.name: False for field in fields(Availability)})
 EVERYTHING = Availability()
-TV = Product(title="tv", value_unit="seconds", categories=("Drama", "News"), devices=("phone",))
+TV = Product(
+    title="tv",
+    value_unit="seconds",
+    categories=("Drama", "News"),
+    devices=("phone",),
+    factors=2,
+    follows=("follow", "bookmark"),
+)
 
 
 @st.composite
@@ -26,6 +33,8 @@ def products(draw: st.DrawFn) -> Product:
         value_unit=draw(st.sampled_from(["seconds", "dollars"])),
         categories=distinct(draw(values)),
         devices=distinct(draw(values)),
+        factors=draw(st.integers(0, 20)),
+        follows=draw(st.lists(st.sampled_from(["follow", "subscribe", "bookmark"]), unique=True)),
     )
 
 
@@ -85,6 +94,17 @@ def test_more_data_never_takes_a_feature_away(available: Availability) -> None:
         ("content", "content", "there is no content catalogue"),
         ("series", "content", "activity has no series ids"),
         ("profile", "profile", "there is no profile table"),
+        ("segments", "segments", "there is no table of segments"),
+        ("activations", "activations", "there are no tables of activations"),
+        ("activations", "activation titles", "there are no tables of activations"),
+        ("titles", "activation titles", "there is no content catalogue"),
+        ("titles", "favourite titles", "there is no content catalogue"),
+        ("item", "favourite", "activity has no item ids"),
+        ("item", "item factors", "activity has no item ids"),
+        ("factors", "item factors", "there are no tables of item factors"),
+        ("newsletter", "newsletter", "there is no table of newsletter choices"),
+        ("mails", "e-mail", "there are no tables of e-mails"),
+        ("follows", "follows", "there is no table of follows"),
     ],
 )
 def test_what_is_absent_is_the_reason(absent: str, group: str, reason: str) -> None:
@@ -98,6 +118,8 @@ def test_a_definition_without_values_is_the_reason_where_the_data_have_some() ->
     assert found.left_out == {
         "category": "the product's definition lists no categories",
         "device": "the product's definition lists no devices",
+        "item factors": "the product's definition lists no factors",
+        "follows": "the product's definition lists no follows",
     }
 
 
@@ -129,4 +151,4 @@ def test_steps_are_named_in_order_of_first_use() -> None:
         "features_lifetime",
         "features_shares",
     )
-    assert catalogue(TV, EVERYTHING).steps[-3:] == ("features_items", "features_content", "features_profile")
+    assert catalogue(TV, EVERYTHING).steps[4:7] == ("features_items", "features_content", "features_profile")
