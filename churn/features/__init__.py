@@ -32,78 +32,37 @@ def catalogue(product: Product, available: Availability) -> Catalogue:
 
 
 _Reason = Callable[[Product, Availability], str]
-_Condition = tuple[Callable[[Product, Availability], object], str]
 
 
-def _first(*reasons: _Condition) -> _Reason:
-    """The reason of the first condition that does not hold; nothing where all do."""
-    return lambda product, available: next(
-        (reason for present, reason in reasons if not present(product, available)), ""
-    )
+def _needs(*flags: str, listed: str = "") -> _Reason:
+    """Say which part of the sources, or else which list of the product's definition, a group lacks."""
 
+    def reason(product: Product, available: Availability) -> str:
+        reasons = (available.reason(flag) for flag in flags if not getattr(available, flag))
+        unlisted = listed and not getattr(product, listed)
+        return next(reasons, f"the product's definition lists no {listed}" if unlisted else "")
 
-_ITEMS: _Condition = (lambda _, a: a.item, "activity has no item ids")
-_TITLES: _Condition = (lambda _, a: a.titles, "there is no content catalogue")
-_ACTIVATIONS: _Condition = (lambda _, a: a.activations, "there are no tables of activations")
+    return reason
+
 
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
-    ("activity", lambda *_: "", activity.activity),
-    ("trend", lambda *_: "", activity.trend),
-    ("lifetime", lambda *_: "", activity.lifetime),
-    (
-        "category",
-        _first(
-            (lambda _, a: a.category, "activity has no category"),
-            (lambda p, _: p.categories, "the product's definition lists no categories"),
-        ),
-        shares.category,
-    ),
-    (
-        "device",
-        _first(
-            (lambda _, a: a.device, "activity has no device"),
-            (lambda p, _: p.devices, "the product's definition lists no devices"),
-        ),
-        shares.device,
-    ),
-    ("time of day", _first((lambda _, a: a.time_of_day, "activity has dates without times")), shares.daypart),
-    ("weekday", lambda *_: "", shares.weekday),
-    ("items", _first(_ITEMS), content.items),
-    (
-        "content",
-        _first(
-            (lambda _, a: a.content, "there is no content catalogue"),
-            (lambda _, a: a.item and a.series, "activity has no series ids"),
-        ),
-        content.content,
-    ),
-    ("profile", _first((lambda _, a: a.profile, "there is no profile table")), people.profile),
-    ("segments", _first((lambda _, a: a.segments, "there is no table of segments")), people.segments),
-    ("activations", _first(_ACTIVATIONS), favourites.activations),
-    ("activation titles", _first(_ACTIVATIONS, _TITLES), favourites.activation_titles),
-    ("favourite", _first(_ITEMS), favourites.favourite),
-    ("favourite titles", _first(_ITEMS, _TITLES), favourites.favourite_titles),
-    (
-        "item factors",
-        _first(
-            _ITEMS,
-            (lambda _, a: a.factors, "there are no tables of item factors"),
-            (lambda p, _: p.factors, "the product's definition lists no factors"),
-        ),
-        favourites.factors,
-    ),
-    (
-        "newsletter",
-        _first((lambda _, a: a.newsletter, "there is no table of newsletter choices")),
-        contact.newsletter,
-    ),
-    ("e-mail", _first((lambda _, a: a.mails, "there are no tables of e-mails")), contact.mails),
-    (
-        "follows",
-        _first(
-            (lambda _, a: a.follows, "there is no table of follows"),
-            (lambda p, _: p.follows, "the product's definition lists no follows"),
-        ),
-        contact.follows,
-    ),
+    ("activity", _needs(), activity.activity),
+    ("trend", _needs(), activity.trend),
+    ("lifetime", _needs(), activity.lifetime),
+    ("category", _needs("category", listed="categories"), shares.category),
+    ("device", _needs("device", listed="devices"), shares.device),
+    ("time of day", _needs("time_of_day"), shares.daypart),
+    ("weekday", _needs(), shares.weekday),
+    ("items", _needs("item"), content.items),
+    ("content", _needs("content", "item", "series"), content.content),
+    ("profile", _needs("profile"), people.profile),
+    ("segments", _needs("segments"), people.segments),
+    ("activations", _needs("activations"), favourites.activations),
+    ("activation titles", _needs("activations", "titles"), favourites.activation_titles),
+    ("favourite", _needs("item"), favourites.favourite),
+    ("favourite titles", _needs("item", "titles"), favourites.favourite_titles),
+    ("item factors", _needs("item", "factors", listed="factors"), favourites.factors),
+    ("newsletter", _needs("newsletter"), contact.newsletter),
+    ("e-mail", _needs("mails"), contact.mails),
+    ("follows", _needs("follows", listed="follows"), contact.follows),
 )

@@ -1,13 +1,12 @@
 """docs/features.md, made from the catalogue of features: `python -m tests.support.feature_docs` writes it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from churn.config import Product, Settings, builtin_products
 from churn.features import DOUBLE, INTEGER, TEXT, Catalogue, Feature, catalogue
 from churn.prepare import plan_without_data
-from churn.sources import Availability
+from churn.sources import ABSENT, Availability
 from churn.warehouse.render import Step, sql_root
 from tests.support.data_folders import AS_OF
 from tests.support.seed_features import ALL, SEED, STEPS, SeedFeature
@@ -132,9 +131,8 @@ def _header(step: str) -> str:
 
 def _reasons(group: str) -> list[str]:
     """Why a group may be left out: what is said when each of the things that it needs is missing."""
-    flags = [field.name for field in fields(Availability) if field.default is True]
     catalogues = [
-        *(catalogue(PRODUCTS["iplayer"], Availability(**{flag: False})) for flag in flags),
+        *(catalogue(PRODUCTS["iplayer"], Availability(**{flag: False})) for flag in ABSENT),
         *(catalogue(product, Availability()) for product in (*PRODUCTS.values(), Product(title="bare"))),
     ]
     return list(dict.fromkeys(found.left_out[group] for found in catalogues if group in found.left_out))

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from churn.features import catalogue
-from churn.sources import Availability
+from churn.sources import ABSENT, Availability
 from tests.support.feature_docs import CATALOGUES, KEPT_TO, PAGE, PRODUCTS, groups, kept_part, page
 from tests.support.seed_features import ALL, SEED, STEPS, SeedFeature, expanded
 
@@ -32,8 +32,8 @@ def test_every_group_says_when_it_is_left_out() -> None:
     said = dict(re.findall(r"^## Group (.+)$[^#]*?^Left out: (.+)\.$", TEXT, flags=re.M))
     assert said.keys() == groups().keys()
     unconditional = {group for group, reasons in said.items() if reasons == "never"}
-    nothing = {name: False for name, value in vars(Availability()).items() if value is True}
-    assert unconditional == {f.group for f in catalogue(PRODUCTS["pan"], Availability(**nothing)).features}
+    nothing = Availability(**dict.fromkeys(ABSENT, False))
+    assert unconditional == {feature.group for feature in catalogue(PRODUCTS["pan"], nothing).features}
 
 
 # --- the pipeline before ---

@@ -1,6 +1,5 @@
 """The catalogue's columns and those that the SQL steps make are the same, whatever can be read."""
 
-from dataclasses import fields
 from datetime import date
 
 import pytest
@@ -11,11 +10,11 @@ from churn.calendar import Windows
 from churn.config import Product, builtin_products
 from churn.features import catalogue
 from churn.prepare import Plan
-from churn.sources import ActivityFacts, Availability
+from churn.sources import ABSENT, ActivityFacts, Availability
 from churn.warehouse.render import load_step, render, sql_root
 
 AS_OF = date(2024, 6, 30)
-FLAGS = [field.name for field in fields(Availability) if field.default is True]
+FLAGS = list(ABSENT)
 PRODUCTS = {
     **{name: Product(**given) for name, given in builtin_products().items()},
     "bare": Product(title="bare"),

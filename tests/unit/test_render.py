@@ -20,7 +20,7 @@ from churn.config_training import TrainingSettings
 from churn.errors import RunError, UsageError
 from churn.features import catalogue
 from churn.prepare import Plan, plan_without_data, read_steps
-from churn.sources import Availability
+from churn.sources import ABSENT, Availability, readable
 from churn.warehouse.base import Dialect
 from churn.warehouse.render import (
     DISTRIBUTED_BY,
@@ -42,7 +42,7 @@ STEP_FILES = [path for path in FILES if path.startswith(("steps/", "sources/"))]
 
 VIDEO = Product(
     title="video",
-    match=("iplayer", HOSTILE),
+    match=("television", HOSTILE),
     value_unit="seconds",
     minimum_value=180,
     categories=("Drama", "Religion & Ethics", HOSTILE),
@@ -61,14 +61,21 @@ def planned(source: str, product: Product) -> Plan:
 
 def without_options(plan: Plan) -> Plan:
     """The same plan on data with nothing optional in it."""
-    available = Availability(**dict.fromkeys(Availability.__dataclass_fields__, False))
+    available = Availability(**dict.fromkeys(ABSENT, False))
     features = catalogue(plan.product, available)
     facts = replace(plan.facts, available=available)
     plan = replace(plan, facts=facts, catalogue=features)
     return replace(plan, steps=steps_for(plan.source, ["feature_set"], plan.names))
 
 
+def with_every_view(plan: Plan) -> Plan:
+    """The same plan with the source views too that none of its steps reads."""
+    views = readable(plan.source, {}).views
+    return replace(plan, steps=steps_for(plan.source, ["feature_set", *views], plan.names))
+
+
 PLANS = {
+    "bbc, every view": with_every_view(planned("bbc", VIDEO)),
     "bbc, everything": planned("bbc", VIDEO),
     "bbc, any product, nothing optional": without_options(planned("bbc", BARE)),
     "events, everything": planned("events", VIDEO),
