@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlglot
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlglot import exp
 from sqlglot.errors import ParseError
 
@@ -75,7 +75,11 @@ class Statement:
 def _environment() -> Environment:
     # The output is SQL, not HTML; values never pass through the template (they are bound).
     return Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(sql_root()),  # templates may import macros
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
