@@ -112,6 +112,7 @@ class Product(_Frozen):
         minimum_account_age_days: younger accounts are not trained on, where account dates are known.
         categories: categories that get a share feature each.
         devices: devices that get a share feature each.
+        listening: whether people listen to it, so that radio, podcasts and music mixes are told apart.
         training: how the product's model is fitted.
     """
 
@@ -123,6 +124,7 @@ class Product(_Frozen):
     minimum_account_age_days: int = Field(default=14, ge=0)
     categories: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    listening: bool = False
     training: TrainingSettings = TrainingSettings()
 
     @model_validator(mode="after")

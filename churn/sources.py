@@ -88,6 +88,9 @@ class Availability:
     item: bool = True
     series: bool = True
     time_of_day: bool = True
+    formats: bool = True
+    live: bool = True
+    page_views: bool = True
 
 
 @dataclass(frozen=True)

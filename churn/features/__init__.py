@@ -6,7 +6,7 @@ The catalogue and the SQL steps must name the same columns; a test compares them
 from collections.abc import Callable, Iterator
 
 from churn.config import Product
-from churn.features import activity, content, people, shares
+from churn.features import activity, content, devices, last_week, listening, people, schedule, shares
 from churn.features.feature import DOUBLE, INTEGER, TEXT, Catalogue, Feature, Range
 from churn.features.shares import DAYPARTS, WEEKDAYS, share_columns
 from churn.sources import Availability
@@ -42,6 +42,7 @@ def _first(*reasons: tuple[Callable[[Product, Availability], object], str]) -> _
 
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
     ("activity", lambda *_: "", activity.activity),
+    ("page views", _first((lambda _, a: a.page_views, "activity has no page views")), activity.page_views),
     ("trend", lambda *_: "", activity.trend),
     ("lifetime", lambda *_: "", activity.lifetime),
     (
@@ -58,7 +59,16 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
             (lambda _, a: a.device, "activity has no device"),
             (lambda p, _: p.devices, "the product's definition lists no devices"),
         ),
-        shares.device,
+        devices.device,
+    ),
+    (
+        "schedule match",
+        _first(
+            (lambda _, a: a.content, "there is no content catalogue"),
+            (lambda _, a: a.category, "activity has no category"),
+            (lambda p, _: p.categories, "the product's definition lists no categories"),
+        ),
+        schedule.schedule_match,
     ),
     ("time of day", _first((lambda _, a: a.time_of_day, "activity has dates without times")), shares.daypart),
     ("weekday", lambda *_: "", shares.weekday),
@@ -70,6 +80,24 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
             (lambda _, a: a.item and a.series, "activity has no series ids"),
         ),
         content.content,
+    ),
+    (
+        "last week",
+        _first(
+            (lambda _, a: a.content, "there is no content catalogue"),
+            (lambda _, a: a.item and a.series, "activity has no series ids"),
+        ),
+        last_week.last_week,
+    ),
+    (
+        "listening",
+        _first(
+            (lambda p, _: p.listening, "the product's definition does not say that people listen to it"),
+            (lambda _, a: a.item, "activity has no item ids"),
+            (lambda _, a: a.live, "activity does not say what was live"),
+            (lambda _, a: a.formats, "there are no lists of podcasts and mixes"),
+        ),
+        listening.listening,
     ),
     ("profile", _first((lambda _, a: a.profile, "there is no profile table")), people.profile),
 )

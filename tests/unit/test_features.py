@@ -12,7 +12,9 @@ from churn.warehouse.render import sql_root
 
 NOTHING = Availability(**{field.name: False for field in fields(Availability)})
 EVERYTHING = Availability()
-TV = Product(title="tv", value_unit="seconds", categories=("Drama", "News"), devices=("phone",))
+TV = Product(
+    title="tv", value_unit="seconds", categories=("Drama", "News"), devices=("phone",), listening=True
+)
 
 
 @st.composite
@@ -26,6 +28,7 @@ def products(draw: st.DrawFn) -> Product:
         value_unit=draw(st.sampled_from(["seconds", "dollars"])),
         categories=distinct(draw(values)),
         devices=distinct(draw(values)),
+        listening=draw(st.booleans()),
     )
 
 
@@ -64,8 +67,8 @@ def test_a_group_is_built_or_left_out_with_a_reason(product: Product, available:
 def test_every_share_column_is_a_feature_and_the_other_way_round(
     product: Product, available: Availability
 ) -> None:
-    names = [name for name in catalogue(product, available).names if name.startswith("share_")]
-    shares = {name for name in names if not name.startswith(("share_ended", "share_due"))}
+    features = [f for f in catalogue(product, available).features if f.step == "features_shares"]
+    shares = {feature.name for feature in features if feature.name != "categories_used"}
     assert {f"share_{column}" for column in share_columns(product, available)} == shares
 
 
@@ -84,6 +87,14 @@ def test_more_data_never_takes_a_feature_away(available: Availability) -> None:
         ("item", "items", "activity has no item ids"),
         ("content", "content", "there is no content catalogue"),
         ("series", "content", "activity has no series ids"),
+        ("page_views", "page views", "activity has no page views"),
+        ("content", "schedule match", "there is no content catalogue"),
+        ("category", "schedule match", "activity has no category"),
+        ("content", "last week", "there is no content catalogue"),
+        ("series", "last week", "activity has no series ids"),
+        ("live", "listening", "activity does not say what was live"),
+        ("formats", "listening", "there are no lists of podcasts and mixes"),
+        ("item", "listening", "activity has no item ids"),
         ("profile", "profile", "there is no profile table"),
     ],
 )
@@ -97,7 +108,9 @@ def test_a_definition_without_values_is_the_reason_where_the_data_have_some() ->
     found = catalogue(Product(title="tv"), EVERYTHING)
     assert found.left_out == {
         "category": "the product's definition lists no categories",
+        "schedule match": "the product's definition lists no categories",
         "device": "the product's definition lists no devices",
+        "listening": "the product's definition does not say that people listen to it",
     }
 
 
@@ -129,4 +142,16 @@ def test_steps_are_named_in_order_of_first_use() -> None:
         "features_lifetime",
         "features_shares",
     )
-    assert catalogue(TV, EVERYTHING).steps[-3:] == ("features_items", "features_content", "features_profile")
+    assert catalogue(TV, EVERYTHING).steps == (
+        "features_activity",
+        "features_trend",
+        "features_lifetime",
+        "features_shares",
+        "features_devices",
+        "features_schedule",
+        "features_items",
+        "features_content",
+        "features_last_week",
+        "features_listening",
+        "features_profile",
+    )
