@@ -114,6 +114,7 @@ class Product(_Frozen):
         devices: devices that get a share feature each.
         factors: how many item factors a recommender has for the product's content.
         follows: what users can do to come back to something: kinds of ``follows.kind``.
+        listening: whether people listen to it, so that radio, podcasts and music mixes are told apart.
         training: how the product's model is fitted.
     """
 
@@ -127,6 +128,7 @@ class Product(_Frozen):
     devices: tuple[str, ...] = ()
     factors: int = Field(default=0, ge=0, le=20)
     follows: tuple[Literal["follow", "subscribe", "bookmark"], ...] = ()
+    listening: bool = False
     training: TrainingSettings = TrainingSettings()
 
     @model_validator(mode="after")

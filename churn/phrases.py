@@ -58,10 +58,11 @@ def say(
 
 
 def _verb(product: Product) -> str:
-    return _literal((product.verb.split() or ["used"])[0])  # "shopped" of "shopped in"
+    return literal((product.verb.split() or ["used"])[0])  # "shopped" of "shopped in"
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return the template that says a text as it is."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
@@ -90,7 +91,7 @@ def _stuff(product: Product) -> str:
         if unit in TIMES_OF_USE
         else "spending"
         if unit in MONEY
-        else _literal(unit.strip() or "units")
+        else literal(unit.strip() or "units")
     )
 
 
@@ -141,6 +142,15 @@ def activity(product: Product) -> dict[str, Phrases]:
             "not active in 13 weeks",
             compared=False,
         ),
+    }
+
+
+def page_views(product: Product) -> dict[str, Phrases]:
+    """Return the phrases of the page views."""
+    return {
+        "page_views_1w": say("{only}{value} viewed last week", "no pages viewed last week"),
+        "page_views_13w": say("{only}{value} viewed in 13 weeks", "no pages viewed in 13 weeks"),
+        "page_views_per_event": say("{value} in 13 weeks", "no pages viewed in 13 weeks"),
     }
 
 
@@ -205,10 +215,16 @@ def used_kinds(product: Product, kind: str) -> Phrases:
     return say(f"{{only}}{{value}} {verb} in 13 weeks", f"no listed {kind} {verb} in 13 weeks")
 
 
-def share(product: Product, place: str) -> Phrases:
+def share(product: Product, place: str, missing: str = "") -> Phrases:
     """Return the phrases of the share of ``activity.value`` in, on or at some place."""
-    stuff, place = _stuff(product), _literal(place)
-    return say(f"{{value}} of {stuff} {place}", f"no {stuff} {place}", f"no {stuff} in 13 weeks")
+    stuff, place = _stuff(product), literal(place)
+    return say(f"{{value}} of {stuff} {place}", f"no {stuff} {place}", missing or f"no {stuff} in 13 weeks")
+
+
+def share_of_days(place: str, missing: str) -> Phrases:
+    """Return the phrases of the share of days of use that had some on, in or with something."""
+    place = literal(place)
+    return say(f"{{value}} of days of use {place}", f"no day of use {place}", missing)
 
 
 def items(product: Product) -> dict[str, Phrases]:
@@ -249,8 +265,6 @@ def content(product: Product) -> dict[str, Phrases]:
         "share_ended_4w": part("in 4 weeks", f"in series {ended}"),
         "share_due_lead": part("in 4 weeks", "in series due in the coming week"),
         "share_due_target": part("in 4 weeks", f"in series due {week}"),
-        "finales_1w": series("last week", "at the end of a season"),
-        "premieres_1w": series("last week", "at the start of a season"),
     }
 
 

@@ -114,6 +114,7 @@ def _names(
         "has_category": available.category and bool(product.categories),
         "has_device": available.device and bool(product.devices),
         "has_time": available.time_of_day,
+        "has_page_views": available.page_views,
         "has_profile": available.profile,
         "has_titles": available.titles,
         "has_predictions": available.predictions,
