@@ -17,7 +17,7 @@ with periods as (
 select
     snapshots.user_id,
     snapshots.as_of_date,
-    periods.opted_in as newsletter_opted_in,
+    cast(periods.opted_in as integer) as newsletter_opted_in,
     snapshots.as_of_date - periods.first_date as newsletter_days
 from {{ ref('snapshots') }} as snapshots
 inner join periods
