@@ -112,6 +112,9 @@ class Product(_Frozen):
         minimum_account_age_days: younger accounts are not trained on, where account dates are known.
         categories: categories that get a share feature each.
         devices: devices that get a share feature each.
+        factors: how many item factors a recommender has for the product's content.
+        follows: what users can do to come back to something: kinds of ``follows.kind``.
+        listening: whether people listen to it, so that radio, podcasts and music mixes are told apart.
         training: how the product's model is fitted.
     """
 
@@ -123,11 +126,15 @@ class Product(_Frozen):
     minimum_account_age_days: int = Field(default=14, ge=0)
     categories: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    factors: int = Field(default=0, ge=0, le=20)
+    follows: tuple[Literal["follow", "subscribe", "bookmark"], ...] = ()
+    listening: bool = False
     training: TrainingSettings = TrainingSettings()
 
     @model_validator(mode="after")
     def _distinct_feature_names(self) -> "Product":
-        for field, values in (("categories", self.categories), ("devices", self.devices)):
+        listed = {"categories": self.categories, "devices": self.devices, "follows": self.follows}
+        for field, values in listed.items():
             names = [slug(value) for value in values]
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:

@@ -13,19 +13,15 @@ from typing import Any
 
 from churn import kept
 from churn.calendar import (
-    LABEL_DELAY,
     OBSERVATION_WEEKS,
     OBSERVED_OFFSETS,
     WEEK,
     Windows,
     labelled_dates,
-    last_complete_as_of,
-    monday_of,
-    sunday_on_or_before,
 )
 from churn.config import Product, Settings, identifier, slug
-from churn.errors import SourceError, UsageError
-from churn.features import WEEKDAYS, Catalogue, catalogue, share_columns
+from churn.facts import activity_facts, check_history, check_over, match_names, match_parameters
+from churn.features import SEGMENT_PRODUCTS, WEEKDAYS, Catalogue, catalogue, share_columns
 from churn.kept import Definition
 from churn.sources import ActivityFacts, Availability, check_tables, readable
 from churn.warehouse.base import Dialect, LostConnectionError, Warehouse
@@ -35,15 +31,10 @@ from churn.warehouse.render import (
     create,
     for_reading,
     load_step,
-    render,
-    sql_root,
     steps_for,
 )
 
 logger = logging.getLogger(__name__)
-
-# One date held out, one whose target week it overlaps, one to stop on and one to fit on.
-MINIMUM_TRAINING_DATES = 4
 
 
 @dataclass(frozen=True)
@@ -87,7 +78,8 @@ class Plan:
         """Every value that a statement may bind."""
         product = self.product
         return {
-            **_match_parameters(product),
+            **self.kept.values,
+            **match_parameters(product),
             "as_of": self.windows.as_of,
             "known_until": self.known_until,
             "minimum_value": product.minimum_value,
@@ -114,17 +106,22 @@ def _names(
     product: Product, available: Availability, features: Catalogue, kept: Definition, training_dates: int
 ) -> dict[str, Any]:
     return {
-        **_match_names(product),
+        **match_names(product),
         "kept": kept.table,
         "has_category": available.category and bool(product.categories),
         "has_device": available.device and bool(product.devices),
         "has_time": available.time_of_day,
+        "has_page_views": available.page_views,
         "has_profile": available.profile,
+        "has_titles": available.titles,
         "has_predictions": available.predictions,
         "has_minimum_value": product.minimum_value is not None,
         "categories": [slug(value) for value in product.categories] if available.category else [],
         "devices": [slug(value) for value in product.devices] if available.device else [],
         "weekdays": WEEKDAYS,
+        "factors": list(range(product.factors)) if available.factors else [],
+        "follow_kinds": product.follows,
+        "segment_products": list(SEGMENT_PRODUCTS),
         "share_columns": share_columns(product, available),
         "observed_offsets": list(OBSERVED_OFFSETS),
         "training_dates": training_dates,
@@ -132,14 +129,6 @@ def _names(
         "feature_groups": list(features.steps),
         "feature_columns": [(f.step, f.name, f.type) for f in features.features],
     }
-
-
-def _match_names(product: Product) -> dict[str, Any]:
-    return {"matches": list(range(len(product.match)))}
-
-
-def _match_parameters(product: Product) -> dict[str, Any]:
-    return {f"match_{index}": value for index, value in enumerate(product.match)}
 
 
 def plan(
@@ -170,7 +159,7 @@ def plan(
     product = settings.product(name)
     windows = Windows(as_of)
     today = today or date.today()
-    _check_over(as_of, today)
+    check_over(as_of, today)
     sources = check_tables(warehouse, settings.source)
     warehouse.execute(f"create schema if not exists {identifier(schema)}")
     names = {"has_predictions": sources.available.predictions}
@@ -179,11 +168,11 @@ def plan(
         run_statement(warehouse, create(step, names, {}, schema, warehouse.dialect))
     brought = kept.bring_forward(warehouse, settings, schema, as_of, today=today, rebuild_weeks=rebuild_weeks)
     definition = kept.define(settings)
-    facts = _facts(
+    facts = activity_facts(
         warehouse, settings, name, windows, schema, today, sources.available, outside=brought.outside > 0
     )
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
-    _check_history(name, windows, facts)
+    check_history(name, windows, facts)
     made = _plan(settings.source, name, product, windows, dates, schema, facts, definition)
     return replace(made, warnings=brought.warnings)
 
@@ -228,134 +217,6 @@ def _plan(
         kept=definition,
         steps=steps_for(source, ["feature_set"], names),
     )
-
-
-def _check_over(as_of: date, today: date) -> None:
-    if as_of >= today:
-        raise UsageError(
-            f"the as-of date {as_of} is not over yet (today is {today}), and features end on it; "
-            f"the latest as-of date is {last_complete_as_of(today)}"
-        )
-
-
-def check_reach(warehouse: Warehouse, settings: Settings, windows: Windows) -> None:
-    """Refuse an as-of date in whose last week the data hold nothing: quick, before anything is begun.
-
-    Raises:
-        UsageError: the as-of date is not over yet.
-        SourceError: the tables are wrong, or end too early; the message names the latest as-of date.
-    """
-    _check_over(windows.as_of, date.today())
-    check_tables(warehouse, settings.source)
-    text = (sql_root() / "sources" / settings.source / "activity.sql").read_text("utf-8")
-    query = f"select max(activity_date) as last_date from (\n{text}) as activity"
-    statement = render(query, {}, {}, "unused", warehouse.dialect)
-    last: date | None = warehouse.fetch(statement.sql, statement.parameters)["last_date"][0].as_py()
-    if last is not None and last < windows.last_week_start:
-        raise SourceError(
-            f"the data end on {last}, and have nothing in the week that ends on the as-of date "
-            f"{windows.as_of}: add --as-of {sunday_on_or_before(last)}, the latest that they reach"
-        )
-
-
-def _facts(
-    warehouse: Warehouse,
-    settings: Settings,
-    name: str,
-    windows: Windows,
-    schema: str,
-    today: date,
-    available: Availability,
-    *,
-    outside: bool,
-) -> ActivityFacts:
-    """Return what is known of a product's activity; ``outside``: some rows of some product are of no week."""
-    product = settings.products[name]
-    values = {
-        **_match_parameters(product),
-        "known_until": windows.as_of,
-        "history_start": kept.HISTORY_START,
-        "today": today,
-    }
-
-    def one_row(file: str) -> dict[str, Any]:
-        text = (sql_root() / file).read_text("utf-8")
-        names = {**_match_names(product), "kept": kept.define(settings).table}
-        statement = render(text, names, values, schema, warehouse.dialect)
-        found: dict[str, Any] = warehouse.fetch(statement.sql, statement.parameters).to_pylist()[0]
-        return found
-
-    row = one_row("checks/activity.sql")
-    if outside:
-        row |= one_row("kept/outside.sql")
-    if not row["product_rows"]:
-        raise SourceError(_empty_product(warehouse, settings, name, windows, schema))
-    faults = [
-        f"{row[column]:,} rows {what}"
-        for column, what in (
-            ("null_users", "have no user id (null or blank): remove them, or give them one"),
-            ("null_dates", "have no date: remove them"),
-            ("negative_values", "have a negative value: durations and amounts are 0 or more"),
-            ("huge_values", "have a value that is no number, or above 10^13: mend or remove them"),
-            (
-                "ancient_rows",
-                f"are dated before {kept.HISTORY_START}, as empty times are: mend or remove them",
-            ),
-            (
-                "future_rows",
-                f"are dated after today ({today}), up to {row.get('latest_date')}: mend the clock or the log",
-            ),
-        )
-        if row.get(column)
-    ]
-    if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        kept.forget_faulty(warehouse, settings)
-        raise SourceError(f"the activity of product {name!r} breaks the source contract:\n{listed}")
-    available = replace(
-        available,
-        category=row["categories"] > 0,
-        device=row["devices"] > 0,
-        item=row["items"] > 0,
-        series=row["series"] > 0,
-        time_of_day=row["rows_with_time"] > 0,
-        live=row["rows_with_live"] > 0,
-        page_views=row["rows_with_page_views"] > 0,
-    )
-    return ActivityFacts(int(row["product_rows"]), row["first_date"], row["last_date"], available)
-
-
-def _empty_product(warehouse: Warehouse, settings: Settings, name: str, windows: Windows, schema: str) -> str:
-    text = (sql_root() / "checks" / "products.sql").read_text("utf-8")
-    statement = render(text, {"kept": kept.define(settings).table}, {}, schema, warehouse.dialect)
-    found = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
-    listed = ", ".join(f"{row['product']} ({int(row['events']):,} events)" for row in found) or "none"
-    wanted = ", ".join(settings.products[name].match) or "any"
-    return (
-        f"product {name!r} has no activity up to {windows.as_of}: it matches {wanted}, "
-        f"and the products in the data are {listed}. Mend `match` in its definition, or choose a later date"
-    )
-
-
-def _check_history(name: str, windows: Windows, facts: ActivityFacts) -> None:
-    if facts.last_date < windows.last_week_start:
-        latest = sunday_on_or_before(facts.last_date)
-        raise SourceError(
-            f"product {name!r} has no activity in the week that ends on {windows.as_of}: its activity ends "
-            f"on {facts.last_date}, so the latest as-of date is {latest}"
-        )
-    dates = labelled_dates(windows.as_of, facts.first_date, MINIMUM_TRAINING_DATES)
-    if len(dates) < MINIMUM_TRAINING_DATES:
-        first_week = monday_of(facts.first_date + timedelta(days=6))
-        needed = OBSERVATION_WEEKS + LABEL_DELAY // WEEK + MINIMUM_TRAINING_DATES - 1
-        have = max(0, (windows.as_of - first_week).days // 7 + 1)
-        earliest = first_week + needed * WEEK - timedelta(days=1)
-        raise SourceError(
-            f"product {name!r} has {have} full weeks of history on {windows.as_of} (activity starts on "
-            f"{facts.first_date}), but {needed} are needed: 13 to observe, 2 until the label is known, and "
-            f"{MINIMUM_TRAINING_DATES - 1} more for {MINIMUM_TRAINING_DATES} as-of dates to train and judge "
-            f"on. The earliest as-of date is {earliest}"
-        )
 
 
 def run_statement(warehouse: Warehouse, statement: Statement) -> int:

@@ -128,7 +128,7 @@ def run_weekly(
 
 def _run_one(settings: Settings, name: str, windows: Windows, force: bool) -> "Outcome":
     from churn.committed import repeated
-    from churn.prepare import check_reach
+    from churn.facts import check_reach
     from churn.weekly_run import open_warehouse
 
     # Looked up here too, before Prefect starts its server.

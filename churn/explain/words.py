@@ -147,8 +147,8 @@ class _Said:
         """Return the value as people say it.
 
         Specs: none, with its unit; ``number``, without; ``different``, with this word; ``/X``, divided by X;
-        ``ratio``, ``times``, ``every``; ``span`` of days; ``trend``, a slope a week; ``crossing``, a week
-        counted from the first observed one.
+        ``ratio``, ``change``, ``times``, ``every``; ``span`` of days; ``trend``, a slope a week;
+        ``crossing``, a week counted from the first observed one.
         """
         x = self.value
         if isinstance(x, str):
@@ -227,6 +227,11 @@ def _ratio(x: float) -> str:
     return "equal to" if x < 1.045 else f"{_percent(x - 1)} above" if x < 1.995 else f"{_number(x)} times"
 
 
+def _change(x: float) -> str:
+    """Return how much more or fewer there are, fit to be followed by what of, and "than usual"."""
+    return f"{_percent(abs(x))} {'fewer' if x < 0 else 'more'}"
+
+
 def _times(x: float) -> str:
     count = _number(x)
     return {"0": "never", "1": "once", "2": "twice"}.get(count, f"{count} times")
@@ -253,6 +258,7 @@ def _crossing(week: float) -> str:
 
 _SPECS: Mapping[str, Callable[[float], str]] = {
     "ratio": _ratio,
+    "change": _change,
     "times": _times,
     "every": _every,
     "span": _span,

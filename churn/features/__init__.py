@@ -6,13 +6,25 @@ The catalogue and the SQL steps must name the same columns; a test compares them
 from collections.abc import Callable, Iterator
 
 from churn.config import Product
-from churn.features import activity, content, people, shares
+from churn.features import (
+    activity,
+    contact,
+    content,
+    devices,
+    favourites,
+    last_week,
+    listening,
+    people,
+    schedule,
+    shares,
+)
 from churn.features.feature import DOUBLE, INTEGER, TEXT, Catalogue, Feature, Range
+from churn.features.people import SEGMENT_PRODUCTS
 from churn.features.shares import DAYPARTS, WEEKDAYS, share_columns
 from churn.sources import Availability
 
 __all__ = [
-    "DAYPARTS", "DOUBLE", "INTEGER", "TEXT", "WEEKDAYS",
+    "DAYPARTS", "DOUBLE", "INTEGER", "SEGMENT_PRODUCTS", "TEXT", "WEEKDAYS",
     "Catalogue", "Feature", "Range", "catalogue", "share_columns",
 ]  # fmt: skip
 
@@ -31,6 +43,7 @@ def catalogue(product: Product, available: Availability) -> Catalogue:
 
 
 _Reason = Callable[[Product, Availability], str]
+_UNLISTED = {"listening": "the product's definition does not say that people listen to it"}
 
 
 def _needs(*flags: str, listed: str = "") -> _Reason:
@@ -39,20 +52,35 @@ def _needs(*flags: str, listed: str = "") -> _Reason:
     def reason(product: Product, available: Availability) -> str:
         reasons = (available.reason(flag) for flag in flags if not getattr(available, flag))
         unlisted = listed and not getattr(product, listed)
-        return next(reasons, f"the product's definition lists no {listed}" if unlisted else "")
+        return next(
+            reasons, _UNLISTED.get(listed, f"the product's definition lists no {listed}") if unlisted else ""
+        )
 
     return reason
 
 
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
     ("activity", _needs(), activity.activity),
+    ("page views", _needs("page_views"), activity.page_views),
     ("trend", _needs(), activity.trend),
     ("lifetime", _needs(), activity.lifetime),
     ("category", _needs("category", listed="categories"), shares.category),
-    ("device", _needs("device", listed="devices"), shares.device),
+    ("device", _needs("device", listed="devices"), devices.device),
+    ("schedule match", _needs("content", "category", listed="categories"), schedule.schedule_match),
     ("time of day", _needs("time_of_day"), shares.daypart),
     ("weekday", _needs(), shares.weekday),
     ("items", _needs("item"), content.items),
     ("content", _needs("content", "item", "series"), content.content),
+    ("last week", _needs("content", "item", "series"), last_week.last_week),
+    ("listening", _needs("item", "live", "formats", listed="listening"), listening.listening),
     ("profile", _needs("profile"), people.profile),
+    ("segments", _needs("segments"), people.segments),
+    ("activations", _needs("activations"), favourites.activations),
+    ("activation titles", _needs("activations", "titles"), favourites.activation_titles),
+    ("favourite", _needs("item"), favourites.favourite),
+    ("favourite titles", _needs("item", "titles"), favourites.favourite_titles),
+    ("item factors", _needs("item", "factors", listed="factors"), favourites.factors),
+    ("newsletter", _needs("newsletter"), contact.newsletter),
+    ("e-mail", _needs("mails"), contact.mails),
+    ("follows", _needs("follows", listed="follows"), contact.follows),
 )

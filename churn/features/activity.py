@@ -47,6 +47,20 @@ def activity(product: Product) -> Iterator[Feature]:
     )
 
 
+def page_views(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    feature = maker("page views", "features_activity", phrases.page_views(product), 1)
+    event = phrases.events(product).removesuffix("s")
+    yield feature("page_views_1w", INTEGER, "pages", "page views in the last observed week")
+    yield feature("page_views_13w", INTEGER, "pages", "page views in 13 weeks")
+    yield feature(
+        "page_views_per_event",
+        DOUBLE,
+        f"pages a {event}",
+        "page views for each event in 13 weeks",
+    )
+
+
 def trend(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     feature = maker("trend", "features_trend", phrases.trend(product), 1)

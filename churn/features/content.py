@@ -66,5 +66,3 @@ def content(product: Product) -> Iterator[Feature]:
         f"share of 4 weeks' {stuff} in series due in the target week",
         SHARE,
     )
-    yield feature("finales_1w", INTEGER, "series", "series used last week of which a season ended in it")
-    yield feature("premieres_1w", INTEGER, "series", "series used last week of which a season began in it")

@@ -1,4 +1,4 @@
-"""How the value is spread over categories, devices and times."""
+"""How the value is spread over categories and times."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ def share_columns(product: Product, available: Availability) -> list[str]:
     """Return the columns of ``user_week`` that become shares, without their ``value_`` prefix."""
     return [
         *(f"category_{slug(category)}" for category in product.categories if available.category),
-        *(f"device_{slug(device)}" for device in product.devices if available.device),
+        *(["other_category"] if product.categories and available.category else []),
         *(f"daypart_{name}" for name, _, _ in DAYPARTS if available.time_of_day),
         *(f"weekday_{name}" for name in WEEKDAYS),
     ]
@@ -57,16 +57,7 @@ def category(product: Product) -> Iterator[Feature]:
     yield feature("categories_used", INTEGER, "categories", "categories used in 13 weeks")
     for value in product.categories:
         yield _share("category", f"category_{slug(value)}", product, f"in {value}", 3)
-
-
-def device(product: Product) -> Iterator[Feature]:
-    """Yield the features of the group."""
-    feature = maker(
-        "device", "features_shares", {"devices_used": phrases.used_kinds(product, "kind of device")}, 7
-    )
-    yield feature("devices_used", INTEGER, "kinds of device", "kinds of device used in 13 weeks")
-    for value in product.devices:
-        yield _share("device", f"device_{slug(value)}", product, f"on {value}", 7)
+    yield _share("category", "other_category", product, "in no listed category", 3)
 
 
 def daypart(product: Product) -> Iterator[Feature]:

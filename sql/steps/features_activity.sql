@@ -8,6 +8,9 @@ with weekly as (
         (snapshots.as_of_date - 6 - user_week.week_start) / 7 + 2 as week_offset,
         user_week.value,
         user_week.events,
+{% if has_page_views %}
+        coalesce(user_week.page_views, 0) as page_views,
+{% endif %}
         user_week.active_days
     from {{ ref('snapshots') }} as snapshots
     inner join {{ ref('user_week') }} as user_week
@@ -26,6 +29,10 @@ pivoted as (
         sum(case when week_offset = {{ offset }} then events else 0 end) as events_w{{ offset }},
         sum(case when week_offset = {{ offset }} then active_days else 0 end) as days_w{{ offset }},
 {% endfor %}
+{% if has_page_views %}
+        sum(case when week_offset = 2 then page_views else 0 end) as page_views_1w,
+        sum(page_views) as page_views_13w,
+{% endif %}
         sum(value) as value_13w,
         sum(events) as events_13w,
         sum(active_days) as days_13w,
@@ -50,6 +57,11 @@ select
     value_w2 + value_w3 + value_w4 + value_w5 as value_4w,
     days_w2 + days_w3 + days_w4 + days_w5 as days_4w,
     active_weeks_4w,
+{% if has_page_views %}
+    page_views_1w,
+    page_views_13w,
+    cast(page_views_13w as double precision) / events_13w as page_views_per_event,
+{% endif %}
     -- Habit: days of use, each week back counting for 0.7 of the week after it.
 {% for offset in observed_offsets %}
     {{ "%.10f"|format(0.7 ** loop.index0) }} * cast(days_w{{ offset }} as double precision){{ " +" if not loop.last else " as habit_days," }}

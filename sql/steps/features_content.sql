@@ -29,9 +29,7 @@ stated as (
         case when user_series.last_week_start >= user_series.as_of_date - 27 then 1 else 0 end as used_4w,
         coalesce(state.ended, 0) as ended,
         coalesce(state.due_lead, 0) as due_lead,
-        coalesce(state.due_target, 0) as due_target,
-        coalesce(state.finale_last_week, 0) as finale_last_week,
-        coalesce(state.premiere_last_week, 0) as premiere_last_week
+        coalesce(state.due_target, 0) as due_target
     from user_series
     left join {{ ref('series_state') }} as state
         on
@@ -52,8 +50,6 @@ select
     cast(sum(value_1w * ended) as double precision) / cast(nullif(sum(value_1w), 0) as double precision) as share_ended_1w,
     cast(sum(value_4w * ended) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_ended_4w,
     cast(sum(value_4w * due_lead) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_due_lead,
-    cast(sum(value_4w * due_target) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_due_target,
-    sum(used_1w * finale_last_week) as finales_1w,
-    sum(used_1w * premiere_last_week) as premieres_1w
+    cast(sum(value_4w * due_target) as double precision) / cast(nullif(sum(value_4w), 0) as double precision) as share_due_target
 from stated
 group by user_id, as_of_date

@@ -1,18 +1,53 @@
 -- Makes: features_profile, account and person.
--- Grain: snapshot; users without a profile have missing values.
--- From: snapshots, profile.
+-- Grain: snapshot; users without a profile are not there, and have missing values.
+-- From: snapshots, profile. What a person says wins over what is predicted. A predicted age is a number of years, or a
+-- class such as '16-34': then it tells the flag only.
+with people as (
+    select
+        user_id,
+        created_date,
+        coalesce(
+            age,
+            cast(case
+                when predicted_age ~ '^([1-9][0-9]?|1[01][0-9]|120)([.][0-9]*)?$' then predicted_age
+            end as double precision)
+        ) as age,
+        case when predicted_age ~ '^16.{1,4}34$' then 1 when predicted_age is not null then 0 end as predicted_16_to_34,
+        lower(coalesce(gender, predicted_gender)) as gender,
+        nation,
+        region,
+        acorn_category,
+        acorn_group,
+        acorn_type,
+        case
+            when
+                lower(location) in (
+                    'gb', 'gbr', 'uk', 'great britain', 'united kingdom', 'england', 'northern ireland', 'scotland', 'wales'
+                )
+                then 1
+            when location is not null then 0
+        end as is_uk,
+        personalisation,
+        mail_verified
+    from {{ ref('profile') }}
+)
+
 select
     snapshots.user_id,
     snapshots.as_of_date,
-    case when profile.created_date <= snapshots.as_of_date then snapshots.as_of_date - profile.created_date end
+    case when people.created_date <= snapshots.as_of_date then snapshots.as_of_date - people.created_date end
         as account_age_days,
-    profile.age,
-    case when profile.age between 16 and 34 then 1 when profile.age is not null then 0 end as is_16_to_34,
-    profile.gender,
-    profile.nation,
-    profile.region,
-    profile.acorn_category,
-    profile.personalisation,
-    profile.mail_verified
+    cast(floor(people.age) as integer) as age,
+    case when people.age >= 16 and people.age < 35 then 1 when people.age is not null then 0 else predicted_16_to_34 end
+        as is_16_to_34,
+    people.gender,
+    people.nation,
+    people.region,
+    people.acorn_category,
+    people.acorn_group,
+    people.acorn_type,
+    people.is_uk,
+    people.personalisation,
+    people.mail_verified
 from {{ ref('snapshots') }} as snapshots
-inner join {{ ref('profile') }} as profile on snapshots.user_id = profile.user_id
+inner join people on snapshots.user_id = people.user_id

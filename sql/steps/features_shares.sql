@@ -1,4 +1,4 @@
--- Makes: features_shares, how the value of the observation window is spread over categories, devices and times.
+-- Makes: features_shares, how the value of the observation window is spread over categories and times.
 -- Grain: snapshot.
 -- From: snapshots, user_week.
 with sums as (
@@ -24,11 +24,6 @@ select
 {% if categories %}
 {% for category in categories %}
     case when value_category_{{ category }} > 0 then 1 else 0 end{{ " +" if not loop.last else " as categories_used," }}
-{% endfor %}
-{% endif %}
-{% if devices %}
-{% for device in devices %}
-    case when value_device_{{ device }} > 0 then 1 else 0 end{{ " +" if not loop.last else " as devices_used," }}
 {% endfor %}
 {% endif %}
 {% for column in share_columns %}

@@ -14,13 +14,11 @@ with weeks as (
         {{ total("page_views") }},
         {{ total("first_date", "min") }},
         {{ total("last_date", "max") }},
-{% if has_category %}
-        {{ total("value_other_category") }},
-{% endif %}
 {% if has_device %}
         {{ total("play_value") }},
         {{ total("play_days", "bit_or") }},
 {% for device in devices %}
+        {{ total("value_device_" ~ device) }},
         {{ total("days_device_" ~ device, "bit_or") }},
 {% endfor %}
 {% endif %}
@@ -48,13 +46,11 @@ select
     page_views,
     first_date,
     last_date,
-{% if has_category %}
-    value_other_category,
-{% endif %}
 {% if has_device %}
     play_value,
     {{ day_count("play_days") }} as play_days,
 {% for device in devices %}
+    value_device_{{ device }},
     {{ day_count("days_device_" ~ device) }} as days_device_{{ device }},
 {% endfor %}
 {% endif %}

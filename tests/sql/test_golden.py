@@ -167,10 +167,12 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "user_id": "varchar",
         "week_start": "date",
         "events": "bigint",
-        "active_days": "bigint",
         "days": "smallint",
-        "page_views": "bigint",
+        "active_days": "bigint",
         "value": "decimal(38, 4)",
+        "page_views": "bigint",
+        "play_value": "decimal(38, 4)",
+        "play_days": "bigint",
         "first_date": "date",
         "last_date": "date",
     },
@@ -187,6 +189,13 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "live_days": "smallint",
         "demand_days": "smallint",
         "long_plays": "bigint",
+    },
+    "genre_schedule": {
+        "as_of_date": "date",
+        "genre": "varchar",
+        "releases_target": "bigint",
+        "releases_weekly": "double precision",
+        "releases_relative": "double precision",
     },
     "series_state": {
         "as_of_date": "date",
@@ -237,7 +246,8 @@ def fill(warehouse: Warehouse, table: str, text: str, plan: Plan) -> None:
     if table == "user_week_kept":
         types |= {f"value_{name}": "decimal(38, 4)" for name in plan.names["share_columns"]}
         types |= {f"days_device_{name}": "integer" for name in plan.names["devices"]}
-        types |= {"play_value": "decimal(38, 4)", "value_other_category": "decimal(38, 4)"}
+        types |= {f"value_device_{name}": "decimal(38, 4)" for name in plan.names["devices"]}
+        types |= {"play_value": "decimal(38, 4)"}
     for name in (*(feature.name for feature in features.features if feature.step == table), *names):
         types.setdefault(name, "decimal(38, 4)" if name.startswith("value_") else "double precision")
     load(warehouse, f"run.{table}", types, [dict(zip(names, row, strict=True)) for row in rows])

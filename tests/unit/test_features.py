@@ -12,7 +12,15 @@ from churn.warehouse.render import sql_root
 
 NOTHING = Availability(**dict.fromkeys(ABSENT, False))
 EVERYTHING = Availability()
-TV = Product(title="tv", value_unit="seconds", categories=("Drama", "News"), devices=("phone",))
+TV = Product(
+    title="tv",
+    value_unit="seconds",
+    categories=("Drama", "News"),
+    devices=("phone",),
+    factors=2,
+    follows=("follow", "bookmark"),
+    listening=True,
+)
 
 
 @st.composite
@@ -26,6 +34,9 @@ def products(draw: st.DrawFn) -> Product:
         value_unit=draw(st.sampled_from(["seconds", "dollars"])),
         categories=distinct(draw(values)),
         devices=distinct(draw(values)),
+        factors=draw(st.integers(0, 20)),
+        follows=draw(st.lists(st.sampled_from(["follow", "subscribe", "bookmark"]), unique=True)),
+        listening=draw(st.booleans()),
     )
 
 
@@ -64,8 +75,8 @@ def test_a_group_is_built_or_left_out_with_a_reason(product: Product, available:
 def test_every_share_column_is_a_feature_and_the_other_way_round(
     product: Product, available: Availability
 ) -> None:
-    names = [name for name in catalogue(product, available).names if name.startswith("share_")]
-    shares = {name for name in names if not name.startswith(("share_ended", "share_due"))}
+    features = [f for f in catalogue(product, available).features if f.step == "features_shares"]
+    shares = {feature.name for feature in features if feature.name != "categories_used"}
     assert {f"share_{column}" for column in share_columns(product, available)} == shares
 
 
@@ -84,7 +95,26 @@ def test_more_data_never_takes_a_feature_away(available: Availability, flag: str
         ("item", "items", "activity has no item ids"),
         ("content", "content", "there is no content catalogue"),
         ("series", "content", "activity has no series ids"),
+        ("page_views", "page views", "activity has no page views"),
+        ("content", "schedule match", "there is no content catalogue"),
+        ("category", "schedule match", "activity has no category"),
+        ("content", "last week", "there is no content catalogue"),
+        ("series", "last week", "activity has no series ids"),
+        ("live", "listening", "activity does not say what was live"),
+        ("formats", "listening", "there are no lists of podcasts and mixes"),
+        ("item", "listening", "activity has no item ids"),
         ("profile", "profile", "there is no profile table"),
+        ("segments", "segments", "there is no table of segments"),
+        ("activations", "activations", "there are no tables of activations"),
+        ("activations", "activation titles", "there are no tables of activations"),
+        ("titles", "activation titles", "there is no content catalogue"),
+        ("titles", "favourite titles", "there is no content catalogue"),
+        ("item", "favourite", "activity has no item ids"),
+        ("item", "item factors", "activity has no item ids"),
+        ("factors", "item factors", "there are no tables of item factors"),
+        ("newsletter", "newsletter", "there is no table of newsletter choices"),
+        ("mails", "e-mail", "there are no tables of e-mails"),
+        ("follows", "follows", "there is no table of follows"),
     ],
 )
 def test_what_is_absent_is_the_reason(absent: str, group: str, reason: str) -> None:
@@ -97,9 +127,15 @@ def test_what_is_known_of_an_absent_table_is_the_reason() -> None:
     reasons = {"profile": "table prez.id_profile is empty", "content": "table prez.scv_vmb is missing"}
     absent = Availability(profile=False, content=False, item=False, reasons=reasons)
     assert catalogue(TV, absent).left_out == {
+        "schedule match": "table prez.scv_vmb is missing",
         "items": "activity has no item ids",
         "content": "table prez.scv_vmb is missing",
+        "last week": "table prez.scv_vmb is missing",
+        "listening": "activity has no item ids",
         "profile": "table prez.id_profile is empty",
+        "favourite": "activity has no item ids",
+        "favourite titles": "activity has no item ids",
+        "item factors": "activity has no item ids",
     }
 
 
@@ -107,7 +143,11 @@ def test_a_definition_without_values_is_the_reason_where_the_data_have_some() ->
     found = catalogue(Product(title="tv"), EVERYTHING)
     assert found.left_out == {
         "category": "the product's definition lists no categories",
+        "schedule match": "the product's definition lists no categories",
         "device": "the product's definition lists no devices",
+        "item factors": "the product's definition lists no factors",
+        "follows": "the product's definition lists no follows",
+        "listening": "the product's definition does not say that people listen to it",
     }
 
 
@@ -139,4 +179,22 @@ def test_steps_are_named_in_order_of_first_use() -> None:
         "features_lifetime",
         "features_shares",
     )
-    assert catalogue(TV, EVERYTHING).steps[-3:] == ("features_items", "features_content", "features_profile")
+    assert catalogue(TV, EVERYTHING).steps == (
+        "features_activity",
+        "features_trend",
+        "features_lifetime",
+        "features_shares",
+        "features_devices",
+        "features_schedule",
+        "features_items",
+        "features_content",
+        "features_last_week",
+        "features_listening",
+        "features_profile",
+        "features_segments",
+        "features_activations",
+        "features_favourite",
+        "features_newsletter",
+        "features_mails",
+        "features_follows",
+    )

@@ -1,0 +1,40 @@
+-- Makes: features_activations, when users came to the product, or last came back after 13 weeks away, and for what.
+-- Grain: snapshot; users of whom that is not known are not there, and have missing values.
+-- From: snapshots, activations, and titles if there are any. An activation is known when its week is over, and holds
+-- until the next one is. Of several contents in a week the last by product and id holds.
+with periods as (
+    select
+        user_id,
+        week_start,
+        content_id,
+        week_start + 6 as first_date,
+        coalesce(
+            lead(week_start) over (
+                partition by user_id
+                order by week_start, case when content_id is null then 0 else 1 end, product, content_id
+            ) + 6,
+            cast('9999-12-31' as date)
+        ) as end_date
+    from {{ ref('activations') }}
+{% if matches %}
+    where product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
+{% endif %}
+)
+
+select
+    snapshots.user_id,
+    snapshots.as_of_date,
+{% if has_titles %}
+    titles.genre as activation_genre,
+    titles.master_brand as activation_master_brand,
+{% endif %}
+    (snapshots.as_of_date - periods.first_date) / 7 as activation_weeks
+from {{ ref('snapshots') }} as snapshots
+inner join periods
+    on
+        snapshots.user_id = periods.user_id
+        and snapshots.as_of_date >= periods.first_date
+        and snapshots.as_of_date < periods.end_date
+{% if has_titles %}
+left join {{ ref('titles') }} as titles on periods.content_id = titles.content_id
+{% endif %}

@@ -1,0 +1,55 @@
+-- Makes: features_devices, on which of the product's devices a user played in the observation window.
+-- Grain: snapshot; users without plays have missing shares.
+-- From: snapshots, user_week. Shares by value and by days are of all plays, those on devices not listed included; days
+-- with plays on two devices count for both. Preferred: the one with most value, and of two the one listed first.
+with sums as (
+    select
+        snapshots.user_id,
+        snapshots.as_of_date,
+{% for device in devices %}
+        sum(user_week.value_device_{{ device }}) as value_device_{{ device }},
+        sum(user_week.days_device_{{ device }}) as days_device_{{ device }},
+{% endfor %}
+        sum(user_week.play_value) as play_value,
+        sum(user_week.play_days) as play_days
+    from {{ ref('snapshots') }} as snapshots
+    inner join {{ ref('user_week') }} as user_week
+        on
+            snapshots.user_id = user_week.user_id
+            and user_week.week_start >= snapshots.as_of_date - 90
+            and user_week.week_start <= snapshots.as_of_date - 6
+    group by snapshots.user_id, snapshots.as_of_date
+),
+
+most as (
+    select
+        user_id,
+        as_of_date,
+        play_value,
+        play_days,
+{% for device in devices %}
+        value_device_{{ device }},
+        days_device_{{ device }},
+{% endfor %}
+        greatest({% for device in devices %}value_device_{{ device }}{{ ", " if not loop.last }}{% endfor %}) as most_value
+    from sums
+)
+
+select
+    user_id,
+    as_of_date,
+{% for device in devices %}
+    case when days_device_{{ device }} > 0 then 1 else 0 end{{ " +" if not loop.last else " as devices_used," }}
+{% endfor %}
+    case
+{% for device in devices %}
+        when most_value > 0 and value_device_{{ device }} = most_value then cast(:device_{{ device }} as varchar(250))
+{% endfor %}
+    end as preferred_device,
+{% for device in devices %}
+    cast(value_device_{{ device }} as double precision) / cast(nullif(play_value, 0) as double precision)
+        as share_device_{{ device }},
+    cast(days_device_{{ device }} as double precision) / cast(nullif(play_days, 0) as double precision)
+        as share_days_device_{{ device }}{{ "," if not loop.last }}
+{% endfor %}
+from most

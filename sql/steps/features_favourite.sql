@@ -1,0 +1,71 @@
+-- Makes: features_favourite, the content that a user gave the most value to in the observation window.
+-- Grain: snapshot; users without content are not there, and have missing values.
+-- From: snapshots, user_item_week, and titles and factors if there are any. Of contents with the same
+-- value the first by id is the favourite, so that it is the same every time.
+with contents as (
+    select
+        snapshots.user_id,
+        snapshots.as_of_date,
+        item_week.content_id,
+        sum(item_week.value) as value,
+        row_number() over (
+            partition by snapshots.user_id, snapshots.as_of_date
+            order by
+                case when item_week.content_id is null then 1 else 0 end,
+                sum(item_week.value) desc,
+                item_week.content_id
+        ) as place
+    from {{ ref('snapshots') }} as snapshots
+    inner join {{ ref('user_item_week') }} as item_week
+        on
+            snapshots.user_id = item_week.user_id
+            and item_week.week_start >= snapshots.as_of_date - 90
+            and item_week.week_start <= snapshots.as_of_date - 6
+    group by snapshots.user_id, snapshots.as_of_date, item_week.content_id
+),
+
+favourites as (
+    select
+        user_id,
+        as_of_date,
+        max(case when place = 1 then content_id end) as content_id,
+        cast(max(case when place = 1 then value end) as double precision)
+        / cast(nullif(sum(value), 0) as double precision) as favourite_share
+    from contents
+    group by user_id, as_of_date
+){{ "," if factors }}
+
+{% if factors %}
+items as (
+    select
+        content_id,
+{% for factor in factors %}
+        f{{ factor }},
+{% endfor %}
+        row_number() over (partition by content_id order by product) as place
+    from {{ ref('factors') }}
+{% if matches %}
+    where product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
+{% endif %}
+)
+
+{% endif %}
+select
+    favourites.user_id,
+    favourites.as_of_date,
+{% if has_titles %}
+    titles.genre as favourite_genre,
+    titles.master_brand as favourite_master_brand,
+{% endif %}
+{% for factor in factors %}
+    items.f{{ factor }} as favourite_f{{ factor }},
+{% endfor %}
+    favourites.favourite_share
+from favourites
+{% if has_titles %}
+left join {{ ref('titles') }} as titles on favourites.content_id = titles.content_id
+{% endif %}
+{% if factors %}
+left join items on favourites.content_id = items.content_id and items.place = 1
+{% endif %}
+where favourites.content_id is not null

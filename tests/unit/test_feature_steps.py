@@ -1,0 +1,74 @@
+"""The catalogue's columns and those that the SQL steps make are the same, whatever can be read."""
+
+from datetime import date
+
+import pytest
+import sqlglot
+from jinja2 import Environment, meta
+
+from churn.calendar import Windows
+from churn.config import Product, builtin_products
+from churn.features import catalogue
+from churn.prepare import Plan
+from churn.sources import ABSENT, ActivityFacts, Availability
+from churn.warehouse.render import load_step, render, sql_root
+
+AS_OF = date(2024, 6, 30)
+FLAGS = list(ABSENT)
+PRODUCTS = {
+    **{name: Product(**given) for name, given in builtin_products().items()},
+    "bare": Product(title="bare"),
+}
+CASES = [
+    *((name, ()) for name in PRODUCTS),
+    ("iplayer", tuple(FLAGS)),
+    *(("sounds", (flag,)) for flag in FLAGS),
+]
+
+
+def planned(product: Product, absent: tuple[str, ...]) -> Plan:
+    available = Availability(**dict.fromkeys(absent, False))
+    return Plan(
+        name="x",
+        product=product,
+        source="bbc",
+        windows=Windows(AS_OF),
+        known_until=AS_OF,
+        training_dates=(),
+        schema="run",
+        facts=ActivityFacts(0, AS_OF, AS_OF, available),
+        catalogue=catalogue(product, available),
+        steps=(),
+    )
+
+
+_SEEN: dict[tuple[str, str], list[str]] = {}
+
+
+def selected(plan: Plan, step: str) -> list[str]:
+    """The columns that a step's query names, in order; parsed once for the same values of what it uses."""
+    text = load_step(f"steps/{step}.sql", plan.names).text
+    used = meta.find_undeclared_variables(Environment(autoescape=True).parse(text)) - {"ref"}
+    key = step, repr({name: plan.names[name] for name in sorted(used)})
+    if key not in _SEEN:
+        statement = render(text, plan.names, plan.parameters, "run", "redshift")
+        _SEEN[key] = sqlglot.parse_one(statement.sql, read="redshift").named_selects
+    return _SEEN[key]
+
+
+@pytest.mark.parametrize(
+    ("name", "absent"), CASES, ids=[f"{name} without {len(a)} {a[0] if a else ''}" for name, a in CASES]
+)
+def test_a_step_makes_the_catalogues_columns_and_no_other(name: str, absent: tuple[str, ...]) -> None:
+    plan = planned(PRODUCTS[name], absent)
+    for step in plan.catalogue.steps:
+        wanted = [feature.name for feature in plan.catalogue.features if feature.step == step]
+        columns = selected(plan, step)
+        assert columns[:2] == ["user_id", "as_of_date"]
+        assert sorted(columns[2:]) == sorted(wanted), step
+
+
+def test_every_step_that_makes_features_is_in_the_catalogue() -> None:
+    files = {path.stem for path in (sql_root() / "steps").glob("features_*.sql")}
+    used = {step for product in PRODUCTS.values() for step in catalogue(product, Availability()).steps}
+    assert files == used
