@@ -146,6 +146,16 @@ def test_features_of_a_varied_audience_vary(warehouse: DuckDBWarehouse, made: Pl
     assert constant - unused <= {"acorn_category", "personalisation", "mail_verified", "region", "series_13w"}
 
 
+def test_numbers_lie_within_the_ranges_of_the_catalogue(warehouse: DuckDBWarehouse, made: Plan) -> None:
+    table = snapshots(warehouse, made)
+    for feature in made.catalogue.features:
+        if feature.type != TEXT:
+            found = pa.compute.min_max(table[feature.name]).as_py()
+            low, high = feature.range
+            assert low is None or found["min"] is None or found["min"] >= low, feature.name
+            assert high is None or found["max"] is None or found["max"] <= high, feature.name
+
+
 def test_training_dates_know_their_label_and_saw_their_window(warehouse: DuckDBWarehouse, made: Plan) -> None:
     assert made.training_dates == tuple(AS_OF - n * WEEK for n in (6, 5, 4, 3, 2))
     found = snapshots(warehouse, made)
