@@ -156,10 +156,11 @@ def _drop(warehouse: Warehouse, schema: str) -> None:
 
 
 def _sources(settings: Settings, warehouse: Warehouse) -> str:
-    profile, content = check_tables(warehouse, settings.source)
-    optional = [name for name, there in (("profiles", profile), ("content", content)) if there]
+    sources = check_tables(warehouse, settings.source)
+    without = "; ".join(dict.fromkeys(sources.available.reasons.values()))
     return (
-        f"the tables of source {settings.source} are as they should be ({', '.join(['activity', *optional])})"
+        f"the tables of source {settings.source} are as they should be ({', '.join(sources.views)})"
+        f"{'; ' + without if without else ''}"
     )
 
 

@@ -25,7 +25,7 @@ from churn.calendar import (
 from churn.config import Product, Settings, identifier, slug
 from churn.errors import SourceError, UsageError
 from churn.features import DAYPARTS, WEEKDAYS, Catalogue, catalogue, share_columns
-from churn.sources import ActivityFacts, Availability, check_tables
+from churn.sources import ActivityFacts, Availability, check_tables, readable
 from churn.warehouse.base import Dialect, LostConnectionError, Warehouse
 from churn.warehouse.render import (
     Statement,
@@ -116,6 +116,7 @@ def _names(
         "has_time": available.time_of_day,
         "has_page_views": available.page_views,
         "has_profile": available.profile,
+        "has_predictions": available.predictions,
         "has_minimum_value": product.minimum_value is not None,
         "categories": [slug(value) for value in product.categories] if available.category else [],
         "devices": [slug(value) for value in product.devices] if available.device else [],
@@ -168,16 +169,13 @@ def plan(
             f"the as-of date {as_of} is not over yet (today is {today}), and features end on it; "
             f"the latest as-of date is {last_complete_as_of(today)}"
         )
-    profile, content = check_tables(warehouse, settings.source)
+    sources = check_tables(warehouse, settings.source)
     warehouse.execute(f"create schema if not exists {identifier(schema)}")
-    views = [
-        view for view, there in (("activity", True), ("profile", profile), ("content", content)) if there
-    ]
-    for view in views:
-        step = load_step(f"sources/{settings.source}/{view}.sql", {})
-        run_statement(warehouse, create(step, {}, {}, schema, warehouse.dialect))
-    facts = _facts(warehouse, settings, name, windows, schema, today)
-    facts = replace(facts, available=replace(facts.available, profile=profile, content=content))
+    names = {"has_predictions": sources.available.predictions}
+    for view in sources.views:
+        step = load_step(f"sources/{settings.source}/{view}.sql", names)
+        run_statement(warehouse, create(step, names, {}, schema, warehouse.dialect))
+    facts = _facts(warehouse, settings, name, windows, schema, today, sources.available)
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
     _check_history(name, windows, facts)
     return _plan(settings.source, name, product, windows, dates, schema, facts)
@@ -188,8 +186,9 @@ def plan_without_data(settings: Settings, name: str, as_of: date) -> Plan:
     product = settings.product(name)
     windows = Windows(as_of)
     weeks = OBSERVATION_WEEKS + product.training.max_dates + 2
-    complete = settings.source == "bbc"
-    available = Availability(profile=complete, content=complete, series=complete)
+    available = readable(settings.source, {}).available
+    if settings.source == "events":  # which holds no such columns
+        available = replace(available, series=False, live=False, page_views=False)
     facts = ActivityFacts(0, windows.as_of - weeks * WEEK + timedelta(days=1), windows.as_of, available)
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
     return _plan(settings.source, name, product, windows, dates, f"churn_{name}", facts)
@@ -220,7 +219,13 @@ def _plan(
 
 
 def _facts(
-    warehouse: Warehouse, settings: Settings, name: str, windows: Windows, schema: str, today: date
+    warehouse: Warehouse,
+    settings: Settings,
+    name: str,
+    windows: Windows,
+    schema: str,
+    today: date,
+    available: Availability,
 ) -> ActivityFacts:
     product = settings.products[name]
     text = (sql_root() / "checks" / "activity.sql").read_text("utf-8")
@@ -252,12 +257,15 @@ def _facts(
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise SourceError(f"the activity of product {name!r} breaks the source contract:\n{listed}")
-    available = Availability(
+    available = replace(
+        available,
         category=row["categories"] > 0,
         device=row["devices"] > 0,
         item=row["items"] > 0,
         series=row["series"] > 0,
         time_of_day=row["rows_with_time"] > 0,
+        live=row["rows_with_live"] > 0,
+        page_views=row["rows_with_page_views"] > 0,
     )
     return ActivityFacts(int(row["product_rows"]), row["first_date"], row["last_date"], available)
 

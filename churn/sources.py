@@ -1,16 +1,18 @@
-"""The source contract: which tables and columns come in, and of which types.
+"""The source contract: which tables and columns come in, of which types, and what of it is there.
 
-Each source (``bbc``, ``events``) maps its raw tables onto the contract's views ``activity``, ``profile`` and
-``content`` (``sql/sources/<source>/``). Here the raw tables are checked before any SQL step runs, and what is
-optional and present is found out.
+Each source (``bbc``, ``events``) maps its raw tables onto the contract's views (``activity``, ``content``,
+``profile``, ...) under ``sql/sources/<source>/``. Here the raw tables, which ``churn.source_tables`` lists,
+are checked before any SQL step runs, and what is optional and present is found out.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 from churn.errors import SourceError
+from churn.source_tables import OPTIONAL, PREDICTIONS, REQUIRED, TABLES, VIEWS
 from churn.warehouse.base import Warehouse
 
 # How DuckDB, Redshift and PostgreSQL spell the types of a family; the whole name must match.
@@ -23,74 +25,61 @@ _FAMILIES: Mapping[str, str] = {
     "any": r".*",
 }
 
-_ACTIVITY = "audience.audience_activity_daily_summary_enriched"
-_COLUMNS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
-    "events": {
-        "events.activity": {
-            "user_id": "text",
-            "product": "text",
-            "occurred_at": "timestamp",
-            "value": "number",
-            "category": "text",
-            "item_id": "text",
-            "device": "text",
-        },
-    },
-    "bbc": {
-        _ACTIVITY: {
-            "audience_id": "text",
-            "destination": "text",
-            "app_name": "text",
-            "page_name": "text",
-            "date_of_event": "date",
-            "event_datetime_min": "timestamp",
-            "playback_time_total": "number",
-            "pips_genre_level_1_names": "text",
-            "episode_id": "text",
-            "series_id": "text",
-            "brand_id": "text",
-            "device_type": "text",
-            "browser_brand": "text",
-        },
-        "prez.scv_vmb": {"episode_id": "text", "series_id": "text", "brand_id": "text", "tx_date": "text"},
-        "prez.id_profile": {
-            "bbc_hid3": "text",
-            "status": "text",
-            "cal_createdate": "any",
-            "age": "any",
-            "gender": "text",
-            "enablepersonalisation": "any",
-            "mailverified": "any",
-        },
-        "prez.profile_extension": {
-            "bbc_hid3": "text",
-            "nation": "text",
-            "barb_region": "text",
-            "acorn_category_description": "text",
-        },
-    },
-}
-_REQUIRED = {"events": "events.activity", "bbc": _ACTIVITY}
-_OPTIONAL: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "events": {},
-    "bbc": {"profile": ("prez.id_profile", "prez.profile_extension"), "content": ("prez.scv_vmb",)},
-}
-
 
 @dataclass(frozen=True)
 class Availability:
-    """Which optional parts of the source contract can be read."""
+    """Which optional parts of the source contract can be read: views, and columns of ``activity``.
+
+    Attributes:
+        reasons: flag that is false -> why, where more is known than ``ABSENT`` says.
+    """
 
     profile: bool = True
+    predictions: bool = True
     content: bool = True
+    titles: bool = True
+    formats: bool = True
+    segments: bool = True
+    follows: bool = True
+    newsletter: bool = True
+    mails: bool = True
+    activations: bool = True
+    factors: bool = True
     category: bool = True
     device: bool = True
     item: bool = True
     series: bool = True
     time_of_day: bool = True
-    formats: bool = True
     live: bool = True
     page_views: bool = True
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def reason(self, flag: str) -> str:
+        """Return why a part cannot be read; nothing where it can."""
+        return "" if getattr(self, flag) else self.reasons.get(flag, ABSENT[flag])
+
+
+# Every flag, and what is said of a part that its source does not have, or has nothing in.
+ABSENT: Mapping[str, str] = {
+    "profile": "there is no profile table",
+    "predictions": "there are no tables of predicted gender and age",
+    "content": "there is no content catalogue",
+    "titles": "there is no content catalogue",
+    "formats": "there are no lists of podcasts and mixes",
+    "segments": "there is no table of segments",
+    "follows": "there is no table of follows",
+    "newsletter": "there is no table of newsletter choices",
+    "mails": "there are no tables of e-mails",
+    "activations": "there are no tables of activations",
+    "factors": "there are no tables of item factors",
+    "category": "activity has no category",
+    "device": "activity has no device",
+    "item": "activity has no item ids",
+    "series": "activity has no series ids",
+    "time_of_day": "activity has dates without times",
+    "live": "activity does not say what was live",
+    "page_views": "activity has no page views",
+}
 
 
 @dataclass(frozen=True)
@@ -110,38 +99,73 @@ class ActivityFacts:
     available: Availability
 
 
-def check_tables(warehouse: Warehouse, source: str) -> tuple[bool, bool]:
-    """Check that the raw tables of a source are there with their columns and types.
+@dataclass(frozen=True)
+class Readable:
+    """What the raw tables of a source allow.
 
-    Returns:
-        Whether the profile and the content tables can be read.
+    Attributes:
+        views: the source contract's views that can be made.
+        available: which parts of the contract can be read, as far as tables tell.
+    """
+
+    views: tuple[str, ...]
+    available: Availability
+
+
+def readable(source: str, absent: Mapping[str, str]) -> Readable:
+    """Return what can be read of a source.
+
+    Args:
+        source: ``bbc`` or ``events``.
+        absent: raw table that cannot be read -> why.
+    """
+    reasons = {
+        part: next((absent[table] for table in tables if table in absent), "")
+        for part, tables in VIEWS[source].items()
+    }
+    flags: dict[str, Any] = {part: reasons.get(part) == "" for part in OPTIONAL}
+    return Readable(
+        views=tuple(part for part, reason in reasons.items() if not reason and part != PREDICTIONS),
+        available=Availability(**flags, reasons={part: why for part, why in reasons.items() if why}),
+    )
+
+
+def check_tables(warehouse: Warehouse, source: str) -> Readable:
+    """Check that the raw tables of a source are there with their columns, types and rows.
+
+    A required table must hold rows; what needs an optional one that is missing or empty is left out.
 
     Raises:
         SourceError: lists every table, column and type that is wrong, and where.
     """
     faults: list[str] = []
-    present: dict[str, bool] = {}
-    for table, expected in _COLUMNS[source].items():
+    absent: dict[str, str] = {}
+    for table, expected in TABLES[source].items():
         found = warehouse.columns(table)
-        present[table] = bool(found)
+        wrong = [_fault(table, column, family, found) for column, family in expected.items()] if found else []
+        faults.extend(fault for fault in wrong if fault)
         if not found:
-            if table == _REQUIRED[source]:
-                faults.append(f"table {table} is missing")
-            continue
-        for column, family in expected.items():
-            type_ = found.get(column)
-            if type_ is None:
-                faults.append(f"table {table} has no column {column} (it has: {', '.join(found)})")
-            elif "with time zone" in type_ and family == "timestamp":
-                faults.append(
-                    f"{table}.{column} carries a time zone: weeks need local times without one "
-                    "(`churn ingest --timezone` converts them)"
-                )
-            elif not re.fullmatch(_FAMILIES[family], type_):
-                faults.append(f"{table}.{column} is {type_}, but should be {family}")
+            absent[table] = f"table {table} is missing"
+        elif not any(wrong) and not warehouse.fetch(f"select 1 as found from {table} limit 1").num_rows:
+            absent[table] = f"table {table} is empty"
+    faults.extend(absent[table] for table in REQUIRED[source] if table in absent)
     if faults:
         raise SourceError(
             "the source tables cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults)
         )
-    readable = {name: all(present[table] for table in tables) for name, tables in _OPTIONAL[source].items()}
-    return readable.get("profile", False), readable.get("content", False)
+    return readable(source, absent)
+
+
+def _fault(table: str, column: str, family: str, found: Mapping[str, str]) -> str:
+    """Return what is wrong with a column, if anything."""
+    type_ = found.get(column)
+    if type_ is None:
+        return f"table {table} has no column {column} (it has: {', '.join(found)})"
+    if "with time zone" in type_ and family == "timestamp":
+        return (
+            f"{table}.{column} carries a time zone: weeks need local times without one "
+            "(`churn ingest --timezone` converts them)"
+        )
+    if not re.fullmatch(_FAMILIES[family], type_):
+        return f"{table}.{column} is {type_}, but should be {family}"
+    return ""

@@ -33,71 +33,32 @@ def catalogue(product: Product, available: Availability) -> Catalogue:
 _Reason = Callable[[Product, Availability], str]
 
 
-def _first(*reasons: tuple[Callable[[Product, Availability], object], str]) -> _Reason:
-    """The reason of the first condition that does not hold; nothing where all do."""
-    return lambda product, available: next(
-        (reason for present, reason in reasons if not present(product, available)), ""
-    )
+def _needs(*flags: str, listed: str = "") -> _Reason:
+    """Say which part of the sources, or else what of the product's definition, a group lacks."""
+
+    def reason(product: Product, available: Availability) -> str:
+        value = getattr(product, listed) if listed else True
+        if value is False:
+            return f"the product's definition does not say {listed}"
+        reasons = (available.reason(flag) for flag in flags if not getattr(available, flag))
+        return next(reasons, "" if value else f"the product's definition lists no {listed}")
+
+    return reason
 
 
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
-    ("activity", lambda *_: "", activity.activity),
-    ("page views", _first((lambda _, a: a.page_views, "activity has no page views")), activity.page_views),
-    ("trend", lambda *_: "", activity.trend),
-    ("lifetime", lambda *_: "", activity.lifetime),
-    (
-        "category",
-        _first(
-            (lambda _, a: a.category, "activity has no category"),
-            (lambda p, _: p.categories, "the product's definition lists no categories"),
-        ),
-        shares.category,
-    ),
-    (
-        "device",
-        _first(
-            (lambda _, a: a.device, "activity has no device"),
-            (lambda p, _: p.devices, "the product's definition lists no devices"),
-        ),
-        devices.device,
-    ),
-    (
-        "schedule match",
-        _first(
-            (lambda _, a: a.content, "there is no content catalogue"),
-            (lambda _, a: a.category, "activity has no category"),
-            (lambda p, _: p.categories, "the product's definition lists no categories"),
-        ),
-        schedule.schedule_match,
-    ),
-    ("time of day", _first((lambda _, a: a.time_of_day, "activity has dates without times")), shares.daypart),
-    ("weekday", lambda *_: "", shares.weekday),
-    ("items", _first((lambda _, a: a.item, "activity has no item ids")), content.items),
-    (
-        "content",
-        _first(
-            (lambda _, a: a.content, "there is no content catalogue"),
-            (lambda _, a: a.item and a.series, "activity has no series ids"),
-        ),
-        content.content,
-    ),
-    (
-        "last week",
-        _first(
-            (lambda _, a: a.content, "there is no content catalogue"),
-            (lambda _, a: a.item and a.series, "activity has no series ids"),
-        ),
-        last_week.last_week,
-    ),
-    (
-        "listening",
-        _first(
-            (lambda p, _: p.listening, "the product's definition does not say that people listen to it"),
-            (lambda _, a: a.item, "activity has no item ids"),
-            (lambda _, a: a.live, "activity does not say what was live"),
-            (lambda _, a: a.formats, "there are no lists of podcasts and mixes"),
-        ),
-        listening.listening,
-    ),
-    ("profile", _first((lambda _, a: a.profile, "there is no profile table")), people.profile),
+    ("activity", _needs(), activity.activity),
+    ("page views", _needs("page_views"), activity.page_views),
+    ("trend", _needs(), activity.trend),
+    ("lifetime", _needs(), activity.lifetime),
+    ("category", _needs("category", listed="categories"), shares.category),
+    ("schedule match", _needs("content", "category", listed="categories"), schedule.schedule_match),
+    ("device", _needs("device", listed="devices"), devices.device),
+    ("time of day", _needs("time_of_day"), shares.daypart),
+    ("weekday", _needs(), shares.weekday),
+    ("items", _needs("item"), content.items),
+    ("content", _needs("content", "item", "series"), content.content),
+    ("last week", _needs("content", "item", "series"), last_week.last_week),
+    ("listening", _needs("item", "live", "formats", listed="listening"), listening.listening),
+    ("profile", _needs("profile"), people.profile),
 )

@@ -18,7 +18,9 @@ select
     count(case when is_product then device end) as devices,
     count(case when is_product then item_id end) as items,
     count(case when is_product then series_id end) as series,
-    sum(case when is_product and extract(hour from occurred_at) > 0 then 1 else 0 end) as rows_with_time
+    sum(case when is_product and extract(hour from occurred_at) > 0 then 1 else 0 end) as rows_with_time,
+    count(case when is_product then is_live end) as rows_with_live,
+    count(case when is_product then page_views end) as rows_with_page_views
 from (
     select
         user_id,
@@ -29,6 +31,8 @@ from (
         device,
         item_id,
         series_id,
+        is_live,
+        page_views,
 {% if matches %}
         coalesce(product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %}), false)
             as is_product

@@ -14,6 +14,8 @@ import pytest
 from churn.config import Settings, load_settings
 from churn.errors import ChurnError, ConfigError, RunError, SourceError, UsageError
 from churn.prepare import Plan, plan, run_steps
+from churn.source_tables import OPTIONAL, VIEWS
+from churn.sources import ABSENT, Availability, readable
 from churn.warehouse.duckdb import DuckDBWarehouse
 from tests.support.data_folders import (
     ACTIVITY,
@@ -21,6 +23,8 @@ from tests.support.data_folders import (
     BBC,
     EVENTS,
     TODAY,
+    broadcaster_folder,
+    broadcaster_rows,
     event,
     event_folder,
     event_settings,
@@ -143,6 +147,64 @@ def test_faults_of_optional_tables_are_listed_too(tmp_path: Path, open_warehouse
     assert "table prez.scv_vmb has no column tx_date" in message
 
 
+BROADCASTER = broadcaster_rows(users=6)
+
+
+def broadcaster(data: Path, open_warehouse: Open, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plan:
+    folder = broadcaster_folder(data, tables)
+    chosen = load_settings(folder, folder / "out", {"sql_memory": "1GB"})
+    return planned(folder, open_warehouse, chosen, name="iplayer")
+
+
+@pytest.mark.parametrize("without", ["missing", "empty"])
+def test_a_required_table_that_is_missing_or_empty_stops_the_run(
+    tmp_path: Path, open_warehouse: Open, without: str
+) -> None:
+    tables = {**BROADCASTER, ACTIVITY: []}
+    if without == "missing":
+        del tables[ACTIVITY]
+    with pytest.raises(SourceError, match=f"\n  - table {ACTIVITY} is {without}$"):
+        broadcaster(tmp_path, open_warehouse, tables)
+
+
+@pytest.mark.parametrize("table", [table for table in BBC if table != ACTIVITY])
+def test_what_a_missing_table_is_needed_for_is_left_out_with_its_name(
+    tmp_path: Path, open_warehouse: Open, table: str
+) -> None:
+    tables = {name: rows for name, rows in BROADCASTER.items() if name != table}
+    available = broadcaster(tmp_path, open_warehouse, tables).facts.available
+    lacking = {part for part, needed in VIEWS["bbc"].items() if table in needed}
+    assert lacking
+    assert {flag for flag in ABSENT if not getattr(available, flag)} == lacking
+    assert available.reasons == dict.fromkeys(lacking, f"table {table} is missing")
+
+
+def test_what_an_empty_table_is_needed_for_is_left_out_with_its_name(
+    tmp_path: Path, open_warehouse: Open
+) -> None:
+    tables = {table: rows if table == ACTIVITY else [] for table, rows in BROADCASTER.items()}
+    made = broadcaster(tmp_path, open_warehouse, tables)
+    available = made.facts.available
+    assert {flag for flag in ABSENT if not getattr(available, flag)} == set(OPTIONAL)
+    assert available.reasons == {part: f"table {VIEWS['bbc'][part][0]} is empty" for part in OPTIONAL}
+    assert made.catalogue.left_out == {
+        "content": "table prez.scv_vmb is empty",
+        "profile": "table prez.id_profile is empty",
+    }
+
+
+def test_a_broadcaster_with_all_its_tables_lacks_nothing(tmp_path: Path, open_warehouse: Open) -> None:
+    made = broadcaster(tmp_path, open_warehouse, BROADCASTER)
+    assert made.facts.available == Availability()
+    opened = open_warehouse(tmp_path)
+    plan(opened, load_settings(tmp_path, tmp_path / "out"), "iplayer", AS_OF, "views", today=TODAY)
+    for view in readable("bbc", {}).views:
+        found = opened.fetch(f"select * from views.{view}")
+        assert found.num_rows > 0, view
+        for column in found.column_names:
+            assert view == "factors" or found[column].null_count < found.num_rows, f"{view}.{column}"
+
+
 def test_one_damaged_file_among_good_ones_is_named(tmp_path: Path, open_warehouse: Open) -> None:
     data = event_folder(tmp_path, GOOD)
     (data / "tables" / "events.activity" / "part-00001.parquet").write_bytes(b"PAR1 and then nothing")
@@ -246,7 +308,7 @@ def test_an_empty_product_is_refused_with_the_products_in_the_data(
 
 def test_a_log_without_events_is_refused(tmp_path: Path, open_warehouse: Open) -> None:
     message = refused(SourceError, event_folder(tmp_path, []), open_warehouse)
-    assert "the products in the data are none" in message
+    assert message == "the source tables cannot be used:\n  - table events.activity is empty"
 
 
 @pytest.mark.parametrize("name", ["x'; drop table scores; --", "../../etc", "a b", "Ünsafe", "a" * 64])

@@ -27,40 +27,71 @@ EVENTS = pa.schema(
     ]
 )
 ACTIVITY = "audience.audience_activity_daily_summary_enriched"
-_TEXT = pa.string()
+GENDERS = "central_insights_sandbox.gender_predictions"
+AGES = "central_insights_sandbox.age1634_predictions"
+SEGMENTS = "central_insights.sg10026_info_individual_alltime"
+FOLLOWS = "del.uas_profile_events"
+NEWSLETTER = "prez.uasview"
+OPENS = "research_measurement_data.rmd_salesforce_opens_src"
+CLICKS = "research_measurement_data.rmd_salesforce_clicks_src"
+PODCASTS = "central_insights.sounds_podcasts_metadata_schedule_positions"
+MIXES = (
+    "central_insights.sounds_mixes_episodes_metadata_all",
+    "central_insights.sounds_mixes_metadata_schedule_positions",
+)
+SOUNDS_ACTIVATIONS = "radio1_sandbox.sounds_activations_preagg"
+IPLAYER_ACTIVATIONS = "central_insights_sandbox.iplayer_activations_postmigration_preagg"
+IPLAYER_FACTORS = "central_insights_sandbox.dh_iplayer_item_matrix_enriched"
+SOUNDS_FACTORS = "central_insights_sandbox.dh_sounds_item_matrix_enriched"
+
+
+def _columns(texts: str, **others: pa.DataType) -> pa.Schema:
+    """Columns of text, and those of other types."""
+    return pa.schema([*((name, pa.string()) for name in texts.split()), *others.items()])
+
+
 BBC: Mapping[str, pa.Schema] = {
-    ACTIVITY: pa.schema(
-        [
-            ("audience_id", _TEXT),
-            ("destination", _TEXT),
-            ("app_name", _TEXT),
-            ("page_name", _TEXT),
-            ("date_of_event", pa.date32()),
-            ("event_datetime_min", pa.timestamp("us")),
-            ("playback_time_total", pa.int32()),
-            ("pips_genre_level_1_names", _TEXT),
-            ("episode_id", _TEXT),
-            ("series_id", _TEXT),
-            ("brand_id", _TEXT),
-            ("device_type", _TEXT),
-            ("browser_brand", _TEXT),
-        ]
+    ACTIVITY: _columns(
+        "audience_id destination app_name page_name pips_genre_level_1_names version_id episode_id series_id"
+        " brand_id clip_id broadcast_type device_type browser_brand",
+        date_of_event=pa.date32(),
+        event_datetime_min=pa.timestamp("us"),
+        playback_time_total=pa.int32(),
+        page_views_total=pa.int32(),
     ),
-    "prez.scv_vmb": pa.schema([(name, _TEXT) for name in ("episode_id", "series_id", "brand_id", "tx_date")]),
-    "prez.id_profile": pa.schema(
-        [
-            ("bbc_hid3", _TEXT),
-            ("status", _TEXT),
-            ("cal_createdate", pa.date32()),
-            ("age", pa.int32()),
-            ("gender", _TEXT),
-            ("enablepersonalisation", _TEXT),
-            ("mailverified", _TEXT),
-        ]
+    "prez.scv_vmb": _columns(
+        "version_id episode_id series_id brand_id clip_id brand_title series_title programme_title"
+        " episode_title clip_title pips_genre_level_1_names master_brand_id tx_date"
     ),
-    "prez.profile_extension": pa.schema(
-        [(name, _TEXT) for name in ("bbc_hid3", "nation", "barb_region", "acorn_category_description")]
+    "prez.id_profile": _columns(
+        "bbc_hid3 status gender location enablepersonalisation mailverified",
+        cal_createdate=pa.date32(),
+        age=pa.int32(),
     ),
+    "prez.profile_extension": _columns(
+        "bbc_hid3 nation barb_region acorn_type_description acorn_group_description"
+        " acorn_category_description"
+    ),
+    GENDERS: _columns("audience_id predicted_gender"),
+    AGES: _columns("audience_id predicted_age"),
+    SEGMENTS: _columns("bbc_hid3 product segvalue", date_of_segmentation=pa.date32()),
+    FOLLOWS: _columns("hashedidentity cal_yyyymmdd activitytype resourcetype resourcedomain"),
+    NEWSLETTER: _columns(
+        "hashedidentity cal_yyyymmdd action activitytype resourcetype resourcedomain resourceid",
+        servertime=pa.timestamp("us"),
+    ),
+    **{
+        mails: _columns("subscriberkey", sendid=pa.int32(), eventdatetime=pa.timestamp("us"))
+        for mails in (OPENS, CLICKS)
+    },
+    PODCASTS: _columns("tleo_id"),
+    **{mixes: _columns("episode_id") for mixes in MIXES},
+    SOUNDS_ACTIVATIONS: _columns("bbc_hid3 episode_id", week_beginning=pa.date32()),
+    IPLAYER_ACTIVATIONS: _columns("audience_id first_version_id", week_beginning=pa.date32()),
+    **{
+        table: _columns("content_id", **{f"f{factor}": pa.float64() for factor in range(factors)})
+        for table, factors in ((IPLAYER_FACTORS, 10), (SOUNDS_FACTORS, 20))
+    },
 }
 
 
@@ -127,8 +158,8 @@ def as_text(value: Any) -> str:
 
 
 def broadcaster_rows(users: int = 40, weeks: int = 26, seed: int = 1) -> dict[str, list[dict[str, Any]]]:
-    """A tiny broadcaster up to the Sunday two weeks after ``AS_OF``: rows of its four source tables."""
-    rng = np.random.default_rng(seed)
+    """A tiny broadcaster up to the Sunday two weeks after ``AS_OF``: rows of all its source tables."""
+    rng, more = np.random.default_rng(seed), np.random.default_rng(seed + 1)
     end = AS_OF + timedelta(days=14)
     start = end - timedelta(days=7 * weeks - 1)
     genres = ["Drama", "Comedy;Drama", "News", "null", "Religion & Ethics"]
@@ -151,19 +182,30 @@ def broadcaster_rows(users: int = 40, weeks: int = 26, seed: int = 1) -> dict[st
                         "date_of_event": at,
                         "event_datetime_min": datetime.combine(at, time(int(rng.integers(24)), 30)),
                         "playback_time_total": int(rng.integers(0, 4000)),
+                        "page_views_total": int(more.integers(1, 5)),
                         "pips_genre_level_1_names": genres[rng.integers(len(genres))],
+                        "version_id": f"v{series}_{episode}",
                         "episode_id": "null" if rng.random() < 0.1 else f"e{series}_{episode}",
                         "series_id": f"s{series}",
                         "brand_id": "N/A" if series % 2 else f"b{series}",
+                        "clip_id": "null",
+                        "broadcast_type": ("On Demand", "Live", "null")[more.integers(3)],
                         "device_type": device,
                         "browser_brand": browser,
                     }
                 )
     content = [
         {
+            "version_id": f"v{series}_{week}",
             "episode_id": f"e{series}_{week}",
             "series_id": f"s{series}",
             "brand_id": "N/A" if series % 2 else f"b{series}",
+            "clip_id": "null",
+            "brand_title": "null" if series % 2 else f"Brand {series}",
+            "series_title": f"Series {series}",
+            "episode_title": f"Episode {week}",
+            "pips_genre_level_1_names": genres[series % len(genres)],
+            "master_brand_id": ("bbc_one", "bbc_sounds_podcasts", "null")[series % 3],
             "tx_date": (start + timedelta(days=7 * week + series)).isoformat(),
         }
         for series in range(6)
@@ -176,6 +218,7 @@ def broadcaster_rows(users: int = 40, weeks: int = 26, seed: int = 1) -> dict[st
             "cal_createdate": start + timedelta(days=int(rng.integers(-300, 7 * weeks))),
             "age": int(rng.integers(10, 90)),
             "gender": ("female", "male", "null")[user % 3],
+            "location": ("gb", "fr", "N/A")[user % 3],
             "enablepersonalisation": "true",
             "mailverified": "false",
         }
@@ -187,6 +230,8 @@ def broadcaster_rows(users: int = 40, weeks: int = 26, seed: int = 1) -> dict[st
             "bbc_hid3": f"user{user:03d}",
             "nation": ("England", "Wales", "n/a")[user % 3],
             "barb_region": "London",
+            "acorn_type_description": ("Terraces", "Flats")[user % 2],
+            "acorn_group_description": ("Starters", "null")[user % 2],
             "acorn_category_description": "Urban",
         }
         for user in range(users)
@@ -197,6 +242,94 @@ def broadcaster_rows(users: int = 40, weeks: int = 26, seed: int = 1) -> dict[st
         "prez.scv_vmb": content,
         "prez.id_profile": [*profile, *profile[3:5]],
         "prez.profile_extension": extension,
+        **_rows_of_people(more, users, start, 7 * weeks),
+        **_rows_of_content(more, weeks),
+    }
+
+
+def _rows_of_people(
+    rng: np.random.Generator, users: int, start: date, days: int
+) -> dict[str, list[dict[str, Any]]]:
+    """What people were predicted to be, follow, were sent, and came for: on 3 days each."""
+    tables: dict[str, list[dict[str, Any]]] = {
+        name: []
+        for name in (
+            GENDERS,
+            AGES,
+            SEGMENTS,
+            FOLLOWS,
+            NEWSLETTER,
+            OPENS,
+            CLICKS,
+            SOUNDS_ACTIVATIONS,
+            IPLAYER_ACTIVATIONS,
+        )
+    }
+    for number in range(users):
+        user = f"user{number:03d}"
+        tables[GENDERS].append({"audience_id": user, "predicted_gender": ("female", "male")[number % 2]})
+        tables[AGES].append({"audience_id": user, "predicted_age": ("16-34", "35+", "null")[number % 3]})
+        for turn in range(3):
+            day = start + timedelta(days=int(rng.integers(days)))
+            at = datetime.combine(day, time(int(rng.integers(24))))
+            tables[SEGMENTS].append(
+                {
+                    "bbc_hid3": user,
+                    "product": ("iplayer", "sounds", "panbbc")[turn],
+                    "segvalue": ("A. Daily", "B. Weekly", "X. Inactive")[rng.integers(3)],
+                    "date_of_segmentation": day,
+                }
+            )
+            tables[FOLLOWS].append(
+                {
+                    "hashedidentity": user,
+                    "cal_yyyymmdd": day.isoformat(),
+                    "activitytype": ("FOLLOWS", "FOLLOWS", "FAVOURITES")[turn],
+                    "resourcetype": ("brand", "brand", "episode")[turn],
+                    "resourcedomain": ("tv", "radio", "radio")[turn],
+                }
+            )
+            tables[NEWSLETTER].append(
+                {
+                    "hashedidentity": user,
+                    "cal_yyyymmdd": day.isoformat(),
+                    "servertime": at,
+                    "action": ("followed", "unfollowed")[rng.integers(2)],
+                    "activitytype": "follows",
+                    "resourcetype": "newsletter",
+                    "resourcedomain": "profile",
+                    "resourceid": "pan_bbc",
+                }
+            )
+            for kind in (OPENS, CLICKS)[: 1 + turn % 2]:
+                tables[kind].append(
+                    {"subscriberkey": user, "sendid": int(rng.integers(9)), "eventdatetime": at}
+                )
+            monday = day - timedelta(days=day.weekday())
+            series, week = int(rng.integers(6)), int(rng.integers(days // 7))
+            tables[SOUNDS_ACTIVATIONS].append(
+                {"bbc_hid3": user, "week_beginning": monday, "episode_id": f"e{series}_{week}"}
+            )
+            tables[IPLAYER_ACTIVATIONS].append(
+                {"audience_id": user, "week_beginning": monday, "first_version_id": f"v{series}_{week}"}
+            )
+    return tables
+
+
+def _rows_of_content(rng: np.random.Generator, weeks: int) -> dict[str, list[dict[str, Any]]]:
+    """Which of the six programmes are podcasts, which episodes are mixes, and the programmes' factors."""
+    programmes = [f"s{series}" if series % 2 else f"b{series}" for series in range(6)]
+    return {
+        PODCASTS: [{"tleo_id": programmes[2]}, {"tleo_id": programmes[3]}],
+        MIXES[0]: [{"episode_id": f"e0_{week}"} for week in range(weeks)],
+        MIXES[1]: [{"episode_id": f"e5_{week}"} for week in range(weeks)],
+        **{
+            table: [
+                {"content_id": content} | {f"f{factor}": rng.normal() for factor in range(factors)}
+                for content in programmes
+            ]
+            for table, factors in ((IPLAYER_FACTORS, 10), (SOUNDS_FACTORS, 20))
+        },
     }
 
 

@@ -19,7 +19,14 @@ from churn.config import Settings, load_settings
 from churn.registry import prepare
 from churn.warehouse.redshift import RedshiftWarehouse
 from tests.support.command_line import exit_code
-from tests.support.data_folders import AS_OF, event_folder, files_below, weekly_events
+from tests.support.data_folders import (
+    AS_OF,
+    broadcaster_folder,
+    broadcaster_rows,
+    event_folder,
+    files_below,
+    weekly_events,
+)
 from tests.support.fixtures_aws import PASSWORD, Bucket, Redshift
 
 ALL = [
@@ -78,6 +85,17 @@ def test_wrong_source_tables_are_named_and_the_warehouse_is_tried_on(data: Path)
         "table audience.audience_activity_daily_summary_enriched is missing" in found["warehouse: read"].told
     )
     assert "\n" not in found["warehouse: read"].told
+
+
+def test_what_the_source_tables_lack_is_told_and_no_fault(data: Path) -> None:
+    rows = broadcaster_rows(users=2)
+    del rows["prez.uasview"]
+    told = tried(chosen(broadcaster_folder(data, {**rows, "del.uas_profile_events": []}), source="bbc"))
+    assert failed(told) == []
+    assert told["warehouse: read"].told == (
+        "the tables of source bbc are as they should be (activity, content, titles, formats, profile, segments,"
+        " mails, activations, factors); table del.uas_profile_events is empty; table prez.uasview is missing"
+    )
 
 
 def test_a_store_that_cannot_be_written_fails_and_so_does_unloading(data: Path) -> None:
@@ -141,6 +159,7 @@ def aws(data: Path, bucket: Bucket, redshift: Redshift) -> Settings:
         "create table events.activity (user_id varchar(100), product varchar(50), occurred_at timestamp,"
         " value double precision, category varchar(50), item_id varchar(50), device varchar(50))"
     )
+    warehouse.execute("insert into events.activity (user_id) values ('a')")
     migrate.apply(warehouse, settings.id_column)
     warehouse.close()
     return settings

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from churn.calendar import OBSERVED_OFFSETS
 from churn.config import Product, identifier, slug
 from churn.features import DAYPARTS, DOUBLE, INTEGER, TEXT, WEEKDAYS, catalogue, share_columns
-from churn.sources import Availability
+from churn.sources import ABSENT, Availability
 from churn.warehouse.render import sql_root
 
-NOTHING = Availability(**{field.name: False for field in fields(Availability)})
+NOTHING = Availability(**dict.fromkeys(ABSENT, False))
 EVERYTHING = Availability()
 TV = Product(
     title="tv", value_unit="seconds", categories=("Drama", "News"), devices=("phone",), listening=True
@@ -32,7 +32,7 @@ def products(draw: st.DrawFn) -> Product:
     )
 
 
-availabilities = st.builds(Availability, **{field.name: st.booleans() for field in fields(Availability)})
+availabilities = st.builds(Availability, **dict.fromkeys(ABSENT, st.booleans()), reasons=st.just({}))
 
 
 @given(products(), availabilities)
@@ -72,10 +72,10 @@ def test_every_share_column_is_a_feature_and_the_other_way_round(
     assert {f"share_{column}" for column in share_columns(product, available)} == shares
 
 
-@given(availabilities)
-def test_more_data_never_takes_a_feature_away(available: Availability) -> None:
-    names = set(catalogue(TV, available).names)
-    assert set(catalogue(TV, NOTHING).names) <= names <= set(catalogue(TV, EVERYTHING).names)
+@given(availabilities, st.sampled_from(list(ABSENT)))
+def test_more_data_never_takes_a_feature_away(available: Availability, flag: str) -> None:
+    without, with_ = (set(catalogue(TV, replace(available, **{flag: on})).names) for on in (False, True))
+    assert set(catalogue(TV, NOTHING).names) <= without <= with_ <= set(catalogue(TV, EVERYTHING).names)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,26 @@ def test_what_is_absent_is_the_reason(absent: str, group: str, reason: str) -> N
     assert group not in {feature.group for feature in found.features}
 
 
+def test_what_is_known_of_an_absent_table_is_the_reason() -> None:
+    reasons = {"profile": "table prez.id_profile is empty", "content": "table prez.scv_vmb is missing"}
+    absent = Availability(profile=False, content=False, item=False, reasons=reasons)
+    assert catalogue(TV, absent).left_out == {
+        "schedule match": "table prez.scv_vmb is missing",
+        "items": "activity has no item ids",
+        "content": "table prez.scv_vmb is missing",
+        "last week": "table prez.scv_vmb is missing",
+        "listening": "activity has no item ids",
+        "profile": "table prez.id_profile is empty",
+    }
+
+
 def test_a_definition_without_values_is_the_reason_where_the_data_have_some() -> None:
     found = catalogue(Product(title="tv"), EVERYTHING)
     assert found.left_out == {
         "category": "the product's definition lists no categories",
         "schedule match": "the product's definition lists no categories",
         "device": "the product's definition lists no devices",
-        "listening": "the product's definition does not say that people listen to it",
+        "listening": "the product's definition does not say listening",
     }
 
 
@@ -147,8 +160,8 @@ def test_steps_are_named_in_order_of_first_use() -> None:
         "features_trend",
         "features_lifetime",
         "features_shares",
-        "features_devices",
         "features_schedule",
+        "features_devices",
         "features_items",
         "features_content",
         "features_last_week",

@@ -20,7 +20,7 @@ from churn.config_training import TrainingSettings
 from churn.errors import RunError, UsageError
 from churn.features import catalogue
 from churn.prepare import Plan, plan_without_data, read_steps
-from churn.sources import Availability
+from churn.sources import ABSENT, Availability, readable
 from churn.warehouse.base import Dialect
 from churn.warehouse.render import (
     DISTRIBUTED_BY,
@@ -42,11 +42,12 @@ STEP_FILES = [path for path in FILES if path.startswith(("steps/", "sources/"))]
 
 VIDEO = Product(
     title="video",
-    match=("iplayer", HOSTILE),
+    match=("television", HOSTILE),
     value_unit="seconds",
     minimum_value=180,
     categories=("Drama", "Religion & Ethics", HOSTILE),
     devices=("smart-tv", HOSTILE + "2"),
+    listening=True,
     training=TrainingSettings(sampling="cohort", max_dates=4),
 )
 BARE = Product(title="bare", training=TrainingSettings(sampling="all", max_dates=2))
@@ -61,14 +62,21 @@ def planned(source: str, product: Product) -> Plan:
 
 def without_options(plan: Plan) -> Plan:
     """The same plan on data with nothing optional in it."""
-    available = Availability(**dict.fromkeys(Availability.__dataclass_fields__, False))
+    available = Availability(**dict.fromkeys(ABSENT, False))
     features = catalogue(plan.product, available)
     facts = replace(plan.facts, available=available)
     plan = replace(plan, facts=facts, catalogue=features)
     return replace(plan, steps=steps_for(plan.source, ["feature_set"], plan.names))
 
 
+def with_every_view(plan: Plan) -> Plan:
+    """The same plan with the source views too that none of its steps reads."""
+    views = readable(plan.source, {}).views
+    return replace(plan, steps=steps_for(plan.source, ["feature_set", *views], plan.names))
+
+
 PLANS = {
+    "bbc, every view": with_every_view(planned("bbc", VIDEO)),
     "bbc, everything": planned("bbc", VIDEO),
     "bbc, any product, nothing optional": without_options(planned("bbc", BARE)),
     "events, everything": planned("events", VIDEO),
@@ -144,6 +152,7 @@ def test_every_statement_written_out_for_reading_is_valid(dialect: Dialect) -> N
 LAYOUTS = {
     "user_week": "distkey(user_id) sortkey(week_start)",
     "user_item_week": "distkey(user_id) sortkey(week_start)",
+    "genre_schedule": "diststyle auto sortkey(as_of_date)",
     "series_state": "diststyle auto sortkey(as_of_date)",
 }
 USUAL_LAYOUT = "distkey(user_id) sortkey(as_of_date)"
@@ -291,8 +300,9 @@ def test_steps_come_after_what_they_need(plan: Plan) -> None:
 def test_steps_are_a_graph_and_not_a_chain() -> None:
     steps = steps_of(PLANS["bbc, everything"])
     features = {name for name in steps if name.startswith("features_")}
-    assert len(features) == 7
-    assert all(not steps[name].needs & features for name in features)
+    assert len(features) == 11
+    # What is made of shares is made from them, so that there is one definition of a share.
+    assert {name for name in features if steps[name].needs & features} == {"features_schedule"}
     sorter = TopologicalSorter({name: step.needs for name, step in steps.items()})
     sorter.prepare()
     rounds = []

@@ -2,17 +2,25 @@
 -- Grain: episode and publication date. Versions of one episode fall together.
 -- A series is the brand that people follow, a season one run of it (the raw table's series).
 -- From: prez.scv_vmb. The texts 'null', 'N/A', 'n/a' and '' mean missing; what is no date is left out.
-select distinct
-    case
-        when lower(brand_id) not in ('null', 'n/a', '') then brand_id
-        when lower(series_id) not in ('null', 'n/a', '') then series_id
-    end as series_id,
-    case when lower(series_id) not in ('null', 'n/a', '') then series_id end as season_id,
-    episode_id as item_id,
-    cast(case
-        when tx_date ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$' then tx_date
-    end as date) as published_date
-from prez.scv_vmb
+{% from 'sources/bbc/texts.jinja' import day, known %}
+with versions as (
+    select
+        coalesce({{ known('brand_id') }}, {{ known('series_id') }}) as series_id,
+        {{ known('series_id') }} as season_id,
+        {{ known('episode_id') }} as item_id,
+        {{ day('tx_date') }} as published_date,
+        {{ known('pips_genre_level_1_names') }} as genre
+    from prez.scv_vmb
+)
+
+select
+    series_id,
+    season_id,
+    item_id,
+    published_date,
+    max(genre) as genre
+from versions
 where
-    lower(episode_id) not in ('null', 'n/a', '')
-    and tx_date ~ '^[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$'
+    item_id is not null
+    and published_date is not null
+group by series_id, season_id, item_id, published_date

@@ -1,0 +1,37 @@
+-- Makes: follows, what users follow, subscribe to and bookmark.
+-- Grain: event. Programmes of television are followed; what is followed of radio and music is subscribed to, and
+-- what is a favourite there is bookmarked. Other events are left out.
+-- From: del.uas_profile_events.
+{% from 'sources/bbc/texts.jinja' import day, day_text, known %}
+with texts as (
+    select
+        {{ known('hashedidentity') }} as user_id,
+        lower(activitytype) as activity_type,
+        lower(resourcetype) as resource_type,
+        lower(resourcedomain) as domain,
+        {{ day_text('cal_yyyymmdd') }} as event_day
+    from del.uas_profile_events
+),
+
+kinds as (
+    select
+        user_id,
+        case
+            when activity_type = 'follows' and domain = 'tv' and resource_type in ('brand', 'series') then 'follow'
+            when activity_type = 'follows' and domain in ('radio', 'music') then 'subscribe'
+            when activity_type = 'favourites' and domain = 'radio' then 'bookmark'
+        end as kind,
+        {{ day('event_day') }} as followed_date
+    from texts
+)
+
+select
+    user_id,
+    case when kind = 'follow' then 'iplayer' else 'sounds' end as product,
+    kind,
+    followed_date
+from kinds
+where
+    user_id is not null
+    and kind is not null
+    and followed_date is not null
