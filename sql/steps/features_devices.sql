@@ -23,8 +23,15 @@ with sums as (
 
 most as (
     select
-        *,
-        greatest({% for device in devices %}value_device_{{ device }}{{ ", " if not loop.last }}{% endfor %}) as most_value
+        user_id,
+        as_of_date,
+        greatest({% for device in devices %}value_device_{{ device }}{{ ", " if not loop.last }}{% endfor %}) as most_value,
+{% for device in devices %}
+        value_device_{{ device }},
+        days_device_{{ device }},
+{% endfor %}
+        play_value,
+        play_days
     from sums
 )
 

@@ -79,7 +79,13 @@ sums as (
 
 most as (
     select
-        *,
+        user_id,
+        as_of_date,
+        days,
+{% for kind, _, _, _ in kinds %}
+        value_{{ kind }},
+        days_{{ kind }},
+{% endfor %}
         value_live_radio + value_demand_radio as value_radio,
         value_sounds_podcasts + value_radio_podcasts as value_podcasts,
         value_sounds_mixes + value_linear_mixes as value_mixes,
