@@ -48,6 +48,8 @@ VIDEO = Product(
     categories=("Drama", "Religion & Ethics", HOSTILE),
     devices=("smart-tv", HOSTILE + "2"),
     listening=True,
+    factors=10,
+    follows=("follow", "bookmark"),
     training=TrainingSettings(sampling="cohort", max_dates=4),
 )
 BARE = Product(title="bare", training=TrainingSettings(sampling="all", max_dates=2))
@@ -300,7 +302,7 @@ def test_steps_come_after_what_they_need(plan: Plan) -> None:
 def test_steps_are_a_graph_and_not_a_chain() -> None:
     steps = steps_of(PLANS["bbc, everything"])
     features = {name for name in steps if name.startswith("features_")}
-    assert len(features) == 11
+    assert len(features) == 17
     # What is made of shares is made from them, so that there is one definition of a share.
     assert {name for name in features if steps[name].needs & features} == {"features_schedule"}
     sorter = TopologicalSorter({name: step.needs for name, step in steps.items()})
