@@ -43,18 +43,17 @@ def catalogue(product: Product, available: Availability) -> Catalogue:
 
 
 _Reason = Callable[[Product, Availability], str]
-_UNLISTED = {"listening": "the product's definition does not say that people listen to it"}
 
 
 def _needs(*flags: str, listed: str = "") -> _Reason:
-    """Say which part of the sources, or else which list of the product's definition, a group lacks."""
+    """Say which part of the sources, or else what of the product's definition, a group lacks."""
 
     def reason(product: Product, available: Availability) -> str:
+        value = getattr(product, listed) if listed else True
+        if value is False:
+            return f"the product's definition does not say {listed}"
         reasons = (available.reason(flag) for flag in flags if not getattr(available, flag))
-        unlisted = listed and not getattr(product, listed)
-        return next(
-            reasons, _UNLISTED.get(listed, f"the product's definition lists no {listed}") if unlisted else ""
-        )
+        return next(reasons, "" if value else f"the product's definition lists no {listed}")
 
     return reason
 
@@ -65,8 +64,8 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
     ("trend", _needs(), activity.trend),
     ("lifetime", _needs(), activity.lifetime),
     ("category", _needs("category", listed="categories"), shares.category),
-    ("device", _needs("device", listed="devices"), devices.device),
     ("schedule match", _needs("content", "category", listed="categories"), schedule.schedule_match),
+    ("device", _needs("device", listed="devices"), devices.device),
     ("time of day", _needs("time_of_day"), shares.daypart),
     ("weekday", _needs(), shares.weekday),
     ("items", _needs("item"), content.items),

@@ -25,13 +25,13 @@ most as (
     select
         user_id,
         as_of_date,
-        play_value,
-        play_days,
+        greatest({% for device in devices %}value_device_{{ device }}{{ ", " if not loop.last }}{% endfor %}) as most_value,
 {% for device in devices %}
         value_device_{{ device }},
         days_device_{{ device }},
 {% endfor %}
-        greatest({% for device in devices %}value_device_{{ device }}{{ ", " if not loop.last }}{% endfor %}) as most_value
+        play_value,
+        play_days
     from sums
 )
 

@@ -57,5 +57,5 @@ select
     genre,
     releases_target,
     releases_weekly,
-    releases_target / nullif(releases_weekly, 0) as releases_relative
+    cast(releases_target as double precision) / nullif(releases_weekly, 0) as releases_relative
 from windows

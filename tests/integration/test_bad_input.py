@@ -187,9 +187,24 @@ def test_what_an_empty_table_is_needed_for_is_left_out_with_its_name(
     available = made.facts.available
     assert {flag for flag in ABSENT if not getattr(available, flag)} == set(OPTIONAL)
     assert available.reasons == {part: f"table {VIEWS['bbc'][part][0]} is empty" for part in OPTIONAL}
+    needed = {
+        "content": "content",
+        "schedule match": "content",
+        "last week": "content",
+        "profile": "profile",
+        "segments": "segments",
+        "activations": "activations",
+        "activation titles": "activations",
+        "favourite titles": "titles",
+        "item factors": "factors",
+        "newsletter": "newsletter",
+        "e-mail": "mails",
+        "follows": "follows",
+    }
+    left_out = {group: available.reasons[part] for group, part in needed.items()}
     assert made.catalogue.left_out == {
-        "content": "table prez.scv_vmb is empty",
-        "profile": "table prez.id_profile is empty",
+        **left_out,
+        "listening": "the product's definition does not say listening",
     }
 
 

@@ -1,14 +1,16 @@
 """The catalogue's columns and those that the SQL steps make are the same, whatever can be read."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 import sqlglot
 from jinja2 import Environment, meta
 
 from churn.calendar import Windows
-from churn.config import Product, builtin_products
+from churn.config import Product, Settings, builtin_products
 from churn.features import catalogue
+from churn.kept import define
 from churn.prepare import Plan
 from churn.sources import ABSENT, ActivityFacts, Availability
 from churn.warehouse.render import load_step, render, sql_root
@@ -28,6 +30,7 @@ CASES = [
 
 def planned(product: Product, absent: tuple[str, ...]) -> Plan:
     available = Availability(**dict.fromkeys(absent, False))
+    settings = Settings(data=Path("data"), out=Path("out"), products={"x": product})
     return Plan(
         name="x",
         product=product,
@@ -38,6 +41,7 @@ def planned(product: Product, absent: tuple[str, ...]) -> Plan:
         schema="run",
         facts=ActivityFacts(0, AS_OF, AS_OF, available),
         catalogue=catalogue(product, available),
+        kept=define(settings),
         steps=(),
     )
 

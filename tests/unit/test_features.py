@@ -147,7 +147,7 @@ def test_a_definition_without_values_is_the_reason_where_the_data_have_some() ->
         "device": "the product's definition lists no devices",
         "item factors": "the product's definition lists no factors",
         "follows": "the product's definition lists no follows",
-        "listening": "the product's definition does not say that people listen to it",
+        "listening": "the product's definition does not say listening",
     }
 
 
@@ -184,8 +184,8 @@ def test_steps_are_named_in_order_of_first_use() -> None:
         "features_trend",
         "features_lifetime",
         "features_shares",
-        "features_devices",
         "features_schedule",
+        "features_devices",
         "features_items",
         "features_content",
         "features_last_week",
