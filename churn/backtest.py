@@ -17,7 +17,7 @@ from churn.checks import check_snapshots
 from churn.config import Settings, load_settings
 from churn.errors import SourceError
 from churn.evaluation import evaluate
-from churn.prepare import Plan, outcome_table, plan, run_steps
+from churn.prepare import Plan, outcome_table, outcomes, plan, run_steps
 from churn.training import train
 from churn.unload import read_snapshots, unload
 from churn.warehouse.base import Warehouse
@@ -63,23 +63,22 @@ def prepare(warehouse: Warehouse, settings: Settings, product: str, as_of: date)
             folder = Path(scratch) / purpose
             folder.mkdir()
             tables[purpose] = read_snapshots(unload(warehouse, planned, purpose, folder, _ROWS_PER_FILE))
-    outcome_plan = planned.outcomes(f"{schema}_outcomes")
-    warehouse.execute(f"create schema {outcome_plan.schema}")
+    outcome_plan = outcomes(warehouse, settings, planned, f"{schema}_outcomes")
     run_steps(warehouse, outcome_plan)
-    outcomes = outcome_table(warehouse, outcome_plan)
-    _check_target_week(warehouse, outcome_plan)
+    learned = outcome_table(warehouse, outcome_plan)
+    _check_target_week(warehouse, planned)
     for name in (outcome_plan.schema, planned.schema):
         warehouse.execute(f"drop schema {name} cascade")
-    churned = pa.array([outcomes.get(user) for user in tables["score"]["user_id"].to_pylist()], pa.int8())
+    churned = pa.array([learned.get(user) for user in tables["score"]["user_id"].to_pylist()], pa.int8())
     scored = tables["score"].add_column(2, "churned", churned)
     return Snapshots(planned, tables["train"], scored)
 
 
-def _check_target_week(warehouse: Warehouse, outcome_plan: Plan) -> None:
+def _check_target_week(warehouse: Warehouse, planned: Plan) -> None:
     # The whole log's last day: one product may be quiet for days.
-    found = warehouse.fetch(f"select max(activity_date) as last_date from {outcome_plan.schema}.activity")
+    found = warehouse.fetch(f"select max(activity_date) as last_date from {planned.schema}.activity")
     last = found["last_date"][0].as_py()
-    windows = outcome_plan.windows
+    windows = planned.windows
     if last is None or last < windows.target_week_end - timedelta(days=1):
         raise SourceError(
             f"what happened after {windows.as_of} is not known: the target week is "

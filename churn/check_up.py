@@ -8,7 +8,7 @@ import logging
 import operator
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from fsspec.core import url_to_fs
 
 from churn.cluster import local_size, open_client
 from churn.config import Settings
+from churn.config_store import like_a_bucket
 from churn.disk import storage_errors
 from churn.errors import ChurnError, RunError
 from churn.lake import Lake
@@ -26,16 +27,15 @@ from churn.prepare import drop
 from churn.sources import check_tables
 from churn.store import address, is_local
 from churn.tracking import connect, mlflow_errors, sqlite_file
-from churn.warehouse.base import Warehouse
+from churn.warehouse.base import InUseError, Warehouse
+from churn.warehouse.duckdb import DuckDBWarehouse
 from churn.weekly_run import lake_of, open_warehouse
 
 logger = logging.getLogger(__name__)
 
 _ROWS = 2
 _SCHEMA = pa.schema([pa.field("n", pa.int32())])
-# A server that is not there is told of in seconds, not after MLflow's minutes of trying.
 _PATIENCE = 10  # seconds
-_MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Tried:
 def check_up(settings: Settings) -> Iterator[Tried]:
     """Try everything that the settings name, and yield what came of each as soon as it is known.
 
-    Where a part cannot be reached at all, that is all that is told of it.
+    Where a part cannot be reached at all, that is all that is told of it. What a run is using is no fault.
     """
     settings = _hasty(settings)
     yield _try("store", lambda: _store(settings))
@@ -91,7 +91,11 @@ def _store(settings: Settings) -> str:
                     f"{path}: what was written is not what is read: is somebody else writing there?"
                 )
             fs.rm_file(f"{path}/try")
-    return f"wrote, read and removed a file at {lake_of(settings).root}"
+    told = f"wrote, read and removed a file at {lake_of(settings).root}"
+    bucket = like_a_bucket(settings.store.lake or "")
+    if bucket:
+        told += f", a folder on this machine: if {bucket} is a bucket, write s3://{settings.store.lake}"
+    return told
 
 
 @contextmanager
@@ -125,13 +129,20 @@ def _warehouse(settings: Settings) -> Iterator[Tried]:
     with ExitStack() as stack:
 
         def reach() -> str:
-            opened.append(stack.enter_context(closing(open_warehouse(settings))))
-            opened[0].fetch("select 1 as one")
             kind = settings.warehouse.kind
             where = settings.out / "warehouse.duckdb" if kind == "duckdb" else settings.warehouse.host
+            try:
+                opened.append(stack.enter_context(closing(open_warehouse(settings))))
+            except InUseError:
+                aside = DuckDBWarehouse(None, settings.data, memory=settings.sql_memory)
+                opened.append(stack.enter_context(closing(aside)))
+                in_use.append(f"{where} is in use by a run")
+                return f"{kind}: {in_use[0]}; the rest is tried in memory"
+            opened[0].fetch("select 1 as one")
             return f"{kind} at {where}"
 
         opened: list[Warehouse] = []
+        in_use: list[str] = []
         reached = _try("warehouse", reach)
         yield reached
         if not reached.ok:
@@ -145,7 +156,10 @@ def _warehouse(settings: Settings) -> Iterator[Tried]:
         yield written
         if written.ok:
             yield from _through_the_store(settings, warehouse, table)
-        yield _try("warehouse: published tables", lambda: _published(settings, warehouse))
+        if in_use:
+            yield Tried("warehouse: published tables", True, f"not looked at: {in_use[0]}")
+        else:
+            yield _try("warehouse: published tables", lambda: _published(settings, warehouse))
 
 
 def _drop(warehouse: Warehouse, schema: str) -> None:
@@ -227,22 +241,10 @@ def _mlflow(settings: Settings) -> str:
     file = sqlite_file(uri)
     if file is not None and not file.exists():
         return f"{file} is made by the first run"
-    with _variables(_MLFLOW_PATIENCE), mlflow_errors(uri, "look for experiments"):
+    with mlflow_errors(uri, "look for experiments"):
         found = connect(uri).search_experiments(max_results=1)
     where = str(file) if file is not None else "the server"
     return f"{where} answers" + ("" if found else "; it has no experiment yet")
-
-
-@contextmanager
-def _variables(wanted: Mapping[str, str]) -> Iterator[None]:
-    """Set variables of the process for as long as the block takes, where nobody has set them."""
-    ours = [name for name in wanted if name not in os.environ]
-    os.environ.update({name: wanted[name] for name in ours})
-    try:
-        yield
-    finally:
-        for name in ours:
-            os.environ.pop(name, None)
 
 
 def _scheduler(settings: Settings) -> str:
@@ -263,6 +265,9 @@ def _scheduler(settings: Settings) -> str:
         try:
             answer.result(timeout=_PATIENCE)
         except TimeoutError as error:
+            others = {key for keys in client.processing().values() for key in keys} - {answer.key}
+            if others:
+                return f"{cluster.address} answers; its {workers} worker(s) are busy with a run"
             raise RunError(
                 f"the scheduler at {cluster.address} has {workers} worker(s), and none has answered in "
                 f"{_PATIENCE} s: start some, or wait until they are free"

@@ -6,7 +6,7 @@ checkpoint, so that one that is resumed after a crash goes no other way than a c
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -28,6 +28,8 @@ from churn.partitions import partition_name
 from churn.stages import StageRecord
 
 HOLDOUT = ".holdout.parquet"
+SETTINGS = "settings.json"  # below a run's logs
+_SHORT = 16  # hexadecimal digits of a setting's digest
 # How and where a run is computed, and where its record goes: what comes out is the same.
 _NO_MATTER = {
     "data",
@@ -42,13 +44,46 @@ _NO_MATTER = {
 }
 
 
+class Basis(BaseModel):
+    """What a run's scores depend on, so that a later process can tell whether it is as it was.
+
+    Attributes:
+        product: its name.
+        as_of: its as-of date.
+        code_version: of this program.
+        files: SHA-256 over names, sizes and times of change of the source files.
+        settings: see ``settings_digests``. No values: they are nobody's business who reads the lake.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    product: str
+    as_of: str
+    code_version: str
+    files: str
+    settings: dict[str, str]
+
+    def differences(self, now: Self) -> list[str]:
+        """Say in words what has changed since."""
+        told = []
+        if names := changed(self.settings, now.settings):
+            told.append(f"settings ({', '.join(names)})")
+        if self.files != now.files:
+            told.append("source files")
+        if self.code_version != now.code_version:
+            told.append(f"this program ({self.code_version} then, {now.code_version} now)")
+        if (self.product, self.as_of) != (now.product, now.as_of):
+            told.append("product or date")
+        return told
+
+
 class Checkpoint(BaseModel):
     """A run's state, small: what is large lies in the run's folder, and is stamped here.
 
     Attributes:
         run_id: the run.
         started_at: when it started; every score carries it.
-        fingerprint: of what the scores depend on, see ``fingerprint``.
+        basis: what the scores depend on.
         partitions: users in each partition of the features.
         training_rows: snapshots trained on.
         passed: checks that held.
@@ -63,7 +98,7 @@ class Checkpoint(BaseModel):
     format: Literal[1] = 1
     run_id: str
     started_at: AwareDatetime
-    fingerprint: str
+    basis: Basis
     partitions: tuple[NonNegativeInt, ...]
     training_rows: NonNegativeInt
     passed: tuple[Passed, ...]
@@ -72,11 +107,11 @@ class Checkpoint(BaseModel):
     files: dict[str, FileStamp]
 
     @classmethod
-    def read(cls, folder: RunFolder, fingerprint: str) -> Self:
+    def read(cls, folder: RunFolder, now: Basis) -> Self:
         """Read the checkpoint of a folder, and look that all that it speaks of is as it was.
 
         Raises:
-            RunError: the checkpoint is of other settings or data, or it or a file is damaged.
+            RunError: the checkpoint is of other settings, data or program, or it or a file is damaged.
         """
         try:
             with storage_errors("reading the checkpoint", folder.base):
@@ -85,8 +120,8 @@ class Checkpoint(BaseModel):
             raise RunError("its checkpoint is damaged, or of another version") from error
         if found.run_id != folder.run_id:
             raise RunError("its checkpoint is of another run")
-        if found.fingerprint != fingerprint:
-            raise RunError("the settings, the data or this program have changed since")
+        if differences := found.basis.differences(now):
+            raise RunError(f"changed since: {'; '.join(differences)}")
         with storage_errors("reading the run", folder.base):
             for name, expected in found.files.items():
                 path = Path(folder.base, name)
@@ -122,15 +157,39 @@ def done(base: str, partitions: int) -> int:
 
 def settings_digest(settings: Settings, product: str) -> str:
     """Return a SHA-256 over the settings that a product's scores depend on, not on how they are made."""
-    told = [
-        settings.model_dump(mode="json", exclude=_NO_MATTER),
-        settings.product(product).model_dump(mode="json"),
-    ]
+    return _sha256(_settings(settings, product))
+
+
+def settings_digests(settings: Settings, product: str) -> dict[str, str]:
+    """Return the start of a SHA-256 of each of those settings, by its name: ``explain.reasons``."""
+    return {name: _sha256(value)[:_SHORT] for name, value in _settings(settings, product).items()}
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the names of the settings that two results of ``settings_digests`` differ in; no values."""
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+
+
+def _settings(settings: Settings, product: str) -> dict[str, object]:
+    """Return the settings that a product's scores depend on, each by its name in ``churn.toml``."""
+    return _flat(settings.model_dump(mode="json", exclude=_NO_MATTER)) | _flat(
+        settings.product(product).model_dump(mode="json"), f"products.{product}."
+    )
+
+
+def _flat(table: Mapping[str, object], above: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in table.items():
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+    return found
+
+
+def _sha256(told: object) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def fingerprint(settings: Settings, product: str, as_of: str) -> str:
-    """Return a SHA-256 over what the scores of a product and date depend on.
+def basis(settings: Settings, product: str, as_of: str) -> Basis:
+    """Return what the scores of a product and date depend on.
 
     That is the settings but for how and where they are computed, the version of this program, and names,
     sizes and times of change of the source files.
@@ -140,14 +199,13 @@ def fingerprint(settings: Settings, product: str, as_of: str) -> str:
         (str(path.relative_to(tables)), path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(tables.glob("*/*.parquet"))
     ]
-    told = {
-        "settings": settings_digest(settings, product),
-        "product": product,
-        "as_of": as_of,
-        "code_version": __version__,
-        "files": files,
-    }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return Basis(
+        product=product,
+        as_of=as_of,
+        code_version=__version__,
+        files=_sha256(files),
+        settings=settings_digests(settings, product),
+    )
 
 
 def read_model(folder: str) -> tuple[ModelCard, Evaluation, pa.Table]:

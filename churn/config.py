@@ -20,7 +20,7 @@ from churn.config_blocks import PrefectSettings
 from churn.config_cluster import ClusterSettings
 from churn.config_explain import ExplainSettings
 from churn.config_faults import in_sentences, where
-from churn.config_store import StoreSettings
+from churn.config_store import StoreSettings, like_a_bucket
 from churn.config_training import TrainingSettings
 from churn.config_warehouse import WarehouseSettings
 from churn.errors import ConfigError, UsageError
@@ -148,6 +148,7 @@ class Settings(_Frozen):
         products: product definitions by name.
         seed: seed of everything that draws numbers.
         id_column: name of the user id column in published tables.
+        kept_schema: schema of the warehouse that weekly aggregates are kept in.
         publish_reasons: whether the reasons are published beside the scores.
         partition_rows: users in one scoring partition, at most; none = by users, features and workers.
         sql_memory: memory that the embedded warehouse may use, for example ``4GB``.
@@ -166,6 +167,7 @@ class Settings(_Frozen):
     products: Mapping[ProductName, Product] = Field(default_factory=dict)
     seed: int = Field(default=1, ge=0, le=_LARGEST_SEED)
     id_column: IdColumn = "user_id"
+    kept_schema: Identifier = "churn_kept"
     publish_reasons: bool = False
     partition_rows: int | None = Field(default=None, ge=1)
     sql_memory: str = Field(
@@ -211,9 +213,11 @@ class Settings(_Frozen):
 
     @model_validator(mode="after")
     def _workers_reach_the_lake(self) -> "Settings":
-        if self.cluster.kind == "fargate" and not (self.store.lake or "").startswith("s3://"):
+        lake = self.store.lake or ""
+        if self.cluster.kind == "fargate" and not lake.startswith("s3://"):
+            meant = f" (did you mean s3://{lake}?)" if like_a_bucket(lake) else ""
             raise ValueError(
-                "cluster.kind 'fargate' needs a lake on S3, which its workers can reach: store.lake"
+                f"cluster.kind 'fargate' needs a lake on S3, which its workers can reach: store.lake{meant}"
             )
         return self
 

@@ -31,6 +31,12 @@ def fault_of_root(root: str) -> str | None:
     return None
 
 
+def like_a_bucket(root: str) -> str | None:
+    """Return the bucket that somebody may have meant by a local folder such as ``acme-churn/lake``."""
+    first = root.partition("/")[0]
+    return first if _BUCKET.fullmatch(first) else None
+
+
 class StoreSettings(BaseModel):
     """Where the lake lies, and how S3 is spoken to.
 

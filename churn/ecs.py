@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from churn.errors import ConfigError, RunError
+from churn.region import region_of
 
 NAME_TAG, CREATED_TAG, RUN_TAG, PRODUCT_TAG = "churn:cluster", "churn:created", "churn:run", "churn:product"
 PREFIX = "churn-"  # of the names of clusters, and so of families of task definitions
@@ -79,7 +80,9 @@ def aws_client(service: str, region: str | None) -> Any:
     except ImportError as error:
         raise ConfigError(f"Fargate needs AWS' libraries ({error}): install churn[aws]") from error
     with aws_errors(f"reach {service}"):
-        return boto3.client(service, region_name=region, config=botocore.config.Config(retries=_TRIES))
+        return boto3.client(
+            service, region_name=region_of(region), config=botocore.config.Config(retries=_TRIES)
+        )
 
 
 @contextmanager
@@ -93,6 +96,11 @@ def aws_errors(what: str) -> Iterator[None]:
 
     try:
         yield
+    except botocore.exceptions.NoRegionError as error:
+        raise RunError(
+            f"AWS was not asked to let this process {what}, as no region is known: set "
+            "cluster.fargate.region, AWS_REGION or AWS_DEFAULT_REGION"
+        ) from error
     except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
         raise RunError(
             f"AWS did not let this process {what} ({reason(error)}): check the role or profile that it runs "

@@ -40,3 +40,7 @@ class CheckError(ChurnError):
 
 class RunError(ChurnError):
     """A run could not be completed or committed; nothing that was committed before has changed."""
+
+
+# Of the data, the settings or the command: a second try meets the same, until a person has changed something.
+BY_HAND = (UsageError, ConfigError, SourceError, CheckError)

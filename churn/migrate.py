@@ -8,7 +8,7 @@ recognised and left as it is.
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import sqlglot
@@ -49,7 +49,7 @@ class Migration:
         return "\n\n".join(f"{statement};" for statement in self.statements) or "-- is there already"
 
 
-def migrations(dialect: Dialect, id_column: str, folder: Path | None = None) -> list[Migration]:
+def migrations(dialect: Dialect, id_column: str, folder: Path | None = None) -> tuple[Migration, ...]:
     """Return every migration, in order.
 
     Args:
@@ -63,16 +63,25 @@ def migrations(dialect: Dialect, id_column: str, folder: Path | None = None) -> 
     """
     if identifier(id_column) in _REASON_NAMES:
         raise UsageError(f"id_column cannot be {id_column!r}: {REASONS} has another column of that name")
+    return _ours(dialect, id_column) if folder is None else _read(dialect, id_column, folder)
+
+
+@cache
+def _ours(dialect: Dialect, id_column: str) -> tuple[Migration, ...]:
+    return _read(dialect, id_column, sql_root() / "publish" / "migrations")
+
+
+def _read(dialect: Dialect, id_column: str, folder: Path) -> tuple[Migration, ...]:
     names = {"schema": SCHEMA, "id_column": id_column, "redshift": dialect == "redshift"}
     found = []
-    for path in sorted((folder or sql_root() / "publish" / "migrations").glob("[0-9]*.sql")):
+    for path in sorted(folder.glob("[0-9]*.sql")):
         version, _, title = path.stem.partition("_")
         parts = path.read_text("utf-8").split(";\n")
         statements = tuple(render(part, names, {}, SCHEMA, dialect).sql for part in parts)
         for statement in statements:
             _check_additive(path.name, statement, dialect)
         found.append(Migration(int(version), title.replace("_", " "), statements))
-    return found
+    return tuple(found)
 
 
 def pending(warehouse: Warehouse, id_column: str) -> list[Migration]:

@@ -32,6 +32,7 @@ MINIMUM_CATEGORY_ROWS = 20
 SMOOTHING_ROWS = 20.0
 
 Matrix = NDArray[np.float32]
+_TO_FLOATS = pc.CastOptions.unsafe(pa.float32())
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,10 @@ class FeatureSchema:
         by_feature = np.empty((len(self.names), table.num_rows), dtype=np.float32)
         for row, name in zip(by_feature, self.names, strict=True):
             row[:] = self._column(table, name)
+        # One pass over all columns: one for each would cost small tables more than reading them.
+        if np.isinf(by_feature).any():
+            for row, name in zip(by_feature, self.names, strict=True):
+                _refuse_infinite(row, name)
         return by_feature.T
 
     def _column(self, table: pa.Table | pa.RecordBatch, name: str) -> Matrix:
@@ -99,7 +104,7 @@ class FeatureSchema:
                 raise RunError(f"feature {name!r} is a category in the model, but {column.type} in the table")
             known = pa.array(self.categories[name], pa.string())
             return _floats(pc.index_in(column.cast(pa.string()), value_set=known))
-        return number_values(column, name)
+        return _numbers(column, name)
 
 
 def is_category(type_: pa.DataType) -> bool:
@@ -129,15 +134,23 @@ def number_values(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
     Raises:
         RunError: it is not numeric, or holds an infinite number, which trees cannot split on.
     """
+    values = _numbers(column, name)
+    _refuse_infinite(values, name)
+    return values
+
+
+def _numbers(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
     if not is_numeric(column.type):
         raise RunError(f"feature {name!r} is a number in the model, but {column.type} in the table")
-    values = _floats(column)
+    return _floats(column)
+
+
+def _refuse_infinite(values: Matrix, name: str) -> None:
     infinite = int(np.isinf(values).sum())
     if infinite:
         raise RunError(
             f"feature {name!r} holds {infinite:,} infinite numbers; guard the division in its SQL with nullif"
         )
-    return values
 
 
 def category_codes(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
@@ -172,7 +185,7 @@ def order_values(
 
 
 def _floats(column: pa.ChunkedArray | pa.Array) -> Matrix:
-    values: Matrix = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+    values: Matrix = column.cast(options=_TO_FLOATS).to_numpy(zero_copy_only=False)
     return values
 
 

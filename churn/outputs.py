@@ -24,6 +24,8 @@ from churn.store import is_local
 
 SCRATCH = ".tmp"  # readers and the lake's commit pass over names that begin with a dot
 _READ_BYTES = 1 << 20
+# The writer hands over each page of each column by itself: they are gathered, hashed and written at once.
+_WRITE_BYTES = 1 << 18
 
 
 class PartitionFiles:
@@ -47,21 +49,25 @@ class PartitionFiles:
         schemas: Mapping[str, pa.Schema],
         dictionaries: Mapping[str, list[str]],
     ) -> None:
-        """Open the files: on a disk in a scratch folder of this attempt alone."""
+        """Open the files: on a disk under scratch names of this attempt alone."""
         self._fs = fs
         self._renames = is_local(fs)
         self._folder = folder
         self._name = name
-        self._scratch = f"{folder}/{SCRATCH}/{name}-{uuid.uuid4().hex}"
+        self._scratch = f"{folder}/{SCRATCH}"
+        self._attempt = f"{self._scratch}/{name}-{uuid.uuid4().hex}"
         self._sinks: dict[str, _StampedFile] = {}
+        self._gathered: dict[str, pa.BufferedOutputStream] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
         if self._renames:
             fs.makedirs(self._scratch, exist_ok=True)
         try:
             for dataset, schema in schemas.items():
                 sink = self._sinks[dataset] = _StampedFile(fs.open(self._drafted(dataset), "wb"))
+                gathered = pa.BufferedOutputStream(pa.PythonFile(sink, "w"), _WRITE_BYTES)
+                self._gathered[dataset] = gathered
                 self._writers[dataset] = pq.ParquetWriter(
-                    sink,
+                    gathered,
                     schema,
                     compression="zstd",
                     compression_level=1,
@@ -83,8 +89,9 @@ class PartitionFiles:
         Raises:
             RunError: the run has been committed.
         """
-        for writer in self._writers.values():
+        for dataset, writer in self._writers.items():
             writer.close()
+            self._gathered[dataset].flush()
         if not self._renames:
             refuse_committed(self._fs, self._folder)
         for dataset in self._sinks:
@@ -106,7 +113,7 @@ class PartitionFiles:
 
     def _drafted(self, dataset: str) -> str:
         if self._renames:
-            return f"{self._scratch}/{dataset}.parquet"
+            return f"{self._attempt}-{dataset}.parquet"
         return path_of(self._folder, dataset, self._name)
 
     def __enter__(self) -> Self:
@@ -126,8 +133,9 @@ class PartitionFiles:
             with suppress(OSError):
                 writer.close()
         if self._renames:
-            with suppress(OSError):
-                self._fs.rm(self._scratch, recursive=True)
+            for dataset in self._sinks:
+                with suppress(OSError):  # what was published is not there any more
+                    self._fs.rm_file(self._drafted(dataset))
 
 
 class _StampedFile:

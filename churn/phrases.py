@@ -83,16 +83,16 @@ def _amount(product: Product) -> str:
     return "{only}{value}" if unit == "events" else f"{_verb(product)} {{only}}{{value}}"
 
 
-def _stuff(product: Product) -> str:
-    """Return what shares are shares of."""
+def stuff(product: Product) -> str:
+    """Return what ``activity.value`` adds up to, whatever it is measured in: "playback"."""
     unit = product.value_unit
-    return (
-        "playback"
-        if unit in TIMES_OF_USE
-        else "spending"
-        if unit in MONEY
-        else literal(unit.strip() or "units")
-    )
+    if unit in TIMES_OF_USE:
+        return "playback"
+    return "spending" if unit in MONEY else unit.strip() or "units"
+
+
+def _stuff(product: Product) -> str:
+    return literal(stuff(product))
 
 
 def _when(offset: int) -> str:

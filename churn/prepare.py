@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
+from churn import kept
 from churn.calendar import (
     LABEL_DELAY,
     OBSERVATION_WEEKS,
@@ -24,7 +25,8 @@ from churn.calendar import (
 )
 from churn.config import Product, Settings, identifier, slug
 from churn.errors import SourceError, UsageError
-from churn.features import DAYPARTS, WEEKDAYS, Catalogue, catalogue, share_columns
+from churn.features import WEEKDAYS, Catalogue, catalogue, share_columns
+from churn.kept import Definition
 from churn.sources import ActivityFacts, Availability, check_tables, readable
 from churn.warehouse.base import Dialect, LostConnectionError, Warehouse
 from churn.warehouse.render import (
@@ -42,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 # One date held out, one whose target week it overlaps, one to stop on and one to fit on.
 MINIMUM_TRAINING_DATES = 4
-# What an empty time often turns into, 1970-01-01 or 1900-01-01, is no activity.
-_HISTORY_START = date(1970, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Plan:
         schema: where the steps' tables are made; one per run.
         facts: what is known of the product's activity.
         catalogue: the features.
+        kept: the weekly aggregates that the steps read.
         steps: the SQL steps, in an order that respects their dependencies.
+        warnings: sentences about the source for the reader of the report.
     """
 
     name: str
@@ -71,32 +73,35 @@ class Plan:
     schema: str
     facts: ActivityFacts
     catalogue: Catalogue
+    kept: Definition
     steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def names(self) -> dict[str, Any]:
         """What the templates may use: validated names, flags and counts, never values."""
-        return _names(self.product, self.facts.available, self.catalogue, len(self.training_dates))
+        return _names(self.product, self.facts.available, self.catalogue, self.kept, len(self.training_dates))
 
     @property
     def parameters(self) -> dict[str, Any]:
         """Every value that a statement may bind."""
         product = self.product
         return {
+            **self.kept.values,  # categories and devices by name
             **_match_parameters(product),
             "as_of": self.windows.as_of,
             "known_until": self.known_until,
-            "history_start": _HISTORY_START,
             "minimum_value": product.minimum_value,
             "minimum_account_age_days": product.minimum_account_age_days,
             **{f"training_date_{index}": day for index, day in enumerate(self.training_dates)},
-            **{f"category_{slug(value)}": f";{value.replace('; ', ';')};" for value in product.categories},
-            **{f"device_{slug(value)}": value for value in product.devices},
         }
 
     def outcomes(self, schema: str) -> "Plan":
-        """Return the plan that learns what the scored users did: it reads on to the target week's end."""
-        names = _names(self.product, self.facts.available, self.catalogue, training_dates=0)
+        """Return the plan that learns what the scored users did: it reads on to the target week's end.
+
+        The function ``outcomes`` also makes the kept aggregates reach so far.
+        """
+        names = _names(self.product, self.facts.available, self.catalogue, self.kept, training_dates=0)
         return replace(
             self,
             schema=identifier(schema),
@@ -107,10 +112,11 @@ class Plan:
 
 
 def _names(
-    product: Product, available: Availability, features: Catalogue, training_dates: int
+    product: Product, available: Availability, features: Catalogue, kept: Definition, training_dates: int
 ) -> dict[str, Any]:
     return {
         **_match_names(product),
+        "kept": kept.table,
         "has_category": available.category and bool(product.categories),
         "has_device": available.device and bool(product.devices),
         "has_time": available.time_of_day,
@@ -120,7 +126,6 @@ def _names(
         "has_minimum_value": product.minimum_value is not None,
         "categories": [slug(value) for value in product.categories] if available.category else [],
         "devices": [slug(value) for value in product.devices] if available.device else [],
-        "dayparts": DAYPARTS,
         "weekdays": WEEKDAYS,
         "share_columns": share_columns(product, available),
         "observed_offsets": list(OBSERVED_OFFSETS),
@@ -147,14 +152,17 @@ def plan(
     schema: str,
     *,
     today: date | None = None,
+    rebuild_weeks: int = 0,
 ) -> Plan:
     """Check the sources and plan the SQL of one product and as-of date.
 
-    Makes the run's schema with the source views in it, and reads the activity once for its facts.
+    Makes the run's schema with the source views in it, and brings the kept weekly aggregates forward: of the
+    activity, the weeks are read that they do not have yet.
 
     Args:
         schema: where the run's tables are made; it must not be in use.
         today: the day on which this is run; activity later than this is refused.
+        rebuild_weeks: aggregate so many of the latest weeks again.
 
     Raises:
         UsageError: unknown product, or ``as_of`` is not a Sunday or is not over yet.
@@ -164,21 +172,22 @@ def plan(
     product = settings.product(name)
     windows = Windows(as_of)
     today = today or date.today()
-    if as_of >= today:
-        raise UsageError(
-            f"the as-of date {as_of} is not over yet (today is {today}), and features end on it; "
-            f"the latest as-of date is {last_complete_as_of(today)}"
-        )
+    _check_over(as_of, today)
     sources = check_tables(warehouse, settings.source)
     warehouse.execute(f"create schema if not exists {identifier(schema)}")
     names = {"has_predictions": sources.available.predictions}
     for view in sources.views:
         step = load_step(f"sources/{settings.source}/{view}.sql", names)
         run_statement(warehouse, create(step, names, {}, schema, warehouse.dialect))
-    facts = _facts(warehouse, settings, name, windows, schema, today, sources.available)
+    brought = kept.bring_forward(warehouse, settings, schema, as_of, today=today, rebuild_weeks=rebuild_weeks)
+    definition = kept.define(settings)
+    facts = _facts(
+        warehouse, settings, name, windows, schema, today, sources.available, outside=brought.outside > 0
+    )
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
     _check_history(name, windows, facts)
-    return _plan(settings.source, name, product, windows, dates, schema, facts)
+    made = _plan(settings.source, name, product, windows, dates, schema, facts, definition)
+    return replace(made, warnings=brought.warnings)
 
 
 def plan_without_data(settings: Settings, name: str, as_of: date) -> Plan:
@@ -191,7 +200,9 @@ def plan_without_data(settings: Settings, name: str, as_of: date) -> Plan:
         available = replace(available, series=False, live=False, page_views=False)
     facts = ActivityFacts(0, windows.as_of - weeks * WEEK + timedelta(days=1), windows.as_of, available)
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
-    return _plan(settings.source, name, product, windows, dates, f"churn_{name}", facts)
+    return _plan(
+        settings.source, name, product, windows, dates, f"churn_{name}", facts, kept.define(settings)
+    )
 
 
 def _plan(
@@ -202,8 +213,10 @@ def _plan(
     dates: Sequence[date],
     schema: str,
     facts: ActivityFacts,
+    definition: Definition,
 ) -> Plan:
     features = catalogue(product, facts.available)
+    names = _names(product, facts.available, features, definition, len(dates))
     return Plan(
         name=identifier(name),
         product=product,
@@ -214,8 +227,37 @@ def _plan(
         schema=identifier(schema),
         facts=facts,
         catalogue=features,
-        steps=steps_for(source, ["feature_set"], _names(product, facts.available, features, len(dates))),
+        kept=definition,
+        steps=steps_for(source, ["feature_set"], names),
     )
+
+
+def _check_over(as_of: date, today: date) -> None:
+    if as_of >= today:
+        raise UsageError(
+            f"the as-of date {as_of} is not over yet (today is {today}), and features end on it; "
+            f"the latest as-of date is {last_complete_as_of(today)}"
+        )
+
+
+def check_reach(warehouse: Warehouse, settings: Settings, windows: Windows) -> None:
+    """Refuse an as-of date in whose last week the data hold nothing: quick, before anything is begun.
+
+    Raises:
+        UsageError: the as-of date is not over yet.
+        SourceError: the tables are wrong, or end too early; the message names the latest as-of date.
+    """
+    _check_over(windows.as_of, date.today())
+    check_tables(warehouse, settings.source)
+    text = (sql_root() / "sources" / settings.source / "activity.sql").read_text("utf-8")
+    query = f"select max(activity_date) as last_date from (\n{text}) as activity"
+    statement = render(query, {}, {}, "unused", warehouse.dialect)
+    last: date | None = warehouse.fetch(statement.sql, statement.parameters)["last_date"][0].as_py()
+    if last is not None and last < windows.last_week_start:
+        raise SourceError(
+            f"the data end on {last}, and have nothing in the week that ends on the as-of date "
+            f"{windows.as_of}: add --as-of {sunday_on_or_before(last)}, the latest that they reach"
+        )
 
 
 def _facts(
@@ -226,17 +268,28 @@ def _facts(
     schema: str,
     today: date,
     available: Availability,
+    *,
+    outside: bool,
 ) -> ActivityFacts:
+    """Return what is known of a product's activity; ``outside``: some rows of some product are of no week."""
     product = settings.products[name]
-    text = (sql_root() / "checks" / "activity.sql").read_text("utf-8")
     values = {
         **_match_parameters(product),
         "known_until": windows.as_of,
-        "history_start": _HISTORY_START,
+        "history_start": kept.HISTORY_START,
         "today": today,
     }
-    statement = render(text, _match_names(product), values, schema, warehouse.dialect)
-    row = warehouse.fetch(statement.sql, statement.parameters).to_pylist()[0]
+
+    def one_row(file: str) -> dict[str, Any]:
+        text = (sql_root() / file).read_text("utf-8")
+        names = {**_match_names(product), "kept": kept.define(settings).table}
+        statement = render(text, names, values, schema, warehouse.dialect)
+        found: dict[str, Any] = warehouse.fetch(statement.sql, statement.parameters).to_pylist()[0]
+        return found
+
+    row = one_row("checks/activity.sql")
+    if outside:
+        row |= one_row("kept/outside.sql")
     if not row["product_rows"]:
         raise SourceError(_empty_product(warehouse, settings, name, windows, schema))
     faults = [
@@ -246,16 +299,20 @@ def _facts(
             ("null_dates", "have no date: remove them"),
             ("negative_values", "have a negative value: durations and amounts are 0 or more"),
             ("huge_values", "have a value that is no number, or above 10^13: mend or remove them"),
-            ("ancient_rows", f"are dated before {_HISTORY_START}, as empty times are: mend or remove them"),
+            (
+                "ancient_rows",
+                f"are dated before {kept.HISTORY_START}, as empty times are: mend or remove them",
+            ),
             (
                 "future_rows",
-                f"are dated after today ({today}), up to {row['latest_date']}: mend the clock or the log",
+                f"are dated after today ({today}), up to {row.get('latest_date')}: mend the clock or the log",
             ),
         )
-        if row[column]
+        if row.get(column)
     ]
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
+        kept.forget_faulty(warehouse, settings)
         raise SourceError(f"the activity of product {name!r} breaks the source contract:\n{listed}")
     available = replace(
         available,
@@ -272,9 +329,9 @@ def _facts(
 
 def _empty_product(warehouse: Warehouse, settings: Settings, name: str, windows: Windows, schema: str) -> str:
     text = (sql_root() / "checks" / "products.sql").read_text("utf-8")
-    statement = render(text, {}, {}, schema, warehouse.dialect)
+    statement = render(text, {"kept": kept.define(settings).table}, {}, schema, warehouse.dialect)
     found = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
-    listed = ", ".join(f"{row['product']} ({row['events']:,} events)" for row in found) or "none"
+    listed = ", ".join(f"{row['product']} ({int(row['events']):,} events)" for row in found) or "none"
     wanted = ", ".join(settings.products[name].match) or "any"
     return (
         f"product {name!r} has no activity up to {windows.as_of}: it matches {wanted}, "
@@ -336,8 +393,19 @@ def run_steps(warehouse: Warehouse, plan: Plan) -> dict[str, int]:
 
 
 def read_steps(plan: Plan, dialect: Dialect) -> dict[str, str]:
-    """Return each step's SQL in ``dialect`` with its values written in, to be read by a person."""
-    return {
+    """Return each step's SQL in ``dialect`` with its values written in, to be read by a person.
+
+    The steps that make the weekly aggregates come first, here in the run's own schema and from all activity.
+    """
+    plan = replace(plan, kept=replace(plan.kept, schema=plan.schema))
+    aggregates = plan.kept
+    activity = load_step(f"sources/{plan.source}/activity.sql", {})
+    values = {**aggregates.values, "first_day": kept.HISTORY_START, "last_day": plan.known_until}
+    made = {"activity": for_reading(activity, {}, {}, plan.schema, dialect)}
+    for step in aggregates.steps():
+        name = step.name if step.name == "week_activity" else aggregates.name(step.name)
+        made[name] = for_reading(replace(step, name=name), aggregates.names, values, plan.schema, dialect)
+    return made | {
         step.name: for_reading(step, plan.names, plan.parameters, plan.schema, dialect) for step in plan.steps
     }
 
@@ -357,8 +425,26 @@ def leftover_schemas(warehouse: Warehouse, prefix: str) -> list[str]:
     return sorted(name for name in found["schema_name"].to_pylist() if ours.fullmatch(name))
 
 
+def outcomes(
+    warehouse: Warehouse, settings: Settings, made: Plan, schema: str, *, today: date | None = None
+) -> Plan:
+    """Return the plan that learns what scored users did; it reads on to the target week's end.
+
+    Makes its schema, and brings the kept weekly aggregates forward.
+
+    Args:
+        made: the plan that they were scored by; its schema is there.
+        schema: where the tables are made; it must not be in use.
+        today: the day on which this is run.
+    """
+    end = made.windows.target_week_end
+    warehouse.execute(f"create schema {identifier(schema)}")
+    kept.bring_forward(warehouse, settings, made.schema, end, today=today or max(end, date.today()))
+    return made.outcomes(schema)
+
+
 def outcome_table(warehouse: Warehouse, plan: Plan) -> Mapping[str, int]:
-    """Return user id -> churned (1, 0) for the users scored by a plan made with ``Plan.outcomes``."""
+    """Return user id -> churned (1, 0) for the users of a plan made by ``outcomes``."""
     found = warehouse.fetch(
         f"select user_id, churned from {plan.schema}.snapshots"
         " where purpose = 'score' and churned is not null"

@@ -64,7 +64,7 @@ class Champion:
 
 
 def prepare(tracking_uri: str) -> None:
-    """Import mlflow and, where tracking is a SQLite file that does not exist, make it.
+    """Import mlflow; make its SQLite file where that does not exist, or see that a server answers.
 
     Takes some 3 s the first time, and 0.1 s once the file exists and mlflow is imported. It may run in a
     thread beside other work (start it when the other heavy imports are done), and in several processes.
@@ -72,8 +72,10 @@ def prepare(tracking_uri: str) -> None:
     Raises:
         RunError: MLflow cannot be used there; the message says what to do.
     """
-    with mlflow_errors(tracking_uri, "open"):
-        connect(tracking_uri)
+    with mlflow_errors(tracking_uri, "look for experiments"):
+        client = connect(tracking_uri)
+        if sqlite_file(tracking_uri) is None:
+            client.search_experiments(max_results=1)
 
 
 def log_run(

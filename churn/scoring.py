@@ -114,7 +114,7 @@ def _ready(folder: str) -> _Ready:
 
 @lru_cache(maxsize=2)
 def _load(folder: str, state: str) -> _Ready:
-    model = Model.load(folder)
+    model = Model.load(folder, threads=1)  # a partition is one thread's work
     schema = model.schema
     nobody = np.empty((0, len(schema.names)), np.float32)
     cuts = value_cuts(model.booster, schema.names, schema.categories)
@@ -157,8 +157,9 @@ class _Scorer:
         self.summary = ContributionSummary(self.names, self.ready.cuts)
 
     def run(self) -> PartitionRow:
-        task, features = self.task, self._open_features()
-        ignored = tuple(name for name in features.schema_arrow.names if name not in {*self.names, *KEYS})
+        task, (features, found) = self.task, self._open_features()
+        known = {*self.names, *KEYS}
+        ignored = tuple(name for name in found if name not in known)
         schemas = {"scores": SCORE_SCHEMA, "reasons": REASON_SCHEMA, EFFECTS: EFFECT_SCHEMA}
         if task.contributions != "none":
             schemas["shap"] = self.shap_schema
@@ -189,7 +190,8 @@ class _Scorer:
             cpu=self.cpu,
         )
 
-    def _open_features(self) -> pq.ParquetFile:
+    def _open_features(self) -> tuple[pq.ParquetFile, list[str]]:
+        """Open the features; return them and their columns."""
         fs, path = url_to_fs(self.task.features)
         try:
             # Not whole row groups, whose size is up to whoever wrote the file.
@@ -198,14 +200,15 @@ class _Scorer:
             raise self._failure(f"{self.task.features} is not there") from error
         except pa.ArrowInvalid as error:
             raise self._failure(f"{self.task.features} is not a Parquet file ({error})") from error
-        found = set(features.schema_arrow.names)
-        missing = [name for name in ("user_id", *self.names) if name not in found]
+        found = features.schema_arrow.names
+        there = set(found)
+        missing = [name for name in ("user_id", *self.names) if name not in there]
         if missing:
             raise self._failure(
                 f"{self.task.features} lacks {len(missing)} column(s) that the model was trained on: "
                 f"{', '.join(missing)}"
             )
-        return features
+        return features, found
 
     def _batches(self, features: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         rows = self.task.batch_rows or batch_rows(len(self.names))

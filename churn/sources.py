@@ -99,6 +99,11 @@ class ActivityFacts:
     available: Availability
 
 
+def activity_table(source: str) -> str:
+    """Return the raw table that ``activity`` is mapped from, row by row."""
+    return REQUIRED[source][0]
+
+
 @dataclass(frozen=True)
 class Readable:
     """What the raw tables of a source allow.

@@ -23,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from churn.config_store import S3_ROOT, StoreSettings, fault_of_root
 from churn.errors import UsageError
+from churn.region import region_of
 
 S3 = "s3"
 _CONNECTIONS = 32
@@ -61,8 +62,9 @@ def s3_options(settings: StoreSettings) -> dict[str, Any]:
     }
     if settings.endpoint_url is not None:
         options["endpoint_url"] = settings.endpoint_url
-    if settings.region is not None:
-        options["client_kwargs"] = {"region_name": settings.region}
+    region = region_of(settings.region)
+    if region is not None:
+        options["client_kwargs"] = {"region_name": region}
     return options
 
 

@@ -15,6 +15,7 @@ from churn.ahead import AHEAD, in_order
 from churn.checks import Passed
 from churn.evaluation import Evaluation, calibration_table, lift_table, log_loss
 from churn.explain.summary import FeatureImportance
+from churn.explain.words import limit
 from churn.features import Feature
 from churn.model import ModelCard
 from churn.prepare import Plan
@@ -269,11 +270,12 @@ def _reasons(plan: Plan, users: int, importance: Sequence[FeatureImportance]) ->
 def _effect(feature: Feature, effect: FeatureImportance) -> FeatureEffect:
     ends = {}
     if effect.cut is not None:
-        cut = f"{effect.cut:,.0f}" if abs(effect.cut) >= 100 else f"{effect.cut:.3g}"
+        cut = limit(feature, effect.cut)
+        below, above = ("no", "yes") if feature.unit == "flag" else (f"below {cut}", f"{cut} or more")
         if effect.low is not None:
-            ends["low"] = ValueEffect(value=f"below {cut}", contribution=effect.low)
+            ends["low"] = ValueEffect(value=below, contribution=effect.low)
         if effect.high is not None:
-            ends["high"] = ValueEffect(value=f"{cut} or more", contribution=effect.high)
+            ends["high"] = ValueEffect(value=above, contribution=effect.high)
     return FeatureEffect(
         name=feature.name,
         group=feature.group,

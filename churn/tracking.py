@@ -22,6 +22,9 @@ _DEFAULTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+    # A server that is not there is told of in seconds: MLflow by itself tries for four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 
 
@@ -43,7 +46,7 @@ def _import_mlflow() -> None:
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         # What goes wrong is raised as well, and becomes a RunError; these lines only say it twice.
-        for name in ("mlflow", "alembic"):
+        for name in ("mlflow", "alembic", "urllib3.connectionpool"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -120,16 +123,17 @@ def mlflow_errors(tracking_uri: str, doing: str) -> Iterator[None]:
 
     file = sqlite_file(tracking_uri)
     advice = (
-        "check that the server answers and that its credentials are right, and run again"
+        "check that the server answers and that its credentials are right"
         if file is None
-        else "check that the file is whole and may be written (or move it away for a new one), and run again"
+        else "check that the file is whole and may be written, or move it away for a new one"
     )
     # An address may hold a password, and so may whatever the error quotes.
     cause: BaseException | None
     try:
         yield
     except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:
-        reason = _without_secrets(str(error).strip().splitlines()[0] if str(error).strip() else repr(error))
+        told = _silence(error) if file is None else ""
+        reason = _without_secrets((told or str(error).strip() or repr(error)).splitlines()[0])
         message = (
             f"could not {doing} in MLflow at {_without_secrets(tracking_uri)}: {reason.rstrip('.')}; {advice}"
         )
@@ -141,6 +145,18 @@ def mlflow_errors(tracking_uri: str, doing: str) -> Iterator[None]:
     else:
         return
     raise RunError(message) from cause
+
+
+def _silence(error: BaseException) -> str:
+    """Say that a server does not answer, where that is what the error comes from; else nothing.
+
+    MLflow quotes three libraries' errors in one another.
+    """
+    while error.__context__ is not None:
+        error = error.__context__
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    return f"it cannot be reached ({error.strerror or error})" if isinstance(error, OSError) else ""
 
 
 def _without_secrets(text: str) -> str:

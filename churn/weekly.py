@@ -7,38 +7,32 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from churn import __version__, checkpoint, registry
-from churn.calendar import Windows
 from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_equal_rows, warn_features
 from churn.cluster import expected_threads
-from churn.config import Settings
 from churn.disk import remove_folder, storage_errors
+from churn.errors import RunError
 from churn.evaluation import Evaluation
 from churn.explain import read_summary
 from churn.fanout import Done, FanOut
 from churn.lake import FileStamp, Manifest, Run
 from churn.partitions import partition_name
 from churn.prepare import Plan
-from churn.publish import Published, publish_scores
 from churn.report import write_report
 from churn.report.data import ReportData, RunFacts
 from churn.scoring import PartitionRow, PartitionTask, RunSummary, merge_rows, score_partition
-from churn.stages import Stages
-from churn.store import WithStore, is_local, local_copy, local_draft
+from churn.store import WithStore, is_local, local_draft
 from churn.summary import read_scored, report_data, stages_of, true_log_loss
 from churn.training import train
 from churn.unload import count_rows, partition_size, read_snapshots, rows_by, unload
-from churn.warehouse.base import Warehouse
-from churn.weekly_run import WeeklyRun, lake_of, open_warehouse, sweep_tables
+from churn.weekly_run import WeeklyRun
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +101,7 @@ def keep(
     kept = Checkpoint(
         run_id=run.run_id,
         started_at=run.started_at,
-        fingerprint=run.fingerprint,
+        basis=run.basis,
         partitions=tuple(partitions),
         training_rows=rows_by(files["train"]),
         passed=tuple(passed),
@@ -173,31 +167,6 @@ def score_users(
     return FanOut(client).run(score, tasks, key=lambda task: task.name, on_done=tell)
 
 
-def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
-    """Load a committed run's scores into the warehouse; safe to repeat."""
-    manifest = run.manifest
-    with ExitStack() as stack:
-        published = {}
-        for dataset in ("scores", "reasons") if settings.publish_reasons else ("scores",):
-            folder = run.path(dataset)
-            if warehouse.dialect == "duckdb":  # which reads local files only
-                folder = str(stack.enter_context(local_copy(folder)))
-            names = sorted(name for name in manifest.files if name.startswith(f"{dataset}/"))
-            published[dataset] = [f"{folder}/{name.partition('/')[2]}" for name in names]
-        return publish_scores(
-            warehouse,
-            published["scores"],
-            product=manifest.product,
-            target_week_start=manifest.target_week_start,
-            run_id=manifest.run_id,
-            started_at=manifest.started_at,
-            rows=manifest.rows["scores"],
-            id_column=settings.id_column,
-            reason_paths=published.get("reasons"),
-            scratch=lake_of(settings).scratch(manifest.product),
-        )
-
-
 def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[PartitionRow]) -> Run:
     """Check that everything adds up, write the report, and commit the run to the lake in one step."""
     folder = run.folder
@@ -242,6 +211,7 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[Pa
     described = [asdict(feature) for feature in plan.catalogue.features]
     with local_draft(folder.path("logs")) as logs:
         (logs / "features.json").write_text(json.dumps(described, indent=1), "utf-8")
+        (logs / checkpoint.SETTINGS).write_text(json.dumps(run.basis.settings, indent=1), "utf-8")
     written = {
         f"{dataset}/{partition_name(row.index)}.parquet": stamp
         for row in partitions
@@ -303,90 +273,9 @@ def _manifest(run: WeeklyRun, data: ReportData, training_rows: int) -> Manifest:
     )
 
 
-def track(settings: Settings, run: Run) -> None:
-    """Log a committed run to MLflow: totals, figures and the model; nothing about a single user."""
-    manifest = run.manifest
-    registry.log_run(
-        settings.tracking_uri,
-        str(settings.out.resolve() / "mlflow"),
-        product=manifest.product,
-        run_id=manifest.run_id,
-        as_of=manifest.as_of,
-        params=dict(manifest.settings),
-        metrics={**manifest.metrics, **{f"rows_{name}": float(rows) for name, rows in manifest.rows.items()}},
-        tags={"model_version": manifest.model_version, "code_version": manifest.code_version},
-        artifacts=[run.path("model"), run.path("charts")],
-    )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run came to, for people.
-
-    Attributes:
-        product: the product.
-        title: its name for people.
-        as_of: the as-of date.
-        run_id: the run.
-        users: users scored.
-        metrics: churn rate predicted, and the figures of the holdout.
-        seconds: wall time by part of the run.
-        report: the report's path.
-        scores: the folder of the score files.
-        repeated: the run had been committed before and nothing was computed.
-    """
-
-    product: str
-    title: str
-    as_of: date
-    run_id: str
-    users: int
-    metrics: Mapping[str, float]
-    seconds: Mapping[str, float]
-    report: str
-    scores: str
-    repeated: bool
-
-
-def outcome(settings: Settings, run: Run, *, repeated: bool, stages: Stages | None = None) -> Outcome:
-    """Return what a committed run came to."""
-    manifest = run.manifest
-    parts: dict[str, float] = {}
-    for name, seconds in (stages.seconds() if stages else manifest.seconds).items():
-        part = name.partition(".")[0]
-        parts[part] = parts.get(part, 0.0) + seconds
-    return Outcome(
-        product=manifest.product,
-        title=settings.products[manifest.product].title,
-        as_of=manifest.as_of,
-        run_id=manifest.run_id,
-        users=manifest.rows["scores"],
-        metrics=manifest.metrics,
-        seconds=parts,
-        report=run.path("charts", "report.html"),
-        scores=run.path("scores"),
-        repeated=repeated,
-    )
-
-
-def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
-    """Return what the committed run of a target week came to; None where there is none.
-
-    What a kill, or a warehouse or MLflow out of reach, may have left undone after its commit is done now.
-    """
-    run = lake_of(settings).committed(name, windows.target_week_start)
-    if run is None:
-        return None
-    if run.manifest.settings.get("digest") != checkpoint.settings_digest(settings, name):
-        logger.warning(
-            "the settings of %s have changed since run %s of that week was made: --force makes a new one",
-            name,
-            run.manifest.run_id,
-        )
-    lake_of(settings).settle(name)
-    with closing(open_warehouse(settings)) as warehouse:
-        sweep_tables(warehouse, name)
-        publish(settings, warehouse, run)
-    if not registry.is_logged(settings.tracking_uri, product=name, run_id=run.manifest.run_id):
-        track(settings, run)
-    return outcome(settings, run, repeated=True)
+def open_tracking(run: WeeklyRun) -> None:
+    """Set up where MLflow tracks; where that fails, say so and go on: logging comes last."""
+    try:
+        registry.prepare(run.settings.tracking_uri)
+    except RunError as error:
+        logger.warning("%s; the run of %s goes on, and tries again at its end", error, run.name)

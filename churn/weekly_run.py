@@ -10,7 +10,7 @@ from pathlib import Path
 
 from churn import checkpoint, migrate
 from churn.calendar import Windows
-from churn.checkpoint import Checkpoint
+from churn.checkpoint import Basis, Checkpoint
 from churn.config import Product, Settings
 from churn.desk import STALE_SECONDS
 from churn.errors import ConfigError, RunError
@@ -37,7 +37,7 @@ class WeeklyRun:
         warehouse: where its SQL runs.
         folder: its staging folder in the lake.
         stages: what took how long.
-        fingerprint: of what its scores depend on.
+        basis: what its scores depend on.
         checkpoint: what an earlier process of this run has left, where this one resumes it.
     """
 
@@ -49,7 +49,7 @@ class WeeklyRun:
     warehouse: Warehouse
     folder: RunFolder
     stages: Stages
-    fingerprint: str
+    basis: Basis
     checkpoint: Checkpoint | None = None
 
     @property
@@ -115,16 +115,16 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
         migrate.bring_forward(warehouse, settings.id_column)  # rather than fail with this hours later
         sweep_tables(warehouse, name)
         # Taken before anything is read: what changes later is not in the scores.
-        mark = checkpoint.fingerprint(settings, name, f"{as_of}")
+        basis = checkpoint.basis(settings, name, f"{as_of}")
         stages = Stages(name)
         folder = lake.adopt(name, windows.target_week_start) if resume else None
-        left = None if folder is None else _left(folder, mark, stages)
+        left = None if folder is None else _left(folder, basis, stages)
         if folder is None or left is None:
             folder = lake.begin(name, windows.target_week_start, new_run_id(started_at))
         else:
             started_at = left.started_at
         run = WeeklyRun(
-            settings, name, windows, folder.run_id, started_at, warehouse, folder, stages, mark, left
+            settings, name, windows, folder.run_id, started_at, warehouse, folder, stages, basis, left
         )
         try:
             with folder:
@@ -143,10 +143,10 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
                 )
 
 
-def _left(folder: RunFolder, mark: str, stages: Stages) -> Checkpoint | None:
+def _left(folder: RunFolder, basis: Basis, stages: Stages) -> Checkpoint | None:
     """Return what a dead run has left, or remove it where it is of no use."""
     try:
-        left = Checkpoint.read(folder, mark)
+        left = Checkpoint.read(folder, basis)
     except RunError as error:
         stages.tell("prepare", f"the unfinished run {folder.run_id} is not resumed: {error}")
         folder.abandon()

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from churn.errors import ChurnError, UsageError
-from flows.terminal import end_in_order, quiet, stop_requested
+from flows.terminal import end_in_order, ending, quiet, stop_requested
 
 # Prefect, XGBoost and the like are imported inside the commands, so that `--help` answers at once.
 
@@ -325,6 +325,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(error, ChurnError):
             _fail(str(error), 2 if isinstance(error, UsageError) else 1)
         raise
+    finally:
+        ending()
 
 
 def _fail(message: str, code: int) -> None:

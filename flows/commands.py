@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from flows.blocks import credentials
 from flows.terminal import show_progress, start_server, stop_requested
 
 if TYPE_CHECKING:
-    from churn.weekly import Outcome
+    from churn.committed import Outcome
 
 _PARTS = ("prepare", "train", "score", "publish")
 
@@ -97,6 +98,8 @@ def run_weekly(
     for name in names:
         settings.product(name)
     show_progress()
+    if not products:
+        click.echo(f"  all products: {', '.join(names)} (--product NAME runs one)", err=True)
     outcomes: list[Outcome] = []
     failures: dict[str, ChurnError] = {}
     with credentials(settings):
@@ -115,8 +118,8 @@ def run_weekly(
             )
     if outcomes:
         _print_outcomes(outcomes)
-    if len(names) == 1 and failures:
-        raise failures[names[0]]
+    if len(failures) == len(names) and len({str(error) for error in failures.values()}) == 1:
+        raise failures[names[0]]  # what is wrong for all of them is said once
     if failures:
         listed = "\n".join(f"  - {name}: {error}" for name, error in failures.items())
         kind = UsageError if all(isinstance(e, UsageError) for e in failures.values()) else ChurnError
@@ -124,12 +127,16 @@ def run_weekly(
 
 
 def _run_one(settings: Settings, name: str, windows: Windows, force: bool) -> "Outcome":
-    from churn.weekly import repeated
+    from churn.committed import repeated
+    from churn.prepare import check_reach
+    from churn.weekly_run import open_warehouse
 
     # Looked up here too, before Prefect starts its server.
     done = None if force else repeated(settings, name, windows)
     if done is not None:
         return done
+    with closing(open_warehouse(settings)) as warehouse:
+        check_reach(warehouse, settings, windows)
     start_server()
     from flows.weekly import weekly_churn
 

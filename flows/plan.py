@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +45,12 @@ def run_plan(
 
     seconds = span(deadline)
     job, prices = Job(users, products), read_prices(price_file)
-    from churn.plan.calibrate import calibrate
+    from churn.plan.calibrate import calibrate, check_size
     from churn.plan.words import assumptions
+
+    check_size(features, trees, depth)  # what is wrong is told before it is measured for
+    if json_file is not None:
+        _try_to_write(json_file)
 
     click.echo("Measuring how fast this machine scores; about 20 s where it is idle.", err=True)
     rates = calibrate(features, trees, depth)
@@ -70,6 +76,23 @@ def span(text: str) -> int:
     return total
 
 
+def _try_to_write(path: Path) -> None:
+    """Open a file for writing; what is in it stays, and where there was none there is none."""
+    there = path.exists()
+    with _writing(path):
+        path.open("ab").close()
+        if not there:
+            path.unlink()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ChurnError(f"{path} cannot be written ({error.strerror}): give another --json") from error
+
+
 def _write(
     path: Path, choice: "Choice", plans: list["Plan"], rates: "Rates", prices: "Prices", said: list[str]
 ) -> None:
@@ -82,10 +105,8 @@ def _write(
         "prices": prices.model_dump(mode="json"),
         "assumptions": said,
     }
-    try:
+    with _writing(path):
         path.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
-    except OSError as error:
-        raise ChurnError(f"{path} cannot be written ({error.strerror}): give another --json") from error
 
 
 def _as_dict(plan: "Plan") -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import contextvars
 import logging
+import math
 import os
 import signal
 import threading
+import time
 import warnings
 from concurrent.futures import Future
 from pathlib import Path
@@ -24,7 +26,12 @@ _QUIET = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+# A stop that is asked for again within this time is the same one: what it takes away is being put away.
+_SAME_STOP_SECONDS = 10.0
+
 _stop_requested = threading.Event()
+_ending = threading.Event()
+_last_stop = -math.inf
 
 
 class _Lines(logging.Handler):
@@ -53,13 +60,24 @@ def quiet(prefect_home: Path | None = None) -> None:
 
 def end_in_order() -> None:
     """Let Ctrl-C and SIGTERM unwind the program: a SIGTERM by itself leaves Prefect's server running."""
+    _ending.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
+    global _last_stop
+    now = time.monotonic()
+    if _ending.is_set() or now - _last_stop < _SAME_STOP_SECONDS:
+        return
+    _last_stop = now
     _stop_requested.set()
     raise KeyboardInterrupt
+
+
+def ending() -> None:
+    """Say that the program has done all it does: what is left is to end Prefect's server, undisturbed."""
+    _ending.set()
 
 
 def stop_requested() -> bool:

@@ -10,16 +10,16 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from churn import weekly
 from churn.calendar import Windows, last_complete_as_of
 from churn.checkpoint import Checkpoint
 from churn.cluster import client_in_background
+from churn.committed import Outcome, outcome, repeated
 from churn.config import Settings, load_settings
 from churn.prepare import Plan
-from churn.weekly import Outcome, outcome
 from churn.weekly_run import WeeklyRun, begin
 from flows.blocks import credentials
 from flows.run_page import log_stages, product_and_date
+from flows.tries import tried_again_where_it_can_help
 from tasks import weekly as tasks
 from tasks.artifacts import show_outcome
 
@@ -60,24 +60,25 @@ def weekly_churn(
         ChurnError: the message says what was wrong, where and what to do; nothing half-written is to be seen.
     """
     log_stages()
-    chosen = load_settings(data, out, settings)
-    chosen.product(product)
-    windows = Windows(as_of or last_complete_as_of(date.today()))
-    with credentials(chosen):
-        made = _run_week(chosen, product, windows, force)
+    with tried_again_where_it_can_help():
+        chosen = load_settings(data, out, settings)
+        chosen.product(product)
+        windows = Windows(as_of or last_complete_as_of(date.today()))
+        with credentials(chosen):
+            made = _run_week(chosen, product, windows, force)
     show_outcome(made)
     return made
 
 
 def _run_week(chosen: Settings, product: str, windows: Windows, force: bool) -> Outcome:
-    done = None if force else weekly.repeated(chosen, product, windows)
+    done = None if force else repeated(chosen, product, windows)
     if done is not None:
         return done
     with begin(chosen, product, windows.as_of, resume=not force) as run:
         labels = {"run": run.run_id, "product": run.name}
         with client_in_background(chosen.cluster, labels) as client:  # which may be paid by the second
             plan = tasks.plan_sql(run)
-            tasks.open_tracking.submit(run)  # what fails there fails again, and is raised, in `track`
+            tasks.open_tracking.submit(run)
             kept = run.checkpoint or _prepare(run, plan)
             partitions = tasks.score(run, kept, client)
         committed = tasks.commit(run, plan, kept, partitions)

@@ -9,9 +9,9 @@ from prefect import flow, tags
 from prefect.states import State
 
 from churn.calendar import Windows, last_complete_as_of
+from churn.committed import Outcome
 from churn.config import load_settings
 from churn.errors import RunError
-from churn.weekly import Outcome
 from flows.run_page import PART_TAG, log_stages, product_and_date
 from flows.weekly import weekly_churn
 from tasks.artifacts import show_products

@@ -15,10 +15,10 @@ from prefect.context import TaskRunContext
 from prefect.states import State
 from prefect.tasks import exponential_backoff
 
-from churn import prepare, registry, weekly
+from churn import committed, prepare, weekly
 from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_snapshots
-from churn.errors import CheckError, ConfigError, SourceError, UsageError
+from churn.errors import BY_HAND
 from churn.lake import Run
 from churn.prepare import Plan
 from churn.publish import Published
@@ -31,8 +31,7 @@ from churn.weekly_run import WeeklyRun
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Tell whether trying again can help: not where a person must put something right first."""
-    error = state.result(raise_on_failure=False)
-    return not isinstance(error, UsageError | ConfigError | SourceError | CheckError)
+    return not isinstance(state.result(raise_on_failure=False), BY_HAND)
 
 
 # For tasks that are safe to repeat and speak to something far away: after 5 and 10 s, or half as long again.
@@ -85,7 +84,7 @@ def train(run: WeeklyRun, plan: Plan, files: dict[str, Files], passed: list[Pass
     with run.stages.stage("train", "train") as count:
         warnings = weekly.train_model(run, plan, files["train"])
         count.rows = rows_by(files["train"])
-    return weekly.keep(run, files, passed, warnings)
+    return weekly.keep(run, files, passed, [*plan.warnings, *warnings])
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -133,10 +132,10 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: list[Partit
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
-def publish(run: WeeklyRun, committed: Run) -> Published:
+def publish(run: WeeklyRun, done: Run) -> Published:
     """Load the scores into the warehouse table."""
     with run.stages.stage("load scores", "publish") as count:
-        published = weekly.publish(run.settings, run.warehouse, committed)
+        published = committed.publish(run.settings, run.warehouse, done)
         count.rows = published.rows
     return published
 
@@ -144,11 +143,11 @@ def publish(run: WeeklyRun, committed: Run) -> Published:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def open_tracking(run: WeeklyRun) -> None:
     """Set up where MLflow tracks, which takes seconds the first time: beside the SQL."""
-    registry.prepare(run.settings.tracking_uri)
+    weekly.open_tracking(run)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
-def track(run: WeeklyRun, committed: Run) -> None:
+def track(run: WeeklyRun, done: Run) -> None:
     """Log the run to MLflow."""
     with run.stages.stage("log to MLflow", "publish"):
-        weekly.track(run.settings, committed)
+        committed.track(run.settings, done)

@@ -16,13 +16,33 @@ pytest_plugins = ["tests.support.fixtures_aws", "tests.support.fixtures_weekly"]
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 
+# Modules that take longest, in seconds of CPU: they start first, so that neither core waits for the other at the end.
+# All others come after these, in the usual order.
+_LONGEST = (
+    "integration/test_deployments", "unit/test_erase", "unit/test_publish", "integration/test_weekly",
+    "integration/test_faults", "chaos/test_weekly_run", "integration/test_fargate", "integration/test_blocks",
+    "integration/test_weekly_redshift", "integration/test_weekly_s3", "integration/test_weekly_fargate",
+    "integration/test_secrets", "chaos/test_processes", "chaos/test_worker_kills", "unit/test_treeshap",
+    "integration/test_stand_ins", "integration/test_fanout", "integration/test_address", "deployments/test_aws",
+    "unit/test_lake_stores", "unit/test_lake_s3", "unit/test_publish_redshift", "unit/test_hostile",
+    "integration/test_prepare", "integration/test_warehouses_agree", "unit/test_evaluation",
+    "unit/test_simulate", "unit/test_benchmark_warehouse", "unit/test_warehouse_redshift",
+)  # fmt: skip
+
 # What a test needs that is not parametrised by the warehouse.
 _NEEDED = {"duckdb": {"open_warehouse"}, "redshift": {"redshift", "postgres"}}
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the warehouse that it runs on; to render for a dialect is not to run on it."""
+    """Mark each test with the warehouse that it runs on, and let the longest modules begin."""
+    _mark_by_warehouse(items)
+    order = {f"tests/{name}.py": place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))  # stable
+
+
+def _mark_by_warehouse(items: list[pytest.Item]) -> None:
+    """Mark each test; to render for a dialect is not to run on it."""
     for item in items:
         given = getattr(item, "callspec", None)
         values = [value for name, value in given.params.items() if name != "dialect"] if given else []

@@ -226,7 +226,7 @@ def _arguments(
         "name": name,
         "image": fargate.image,
         "cpu_architecture": fargate.cpu_architecture,
-        "region_name": fargate.region,
+        "region_name": ecs.meta.region_name,
         "cluster_arn": place,
         "vpc": fargate.vpc,
         "subnets": [*fargate.subnets],

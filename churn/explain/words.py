@@ -34,6 +34,18 @@ def in_words(
     ]
 
 
+def limit(feature: Feature, value: float) -> str:
+    """Return a value as reasons tell it, in the same unit, but fit to follow "below": "4.5 hours", "37%"."""
+    told = re.search(r"\{value:(/[^}]*|span)\}", feature.phrases.raises)
+    text = format(_Said(value, feature.unit), told[1] if told else "")
+    if text[0] in "-0123456789":
+        return text
+    # "under 1%" and the like are no limits.
+    if feature.unit == "share":
+        return f"{100 * value:.3g}%"
+    return f"{value:.2g}" if feature.unit == "ratio" else f"{value:.2g} {feature.unit}"
+
+
 def habit(feature: Feature) -> tuple[str, ...]:
     """Return the features that tell what is usual for a user: none, one, or numerator and denominator."""
     return tuple(name for name in feature.phrases.usual.split(" / ") if name)

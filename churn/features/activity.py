@@ -18,24 +18,24 @@ def _week(offset: int) -> str:
 def activity(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     feature = maker("activity", "features_activity", phrases.activity(product), 1)
-    unit, plays = product.value_unit, phrases.events(product)
+    unit, stuff, plays = product.value_unit, phrases.stuff(product), phrases.events(product)
     for offset in OBSERVED_OFFSETS:
-        yield feature(f"value_w{offset}", DOUBLE, unit, f"{unit} {_week(offset)}")
-        yield feature(f"events_w{offset}", INTEGER, plays, f"events {_week(offset)}")
+        yield feature(f"value_w{offset}", DOUBLE, unit, f"{stuff} {_week(offset)}")
+        yield feature(f"events_w{offset}", INTEGER, plays, f"{plays} {_week(offset)}")
         yield feature(f"days_w{offset}", INTEGER, "days", f"active days {_week(offset)}", Range(0, 7))
-    yield feature("value_13w", DOUBLE, unit, f"{unit} in 13 weeks")
-    yield feature("events_13w", INTEGER, plays, "events in 13 weeks")
+    yield feature("value_13w", DOUBLE, unit, f"{stuff} in 13 weeks")
+    yield feature("events_13w", INTEGER, plays, f"{plays} in 13 weeks")
     yield feature("days_13w", INTEGER, "days", "active days in 13 weeks", Range(1, 91))
     yield feature("active_weeks_13w", INTEGER, "weeks", "active weeks of the last 13", Range(1, 13))
-    yield feature("value_4w", DOUBLE, unit, f"{unit} in 4 weeks")
+    yield feature("value_4w", DOUBLE, unit, f"{stuff} in 4 weeks")
     yield feature("days_4w", INTEGER, "days", "active days in 4 weeks", Range(0, 28))
     yield feature("active_weeks_4w", INTEGER, "weeks", "active weeks of the last 4", Range(0, 4))
-    yield feature("habit_days", DOUBLE, "days", "active days, recent weeks counting most")
+    yield feature("habit_days", DOUBLE, "days", "active days a week, recent weeks counting most")
     yield feature(
         "value_last_to_mean",
         DOUBLE,
         "ratio",
-        f"{unit} of the last week, relative to the usual week",
+        f"{stuff} of the last week, relative to the usual week",
         Range(0, 13),
     )
     yield feature(
@@ -65,10 +65,12 @@ def trend(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     feature = maker("trend", "features_trend", phrases.trend(product), 1)
     plays = phrases.events(product)
-    yield feature("events_slope", DOUBLE, f"{plays} a week", "change of weekly events, week by week", ANY)
-    yield feature("events_intercept", DOUBLE, plays, "weekly events at the start of the trend line", ANY)
-    yield feature("events_zero_week", DOUBLE, "weeks", "week in which the trend of events reaches zero", ANY)
-    yield feature("events_falling", INTEGER, "flag", "whether weekly events are falling", FLAG)
+    yield feature("events_slope", DOUBLE, f"{plays} a week", f"change of weekly {plays}, week by week", ANY)
+    yield feature("events_intercept", DOUBLE, plays, f"weekly {plays} at the start of the trend line", ANY)
+    yield feature(
+        "events_zero_week", DOUBLE, "weeks", f"week in which the trend of {plays} reaches zero", ANY
+    )
+    yield feature("events_falling", INTEGER, "flag", f"whether weekly {plays} are falling", FLAG)
     yield feature("days_slope", DOUBLE, "days a week", "change of active days, week by week", ANY)
     yield feature("days_deviation", DOUBLE, "days", "how much active days vary from week to week")
 
@@ -76,14 +78,14 @@ def trend(product: Product) -> Iterator[Feature]:
 def lifetime(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     feature = maker("lifetime", "features_lifetime", phrases.lifetime(product))
-    unit, plays = product.value_unit, phrases.events(product)
+    unit, stuff, plays = product.value_unit, phrases.stuff(product), phrases.events(product)
     yield feature("tenure_days", INTEGER, "days", "days since first seen")
     yield feature("days_since_last", INTEGER, "days", "days since last active")
     yield feature("lifetime_active_weeks", INTEGER, "weeks", "active weeks since first seen")
     yield feature("lifetime_active_rate", DOUBLE, "share", "share of active weeks since first seen", SHARE)
     yield feature("lifetime_days", INTEGER, "days", "active days since first seen")
-    yield feature("lifetime_events", INTEGER, plays, "events since first seen")
-    yield feature("lifetime_value", DOUBLE, unit, f"{unit} since first seen")
+    yield feature("lifetime_events", INTEGER, plays, f"{plays} since first seen")
+    yield feature("lifetime_value", DOUBLE, unit, f"{stuff} since first seen")
     yield feature(
         "lifetime_days_per_week", DOUBLE, "days a week", "active days a week since first seen", Range(0, 7)
     )

@@ -10,21 +10,22 @@ from churn.features.feature import DOUBLE, INTEGER, SHARE, Feature, maker
 def items(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     feature = maker("items", "features_items", phrases.items(product), 4)
+    plays = phrases.events(product)
     yield feature("items_1w", INTEGER, "items", "different items in the last observed week")
     yield feature("items_13w", INTEGER, "items", "different items in 13 weeks")
     yield feature("items_per_day", DOUBLE, "items a day", "different items an active day")
     yield feature(
         "repeat_rate",
         DOUBLE,
-        f"{phrases.events(product)} an item",
-        "events for each different item and week, in 13 weeks",
+        f"{plays} an item",
+        f"{plays} for each different item and week, in 13 weeks",
     )
 
 
 def content(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     feature = maker("content", "features_content", phrases.content(product), 4)
-    unit = product.value_unit
+    stuff = phrases.stuff(product)
     yield feature("series_1w", INTEGER, "series", "series used in the last observed week")
     yield feature("series_4w", INTEGER, "series", "series used in 4 weeks")
     yield feature("series_13w", INTEGER, "series", "series used in 13 weeks")
@@ -45,23 +46,23 @@ def content(product: Product) -> Iterator[Feature]:
         "share_ended_1w",
         DOUBLE,
         "share",
-        f"share of last week's {unit} in series with no episode to come",
+        f"share of last week's {stuff} in series with no episode to come",
         SHARE,
     )
     yield feature(
         "share_ended_4w",
         DOUBLE,
         "share",
-        f"share of 4 weeks' {unit} in series with no episode to come",
+        f"share of 4 weeks' {stuff} in series with no episode to come",
         SHARE,
     )
     yield feature(
-        "share_due_lead", DOUBLE, "share", f"share of 4 weeks' {unit} in series due in the lead week", SHARE
+        "share_due_lead", DOUBLE, "share", f"share of 4 weeks' {stuff} in series due in the lead week", SHARE
     )
     yield feature(
         "share_due_target",
         DOUBLE,
         "share",
-        f"share of 4 weeks' {unit} in series due in the target week",
+        f"share of 4 weeks' {stuff} in series due in the target week",
         SHARE,
     )

@@ -33,12 +33,14 @@ def device(product: Product) -> Iterator[Feature]:
         "preferred_device",
         TEXT,
         "category",
-        f"kind of device with most {product.value_unit} in 13 weeks",
+        f"kind of device with most {phrases.stuff(product)} in 13 weeks",
         ANY,
     )
     for value in product.devices:
         column = f"device_{slug(value)}"
-        yield feature(f"share_{column}", DOUBLE, "share", f"share of {product.value_unit} on {value}", SHARE)
+        yield feature(
+            f"share_{column}", DOUBLE, "share", f"share of {phrases.stuff(product)} on {value}", SHARE
+        )
         yield feature(
             f"share_days_{column}",
             DOUBLE,

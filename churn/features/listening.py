@@ -30,7 +30,7 @@ def listening(product: Product) -> Iterator[Feature]:
         said[f"share_listening_{kind}"] = phrases.share(product, f"in {words}", _UNKNOWN)
         said[f"share_days_listening_{kind}"] = phrases.share_of_days(f"with {words}", _UNKNOWN)
     feature = maker("listening", "features_listening", said, 2)
-    unit = product.value_unit
+    unit = phrases.stuff(product)
     yield feature(
         "preferred_listening", TEXT, "category", f"radio, podcasts or mixes: most {unit} in 13 weeks", ANY
     )

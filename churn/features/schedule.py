@@ -31,13 +31,17 @@ def schedule_match(product: Product) -> Iterator[Feature]:
     feature = maker("schedule match", "features_schedule", said, 3)
     relative = "releases of the target week relative to a usual week's, less 1, times the share of"
     yield feature(
-        "schedule_match", DOUBLE, "change", f"{relative} {product.value_unit}: sum over categories", _CHANGE
+        "schedule_match",
+        DOUBLE,
+        "change",
+        f"{relative} {phrases.stuff(product)}: sum over categories",
+        _CHANGE,
     )
     for value in product.categories:
         yield feature(
             f"schedule_match_{slug(value)}",
             DOUBLE,
             "change",
-            f"{relative} {product.value_unit}: {value}",
+            f"{relative} {phrases.stuff(product)}: {value}",
             _CHANGE,
         )

@@ -43,7 +43,7 @@ def share_columns(product: Product, available: Availability) -> list[str]:
 
 
 def _share(group: str, column: str, product: Product, place: str, seed_step: int) -> Feature:
-    meaning, said = f"share of {product.value_unit} {place}", phrases.share(product, place)
+    meaning, said = f"share of {phrases.stuff(product)} {place}", phrases.share(product, place)
     return Feature(
         f"share_{column}", group, "features_shares", DOUBLE, "share", meaning, said, SHARE, seed_step
     )

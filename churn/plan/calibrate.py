@@ -78,7 +78,7 @@ def calibrate(features: int, trees: int, depth: int, effort: Effort | None = Non
         UsageError: features, trees or depth are out of the range that can be measured.
         RunError: a worker or the cluster did not start.
     """
-    _check(features, trees, depth)
+    check_size(features, trees, depth)
     effort = effort or Effort()
     begun = time.perf_counter()
     with TemporaryDirectory(prefix="churn-plan-") as folder:
@@ -95,7 +95,12 @@ def calibrate(features: int, trees: int, depth: int, effort: Effort | None = Non
     )
 
 
-def _check(features: int, trees: int, depth: int) -> None:
+def check_size(features: int, trees: int, depth: int) -> None:
+    """Refuse what cannot be measured.
+
+    Raises:
+        UsageError: features, trees or depth are out of range.
+    """
     Shape(features)
     if features > MOST_FEATURES:
         raise UsageError(f"{features:,} features are more than can be planned for: {MOST_FEATURES:,} at most")

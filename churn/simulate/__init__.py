@@ -1,7 +1,7 @@
 """A simulated broadcaster with a known truth.
 
-Writes the broadcaster's source tables (activity, content, account and its extension) as Parquet, and the
-exact probability of churn of every snapshot. docs/simulator.md describes the process behind it.
+Writes the broadcaster's source tables as Parquet, and the exact probability of churn of every snapshot.
+docs/simulator.md describes the process behind it.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +23,12 @@ from churn.simulate.behaviour import (
     stay_away_probability,
 )
 from churn.simulate.content import IPLAYER, SOUNDS, Catalogue, make_catalogue
+from churn.simulate.item_tables import item_tables
+from churn.simulate.late import LateRows
 from churn.simulate.people import People, make_people, profile_tables
-from churn.simulate.rows import ACTIVITY_SCHEMA, activity_table, product_rows, radio_rows
+from churn.simulate.rows import ACTIVITY_SCHEMA, activity_table, merge_rows, product_rows, radio_rows
+from churn.simulate.side_tables import SideTables
+from churn.simulate.week import before_week, week_of
 from churn.simulate.write import (
     ACTIVITY,
     CONTENT,
@@ -54,7 +58,7 @@ class Simulated:
         weeks: simulated weeks.
         start: Monday of the first one.
         end: Sunday of the last one.
-        activity_rows: rows of the activity table.
+        activity_rows: rows of the activity table, late ones included.
         churn_rates: mean true churn probability by product, over all snapshots.
     """
 
@@ -75,6 +79,7 @@ def simulate(
     seed: int = 1,
     end: date = LAST_SUNDAY,
     chunk_users: int = 25_000,
+    late_share: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
     """Write a simulated broadcaster's data folder.
@@ -89,13 +94,15 @@ def simulate(
         seed: not negative.
         end: Sunday of the last week.
         chunk_users: people simulated together, at least 1.
+        late_share: chance of each activity row to come with the next week's data, at most 0.5; such rows lie
+            in files of their own, ``part-<chunk>-late-<Monday of the week in which they come>.parquet``.
         progress: called with (user-weeks done, user-weeks in all).
 
     Raises:
         UsageError: an argument is out of range, ``end`` is not a Sunday, or ``into`` holds something else.
         RunError: the folder cannot be written.
     """
-    _check(users, weeks, seed, end, chunk_users)
+    _check(users, weeks, seed, end, chunk_users, late_share)
     start = end - weeks * WEEK + timedelta(days=1)
     chunks = range(0, users, chunk_users)
     world_seed, *chunk_seeds = np.random.SeedSequence(seed).spawn(1 + len(chunks))
@@ -104,6 +111,8 @@ def simulate(
     rows = 0
     with fresh_folder(into) as folder:
         write_table(folder, CONTENT, 0, catalogue.table)
+        for name, table in item_tables(world_seed, catalogue).items():
+            write_table(folder, name, 0, table)
         with ExitStack() as stack:
             truth = TruthWriters(folder, stack)
             for part, (first, chunk_seed) in enumerate(zip(chunks, chunk_seeds, strict=True)):
@@ -112,16 +121,23 @@ def simulate(
                 accounts, details = profile_tables(rng, people, start)
                 write_table(folder, PROFILE, part, accounts)
                 write_table(folder, EXTENSION, part, details)
-                with TableWriter(part_path(folder, ACTIVITY, part), ACTIVITY_SCHEMA) as activity:
-                    for week in _live(rng, catalogue, season, people, start, weeks, activity, truth):
+                side_seed, late_seed = chunk_seed.spawn(2)
+                late = LateRows(folder, part, late_seed, late_share, start)
+                with (
+                    TableWriter(part_path(folder, ACTIVITY, part), ACTIVITY_SCHEMA) as activity,
+                    SideTables(folder, part, side_seed, catalogue, people, accounts, start) as side,
+                ):
+                    into_tables = _Tables(activity, late, side, truth)
+                    for week in _live(rng, catalogue, season, people, start, weeks, into_tables):
                         if progress:
                             progress(first * weeks + len(people) * (week + 1), users * weeks)
-                rows += activity.rows
+                rows += activity.rows + late.rows
         description = {
             "users": users,
             "weeks": weeks,
             "seed": seed,
             "chunk_users": chunk_users,
+            "late_share": late_share,
             "start": start.isoformat(),
             "end": end.isoformat(),
             "activity_rows": rows,
@@ -131,6 +147,16 @@ def simulate(
     return Simulated(Path(into), users, weeks, start, end, rows, truth.churn_rates())
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """Where a chunk of people is written week by week."""
+
+    activity: TableWriter
+    late: LateRows
+    side: SideTables
+    truth: TruthWriters
+
+
 def _live(
     rng: np.random.Generator,
     catalogue: Catalogue,
@@ -138,14 +164,14 @@ def _live(
     people: People,
     start: date,
     weeks: int,
-    activity: TableWriter,
-    truth: TruthWriters,
+    into: _Tables,
 ) -> Iterator[int]:
     """Let a chunk of people live week by week, writing as they go; yields each week when it is over."""
     states = [ProductState(rng, people, product) for product in (IPLAYER, SOUNDS)]
     for week in range(weeks):
         parts = []
         exists = people.created < 7 * (week + 1)
+        before = before_week(states)
         for state in states:
             days = draw_days(rng, people, catalogue, season, state, week)
             choose_follows(rng, people, catalogue.schedules[state.product], state, days, week)
@@ -153,25 +179,29 @@ def _live(
             state.advance(days, exists)
         present = np.flatnonzero(states[IPLAYER].active | states[SOUNDS].active).astype(np.int32)
         parts.append(radio_rows(rng, catalogue, people, present, week))
-        activity.write(activity_table(catalogue, people, parts, start, week))
+        rows = merge_rows(catalogue, people, parts)
+        table = activity_table(catalogue, people, rows, start, week)
+        into.activity.write(into.late.hold_back(table, week))
+        into.side.write(week_of(week, before, states, rows))
         if week + 1 >= OBSERVATION_WEEKS:
             as_of = start + (week + 1) * WEEK - timedelta(days=1)
             away = [stay_away_probability(people, catalogue, season, state, week) for state in states]
             for state, name, probability in zip(states, PRODUCTS, away, strict=True):
-                truth.write(name, as_of, people.ids, probability, state.active)
+                into.truth.write(name, as_of, people.ids, probability, state.active)
             # Given the state, the two products are independent of each other.
             either = states[IPLAYER].active | states[SOUNDS].active
-            truth.write("pan", as_of, people.ids, away[IPLAYER] * away[SOUNDS], either)
+            into.truth.write("pan", as_of, people.ids, away[IPLAYER] * away[SOUNDS], either)
         yield week
 
 
-def _check(users: int, weeks: int, seed: int, end: date, chunk_users: int) -> None:
+def _check(users: int, weeks: int, seed: int, end: date, chunk_users: int, late_share: float) -> None:
     """Refuse arguments out of range, all at once."""
     bounds = (
         ("users", users, 1, 99_999_999),
         ("weeks", weeks, OBSERVATION_WEEKS, 520),
         ("seed", seed, 0, 2**63),
         ("chunk_users", chunk_users, 1, 1_000_000),
+        ("late_share", late_share, 0, 0.5),
     )
     faults = [
         f"{name} is {value}, but must be from {low} to {high}"

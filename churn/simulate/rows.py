@@ -1,7 +1,7 @@
 """Turns a week of behaviour into rows of the activity table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
 
@@ -39,6 +39,7 @@ _PLAIN = {
     "page_views_total": pa.int32(),
 }
 PLAY, LIVE, HOME = 0, 1, 2  # kinds of page
+CONTEXTS = 9 * len(DEVICES)  # destination, page and device
 RADIO = 2  # the third kind of destination: radio pages, which are not Sounds
 EXTRA_ROWS = 0.25  # chance of one more programme on a day with activity
 HOME_ROWS = 0.06  # share of casual rows that only look at the home page
@@ -222,25 +223,32 @@ ACTIVITY_SCHEMA = pa.schema(
 )
 
 
-def activity_table(
-    catalogue: Catalogue, people: People, parts: list[Rows], start: date, week: int
-) -> pa.Table:
-    """One week's rows as a table with ``ACTIVITY_COLUMNS``, by day and person, without repeats.
+def merge_rows(catalogue: Catalogue, people: People, parts: list[Rows]) -> Rows:
+    """One week's rows by day and person, one for each page, version and device."""
+    merged = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)
+    }
+    versions = len(catalogue.duration) + 1
+    place = merged["day"].astype(np.int64) * len(people) + merged["user"]
+    key = (place * CONTEXTS + merged["context"]) * versions + merged["version"] + 1
+    _, keep = np.unique(key, return_index=True)
+    return Rows(**{name: values[keep] for name, values in merged.items()})
+
+
+def destination_of(rows: Rows) -> Ints:
+    """(rows,) iPlayer, Sounds or radio."""
+    return np.asarray(rows.context // (3 * len(DEVICES)))
+
+
+def activity_table(catalogue: Catalogue, people: People, rows: Rows, start: date, week: int) -> pa.Table:
+    """One week's rows as a table with ``ACTIVITY_COLUMNS``.
 
     Text columns are dictionary arrays, so that no text is copied.
     """
-    user, day, version, context, second, playback, views = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("user", "day", "version", "context", "second", "playback", "views")
-    )
-    versions = len(catalogue.duration) + 1
-    contexts = 9 * len(DEVICES)
-    key = ((day.astype(np.int64) * len(people) + user) * contexts + context) * versions + version + 1
-    _, keep = np.unique(key, return_index=True)
-    user, day, version, context = user[keep], day[keep], version[keep], context[keep]
-    days = (start - date(1970, 1, 1)).days + 7 * week + day
-    moment = days.astype(np.int64) * 86_400_000_000 + second[keep].astype(np.int64) * 1_000_000
-    destination, page, device = np.unravel_index(context, (3, 3, len(DEVICES)))
+    user, version = rows.user, rows.version
+    days = (start - date(1970, 1, 1)).days + 7 * week + rows.day
+    moment = days.astype(np.int64) * 86_400_000_000 + rows.second.astype(np.int64) * 1_000_000
+    destination, page, device = np.unravel_index(rows.context, (3, 3, len(DEVICES)))
     names = ("iplayer", "sounds", "radio")
     apps = [f"{name}-{app}" for name in names for app in _APP]
     columns = {
@@ -250,8 +258,8 @@ def activity_table(
         "page_name": _texts(destination * 3 + page, [text for texts in _PAGES for text in texts]),
         "date_of_event": pa.array(days.astype(np.int32)).cast(pa.date32()),
         "event_datetime_min": pa.array(moment).cast(pa.timestamp("us")),
-        "playback_time_total": pa.array(playback[keep]),
-        "page_views_total": pa.array(views[keep]),
+        "playback_time_total": pa.array(rows.playback),
+        "page_views_total": pa.array(rows.views),
         "broadcast_type": _texts(page, ["On Demand", "Live", NULL]),
         "device_type": _texts(device, _DEVICE_TYPE),
         "browser_brand": _texts(device, _BROWSER),

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 
 from churn.errors import RunError, UsageError
 from churn.simulate.content import Flags, Floats
+from churn.simulate.side_schemas import CONTENT_TABLES, PEOPLE_TABLES
 
 ACTIVITY = "audience.audience_activity_daily_summary_enriched"
 CONTENT = "prez.scv_vmb"
 PROFILE = "prez.id_profile"
 EXTENSION = "prez.profile_extension"
-TABLES = (ACTIVITY, CONTENT, PROFILE, EXTENSION)
+TABLES = (ACTIVITY, CONTENT, PROFILE, EXTENSION, *PEOPLE_TABLES, *CONTENT_TABLES)
 DESCRIPTION = "simulation.json"
 CONFIG = "churn.toml"
 CONFIG_TEXT = """\

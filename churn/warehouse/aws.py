@@ -6,6 +6,7 @@ from typing import Any
 
 from churn.config_warehouse import WarehouseSettings
 from churn.errors import ConfigError, RunError
+from churn.region import region_of
 
 _PASSWORD_SECONDS = 900  # the shortest that AWS makes; it is used at once
 _MOST_TRIES = 6
@@ -61,7 +62,10 @@ def _told(error: Exception, what: str) -> str:
             "AWS) and the region"
         )
     if isinstance(error, aws.NoRegionError):
-        return f"AWS was not asked to {what}, as no region is known: set warehouse.region, or AWS_REGION"
+        return (
+            f"AWS was not asked to {what}, as no region is known: set warehouse.region, AWS_REGION or "
+            "AWS_DEFAULT_REGION"
+        )
     nobody = (
         aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError,
         aws.ProfileNotFound, aws.TokenRetrievalError, aws.UnauthorizedSSOTokenError, aws.SSOTokenLoadError,
@@ -85,7 +89,7 @@ def _client(service: str, settings: WarehouseSettings) -> Any:
     config = botocore.config.Config(
         retries=tries, connect_timeout=settings.connect_timeout, read_timeout=settings.connect_timeout
     )
-    return boto3.client(service, region_name=settings.region, config=config)
+    return boto3.client(service, region_name=region_of(settings.region), config=config)
 
 
 def _from_iam(settings: WarehouseSettings) -> Login:

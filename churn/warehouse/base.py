@@ -15,6 +15,10 @@ class SerialisationError(RunError):
     """Two transactions were in each other's way: nothing was changed, and the same again may well succeed."""
 
 
+class InUseError(RunError):
+    """The warehouse's file is in use by another process; nothing was changed."""
+
+
 class LostConnectionError(RunError):
     """The connection broke while the server worked.
 
@@ -68,6 +72,12 @@ class Warehouse(Statements, Protocol):
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``; empty when it does not exist."""
 
+    def row_count(self, table: str) -> int:
+        """Return how many rows a source table has, told without reading them where that can be."""
+
+    def stamps(self, table: str) -> dict[str, str]:
+        """Return a source table's files, each with a stamp that changes with it; empty where it has none."""
+
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
     ) -> AbstractContextManager[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
@@ -94,8 +104,12 @@ class Warehouse(Statements, Protocol):
             Each file's path or URL with its rows (at least one).
         """
 
-    def transaction(self) -> AbstractContextManager[Session]:
-        """Return a session that commits at the end of the block, or rolls all of it back."""
+    def transaction(self, *, computes: bool = False) -> AbstractContextManager[Session]:
+        """Return a session that commits at the end of the block, or rolls all of it back.
+
+        Args:
+            computes: whether its statements do more than move rows, and need memory for that.
+        """
 
     def close(self) -> None:
         """Release every connection."""

@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from glob import escape
 from pathlib import Path
@@ -17,10 +17,11 @@ from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from churn.config import identifier
 from churn.errors import RunError, SourceError
-from churn.warehouse.base import Dialect, Session
+from churn.warehouse.base import Dialect, InUseError, Session
 from churn.warehouse.files import check_files
 from churn.warehouse.parquet import Writer
 from churn.warehouse.render import sql_root
@@ -113,7 +114,8 @@ class DuckDBWarehouse:
             threads: 0 = all cores.
 
         Raises:
-            RunError: the file is in use by another process, or is not a DuckDB file.
+            InUseError: the file is in use by another process.
+            RunError: it is not a DuckDB file.
             SourceError: the data folder holds no tables, or files that cannot be read.
         """
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -124,6 +126,7 @@ class DuckDBWarehouse:
         if threads:
             config["threads"] = threads
         self._memory, self._on_disk = memory, database is not None
+        self._tables = data / "tables"
         self._lock, self._transactions = threading.Lock(), 0
         self._connection = _connect(database, config)
         try:
@@ -134,7 +137,7 @@ class DuckDBWarehouse:
             self._connection.execute("set enable_progress_bar = false")
             for statement in _functions():
                 self._connection.execute(statement)
-            self._define_sources(data / "tables")
+            self._define_sources(self._tables)
         except BaseException as error:
             self._connection.close()  # or the file would stay locked
             if _is_disk_fault(error):
@@ -201,6 +204,18 @@ class DuckDBWarehouse:
         )
         return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
 
+    def row_count(self, table: str) -> int:
+        """Return how many rows a source table has, from the ends of its files."""
+        return sum(pq.read_metadata(path).num_rows for path in self._files(table))
+
+    def stamps(self, table: str) -> dict[str, str]:
+        """Return a source table's files, each with its size and time of change."""
+        found = {path.name: path.stat() for path in self._files(table)}
+        return {name: f"{stat.st_size}-{stat.st_mtime_ns}" for name, stat in found.items()}
+
+    def _files(self, table: str) -> list[Path]:
+        return sorted((self._tables / table).glob("*.parquet"))
+
     @contextmanager
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
@@ -240,9 +255,12 @@ class DuckDBWarehouse:
         return writer.files
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """Commit the block's statements together, or none of them; in little memory, however many rows."""
-        with self._less_memory():
+    def transaction(self, *, computes: bool = False) -> Iterator[Session]:
+        """Commit the block's statements together, or none of them.
+
+        Rows are moved in little memory, however many; what ``computes`` may use as much as any statement.
+        """
+        with nullcontext() if computes else self._less_memory():
             session = self._cursor()
             session.execute("begin transaction")
             try:
@@ -298,14 +316,16 @@ def _connect(
     except OSError as error:
         raise RunError(f"{database.parent} cannot be made: {error.strerror or error}") from error
     except duckdb.Error as error:
-        first = str(error).splitlines()[0]
+        first, in_use = str(error).splitlines()[0], False
         if _is_disk_fault(error):
             advice = "free some space or choose another --out, and run again"
-        elif "lock" in first.lower():
+        elif in_use := "lock" in first.lower():
             advice = "another run is using this output folder; wait for it, or choose another --out"
         else:
             advice = "if it is no warehouse of an earlier run, choose another --out"
-        raise RunError(f"{database} cannot be opened: {advice}. DuckDB says: {first}") from error
+        raise (InUseError if in_use else RunError)(
+            f"{database} cannot be opened: {advice}. DuckDB says: {first}"
+        ) from error
 
 
 def _make(database: Path) -> None:

@@ -213,6 +213,15 @@ class RedshiftWarehouse:
         )
         return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
 
+    def row_count(self, table: str) -> int:
+        """Return how many rows a table has; Redshift counts them without reading any column."""
+        return int(self.fetch(f"select count(*) as found from {qualified(table)}")["found"][0].as_py())
+
+    def stamps(self, table: str) -> dict[str, str]:
+        """Return nothing: tables are not known by their files here."""
+        qualified(table)
+        return {}
+
     @contextmanager
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
@@ -232,8 +241,11 @@ class RedshiftWarehouse:
             yield schema, batches()
 
     @contextmanager
-    def transaction(self) -> Iterator[RedshiftSession]:
+    def transaction(self, *, computes: bool = False) -> Iterator[RedshiftSession]:
         """Commit the block's statements together, or none of them.
+
+        Args:
+            computes: makes no difference here.
 
         Raises:
             SerialisationError: another transaction was in the way; the same block may be run again.

@@ -22,7 +22,7 @@ from sqlglot.errors import ParseError
 from churn.config import identifier
 from churn.errors import RunError
 from churn.warehouse.base import Dialect
-from churn.warehouse.statements import literal
+from churn.warehouse.statements import literal, qualified
 
 _HEADER = re.compile(r"\A((?:--[^\n]*\n)+)")
 # How Redshift lays out a step's table, by those of these columns that it has: a user's rows lie together, as
@@ -100,6 +100,11 @@ def load_step(path: str, names: Mapping[str, Any]) -> Step:
     _environment().from_string(text).render(**names, ref=ref)
     kind: Literal["view", "table"] = "view" if path.startswith("sources/") else "table"
     return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
+
+
+def written(step: Step, names: Mapping[str, Any]) -> str:
+    """Return a step's text in Redshift's dialect, with macros and lists written out."""
+    return _environment().from_string(step.text).render(**names, ref=identifier)
 
 
 def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> tuple[Step, ...]:
@@ -184,6 +189,37 @@ def create(
     query = _query(step, names, schema)
     body = _bound(query, parameters, dialect)
     return Statement(_create(step, schema, query.named_selects, body.sql, dialect), body.parameters)
+
+
+def insert(
+    step: Step,
+    names: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    schema: str,
+    table: str,
+    dialect: Dialect,
+) -> Statement:
+    """Render the statement that adds what a step's query finds to a table that has its columns."""
+    query = _query(step, names, schema)
+    body = _bound(query, parameters, dialect)
+    columns = ", ".join(identifier(name) for name in query.named_selects)
+    return Statement(f"insert into {qualified(table)} ({columns})\n{body.sql}", body.parameters)
+
+
+def create_empty(
+    step: Step,
+    names: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    schema: str,
+    table: str,
+    dialect: Dialect,
+) -> Statement:
+    """Render the statement that makes a table with a step's columns and no rows."""
+    query = _query(step, names, schema)
+    body = _bound(query, parameters, dialect)
+    layout = f"\n{_layout(query.named_selects)}" if dialect == "redshift" else ""
+    made = f"create table {qualified(table)}{layout} as"
+    return Statement(f"{made}\nselect * from (\n{body.sql}\n) as shape where 1 = 0", body.parameters)
 
 
 def for_reading(

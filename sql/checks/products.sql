@@ -1,10 +1,10 @@
 -- Makes: the products that occur in the activity, most rows first.
 -- Grain: product.
--- From: activity.
+-- From: the kept week_facts.
 select
     product,
-    count(*) as events
-from {{ ref('activity') }}
+    sum(raw_rows) as events
+from {{ kept('week_facts') }}
 where product is not null
 group by product
 order by events desc, product

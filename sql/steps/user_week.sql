@@ -1,111 +1,60 @@
--- Makes: user_week, what each user did in each week; the only step that reads every activity row.
--- Grain: user and week (Monday), of one product, up to the day until which activity is known.
--- From: activity. Days are bits, Monday's being 1 and Sunday's 64; of devices only plays count.
-{% from 'steps/days.jinja' import day_bit, day_count %}
-with product_activity as (
-    select
-        user_id,
-        activity_date,
-        -- Decimals add up to the same sum in any order; floats do not.
-        cast(value as decimal(18, 4)) as value,
-        page_views,
-{% if has_category %}
-        -- One event may belong to several categories: 'Comedy;Drama', or 'Comedy; Drama'.
-        ';' || replace(lower(coalesce(category, '')), '; ', ';') || ';' as category,
-{% endif %}
-{% if has_device %}
-        is_play,
-        case when is_play = 1 then device end as device,
-{% endif %}
-        cast(date_trunc('week', activity_date) as date) as week_start,
-        {{ day_bit("activity_date", "cast(date_trunc('week', activity_date) as date)") }} as day_bit,
-        extract(hour from occurred_at) as hour_of_day
-    from {{ ref('activity') }}
-    where
-        activity_date between :history_start and :known_until
-{% if matches %}
-        and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
-{% else %}
-        and product is not null
-{% endif %}
-),
-
-weekly as (
+-- Makes: user_week, what each user did in each week with the product, up to the day until which activity is known.
+-- Grain: user and week (Monday). `days` are bits, Monday's being 1 and Sunday's 64; of devices only plays count.
+-- From: the kept user_week of every product of the activity that counts as this one.
+{% from 'steps/days.jinja' import day_count %}
+{% set single = matches | length == 1 %}
+{% macro total(column, by="sum") %}{{ column if single else by ~ "(" ~ column ~ ") as " ~ column }}{% endmacro %}
+with weeks as (
     select
         user_id,
         week_start,
-        count(*) as events,
-        bit_or(day_bit) as days,
-        sum(value) as value,
-        sum(page_views) as page_views,
-        min(activity_date) as first_date,
-        max(activity_date) as last_date,
-{% for category in categories %}
-        sum(case when position(lower(:category_{{ category }}) in category) > 0 then value else 0 end)
-            as value_category_{{ category }},
-{% endfor %}
-{% if categories %}
-        sum(case
-            when
-{% for category in categories %}
-                position(lower(:category_{{ category }}) in category) = 0{{ " and" if not loop.last }}
-{% endfor %}
-                then value
-            else 0
-        end) as value_other_category,
-{% endif %}
+        {{ total("events") }},
+        {{ total("days", "bit_or") }},
+        {{ total("value") }},
+        {{ total("page_views") }},
+        {{ total("first_date", "min") }},
+        {{ total("last_date", "max") }},
 {% if has_device %}
-        sum(case when is_play = 1 then value else 0 end) as play_value,
-        bit_or(case when is_play = 1 then day_bit else 0 end) as play_days,
+        {{ total("play_value") }},
+        {{ total("play_days", "bit_or") }},
 {% for device in devices %}
-        sum(case when device = :device_{{ device }} then value else 0 end) as value_device_{{ device }},
-        bit_or(case when device = :device_{{ device }} then day_bit else 0 end) as days_device_{{ device }},
+        {{ total("value_device_" ~ device) }},
+        {{ total("days_device_" ~ device, "bit_or") }},
 {% endfor %}
 {% endif %}
-{% if has_time %}
-{% for daypart, first_hour, last_hour in dayparts %}
-        sum(case when hour_of_day between {{ first_hour }} and {{ last_hour }} then value else 0 end)
-            as value_daypart_{{ daypart }},
+{% for column in share_columns %}
+        {{ total("value_" ~ column) }}{{ "," if not loop.last }}
 {% endfor %}
+    from {{ kept('user_week') }}
+    where
+        week_start <= cast(:known_until as date) - 6
+{% if matches %}
+        and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
 {% endif %}
-{% for weekday in weekdays %}
-        sum(case when day_bit = {{ 2 ** ((loop.index0 + 6) % 7) }} then value else 0 end)
-            as value_weekday_{{ weekday }}{{ "," if not loop.last }}
-{% endfor %}
-    from product_activity
+{% if not single %}
     group by user_id, week_start
+{% endif %}
 )
 
 select
     user_id,
     week_start,
     events,
-    cast(days as smallint) as days,
-    {{ day_count('days') }} as active_days,
+    days,
+    {{ day_count("days") }} as active_days,
     value,
     page_views,
     first_date,
     last_date,
-{% for category in categories %}
-    value_category_{{ category }},
-{% endfor %}
-{% if categories %}
-    value_other_category,
-{% endif %}
 {% if has_device %}
     play_value,
-    {{ day_count('play_days') }} as play_days,
+    {{ day_count("play_days") }} as play_days,
 {% for device in devices %}
     value_device_{{ device }},
-    {{ day_count('days_device_' ~ device) }} as days_device_{{ device }},
+    {{ day_count("days_device_" ~ device) }} as days_device_{{ device }},
 {% endfor %}
 {% endif %}
-{% if has_time %}
-{% for daypart, first_hour, last_hour in dayparts %}
-    value_daypart_{{ daypart }},
+{% for column in share_columns %}
+    value_{{ column }}{{ "," if not loop.last }}
 {% endfor %}
-{% endif %}
-{% for weekday in weekdays %}
-    value_weekday_{{ weekday }}{{ "," if not loop.last }}
-{% endfor %}
-from weekly
+from weeks

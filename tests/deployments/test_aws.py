@@ -269,8 +269,9 @@ def test_only_the_cluster_reaches_the_cluster(template):
         for name in groups
         for rule in rules[name]["Properties"]["SecurityGroupEgress"]
     ] + [each["Properties"] for each in rules.values() if each["Type"] == "AWS::EC2::SecurityGroupEgress"]  # fmt: skip
-    to_anywhere = {(rule["FromPort"], rule["ToPort"]) for rule in out if "CidrIp" in rule}
-    assert to_anywhere == {(443, 443)}
+    ports = [(rule["FromPort"], rule["ToPort"]) for rule in out if "CidrIp" in rule]
+    to_anywhere = {tuple(port["Ref"] if isinstance(port, dict) else port for port in both) for both in ports}
+    assert to_anywhere == {(443, 443), ("PrefectPort", "PrefectPort")}
     to_the_warehouse = [
         rule for rule in out if rule.get("DestinationSecurityGroupId") == {"Ref": "WarehouseSecurityGroupId"}
     ]
@@ -448,3 +449,20 @@ def test_the_second_stack_runs_a_worker_and_knows_github_and_the_warehouse(aws, 
         "IpPermissions"
     ]
     assert [pair["GroupId"] for pair in let_in["UserIdGroupPairs"]] == [made["FlowSecurityGroup"]]
+
+
+def test_a_prefect_server_without_a_key_and_with_a_port_of_its_own(aws, network):
+    given = {
+        "ImageDigest": f"sha256:{'0' * 64}", "PrefectApiUrl": "https://prefect.example.org:4200/api",
+        "PrefectAuth": "none", "PrefectPort": "4200",
+    }  # fmt: skip
+    outputs(aws, "churn", TEMPLATE, **network, **given)
+    definition = aws("ecs").describe_task_definition(taskDefinition="churn-prefect-worker")["taskDefinition"]
+    (container,) = definition["containerDefinitions"]
+    assert not container.get("secrets")
+    # moto leaves rules for what goes out away.
+    way = read(TEMPLATE)["Resources"]["FlowToPrefect"]
+    assert (way["Condition"], way["Properties"]["GroupId"]["Fn::GetAtt"][0]) == (
+        "HasOwnPrefectPort",
+        "FlowGroup",
+    )

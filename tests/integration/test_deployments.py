@@ -192,6 +192,14 @@ class Started:
     well: str
     every: str
     cancelled: str
+    blocked: str
+
+
+def block_lake(deployed: Deployed, out: str) -> str:
+    """Put a file where the lake should be, which is no fault of settings or data."""
+    (deployed.out / out).mkdir(parents=True)
+    (deployed.out / out / "lake").write_text("", "utf-8")
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +209,7 @@ def started(deployed: Deployed, killed: str) -> Started:
         deployed.run("weekly-churn/iplayer", "well"),
         deployed.run("weekly-all/all", "every", parameters={"products": ["sounds", "iplayer", "sounds"]}),
         deployed.run("weekly-churn/pan", "cancelled", parameters={"settings": SLOW}),
+        deployed.run("weekly-churn/iplayer", block_lake(deployed, "blocked")),
     )
     deployed.server.start("worker", ["prefect", "worker", "start", "--pool", "churn-local"])
     return runs
@@ -359,7 +368,7 @@ def test_a_product_that_fails_is_not_published_and_keeps_no_other_from_running(
     assert "SourceError: product 'sounds' has no activity up to 2024-06-30: it matches radio" in told
     parts = deployed.children(started.every)
     states = {name: (each["state_type"], each["run_count"]) for name, each in parts.items()}
-    assert states == {"sounds": ("FAILED", 2), "iplayer": ("COMPLETED", 1)}, "what failed was tried again"
+    assert states == {"sounds": ("FAILED", 1), "iplayer": ("COMPLETED", 1)}, "a second try cannot help"
     assert all(each["tags"] == ["churn-part"] for each in parts.values())
     with duckdb.connect(str(deployed.out / "every" / "warehouse.duckdb"), read_only=True) as warehouse:
         assert warehouse.sql("select distinct product from churn.scores").fetchall() == [("iplayer",)]
@@ -367,6 +376,14 @@ def test_a_product_that_fails_is_not_published_and_keeps_no_other_from_running(
     (table,) = deployed.server.post("/artifacts/filter", artifacts=asked)
     rows = {row["product"]: row["state"] for row in json.loads(table["data"])}
     assert rows == {"sounds": "failed", "iplayer": "published"}
+
+
+def test_a_run_that_failed_for_another_reason_than_its_data_is_tried_once_more(
+    deployed: Deployed, started: Started
+) -> None:
+    run = deployed.end(started.blocked)
+    assert (run["state_type"], run["run_count"]) == ("FAILED", 2), run["state"]["message"]
+    assert "RunError" in run["state"]["message"]
 
 
 def test_a_failed_run_is_told_of_once_with_its_reason(deployed: Deployed, started: Started) -> None:
@@ -408,6 +425,7 @@ def test_a_run_that_waits_for_its_next_try_is_not_taken_for_dead(
     deployed: Deployed, started: Started
 ) -> None:
     # Prefect sends no heartbeats meanwhile.
-    run = deployed.end(deployed.run("weekly-churn/sounds", "waiting", wait=2 * SILENT + 20))
+    out = block_lake(deployed, "waiting")
+    run = deployed.end(deployed.run("weekly-churn/sounds", out, wait=2 * SILENT + 20))
     assert (run["state_type"], run["run_count"]) == ("FAILED", 2)
     assert deployed.message(run["id"])["title"] == f"churn: sounds-{AS_OF} Failed"

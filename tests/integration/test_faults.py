@@ -24,6 +24,7 @@ from churn.config_cluster import ClusterSettings
 from churn.lake import Lake, Run
 from tests.support.churn_runs import Ended, Runs
 from tests.support.data_folders import AS_OF, files_below
+from tests.support.disks import mounted
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_a_run_under_prefect_killed_while_it_scores_is_resumed(
     try:
         while not list(rows_of(out)):
             assert run.poll() is None, said.read_text()
-            time.sleep(0.005)
+            time.sleep(0.02)
         run.kill()
         run.wait()
         workers = [process for process in in_session(run.pid) if "multiprocessing" in told(process)]
@@ -280,7 +281,7 @@ def test_ctrl_c_on_a_terminal_ends_a_run_under_prefect_with_one_sentence(
     try:
         while not any("forkserver" in told(process) for process in in_session(run.pid)):
             assert run.poll() is None, said.read_text()
-            time.sleep(0.01)
+            time.sleep(0.1)  # to look at every process of the machine takes time of its own
         os.killpg(run.pid, signal.SIGINT)
         assert run.wait(30) == 1, said.read_text()
         ended = r"(  food +prepare .*\n)*\n?churn: stopped; nothing half-written is to be seen\n"
@@ -450,13 +451,15 @@ def test_what_does_not_fit_any_more_is_not_resumed_but_swept(
     data = shutil.copytree(data, tmp_path / "data")
     before = staged(out)
     more, environment = [], {}
-    told = f"the unfinished run {before.name} is not resumed: the settings, the data or this program have changed"
+    told = f"the unfinished run {before.name} is not resumed: "
     if change == "feature file":
         os.truncate(before / "features" / "part-00002.parquet", 1_000)
-        told = f"the unfinished run {before.name} is not resumed: features/part-00002.parquet is damaged"
+        told += "features/part-00002.parquet is damaged"
     elif change == "seed":
         environment["CHURN_SEED"] = "2"
+        told += "changed since: settings (seed)"
     elif change == "data":
+        told += "changed since: source files"
         for path in (data / "tables").glob("*/*.parquet"):
             path.touch()
     else:
@@ -494,6 +497,8 @@ def test_a_second_run_on_the_same_folder_is_refused_and_does_not_disturb_the_fir
     os.kill(first, signal.SIGSTOP)
     try:
         check_refused(runs(*line(data, out, "--force")), "another run is using this output folder")
+        checked = runs("check", "--data", str(data), "--out", str(out))
+        assert (checked.code, "is in use by a run" in checked.out) == (0, True), checked.out
     finally:
         os.kill(first, signal.SIGCONT)
     assert runs.wait(first).code == 0
@@ -518,16 +523,8 @@ def test_a_product_that_fails_does_not_keep_the_others_from_running(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 32 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("making a disk takes root")
-    try:
+    with mounted(tmp_path / "disk", "32m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def fill(disk: Path, free: int) -> Path:
@@ -588,6 +585,26 @@ def test_mlflow_out_of_order_does_not_keep_the_scores_back_and_is_made_good_late
     (out / "mlflow.db").unlink()
     ended = runs(*line(data, out))
     assert (ended.code, "already committed" in ended.out) == (0, True)
+    check_finished(out, run)
+
+
+def test_an_mlflow_server_that_is_not_there_is_told_at_once_and_once_more_at_the_end(
+    runs: Runs, data: Path, out: Path
+) -> None:
+    nobody = {"CHURN_MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    for anew in (True, False):
+        began = time.monotonic()
+        ended = runs(*line(data, out), environment=nobody)
+        assert anew or time.monotonic() - began < 20
+        check_refused(
+            ended,
+            r"is committed, but not logged: .* it cannot be reached \(Connection refused\); .*run again to log it",
+        )
+        assert ("the run of food goes on" in ended.err) is anew
+        assert "Retrying" not in ended.err
+    (run,) = committed(out)
+    assert published(out) == {run.manifest.run_id: run.manifest.rows["scores"]}
+    assert runs(*line(data, out)).code == 0
     check_finished(out, run)
 
 

@@ -28,6 +28,7 @@ from churn.prepare import (
     drop,
     leftover_schemas,
     outcome_table,
+    outcomes,
     plan,
     read_steps,
     run_step,
@@ -302,11 +303,10 @@ def test_outcomes_are_learned_by_the_same_rule_as_labels(
 ) -> None:
     day = AS_OF - 2 * WEEK
     then = plan(warehouse, broadcaster_settings(data), "iplayer", day, "past", today=TODAY)
-    outcomes = then.outcomes("past_outcomes")
-    assert outcomes.known_until == AS_OF
-    warehouse.execute("create schema past_outcomes")
-    run_steps(warehouse, outcomes)
-    learned = outcome_table(warehouse, outcomes)
+    later = outcomes(warehouse, broadcaster_settings(data), then, "past_outcomes", today=TODAY)
+    assert later.known_until == AS_OF
+    run_steps(warehouse, later)
+    learned = outcome_table(warehouse, later)
     labels = {
         user: row["churned"] for (user, d), row in by_key(snapshots(warehouse, made)).items() if d == day
     }

@@ -494,7 +494,8 @@ def test_faults_are_the_same_for_the_same_seed() -> None:
     assert sum(kind is not None for kind in drawn()) == 5
 
 
-_HOLD = "import sys, time; from tests.support.postgres import postgres_server\n"
+_HOLD = "import signal, time; from tests.support.postgres import postgres_server\n"
+_HOLD += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
 _HOLD += "with postgres_server() as s: print(s.folder, s.pid, flush=True); time.sleep(60)"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from churn.checks import check_snapshots
 from churn.config import Settings, load_settings
-from churn.prepare import Plan, drop, leftover_schemas, outcome_table, plan, run_steps
+from churn.prepare import Plan, drop, leftover_schemas, outcome_table, outcomes, plan, run_steps
 from churn.unload import count_rows, read_snapshots, rows_by, snapshot_schema, unload
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
@@ -79,13 +79,13 @@ def compare(
             assert pair[0].schema == snapshot_schema(ours, labelled=purpose == "train")
             assert_same(*pair)
             found[purpose] = pair[0]
-        outcomes: list[Any] = []
+        learned: list[Any] = []
         for warehouse in (here, there):
-            later = ours.outcomes(f"{ours.schema}_later")
-            warehouse.execute(f"create schema {later.schema}")
+            later = outcomes(warehouse, chosen, ours, f"{ours.schema}_later", today=TODAY)
             run_steps(warehouse, later)
-            outcomes.append(outcome_table(warehouse, later))
-        assert outcomes[0] == outcomes[1]
+            learned.append(outcome_table(warehouse, later))
+        assert learned[0] == learned[1]
+        assert set(learned[0].values()) <= {0, 1}
         for warehouse in (here, there):
             assert leftover_schemas(warehouse, f"run_{name}_") == [ours.schema]
             drop(warehouse, ours.schema)

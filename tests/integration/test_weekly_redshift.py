@@ -72,7 +72,7 @@ def test_redshift_and_s3_come_to_what_one_machine_comes_to(
         pytest.param("during train", marks=pytest.mark.chaos),
         "during score and explain",
         pytest.param("before churn.lake.Lake.settle", marks=pytest.mark.chaos),
-        "before churn.weekly.publish_scores",
+        "before churn.committed.publish_scores",
     ],
 )
 def test_a_kill_leaves_nothing_that_is_seen_and_the_next_run_finishes(

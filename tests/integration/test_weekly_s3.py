@@ -52,7 +52,10 @@ def test_a_run_on_s3_comes_to_what_a_run_on_a_disk_comes_to(
     assert job.run().manifest == run.manifest
     assert "have changed" not in again.err
     job.variables["CHURN_SEED"] = "7"
-    assert f"settings of food have changed since run {run.manifest.run_id}" in job().err
+    told = (
+        f"settings of food have changed since run {run.manifest.run_id} of that week was made (seed): --force"
+    )
+    assert told in job().err
     assert job.run().manifest == run.manifest
 
 

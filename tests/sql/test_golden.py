@@ -8,6 +8,7 @@ that are not listed are null on the way in and not looked at on the way out.
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -18,8 +19,9 @@ import pyarrow as pa
 import pytest
 
 from churn.calendar import Windows
-from churn.config import Product
-from churn.features import Catalogue, catalogue
+from churn.config import Product, Settings
+from churn.features import catalogue
+from churn.kept import define
 from churn.prepare import Plan
 from churn.sources import ActivityFacts, Availability
 from churn.warehouse.base import Warehouse
@@ -31,23 +33,59 @@ from tests.support.fixtures_aws import Redshift
 
 HERE = Path(__file__).parent
 CASES = sorted(path.relative_to(HERE).with_suffix("").as_posix() for path in HERE.rglob("*.toml"))
+_ACTIVITY = {
+    "user_id": "varchar",
+    "product": "varchar",
+    "activity_date": "date",
+    "occurred_at": "timestamp",
+    "value": "double precision",
+    "page_views": "integer",
+    "category": "varchar",
+    "item_id": "varchar",
+    "series_id": "varchar",
+    "content_id": "varchar",
+    "device": "varchar",
+    "is_live": "smallint",
+    "is_play": "smallint",
+    "is_long_play": "smallint",
+}
 # What the tables between the steps look like.
 CONTRACT: Mapping[str, Mapping[str, str]] = {
-    "activity": {
-        "user_id": "varchar",
+    "activity": _ACTIVITY,
+    "week_activity": {**_ACTIVITY, "week_start": "date", "day_bit": "integer"},
+    "week_facts_kept": {
+        "week_start": "date",
         "product": "varchar",
-        "activity_date": "date",
-        "occurred_at": "timestamp",
-        "value": "double precision",
-        "page_views": "integer",
-        "category": "varchar",
+        "raw_rows": "bigint",
+        "first_date": "date",
+        "last_date": "date",
+    },
+    "user_week_kept": {
+        "product": "varchar",
+        "user_id": "varchar",
+        "week_start": "date",
+        "events": "bigint",
+        "days": "integer",
+        "play_days": "integer",
+        "page_views": "bigint",
+        "value": "decimal(38, 4)",
+        "first_date": "date",
+        "last_date": "date",
+    },
+    "user_item_week_kept": {
+        "product": "varchar",
+        "user_id": "varchar",
+        "week_start": "date",
         "item_id": "varchar",
         "series_id": "varchar",
         "content_id": "varchar",
-        "device": "varchar",
-        "is_live": "smallint",
-        "is_play": "smallint",
-        "is_long_play": "smallint",
+        "events": "bigint",
+        "value": "decimal(38, 4)",
+        "days": "integer",
+        "live_value": "decimal(38, 4)",
+        "live_days": "integer",
+        "demand_days": "integer",
+        "long_plays": "bigint",
     },
     "content": {
         "series_id": "varchar",
@@ -184,6 +222,7 @@ def read_plan(case: Mapping[str, Any]) -> Plan:
     product = Product.model_validate({"title": "x", **case.get("product", {})})
     available = Availability(**case.get("available", {}))
     as_of = case.get("as_of", AS_OF)
+    settings = Settings(data=HERE, out=HERE, source="events", products={"x": product})
     return Plan(
         name="x",
         product=product,
@@ -194,14 +233,21 @@ def read_plan(case: Mapping[str, Any]) -> Plan:
         schema="run",
         facts=ActivityFacts(0, as_of, as_of, available),
         catalogue=catalogue(product, available),
+        kept=replace(define(settings), schema="run", digest="kept"),
         steps=(),
     )
 
 
-def fill(warehouse: Warehouse, table: str, text: str, features: Catalogue) -> None:
+def fill(warehouse: Warehouse, table: str, text: str, plan: Plan) -> None:
     """Make a table of the run's schema with a case's rows."""
+    features = plan.catalogue
     names, rows = cells(text)
     types = dict(CONTRACT.get(table, {"user_id": "varchar", "as_of_date": "date"}))
+    if table == "user_week_kept":
+        types |= {f"value_{name}": "decimal(38, 4)" for name in plan.names["share_columns"]}
+        types |= {f"days_device_{name}": "integer" for name in plan.names["devices"]}
+        types |= {f"value_device_{name}": "decimal(38, 4)" for name in plan.names["devices"]}
+        types |= {"play_value": "decimal(38, 4)"}
     for name in (*(feature.name for feature in features.features if feature.step == table), *names):
         types.setdefault(name, "decimal(38, 4)" if name.startswith("value_") else "double precision")
     load(warehouse, f"run.{table}", types, [dict(zip(names, row, strict=True)) for row in rows])
@@ -311,10 +357,11 @@ def run_case(sql_file: str, case: Mapping[str, Any], opened: Opener) -> pa.Table
         warehouse.execute("create schema run")
         for table, text in given.items():
             if table not in raw:
-                fill(warehouse, table, text, plan.catalogue)
-        step = load_step(sql_file, plan.names)
-        values = {**plan.parameters, **case.get("parameters", {})}
-        statement = render(step.text, plan.names, values, "run", warehouse.dialect)
+                fill(warehouse, table, text, plan)
+        names = {**plan.kept.names, **plan.names}
+        step = load_step(sql_file, names)
+        values = {**plan.kept.values, **plan.parameters, **case.get("parameters", {})}
+        statement = render(step.text, names, values, "run", warehouse.dialect)
         return warehouse.fetch(statement.sql, statement.parameters)
 
 

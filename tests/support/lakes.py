@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from fsspec.core import url_to_fs
 
 from churn.lake import Lake, Manifest, Run
@@ -21,6 +22,7 @@ from tests.support.fixtures_aws import Bucket
 AS_OF = date(2026, 6, 28)
 WEEK = date(2026, 7, 6)
 STARTED = datetime(2026, 6, 29, 18, 0, tzinfo=UTC)
+PLACES = ("disk", "s3")
 
 
 class Place(Protocol):
@@ -146,6 +148,24 @@ def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
         text=True,
         cwd=Path(__file__).parents[2],
     )
+
+
+def go_at_once(processes: "Sequence[subprocess.Popen[str]]") -> None:
+    """Wait until each process says that it is ready, and only then let them go on."""
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+
+def disk_and_s3(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where a lake may lie, one test each; wrap it as a fixture with ``params=PLACES``."""
+    if request.param == "disk":
+        return DiskPlace(tmp_path / "lake")
+    return S3Place(request.getfixturevalue("bucket"))
 
 
 def own_settings() -> Iterator[None]:

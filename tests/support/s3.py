@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
 import s3fs
 from botocore.config import Config
+from botocore.loaders import JSONFileLoader
 from moto.server import ThreadedMotoServer
 
 REGION = "eu-west-1"
@@ -66,6 +67,7 @@ class S3Server:
 def s3_server() -> Iterator[S3Server]:
     """Yield a server with an empty bucket."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # not a line for each request
+    _read_descriptions_once()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -76,6 +78,14 @@ def s3_server() -> Iterator[S3Server]:
         s3.client.close()
     finally:
         server.stop()
+
+
+def _read_descriptions_once() -> None:
+    """Let botocore read its files of services and endpoints once, not anew for each test's own session."""
+    if not hasattr(JSONFileLoader.load_file, "cache_info"):
+        found = cache(JSONFileLoader().load_file)
+        JSONFileLoader.load_file = lambda _, path: found(path)
+        JSONFileLoader.load_file.cache_info = found.cache_info
 
 
 def environment(endpoint: str) -> Mapping[str, str]:

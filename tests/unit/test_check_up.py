@@ -1,8 +1,10 @@
 """`churn check` tries everything that the settings name, says what to do, shows no secret, and leaves nothing."""
 
 import re
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 import s3fs
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
 from churn import migrate
@@ -27,7 +29,7 @@ from tests.support.data_folders import (
     files_below,
     weekly_events,
 )
-from tests.support.fixtures_aws import PASSWORD, Bucket, Redshift
+from tests.support.fixtures_aws import PASSWORD, Bucket, Redshift, forget_credentials
 
 ALL = [
     "store",
@@ -41,6 +43,7 @@ ALL = [
     "scheduler",
 ]
 CANARY = "canary-5d1e"
+_HOLD = "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
@@ -69,6 +72,16 @@ def test_where_all_is_well_each_thing_is_tried_and_nothing_is_left(data: Path) -
     assert failed(tried(chosen(data))) == []
 
 
+def test_a_bucket_that_was_named_like_a_folder_is_pointed_out(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data)
+    settings = load_settings(data, data / "out", {"store": {"lake": "acme-churn/lake"}})
+    told = next(each for each in check_up(settings) if each.what == "store")
+    assert told.ok
+    assert "a folder on this machine: if acme-churn is a bucket, write s3://acme-churn/lake" in told.told
+
+
 def test_without_source_tables_the_warehouse_fails_and_the_rest_is_tried(data: Path) -> None:
     for path in (data / "tables").rglob("*.parquet"):
         path.unlink()
@@ -76,6 +89,20 @@ def test_without_source_tables_the_warehouse_fails_and_the_rest_is_tried(data: P
     assert failed(found) == ["warehouse"]
     assert "churn ingest" in found["warehouse"].told
     assert list(found) == ["store", "warehouse", "MLflow", "scheduler"]
+
+
+def test_what_a_run_is_using_is_no_fault(data: Path) -> None:
+    held = [sys.executable, "-c", _HOLD, str(data.parent / "out" / "warehouse.duckdb")]
+    (data.parent / "out").mkdir()
+    with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"open\n"
+        found = tried(chosen(data))
+        run.communicate(b"")
+    assert list(found) == ALL
+    assert failed(found) == []
+    assert "is in use by a run; the rest is tried in memory" in found["warehouse"].told
+    assert found["warehouse: published tables"].told.startswith("not looked at: ")
 
 
 def test_wrong_source_tables_are_named_and_the_warehouse_is_tried_on(data: Path) -> None:
@@ -139,6 +166,22 @@ def test_a_scheduler_by_address_must_have_a_worker_that_answers(
     scheduler.scale(1)
     scheduler.wait_for_workers(1)
     assert tried(settings)["scheduler"].ok
+
+
+def test_workers_that_a_run_keeps_busy_are_no_fault(
+    data: Path, scheduler: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("churn.check_up._PATIENCE", 2)
+    settings = chosen(data, cluster={"kind": "address", "address": scheduler.scheduler_address})
+    scheduler.scale(1)
+    with Client(scheduler) as run:
+        partition = run.submit(time.sleep, 6)
+        while not any(run.processing().values()):
+            time.sleep(0.01)
+        found = tried(settings)["scheduler"]
+        partition.cancel()
+    assert found.ok
+    assert "are busy with a run" in found.told
 
 
 def test_a_scheduler_that_is_not_there_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,11 +248,7 @@ def test_a_bucket_that_is_not_there_fails(aws: Settings) -> None:
 def test_a_store_without_credentials_says_what_failed_first(
     aws: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    forget_credentials(monkeypatch, tmp_path)
     s3fs.S3FileSystem.clear_instance_cache()
     told = tried(aws)["store"].told
     s3fs.S3FileSystem.clear_instance_cache()

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from churn import checkpoint
-from churn.checkpoint import HOLDOUT, Checkpoint
+from churn.checkpoint import HOLDOUT, Basis, Checkpoint
 from churn.checks import Passed
 from churn.config import Settings
 from churn.errors import RunError
@@ -23,7 +23,13 @@ from tests.support.small_models import small_model
 
 WEEK = date(2026, 7, 6)
 STARTED = datetime(2026, 6, 29, 18, 0, tzinfo=UTC)
-MARK = "the same"
+NOW = Basis(
+    product="food",
+    as_of="2026-06-21",
+    code_version="1.2.0",
+    files="f1",
+    settings={"seed": "1", "explain.reasons": "5", "products.food.minimum_value": "180"},
+)
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def made(folder: RunFolder) -> Checkpoint:
     return Checkpoint(
         run_id=folder.run_id,
         started_at=STARTED,
-        fingerprint=MARK,
+        basis=NOW,
         partitions=(50, 50),
         training_rows=500,
         passed=(Passed("unique keys", "500 pairs"),),
@@ -60,7 +66,7 @@ def made(folder: RunFolder) -> Checkpoint:
 
 
 def test_what_is_read_is_what_was_written(folder: RunFolder) -> None:
-    found = Checkpoint.read(folder, MARK)
+    found = Checkpoint.read(folder, NOW)
     assert found == made(folder)
     assert found.users == 100
     assert set(found.files) == {
@@ -93,14 +99,14 @@ def changed(path: Path) -> None:
 def test_a_damaged_file_is_found(folder: RunFolder, name: str, damage: Callable[[Path], None]) -> None:
     damage(Path(folder.base, name))
     with pytest.raises(RunError, match="is damaged"):
-        Checkpoint.read(folder, MARK)
+        Checkpoint.read(folder, NOW)
 
 
 @pytest.mark.parametrize("damage", [truncated, Path.unlink, lambda path: path.write_bytes(b"")])
 def test_a_damaged_checkpoint_is_refused(folder: RunFolder, damage: Callable[[Path], None]) -> None:
     damage(Path(folder.checkpoint))
     with pytest.raises(RunError, match="checkpoint"):
-        Checkpoint.read(folder, MARK)
+        Checkpoint.read(folder, NOW)
 
 
 @pytest.mark.parametrize("change", [{"format": 2}, {"colour": "red"}])
@@ -108,16 +114,35 @@ def test_a_checkpoint_of_another_version_is_refused(folder: RunFolder, change: d
     path = Path(folder.checkpoint)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(RunError, match="another version"):
-        Checkpoint.read(folder, MARK)
+        Checkpoint.read(folder, NOW)
 
 
-def test_a_checkpoint_of_another_run_or_of_other_settings_is_refused(folder: RunFolder) -> None:
-    with pytest.raises(RunError, match="settings, the data or this program have changed"):
-        Checkpoint.read(folder, "another")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"settings": NOW.settings | {"seed": "2"}}, "settings (seed)"),
+        (
+            {"settings": {"seed": "2", "explain.reasons": "5", "products.food.verb": "ate"}},
+            "settings (products.food.minimum_value, products.food.verb, seed)",
+        ),
+        ({"files": "f2"}, "source files"),
+        ({"code_version": "1.3.0"}, "this program (1.2.0 then, 1.3.0 now)"),
+        ({"files": "f2", "settings": NOW.settings | {"seed": "2"}}, "settings (seed); source files"),
+        ({"as_of": "2026-06-28"}, "product or date"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_has_changed_since_is_named(folder: RunFolder, change: dict[str, object], told: str) -> None:
+    with pytest.raises(RunError) as refusal:
+        Checkpoint.read(folder, NOW.model_copy(update=change))
+    assert str(refusal.value) == f"changed since: {told}"
+
+
+def test_a_checkpoint_of_another_run_is_refused(folder: RunFolder) -> None:
     other = made(folder).model_copy(update={"run_id": "20260629t180000z-000000"})
     folder.keep(other.model_dump_json().encode())
     with pytest.raises(RunError, match="of another run"):
-        Checkpoint.read(folder, MARK)
+        Checkpoint.read(folder, NOW)
 
 
 def test_only_partitions_with_a_row_count_as_done(folder: RunFolder) -> None:
@@ -165,8 +190,8 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def mark(data: Path, as_of: str = "2026-06-28", **changes: object) -> str:
-    return checkpoint.fingerprint(settings(data, **changes), "food", as_of)
+def basis(data: Path, as_of: str = "2026-06-28", **changes: object) -> Basis:
+    return checkpoint.basis(settings(data, **changes), "food", as_of)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +207,8 @@ def mark(data: Path, as_of: str = "2026-06-28", **changes: object) -> str:
     ],
     ids=str,
 )
-def test_what_the_scores_depend_on_is_in_the_fingerprint(data: Path, changes: dict[str, object]) -> None:
-    assert mark(data, **changes) != mark(data)
+def test_what_the_scores_depend_on_is_seen(data: Path, changes: dict[str, object]) -> None:
+    assert basis(data, **changes) != basis(data)
 
 
 @pytest.mark.parametrize(
@@ -198,22 +223,36 @@ def test_what_the_scores_depend_on_is_in_the_fingerprint(data: Path, changes: di
     ],
     ids=str,
 )
-def test_how_and_where_they_are_computed_is_not(data: Path, changes: dict[str, object]) -> None:
-    assert mark(data, **changes) == mark(data)
+def test_how_and_where_they_are_computed_does_not_matter(data: Path, changes: dict[str, object]) -> None:
+    assert basis(data, **changes) == basis(data)
 
 
-def test_a_change_of_any_source_file_is_in_the_fingerprint(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = mark(data)
+def test_a_change_of_any_source_file_is_seen(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = basis(data)
     file = data / "tables/events.activity/part-00001.parquet"
     times = file.stat()
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns + 1))  # the same size: a value was mended
-    assert mark(data) != before
+    assert basis(data) != before
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert mark(data) == before
+    assert basis(data) == before
     file.with_name("part-00002.parquet").touch()
-    assert mark(data) != before
+    assert basis(data) != before
     file.with_name("part-00002.parquet").unlink()
     monkeypatch.setattr(checkpoint, "__version__", "another")
-    assert mark(data) != before
+    assert basis(data) != before
+
+
+def test_settings_are_named_as_in_the_file_and_their_values_are_not_told(data: Path) -> None:
+    canary = "canary-5d1e"
+    before = checkpoint.settings_digests(settings(data), "food")
+    chosen = settings(
+        data, products={"food": PRODUCT | {"title": canary, "training": {"max_trees": 7}}}, seed=2
+    )
+    now = checkpoint.settings_digests(chosen, "food")
+    assert checkpoint.changed(before, now) == [
+        "products.food.title",
+        "products.food.training.max_trees",
+        "seed",
+    ]
+    assert canary not in str(now)
+    assert checkpoint.settings_digest(chosen, "food") != checkpoint.settings_digest(settings(data), "food")

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import flows.cli
 import flows.commands
 from churn.config import builtin_products
 from tests.support.command_line import exit_code
-from tests.support.data_folders import files_below
+from tests.support.data_folders import AS_OF, files_below, weekly_events, write_table
 
 Called = tuple[int, str, str]
 Call = Callable[..., Called]
@@ -125,6 +126,25 @@ def test_run_refuses_before_prefect_is_imported(
     before = files_below(tmp_path)
     assert re.search(told, refusal(call(*arguments, "--data", data, "--out", "out"), 2))
     assert files_below(tmp_path) == before
+
+
+@pytest.mark.parametrize("chosen", [[], ["--as-of", "2026-11-15"], ["--product", "tv"]], ids=str)
+def test_run_refuses_a_date_that_the_data_do_not_reach_before_prefect_is_imported(
+    call: Call, data: str, chosen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "flows.weekly", None)  # importing it now fails
+    monkeypatch.setattr(flows.commands, "start_server", pytest.fail)
+    write_table(Path(data), "events.activity", weekly_events(["a"], 3, AS_OF))
+    code, out, err = call("run", *chosen, "--data", data, "--out", "out")
+    *before, told = err.splitlines()
+    assert (code, out) == (1, "")
+    assert before == (
+        [] if "--product" in chosen else ["  all products: tv, radio (--product NAME runs one)"]
+    )
+    assert told.startswith(
+        f"churn: the data end on {AS_OF - timedelta(days=4)}, and have nothing in the week"
+    )
+    assert "add --as-of 2024-06-23, " in told
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,8 @@ def test_workers_of_fargate_need_a_lake_that_they_can_reach(tmp_path):
     cluster = ClusterSettings(kind="fargate", workers=2, fargate=REQUIRED)
     with pytest.raises(ValidationError, match="needs a lake on S3"):
         Settings(data=tmp_path, out=tmp_path, cluster=cluster)
+    with pytest.raises(ValidationError, match=r"did you mean s3://acme-churn/lake\?"):
+        Settings(data=tmp_path, out=tmp_path, cluster=cluster, store={"lake": "acme-churn/lake"})
     assert Settings(data=tmp_path, out=tmp_path, cluster=cluster, store={"lake": "s3://acme-churn/lake"})
 
 

@@ -156,7 +156,7 @@ def test_without_churners_there_is_no_lift_table():
 
 
 def test_the_paired_difference_is_that_of_the_log_losses_and_sees_a_small_one():
-    y, p = sample(20_000)
+    y, p = sample(10_000)
     worse = np.clip(p + 0.03, 0, 1)
     found = paired_difference(y, p, worse)
     assert found.value == pytest.approx(log_loss(y, p) - log_loss(y, worse))

@@ -137,8 +137,8 @@ def test_each_observed_week_has_its_features() -> None:
 def test_meanings_follow_the_value_in_words() -> None:
     meanings = {feature.name: feature.meaning for feature in catalogue(TV, EVERYTHING).features}
     assert meanings["days_w2"] == "active days in the last observed week"
-    assert meanings["share_category_drama"] == "share of seconds in Drama"
-    assert meanings["share_daypart_peak"] == "share of seconds at peak (20:00 to 21:59)"
+    assert meanings["share_category_drama"] == "share of playback in Drama"
+    assert meanings["share_daypart_peak"] == "share of playback at peak (20:00 to 21:59)"
     assert len(set(meanings.values())) == len(meanings)
 
 

@@ -5,7 +5,6 @@ import os
 import re
 import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,31 +26,9 @@ from pydantic import ValidationError
 from churn import desk_disk
 from churn.disk import file_lock
 from churn.errors import RunError, UsageError
-from churn.lake import FOLDERS, Lake, Manifest, Run, new_run_id
-
-AS_OF = date(2026, 6, 28)
-WEEK = date(2026, 7, 6)
-STARTED = datetime(2026, 6, 29, 18, 0, tzinfo=UTC)
-
-
-def manifest(run_id: str, product: str = "food", as_of: date = AS_OF, **changes: Any) -> Manifest:
-    values = {
-        "run_id": run_id,
-        "product": product,
-        "as_of": as_of,
-        "target_week_start": as_of + timedelta(days=8),
-        "started_at": STARTED,
-        "model_version": "1",
-        "code_version": "0.1.0",
-        "rows": {"scores": 3},
-    }
-    return Manifest.model_validate(values | changes)
-
-
-def commit(lake: Lake, run_id: str, product: str = "food", as_of: date = AS_OF, **changes: Any) -> Run:
-    with lake.begin(product, as_of + timedelta(days=8), run_id) as folder:
-        pq.write_table(pa.table({"user_id": ["a", "b", "c"]}), folder.path("scores", "part-00000.parquet"))
-        return folder.commit(manifest(run_id, product, as_of, **changes))
+from churn.lake import FOLDERS, Lake, Run, new_run_id
+from tests.support.disks import mounted
+from tests.support.lakes import AS_OF, STARTED, WEEK, commit, go_at_once, manifest, python
 
 
 def pointed(root: Path, product: str = "food") -> str:
@@ -60,18 +37,6 @@ def pointed(root: Path, product: str = "food") -> str:
 
 def visible(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in (root / "runs").rglob("*") if path.is_file())
-
-
-def python(code: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Start a process that writes to a lake for real, so that it can be killed or starved."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
 
 
 BEGIN_AND_WAIT = """
@@ -417,13 +382,7 @@ print("mine" if folder else "nothing", flush=True)
 sys.stdin.readline()
 """
     processes = [python(code, root) for _ in range(4)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    go_at_once(processes)
     answers = [process.stdout.readline() for process in processes if process.stdout is not None]
     assert sorted(answers) == ["mine\n", *["nothing\n"] * 3]
     assert lake.adopt("food", WEEK) is None
@@ -536,14 +495,8 @@ def test_what_a_worker_writes_that_outlived_its_run_is_swept(lake: Lake, root: P
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB; only the superuser may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("cannot mount a small disk here; the file size limit is tested instead")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "256k") as disk:
+        yield disk
 
 
 def test_a_full_disk_says_what_to_do_and_loses_nothing(small_disk: Path) -> None:

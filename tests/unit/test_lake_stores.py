@@ -16,13 +16,15 @@ from churn.errors import RunError
 from churn.lake import Lake, Run, RunFolder
 from tests.support.lakes import (
     AS_OF,
+    PLACES,
     STARTED,
     WEEK,
     DiskPlace,
     Place,
-    S3Place,
     commit,
+    disk_and_s3,
     erase,
+    go_at_once,
     manifest,
     own_settings,
     pointed,
@@ -32,13 +34,7 @@ from tests.support.lakes import (
 )
 
 _settings = pytest.fixture(autouse=True)(own_settings)
-
-
-@pytest.fixture(params=["disk", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "disk":
-        return DiskPlace(tmp_path / "lake")
-    return S3Place(request.getfixturevalue("bucket"))
+place = pytest.fixture(params=PLACES)(disk_and_s3)
 
 
 @pytest.fixture
@@ -307,13 +303,7 @@ for turn in range(4):
         ))
 """
     processes = [python(code, place.root, hour) for hour in (2, 1, 0)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    go_at_once(processes)
 
     assert [process.communicate(timeout=60)[1] for process in processes] == ["", "", ""]
     assert len(Lake(place.root).runs("food")) == 12

@@ -373,6 +373,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["--users", "10", "--deadline", "0m"], 2, "--deadline '0m' is no time"),
         (["--users", "10", "--features", "3"], 2, "3 features are too few"),
         (["--users", "10", "--price-file", "none.toml"], 1, "none.toml cannot be read"),
+        (["--users", "10", "--json", "no/such/folder.json"], 1, "folder.json cannot be written"),
+        (["--users", "10", "--features", "1000000"], 2, "1,000,000 features are more than"),
+        (["--users", "10", "--trees", "0"], 2, "0 trees cannot be planned for"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(call, arguments: list[str], code: int, told: str) -> None:
@@ -380,6 +383,7 @@ def test_bad_input_is_refused_in_one_sentence(call, arguments: list[str], code: 
     assert (got, out) == (code, "")
     assert told in err
     assert "Traceback" not in err
+    assert "Measuring" not in err, "nobody waits for it"
 
 
 @pytest.fixture

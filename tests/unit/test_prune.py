@@ -1,7 +1,6 @@
 """Retention: which runs go, that nobody meets half of one, and that the current run never does."""
 
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,26 +13,21 @@ from churn.errors import RunError, UsageError
 from churn.lake import Lake, Pruned
 from tests.support.lakes import (
     AS_OF,
+    PLACES,
     STARTED,
     WEEK,
     DiskPlace,
     Place,
-    S3Place,
     commit,
+    disk_and_s3,
     own_settings,
     pointed,
     visible,
 )
 
 _settings = pytest.fixture(autouse=True)(own_settings)
+place = pytest.fixture(params=PLACES)(disk_and_s3)
 WEEKS = 5
-
-
-@pytest.fixture(params=["disk", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "disk":
-        return DiskPlace(tmp_path / "lake")
-    return S3Place(request.getfixturevalue("bucket"))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from churn.errors import RunError, UsageError
 from churn.registry import Champion, LoggedRun, champion, log_run, prepare
+from tests.support.disks import mounted
 
 REPOSITORY = Path(__file__).parents[2]
 AS_OF = date(2026, 6, 28)
@@ -214,7 +216,7 @@ def test_champion_of_nothing_is_none_and_makes_no_file(store: Store, tmp_path: P
         (lambda file: file.mkdir(), "unable to open database file; check that the file"),
         (
             lambda file: sqlite3.connect(file).execute("CREATE TABLE experiments (x)"),
-            "could not open in MLflow",
+            "could not look for experiments in MLflow",
         ),
     ],
 )
@@ -235,11 +237,13 @@ def test_a_file_where_the_folder_should_be_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_server_that_does_not_answer_is_explained_without_the_password(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    began = time.monotonic()
     with pytest.raises(
-        RunError, match=r"at http://127\.0\.0\.1:9: .*check that the server answers"
+        RunError,
+        match=r"in MLflow at http://127\.0\.0\.1:9: it cannot be reached \(Connection refused\); check that "
+        r"the server answers and that its credentials are right$",
     ) as caught:
         log_run(
             "http://me:canary@127.0.0.1:9",
@@ -253,18 +257,26 @@ def test_a_server_that_does_not_answer_is_explained_without_the_password(
             artifacts=[store.model],
         )
     assert "canary" not in f"{caught.value} {caught.value.__cause__}"
+    assert time.monotonic() - began < 20  # MLflow by itself tries for 240 s
+    assert caplog.records == []  # no "Retrying (Retry(total=6, ...", a line a try
+
+
+def test_a_server_that_is_silent_is_given_up_after_as_long_as_the_person_has_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        with pytest.raises(RunError, match="it does not answer in time"):
+            prepare(f"http://127.0.0.1:{silent.getsockname()[1]}")
+    assert time.monotonic() - began < 9
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB; only the superuser may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("cannot mount a small disk here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "4m") as disk:
+        yield disk
 
 
 def test_a_full_disk_is_explained_and_the_run_logged_once_there_is_space(

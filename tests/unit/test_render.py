@@ -15,6 +15,7 @@ from jinja2 import Environment, UndefinedError, meta
 from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
+from churn import kept
 from churn.config import Product, Settings
 from churn.config_training import TrainingSettings
 from churn.errors import RunError, UsageError
@@ -28,6 +29,7 @@ from churn.warehouse.render import (
     Step,
     create,
     for_reading,
+    load_step,
     render,
     sql_root,
     steps_for,
@@ -38,7 +40,8 @@ AS_OF = date(2024, 6, 30)
 DIALECTS = get_args(Dialect)
 HOSTILE = "x'); drop table scores; --"
 FILES = sorted(path.relative_to(sql_root()).as_posix() for path in sql_root().rglob("*.sql"))
-STEP_FILES = [path for path in FILES if path.startswith(("steps/", "sources/"))]
+AGGREGATES = [f"kept/{name}.sql" for name in ("week_activity", *kept.AGGREGATES)]
+STEP_FILES = [path for path in FILES if path.startswith(("steps/", "sources/"))] + AGGREGATES
 
 VIDEO = Product(
     title="video",
@@ -75,16 +78,36 @@ def with_every_view(plan: Plan) -> Plan:
     return replace(plan, steps=steps_for(plan.source, ["feature_set", *views], plan.names))
 
 
+def with_aggregates(plan: Plan) -> Plan:
+    """The steps that make the kept tables, as a plan of their own."""
+    activity = load_step(f"sources/{plan.source}/activity.sql", {})
+    return replace(plan, schema=plan.kept.schema, steps=(activity, *plan.kept.steps()))
+
+
 PLANS = {
     "bbc, every view": with_every_view(planned("bbc", VIDEO)),
     "bbc, everything": planned("bbc", VIDEO),
     "bbc, any product, nothing optional": without_options(planned("bbc", BARE)),
+    "bbc, aggregates": with_aggregates(planned("bbc", VIDEO)),
+    "events, every view": with_every_view(planned("events", VIDEO)),
+    "events, aggregates": with_aggregates(planned("events", VIDEO)),
     "events, everything": planned("events", VIDEO),
     "events, nothing optional": without_options(planned("events", BARE)),
     "outcomes": planned("bbc", VIDEO).outcomes("outcomes"),
 }
 every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
+
+
+def names_of(plan: Plan, step: Step) -> dict[str, Any]:
+    """What a step's template may use."""
+    return {**plan.kept.names} if step.path.startswith("kept/") else plan.names
+
+
+def values_of(plan: Plan) -> dict[str, Any]:
+    """What a step's statement may bind."""
+    days = {"first_day": AS_OF, "last_day": AS_OF}
+    return {**plan.parameters, **plan.kept.values, **days}
 
 
 def trees(plan: Plan) -> list[tuple[str, exp.Query]]:
@@ -96,7 +119,7 @@ def trees(plan: Plan) -> list[tuple[str, exp.Query]]:
 def _trees(name: str) -> list[tuple[str, exp.Query]]:
     plan, found = PLANS[name], []
     for step in plan.steps:
-        statement = create(step, plan.names, plan.parameters, plan.schema, "redshift")
+        statement = create(step, names_of(plan, step), values_of(plan), plan.schema, "redshift")
         made = sqlglot.parse_one(statement.sql, read="redshift")
         assert isinstance(made, exp.Create)
         assert isinstance(made.expression, exp.Query)
@@ -136,7 +159,7 @@ def test_the_header_names_exactly_the_steps_that_are_read(plan: Plan) -> None:
 @every_dialect
 def test_every_statement_is_valid_in_every_dialect(plan: Plan, dialect: Dialect) -> None:
     for step in plan.steps:
-        statement = create(step, plan.names, plan.parameters, plan.schema, dialect)
+        statement = create(step, names_of(plan, step), values_of(plan), plan.schema, dialect)
         made = sqlglot.parse_one(statement.sql, read=dialect)
         assert isinstance(made, exp.Create), step.path
         assert made.kind == step.kind.upper()
@@ -153,6 +176,8 @@ LAYOUTS = {
     "user_week": "distkey(user_id) sortkey(week_start)",
     "user_item_week": "distkey(user_id) sortkey(week_start)",
     "genre_schedule": "diststyle auto sortkey(as_of_date)",
+    "week_activity": "distkey(user_id) sortkey(week_start)",
+    "week_facts": "diststyle auto sortkey(week_start)",
     "series_state": "diststyle auto sortkey(as_of_date)",
 }
 USUAL_LAYOUT = "distkey(user_id) sortkey(as_of_date)"
@@ -161,7 +186,7 @@ USUAL_LAYOUT = "distkey(user_id) sortkey(as_of_date)"
 @every_plan
 def test_redshift_lays_each_table_out_by_columns_that_it_has(plan: Plan) -> None:
     for step in plan.steps:
-        statement = create(step, plan.names, plan.parameters, plan.schema, "redshift").sql
+        statement = create(step, names_of(plan, step), values_of(plan), plan.schema, "redshift").sql
         made = sqlglot.parse_one(statement, read="redshift")
         keys = made.find_all(exp.DistKeyProperty, exp.SortKeyProperty)
         columns = {column.name for key in keys for column in key.find_all(exp.Identifier)}
@@ -190,8 +215,8 @@ def test_a_table_without_such_columns_is_left_to_redshift() -> None:
 def test_only_redshift_is_told_a_layout(plan: Plan, dialect: Dialect) -> None:
     for step in plan.steps:
         for text in (
-            create(step, plan.names, plan.parameters, plan.schema, dialect).sql,
-            for_reading(step, plan.names, plan.parameters, plan.schema, dialect),
+            create(step, names_of(plan, step), values_of(plan), plan.schema, dialect).sql,
+            for_reading(step, names_of(plan, step), values_of(plan), plan.schema, dialect),
         ):
             assert not re.search(r"distkey|sortkey|diststyle|schema binding", text, re.I), step.path
             assert f"create {step.kind} {plan.schema}.{step.name} as\n" in text
@@ -199,9 +224,10 @@ def test_only_redshift_is_told_a_layout(plan: Plan, dialect: Dialect) -> None:
 
 def test_what_is_written_out_for_reading_is_laid_out_as_what_is_run() -> None:
     plan = PLANS["bbc, everything"]
-    for name, text in read_steps(plan, "redshift").items():
-        step = steps_of(plan)[name]
-        run = create(step, plan.names, plan.parameters, plan.schema, "redshift").sql
+    texts = read_steps(plan, "redshift")
+    for name, step in steps_of(plan).items():
+        text = texts[name]
+        run = create(step, names_of(plan, step), values_of(plan), plan.schema, "redshift").sql
         head = run[: run.index(" as\n")]
         assert f"\n{head} as\n" in text
         assert text.endswith("\nwith no schema binding;\n") == (step.kind == "view")
@@ -257,6 +283,9 @@ def test_no_statement_uses_a_column_that_the_same_select_names(plan: Plan) -> No
     for table, columns in BBC.items():
         schema.setdefault(table.split(".")[0], {})[table.split(".")[1]] = dict.fromkeys(columns.names, "text")
     own = schema.setdefault(plan.schema, {})
+    aggregates = schema.setdefault(plan.kept.schema, {})
+    for path, tree in trees(PLANS[f"{plan.source}, aggregates"]):
+        aggregates[plan.kept.name(Path(path).stem)] = dict.fromkeys(tree.named_selects, "text")
     for path, tree in trees(plan):
         # Without expansion, a name that only the same select's list makes cannot be resolved.
         qualified = qualify(tree.copy(), dialect="redshift", schema=schema, expand_alias_refs=False)
@@ -313,16 +342,15 @@ def test_steps_are_a_graph_and_not_a_chain() -> None:
     assert rounds[-1] == {"feature_set"}
 
 
-def test_only_one_step_reads_each_activity_row_by_user_and_week() -> None:
-    steps = steps_of(PLANS["bbc, everything"])
-    readers = {name for name, step in steps.items() if "activity" in step.needs}
-    assert readers == {"user_week", "user_item_week"}
+@every_plan
+def test_only_one_step_reads_raw_activity(plan: Plan) -> None:
+    readers = {name for name, step in steps_of(plan).items() if "activity" in step.needs}
+    assert readers <= {"week_activity"}
 
 
 def test_switches_take_away_what_is_not_there() -> None:
     steps = steps_of(PLANS["events, nothing optional"])
     assert set(steps) == {
-        "activity",
         "user_week",
         "snapshots",
         "features_activity",
@@ -336,7 +364,7 @@ def test_switches_take_away_what_is_not_there() -> None:
 
 
 def test_the_outcomes_need_the_label_and_nothing_else() -> None:
-    assert set(steps_of(PLANS["outcomes"])) == {"activity", "profile", "user_week", "snapshots"}
+    assert set(steps_of(PLANS["outcomes"])) == {"profile", "user_week", "snapshots"}
 
 
 def test_a_step_that_no_file_makes_is_named() -> None:
@@ -364,7 +392,7 @@ def test_an_undefined_name_is_an_error(text: str) -> None:
 def test_every_name_that_a_file_uses_is_given(plan: Plan) -> None:
     for step in plan.steps:
         used = meta.find_undeclared_variables(Environment().parse(step.text))
-        assert used <= plan.names.keys() | {"ref"}, step.path
+        assert used <= names_of(plan, step).keys() | {"ref"}, step.path
 
 
 def test_a_value_that_is_not_given_is_an_error() -> None:
@@ -382,7 +410,7 @@ def test_only_values_that_are_used_are_bound() -> None:
 def test_values_are_bound_and_never_part_of_the_text(plan: Plan, dialect: Dialect) -> None:
     bound: set[Any] = set()
     for step in plan.steps:
-        statement = create(step, plan.names, plan.parameters, plan.schema, dialect)
+        statement = create(step, names_of(plan, step), values_of(plan), plan.schema, dialect)
         assert "drop table" not in statement.sql.lower(), step.path
         for value in (*statement.parameters.values(), *plan.product.match, *plan.product.categories):
             if isinstance(value, str):
@@ -391,7 +419,8 @@ def test_values_are_bound_and_never_part_of_the_text(plan: Plan, dialect: Dialec
                 assert value.isoformat() not in statement.sql, step.path
         bound |= set(statement.parameters.values())
     assert plan.windows.as_of in bound
-    assert set(plan.product.match) <= bound
+    if plan.schema != plan.kept.schema:
+        assert set(plan.product.match) <= bound
 
 
 @pytest.mark.parametrize("schema", ["run; drop schema x", 'run"', "Run", ""])

@@ -5,8 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 from prefect.states import Failed
 
+from churn.disk import storage_errors
 from churn.errors import CheckError, ConfigError, RunError, SourceError, UsageError
 from flows.weekly_all import told
 from tasks import weekly as tasks
@@ -41,6 +43,27 @@ def test_the_message_names_every_product() -> None:
         "2 of 3 products failed: a, c; published: b\n  - a: no data\n  - c: no disk"
     )
     assert "published: none" in told(["a"], [], {"a": "no data"})
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (NoCredentialsError(), "give this process a role, a profile (AWS_PROFILE)"),
+        (NoRegionError(), "set store.region, AWS_REGION or AWS_DEFAULT_REGION"),
+        (EndpointConnectionError(endpoint_url="https://s3.example.org"), "check the network"),
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject"), "check the bucket, the rights"),
+        (
+            FileNotFoundError("The specified bucket does not exist"),
+            "check that the folder or bucket is there",
+        ),
+        (OSError("reset"), "look whether what it names is there"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_store_does_not_do_is_told_with_what_to_do(error: Exception, told: str) -> None:
+    with pytest.raises(RunError, match="and run again") as raised, storage_errors("writing", "s3://b/lake"):
+        raise error
+    assert told in str(raised.value)
 
 
 def test_nothing_is_shown_where_no_flow_runs() -> None:

@@ -17,7 +17,7 @@ from churn.config_warehouse import WarehouseSettings
 from churn.errors import ConfigError, RunError
 from churn.warehouse.aws import Login, aws_login
 from churn.warehouse.redshift import RedshiftWarehouse
-from tests.support.fixtures_aws import ROLE, Bucket, Redshift
+from tests.support.fixtures_aws import ROLE, Bucket, Redshift, forget_credentials
 
 CANARY = "canary-9c1e"
 
@@ -153,11 +153,7 @@ def test_where_aws_is_not_reached_it_is_the_network_that_is_told(
 def test_where_nobody_says_who_asks_aws_it_is_told(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    forget_credentials(monkeypatch, tmp_path)
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(RunError, match=r"no credentials for it \(NoCredentialsError\): give it a role"):
         aws_login(settings(workgroup="churn"))

@@ -15,7 +15,7 @@ from churn.errors import RunError, UsageError
 from churn.explain import in_words
 from churn.explain.reasons import REASON_SCHEMA
 from churn.explain.user import explain_user
-from churn.explain.words import habit
+from churn.explain.words import habit, limit
 from churn.features import TEXT, Feature, catalogue
 from churn.phrases import Phrases
 from churn.sources import Availability
@@ -390,3 +390,45 @@ def test_a_comparison_that_tells_nothing_is_left_out(feature, value, usual, text
     found = BY_NAME["iplayer"][feature]
     own = {name: 2 * usual if i == 0 else 2.0 for i, name in enumerate(habit(found))}
     assert said(found, value, 0.5, own, {feature: usual}) == text
+
+
+# --- limits, in the report ---
+
+
+@pytest.mark.parametrize(
+    ("product", "feature", "value", "told"),
+    [
+        ("iplayer", "value_4w", 16_182.0, "4.5 hours"),
+        ("iplayer", "value_w2", 600.0, "10 minutes"),
+        ("iplayer", "value_w2", 0.25, "0.25 seconds"),
+        ("iplayer", "habit_days", 6.78, "2.1 days"),  # which is the sum of weights, and told as days a week
+        ("iplayer", "days_4w", 10.0, "10 days"),
+        ("iplayer", "events_13w", 46.0, "46 plays"),
+        ("iplayer", "series_1w", 1.0, "1 series"),
+        ("iplayer", "share_due_target", 0.366, "37%"),
+        ("iplayer", "share_due_target", 0.004, "0.4%"),
+        ("iplayer", "share_due_target", 0.997, "99.7%"),
+        ("iplayer", "tenure_days", 400.0, "13 months"),
+        ("iplayer", "value_last_to_mean", 0.8, "0.8"),
+        ("iplayer", "gaps", 2.0, "2 gaps"),
+        ("iplayer", "events_slope", -0.25, "-0.2 plays a week"),
+        ("iplayer", "age", 26.0, "26 years"),
+        ("shop", "value_4w", 12.5, "12.50 dollars"),
+    ],
+)
+def test_a_limit_is_told_in_the_unit_that_reasons_use(product, feature, value, told) -> None:
+    assert limit(BY_NAME[product][feature], value) == told
+
+
+@given(st.sampled_from(FEATURES), st.floats(-100, 1e9, allow_subnormal=False))
+def test_every_limit_is_a_number_fit_to_follow_below(named: tuple[str, Feature], value: float) -> None:
+    text = limit(named[1], value)
+    assert re.match(r"-?\d", text)
+    assert not re.search(r"under|over|ago|below|above|times|  | $", text)
+
+
+def test_no_meaning_speaks_of_seconds_where_values_are_told_in_hours() -> None:
+    assert BY_NAME["iplayer"]["value_4w"].meaning == "playback in 4 weeks"
+    assert BY_NAME["shop"]["value_4w"].meaning == "spending in 4 weeks"
+    assert BY_NAME["boxes"]["value_4w"].meaning == "boxes in 4 weeks"
+    assert [f.name for name, f in FEATURES if re.search(r"\bseconds\b", f.meaning)] == []

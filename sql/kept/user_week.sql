@@ -1,0 +1,67 @@
+-- Makes: user_week, what each user did in each week with each product.
+-- Grain: product of the activity, user and week (Monday). Days are bits; of devices only plays count.
+-- From: week_activity, without the rows that break the source contract: a run stops at those.
+with activity as (
+    select
+        product,
+        user_id,
+        week_start,
+        activity_date,
+        day_bit,
+        -- Decimals add up to the same sum in any order; floats do not.
+        cast(value as decimal(18, 4)) as value,
+        page_views,
+{% if categories %}
+        -- One event may belong to several categories: 'Comedy;Drama', or 'Comedy; Drama'.
+        ';' || replace(lower(coalesce(category, '')), '; ', ';') || ';' as category,
+{% endif %}
+        is_play,
+        case when is_play = 1 then device end as device,
+        extract(hour from occurred_at) as hour_of_day
+    from {{ ref('week_activity') }}
+    where
+        product is not null
+        and user_id is not null
+        and (value is null or (value >= 0 and value < 1e13 and value - value = 0))
+)
+
+select
+    product,
+    user_id,
+    week_start,
+    count(*) as events,
+    bit_or(day_bit) as days,
+    sum(value) as value,
+    sum(page_views) as page_views,
+    min(activity_date) as first_date,
+    max(activity_date) as last_date,
+{% for category in categories %}
+    sum(case when position(lower(:category_{{ category }}) in category) > 0 then value else 0 end)
+        as value_category_{{ category }},
+{% endfor %}
+{% if categories %}
+    sum(case
+        when
+{% for category in categories %}
+            position(lower(:category_{{ category }}) in category) = 0{{ " and" if not loop.last }}
+{% endfor %}
+            then value
+        else 0
+    end) as value_other_category,
+{% endif %}
+    sum(case when is_play = 1 then value else 0 end) as play_value,
+    bit_or(case when is_play = 1 then day_bit else 0 end) as play_days,
+{% for device in devices %}
+    sum(case when device = :device_{{ device }} then value else 0 end) as value_device_{{ device }},
+    bit_or(case when device = :device_{{ device }} then day_bit else 0 end) as days_device_{{ device }},
+{% endfor %}
+{% for daypart, first_hour, last_hour in dayparts %}
+    sum(case when hour_of_day between {{ first_hour }} and {{ last_hour }} then value else 0 end)
+        as value_daypart_{{ daypart }},
+{% endfor %}
+{% for weekday in weekdays %}
+    sum(case when day_bit = {{ 2 ** ((loop.index0 + 6) % 7) }} then value else 0 end)
+        as value_weekday_{{ weekday }}{{ "," if not loop.last }}
+{% endfor %}
+from activity
+group by product, user_id, week_start

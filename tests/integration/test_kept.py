@@ -1,0 +1,279 @@
+"""Kept weekly aggregates: each raw row is read once, and whatever happens the tables are those of a fresh build."""
+
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from churn import kept
+from churn.config import Settings
+from churn.errors import ConfigError, RunError, SourceError
+from churn.prepare import drop, plan, run_steps
+from churn.warehouse.base import Warehouse
+from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.warehouse.redshift import RedshiftWarehouse
+from churn.warehouse.render import create, load_step
+from tests.support.data_folders import (
+    AS_OF,
+    TODAY,
+    event,
+    event_folder,
+    event_settings,
+    weekly_events,
+    write_table,
+)
+from tests.support.fixtures_aws import Bucket, Redshift
+from tests.support.weekly_jobs import fill
+
+Open = Callable[..., DuckDBWarehouse]
+Rows = list[dict[str, Any]]
+WEEK = timedelta(days=7)
+MONDAY = AS_OF - timedelta(days=6)
+WEEKS = 20
+
+
+def log(users: int = 12, weeks: int = WEEKS, last: date = AS_OF, seed: int = 1) -> Rows:
+    """Events of two products at random days, items and amounts."""
+    rng = random.Random(seed)
+    return [
+        event(
+            f"u{user}",
+            last - timedelta(days=rng.randrange(7 * weeks)),
+            product=rng.choice(["food", "drink"]),
+            item_id=f"i{rng.randrange(5)}",
+            value=rng.choice([0.25, 1.5, 3.0]),
+        )
+        for user in range(users)
+        for _ in range(2 * weeks)
+    ]
+
+
+def settings_of(data: Path) -> Settings:
+    return event_settings(data, food={}, drink={}, both={"match": []})
+
+
+def bring(warehouse: Warehouse, data: Path, until: date, schema: str = "run", **more: Any) -> kept.Brought:
+    """Bring forward as a run does, with a view on the activity of its own."""
+    chosen = settings_of(data)
+    warehouse.execute(f"create schema if not exists {schema}")
+    if not warehouse.columns(f"{schema}.activity"):
+        view = create(load_step("sources/events/activity.sql", {}), {}, {}, schema, warehouse.dialect)
+        warehouse.execute(view.sql)
+    return kept.bring_forward(warehouse, chosen, schema, until, today=TODAY, **more)
+
+
+def tables(warehouse: Warehouse, data: Path, until: date = AS_OF) -> dict[str, list[dict[str, Any]]]:
+    """Every kept aggregate up to a day, in a fixed order."""
+    definition = kept.define(settings_of(data))
+    found = {}
+    for name in kept.AGGREGATES:
+        rows = warehouse.fetch(f"select * from {definition.table(name)}").to_pylist()
+        found[name] = sorted((row for row in rows if row["week_start"] <= until), key=str)
+    return found
+
+
+def fresh(data: Path, until: date = AS_OF) -> dict[str, list[dict[str, Any]]]:
+    """What a build from nothing has."""
+    warehouse = DuckDBWarehouse(None, data, memory="1GB", threads=2)
+    try:
+        bring(warehouse, data, until)
+        return tables(warehouse, data)
+    finally:
+        warehouse.close()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return event_folder(tmp_path / "data", log())
+
+
+@pytest.fixture(params=["duckdb", "redshift"])
+def warehouse(
+    request: pytest.FixtureRequest, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Warehouse]:
+    if request.param == "duckdb":
+        opened: Warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb", data, memory="1GB", threads=2)
+    else:
+        redshift: Redshift = request.getfixturevalue("redshift")
+        bucket: Bucket = request.getfixturevalue("bucket")
+        monkeypatch.setenv("CHURN_REDSHIFT_USER", "churn")
+        monkeypatch.setenv("CHURN_REDSHIFT_PASSWORD", "unused")
+        opened = RedshiftWarehouse(redshift.settings())
+        fill(opened, data, bucket)
+    yield opened
+    opened.close()
+
+
+def test_weeks_brought_one_by_one_are_those_of_one_build(warehouse: Warehouse, data: Path) -> None:
+    for back in range(WEEKS - 1, -1, -1):
+        brought = bring(warehouse, data, AS_OF - back * WEEK)
+        assert len(brought.weeks) == 1
+    assert brought.warnings == ()
+    assert tables(warehouse, data) == fresh(data)
+
+
+def test_a_run_reads_the_raw_rows_of_new_weeks_only(warehouse: Warehouse, data: Path) -> None:
+    rows = log()
+    first = bring(warehouse, data, AS_OF - WEEK)
+    second = bring(warehouse, data, AS_OF)
+    again = bring(warehouse, data, AS_OF)
+    new = sum(row["occurred_at"].date() >= MONDAY for row in rows)
+    assert (first.raw_rows, second.raw_rows, again.raw_rows) == (len(rows) - new, new, 0)
+    assert (second.weeks, again.weeks) == ((MONDAY,), ())
+
+
+def test_weeks_made_again_in_any_order_stay_the_same(warehouse: Warehouse, data: Path) -> None:
+    bring(warehouse, data, AS_OF)
+    expected = tables(warehouse, data)
+    for until, weeks in ((AS_OF, 3), (AS_OF - 5 * WEEK, 2), (AS_OF, 1), (AS_OF - WEEK, 0)):
+        brought = bring(warehouse, data, until, rebuild_weeks=weeks)
+        assert len(brought.weeks) == weeks
+        assert tables(warehouse, data) == expected
+
+
+def test_a_failure_within_a_chunk_leaves_whole_weeks_only(
+    warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(warehouse, data, AS_OF - 3 * WEEK)
+    before = tables(warehouse, data)
+    monkeypatch.setattr(kept, "_write_week", lambda *_: (_ for _ in ()).throw(RunError("gone")))
+    with pytest.raises(RunError, match="gone"):
+        bring(warehouse, data, AS_OF)
+    assert tables(warehouse, data) == before
+    monkeypatch.undo()
+    bring(warehouse, data, AS_OF)
+    assert tables(warehouse, data) == fresh(data)
+
+
+def test_late_rows_are_told_of_and_read_when_asked(warehouse: Warehouse, data: Path) -> None:
+    bring(warehouse, data, AS_OF)
+    definition = kept.define(settings_of(data))
+    # As if two of the week's rows had come after it was made.
+    week = MONDAY - 2 * WEEK
+    warehouse.execute(
+        f"update {definition.table('weeks')} set raw_rows = raw_rows - 2"
+        f" where week_start = date '{week.isoformat()}'"
+    )
+    told = bring(warehouse, data, AS_OF)
+    assert told.warnings == (
+        f"of the rows of 1 past week, the oldest from {week}, 2 came late since those were read: "
+        "--rebuild-weeks 3 reads them again",
+    )
+    assert told.weeks == ()
+    assert bring(warehouse, data, AS_OF, rebuild_weeks=3).warnings == ()
+    assert bring(warehouse, data, AS_OF).warnings == ()
+
+
+def test_late_rows_in_a_new_file_count_once_their_week_is_made_again(
+    data: Path, open_warehouse: Open
+) -> None:
+    database = data.parent / "kept.duckdb"
+    opened = open_warehouse(data, database)
+    bring(opened, data, AS_OF)
+    opened.close()
+    late = [event("late", MONDAY - WEEK, product="food", item_id="i1")]
+    write_table(data, "events.activity", late, part=1)
+    opened = open_warehouse(data, database)
+    assert "1 came late" in bring(opened, data, AS_OF).warnings[0]
+    assert all(row["user_id"] != "late" for row in tables(opened, data)["user_week"])
+    assert len(bring(opened, data, AS_OF, rebuild_weeks=2).weeks) == 2
+    assert tables(opened, data) == fresh(data)
+
+
+def test_weeks_older_than_the_first_one_are_made_when_they_come(data: Path, open_warehouse: Open) -> None:
+    database = data.parent / "kept.duckdb"
+    opened = open_warehouse(data, database)
+    bring(opened, data, AS_OF)
+    opened.close()
+    old = AS_OF - (WEEKS + 2) * WEEK
+    write_table(data, "events.activity", [event("old", old, product="food")], part=1)
+    opened = open_warehouse(data, database)
+    assert len(bring(opened, data, AS_OF).weeks) == 3
+    assert tables(opened, data) == fresh(data)
+
+
+def test_a_changed_file_makes_everything_anew(data: Path, open_warehouse: Open) -> None:
+    database = data.parent / "kept.duckdb"
+    opened = open_warehouse(data, database)
+    bring(opened, data, AS_OF)
+    opened.close()
+    path = write_table(data, "events.activity", log(seed=2))
+    os.utime(path, (1, 1))
+    opened = open_warehouse(data, database)
+    assert len(bring(opened, data, AS_OF).weeks) == WEEKS
+    assert tables(opened, data) == fresh(data)
+
+
+def test_a_changed_definition_has_tables_of_its_own(data: Path) -> None:
+    ours = kept.define(settings_of(data))
+    other = kept.define(event_settings(data, food={"categories": ["Fruit"]}, drink={}, both={"match": []}))
+    assert ours.digest != other.digest
+    assert ours.table("user_week") != other.table("user_week")
+    assert ours == kept.define(settings_of(data))
+
+
+def test_one_name_for_two_categories_is_refused(data: Path) -> None:
+    chosen = event_settings(data, food={"categories": ["Fruit & Veg"]}, drink={"categories": ["fruit veg"]})
+    with pytest.raises(ConfigError, match=r"'food' and 'drink' have categories that give the same feature"):
+        kept.define(chosen)
+
+
+def test_products_share_what_is_kept(warehouse: Warehouse, data: Path) -> None:
+    chosen = settings_of(data)
+    counts = {}
+    for name in ("food", "drink", "both"):
+        made = plan(warehouse, chosen, name, AS_OF, f"run_{name}", today=TODAY)
+        counts[name] = run_steps(warehouse, made)["user_week"]
+        facts = warehouse.fetch(f"select sum(events) as events from run_{name}.user_week")
+        assert facts["events"][0].as_py() == made.facts.rows
+        drop(warehouse, f"run_{name}")
+    assert max(counts["food"], counts["drink"]) < counts["both"] < counts["food"] + counts["drink"]
+    assert bring(warehouse, data, AS_OF).raw_rows == 0
+
+
+def test_a_hole_in_the_history_is_told_of(tmp_path: Path, open_warehouse: Open) -> None:
+    hole = {MONDAY - 4 * WEEK + timedelta(days=day) for day in range(7)}
+    data = event_folder(tmp_path, [row for row in log() if row["occurred_at"].date() not in hole])
+    opened = open_warehouse(data)
+    warning = bring(opened, data, AS_OF).warnings[0]
+    assert warning.startswith(f"1 week has no activity at all (of {MONDAY - 4 * WEEK})")
+    made = plan(opened, settings_of(data), "food", AS_OF, "run_food", today=TODAY)
+    assert made.warnings == (warning,)
+
+
+def test_weeks_with_faulty_rows_are_read_again_once_those_are_mended(
+    warehouse: Warehouse, data: Path
+) -> None:
+    """Where the table is changed in its place, no file tells of it."""
+    if warehouse.dialect == "duckdb":
+        pytest.skip("its tables are files, and a changed file makes everything anew")
+    warehouse.execute("update events.activity set value = -1 where user_id = 'u1'")
+    with pytest.raises(SourceError, match="have a negative value"):
+        plan(warehouse, settings_of(data), "food", AS_OF, "one", today=TODAY)
+    warehouse.execute("update events.activity set value = 1 where user_id = 'u1'")
+    assert plan(warehouse, settings_of(data), "food", AS_OF, "two", today=TODAY).facts.rows > 0
+
+
+@settings(max_examples=10)
+@given(
+    days=st.lists(st.tuples(st.integers(0, 7 * WEEKS - 1), st.integers(0, 2)), min_size=1, max_size=40),
+    order=st.permutations(range(4)),
+)
+def test_any_order_of_weeks_gives_the_same_tables(
+    days: Sequence[tuple[int, int]], order: Sequence[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rows = [event(f"u{user}", AS_OF - timedelta(days=back), product="food") for back, user in days]
+    data = event_folder(tmp_path_factory.mktemp("log"), [*rows, *weekly_events(["u"], 1, product="food")])
+    opened = DuckDBWarehouse(None, data, memory="1GB", threads=1)
+    try:
+        for back in (*order, 0):
+            bring(opened, data, AS_OF - back * WEEK)
+        assert tables(opened, data) == fresh(data)
+    finally:
+        opened.close()

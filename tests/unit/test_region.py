@@ -1,0 +1,37 @@
+"""Which region AWS is asked in."""
+
+import pytest
+
+from churn.config_store import StoreSettings
+from churn.ecs import aws_client
+from churn.errors import RunError
+from churn.region import region_of
+from churn.store import s3_options
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "none")
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+
+
+def test_the_settings_go_first_then_what_boto_knows_then_aws_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert region_of(None) is None
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert region_of(None) == "eu-west-1"
+    assert region_of("eu-west-2") == "eu-west-2"
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
+    assert region_of(None) is None, "boto finds it, as everything else in the process does"
+
+
+def test_aws_region_alone_is_enough_for_clients_and_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert aws_client("ecs", None).meta.region_name == "eu-west-1"
+    assert s3_options(StoreSettings())["client_kwargs"] == {"region_name": "eu-west-1"}
+
+
+def test_without_a_region_the_message_names_the_setting_and_both_variables() -> None:
+    with pytest.raises(RunError, match=r"set cluster\.fargate\.region, AWS_REGION or AWS_DEFAULT_REGION"):
+        aws_client("ecs", None)
