@@ -2,7 +2,7 @@
 
 Where user ids are kept is written down in ``churn.erasure_map``. What holds none is left as it is: models,
 charts, sums by feature, logs, MLflow's records. Source tables belong to whoever fills them, and are not
-touched: erase there first, or the next run scores the same users again.
+touched: erase there first, or a run that reads those weeks again scores the same users again.
 
 All of it happens while the record of what is published is locked. So two erasures wait for each other, and so
 does whoever publishes, who then reads what the lake holds by then; readers never wait. The lake comes before
@@ -24,7 +24,7 @@ from fsspec.core import url_to_fs
 from churn.config import Settings, identifier
 from churn.disk import storage_errors
 from churn.erase_run import erase_from_run, erase_unfinished
-from churn.erasure_map import PUBLISHED, RECORD, RUN_DATASETS, TABLES, table_columns
+from churn.erasure_map import KEPT_COLUMN, PUBLISHED, RECORD, RUN_DATASETS, TABLES, is_kept, table_columns
 from churn.errors import RunError, UsageError
 from churn.runs import Run
 from churn.warehouse.base import Session, Warehouse
@@ -248,7 +248,16 @@ def _columns(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
             )
         if there:
             found[table] = column
-    return found
+    return found | dict.fromkeys(_kept_tables(settings, warehouse), KEPT_COLUMN)
+
+
+def _kept_tables(settings: Settings, warehouse: Warehouse) -> list[str]:
+    """Return the kept weekly aggregates of users, of whichever definition."""
+    schema = identifier(settings.kept_schema)
+    text = "select table_name from information_schema.tables where table_schema = :schema"
+    statement = render(text, {}, {"schema": schema}, PUBLISHED, warehouse.dialect)
+    names = warehouse.fetch(statement.sql, statement.parameters)["table_name"].to_pylist()
+    return [f"{schema}.{identifier(name)}" for name in sorted(names) if is_kept(name)]
 
 
 def _erase_from_tables(
@@ -267,7 +276,7 @@ def _erase_from_tables(
     _bind_users(session, warehouse, ids)
     for table, column in columns.items():
         chosen = f'from {table} where "{identifier(column)}" in (select user_id from {_USERS})'
-        key = "product, target_week_start_date"
+        key = "product, target_week_start_date" if table in TABLES else "product"
         by_week = session.fetch(f"select {key}, count(*) as gone {chosen} group by {key}").to_pylist()
         if not by_week:
             continue
@@ -275,7 +284,7 @@ def _erase_from_tables(
         if dry_run:
             continue
         session.execute(f"delete {chosen}")
-        for row in by_week if record is not None else []:
+        for row in by_week if record is not None and table in TABLES else []:
             text = (
                 f"update {record} set {TABLES[table]} = {TABLES[table]} - :gone"
                 " where product = :product and target_week_start_date = :target_week_start_date"

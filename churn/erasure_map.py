@@ -3,6 +3,7 @@
 A test walks a committed run and a warehouse, and fails where a user id is kept that this list does not know.
 """
 
+import re
 from collections.abc import Mapping
 
 from churn.config import Settings
@@ -20,6 +21,16 @@ RECORD = f"{PUBLISHED}.published"
 # Published tables of users, each of which calls the id as the setting `id_column` says; and the record's
 # column that counts its rows.
 TABLES: Mapping[str, str] = {f"{PUBLISHED}.scores": "score_rows", f"{PUBLISHED}.reasons": "reason_rows"}
+
+
+# Weekly aggregates of users, in the schema that the setting `kept_schema` names; a digest ends each name.
+KEPT_TABLES = ("user_week", "user_item_week")
+KEPT_COLUMN = "user_id"
+
+
+def is_kept(table: str) -> bool:
+    """Tell whether a table of the kept schema holds users, by its name."""
+    return any(re.fullmatch(rf"{name}_[0-9a-f]+", table) for name in KEPT_TABLES)
 
 
 def table_columns(settings: Settings) -> dict[str, str]:

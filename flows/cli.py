@@ -118,15 +118,36 @@ def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None
 )
 @_as_of
 @click.option("--force", is_flag=True, help="Make a new run even where one is committed or could be resumed.")
+@click.option(
+    "--rebuild-weeks",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Read so many of the latest weeks of raw activity again, for rows that came late; implies --force.",
+)
 @_profile
 def run(
-    data: Path, out: Path, products: Sequence[str], as_of: date | None, force: bool, profile: str | None
+    data: Path,
+    out: Path,
+    products: Sequence[str],
+    as_of: date | None,
+    force: bool,
+    rebuild_weeks: int,
+    profile: str | None,
 ) -> None:
     """Run the weekly job."""
     quiet()
     from flows.commands import run_weekly
 
-    run_weekly(data=data, out=out, products=products, as_of=as_of, force=force, profile=profile)
+    run_weekly(
+        data=data,
+        out=out,
+        products=products,
+        as_of=as_of,
+        force=force,
+        rebuild_weeks=rebuild_weeks,
+        profile=profile,
+    )
 
 
 @cli.command()

@@ -86,6 +86,7 @@ def run_weekly(
     products: Sequence[str],
     as_of: date | None,
     force: bool,
+    rebuild_weeks: int = 0,
     profile: str | None = None,
 ) -> None:
     """Run the weekly flow for each product, then print a table.
@@ -103,9 +104,11 @@ def run_weekly(
     outcomes: list[Outcome] = []
     failures: dict[str, ChurnError] = {}
     with credentials(settings):
-        for name in names:
+        for index, name in enumerate(names):
+            # Products share their weeks: the first one reads them again for all.
+            again = rebuild_weeks if index == 0 else 0
             try:
-                outcomes.append(_run_one(settings, name, windows, force))
+                outcomes.append(_run_one(settings, name, windows, force or rebuild_weeks > 0, again))
             except ChurnError as error:
                 if stop_requested():
                     raise
@@ -126,7 +129,7 @@ def run_weekly(
         raise kind(f"{len(failures)} of {len(names)} products failed:\n{listed}")
 
 
-def _run_one(settings: Settings, name: str, windows: Windows, force: bool) -> "Outcome":
+def _run_one(settings: Settings, name: str, windows: Windows, force: bool, rebuild_weeks: int) -> "Outcome":
     from churn.committed import repeated
     from churn.facts import check_reach
     from churn.weekly_run import open_warehouse
@@ -146,6 +149,7 @@ def _run_one(settings: Settings, name: str, windows: Windows, force: bool) -> "O
         data=settings.data,
         out=settings.out,
         force=force,
+        rebuild_weeks=rebuild_weeks,
         settings=chosen(settings.profile),
     )
 

@@ -38,6 +38,7 @@ def weekly_churn(
     data: Path = Path("demo/data"),
     out: Path = Path("demo/out"),
     force: bool = False,
+    rebuild_weeks: int = 0,
     settings: dict[str, Any] | None = None,
 ) -> Outcome:
     """Run the weekly job of one product.
@@ -51,6 +52,8 @@ def weekly_churn(
         data: folder of the source tables.
         out: folder that the lake, the warehouse file and MLflow's records live in.
         force: make a new run, even where one is committed for the target week or could be resumed.
+        rebuild_weeks: read so many of the latest weeks of raw activity again, for rows that came late; this
+            implies ``force``.
         settings: settings that win over ``churn.toml`` and the environment.
 
     Returns:
@@ -65,19 +68,19 @@ def weekly_churn(
         chosen.product(product)
         windows = Windows(as_of or last_complete_as_of(date.today()))
         with credentials(chosen):
-            made = _run_week(chosen, product, windows, force)
+            made = _run_week(chosen, product, windows, force or rebuild_weeks > 0, rebuild_weeks)
     show_outcome(made)
     return made
 
 
-def _run_week(chosen: Settings, product: str, windows: Windows, force: bool) -> Outcome:
+def _run_week(chosen: Settings, product: str, windows: Windows, force: bool, rebuild_weeks: int) -> Outcome:
     done = None if force else repeated(chosen, product, windows)
     if done is not None:
         return done
     with begin(chosen, product, windows.as_of, resume=not force) as run:
         labels = {"run": run.run_id, "product": run.name}
         with client_in_background(chosen.cluster, labels) as client:  # which may be paid by the second
-            plan = tasks.plan_sql(run)
+            plan = tasks.plan_sql(run, rebuild_weeks)
             tasks.open_tracking.submit(run)
             kept = run.checkpoint or _prepare(run, plan)
             partitions = tasks.score(run, kept, client)

@@ -29,6 +29,7 @@ def weekly_all(
     data: Path = Path("demo/data"),
     out: Path = Path("demo/out"),
     force: bool = False,
+    rebuild_weeks: int = 0,
     settings: dict[str, Any] | None = None,
 ) -> list[Outcome]:
     """Run the weekly job of several products.
@@ -42,6 +43,8 @@ def weekly_all(
         data: folder of the source tables.
         out: folder that the lake, the warehouse file and MLflow's records live in.
         force: make new runs, even where some are committed for the target week or could be resumed.
+        rebuild_weeks: read so many of the latest weeks of raw activity again, once for all products; this
+            implies ``force``.
         settings: settings that win over ``churn.toml`` and the environment.
 
     Returns:
@@ -59,7 +62,7 @@ def weekly_all(
         chosen.product(name)
     outcomes: dict[str, Outcome] = {}
     failures: dict[str, str] = {}
-    for name in names:
+    for index, name in enumerate(names):
         # A stop of this flow is no state of a sub-flow: it is raised here, and ends the rest too.
         with tags(PART_TAG):
             state: State[Outcome] = weekly_churn(
@@ -67,7 +70,8 @@ def weekly_all(
                 as_of=windows.as_of,
                 data=data,
                 out=out,
-                force=force,
+                force=force or rebuild_weeks > 0,
+                rebuild_weeks=rebuild_weeks if index == 0 else 0,
                 settings=settings,
                 return_state=True,
             )

@@ -27,7 +27,7 @@ from churn import desk_s3, migrate
 from churn.committed import publish
 from churn.config import Settings, load_settings
 from churn.erase import Erased, count_found, erase, has_lake, read_users
-from churn.erasure_map import RUN_DATASETS, TABLES, table_columns
+from churn.erasure_map import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kept, table_columns
 from churn.errors import RunError, UsageError
 from churn.lake import Lake, Run
 from churn.warehouse.base import Warehouse
@@ -239,7 +239,7 @@ def test_every_dataset_of_a_run_that_holds_users_is_on_the_map(kept_local: Kept)
         assert holding == RUN_DATASETS
 
 
-def test_every_published_table_that_holds_users_is_on_the_map(kept: Kept) -> None:
+def test_every_table_that_holds_users_is_on_the_map(kept: Kept) -> None:
     mapped, holding = table_columns(kept.settings), {}
     for table in kept.tables():
         for column in kept.warehouse.columns(table):
@@ -248,6 +248,9 @@ def test_every_published_table_that_holds_users_is_on_the_map(kept: Kept) -> Non
                 str(value) for value in values
             }:
                 holding[table] = column
+    schema = kept.settings.kept_schema
+    aggregates = [table for table in kept.tables() if table.startswith(f"{schema}.")]
+    mapped |= {table: KEPT_COLUMN for table in aggregates if is_kept(table.removeprefix(f"{schema}."))}
     assert holding == mapped
 
 
@@ -602,7 +605,8 @@ def test_a_kill_in_the_warehouse_leaves_its_tables_as_they_were(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users = kept.scored("food")[:3]
-    before = {place: rows for place, rows in kept.holders(users).items() if place in TABLES}
+    tables = kept.tables()
+    before = {place: rows for place, rows in kept.holders(users).items() if place in tables}
     for moment in range(1, 4):
         with monkeypatch.context() as patch:
             patch.setattr(churn.erase, "_run", Countdown(moment).wrap(churn.erase._run))
