@@ -39,10 +39,18 @@ class Phrases:
     tail: str = ""
 
 
-def _say(
+def say(
     template: str, zero: str = "", missing: str = "", usual: str = "", *, compared: bool = True
 ) -> Phrases:
-    """One template for both directions: "only" is said of what raises the risk."""
+    """Return one template for both directions: "only" is said of what raises the risk.
+
+    Args:
+        template: said of the value.
+        zero: said of 0 in place of it.
+        missing: said of a missing value.
+        usual: where the user's own habit can be read, as in ``Phrases``.
+        compared: whether it is told what is usual.
+    """
     told = re.search(r"\{value(:[^}]*)?\}", template)  # what is usual is told in the same way
     word = "usually" if usual else "typically"
     tail = f", {word} {{usual{(told and told[1]) or ''}}}" if compared else ""
@@ -98,13 +106,13 @@ def activity(product: Product) -> dict[str, Phrases]:
     for offset in OBSERVED_OFFSETS:
         when = _when(offset)
         weeks |= {
-            f"value_w{offset}": _say(
+            f"value_w{offset}": say(
                 f"{amount} {when}", f"no {stuff} {when}", usual="value_13w / active_weeks_13w"
             ),
-            f"events_w{offset}": _say(
+            f"events_w{offset}": say(
                 f"{{only}}{{value}} {when}", f"no {plays} {when}", usual="events_13w / active_weeks_13w"
             ),
-            f"days_w{offset}": _say(
+            f"days_w{offset}": say(
                 f"{verb} on {{only}}{{value}} {when}",
                 f"not active {when}",
                 usual="days_13w / active_weeks_13w",
@@ -112,24 +120,22 @@ def activity(product: Product) -> dict[str, Phrases]:
         }
     average, without = "{value:ratio} the average of 13 weeks", f"no {stuff} in 13 weeks"
     return weeks | {
-        "value_13w": _say(f"{amount} in 13 weeks", without),
-        "events_13w": _say("{only}{value} in 13 weeks", f"no {plays} in 13 weeks"),
-        "days_13w": _say(f"{verb} on {{only}}{{value}} in 13 weeks", "not active in 13 weeks"),
-        "active_weeks_13w": _say(
+        "value_13w": say(f"{amount} in 13 weeks", without),
+        "events_13w": say("{only}{value} in 13 weeks", f"no {plays} in 13 weeks"),
+        "days_13w": say(f"{verb} on {{only}}{{value}} in 13 weeks", "not active in 13 weeks"),
+        "active_weeks_13w": say(
             "active in {only}{value:number} of the last 13 weeks", "not active in 13 weeks"
         ),
-        "value_4w": _say(f"{amount} in 4 weeks", f"no {stuff} in 4 weeks"),
-        "days_4w": _say(f"{verb} on {{only}}{{value}} in 4 weeks", "not active in 4 weeks"),
-        "active_weeks_4w": _say(
-            "active in {only}{value:number} of the last 4 weeks", "not active in 4 weeks"
-        ),
-        "habit_days": _say(
+        "value_4w": say(f"{amount} in 4 weeks", f"no {stuff} in 4 weeks"),
+        "days_4w": say(f"{verb} on {{only}}{{value}} in 4 weeks", "not active in 4 weeks"),
+        "active_weeks_4w": say("active in {only}{value:number} of the last 4 weeks", "not active in 4 weeks"),
+        "habit_days": say(
             f"{verb} on {{only}}{{value:/{_HABIT_WEEKS:.4f}}} a week lately", "not active lately"
         ),
-        "value_last_to_mean": _say(
+        "value_last_to_mean": say(
             f"{stuff} last week {average}", f"no {stuff} last week", without, compared=False
         ),
-        "days_last_to_mean": _say(
+        "days_last_to_mean": say(
             f"active days last week {average}",
             "not active last week",
             "not active in 13 weeks",
@@ -143,16 +149,16 @@ def trend(product: Product) -> dict[str, Phrases]:
     plays = events(product)
     steady = f"weekly {plays} neither rising nor falling"
     return {
-        "events_slope": _say(f"weekly {plays} {{value:trend}}", steady, steady, compared=False),
-        "events_intercept": _say(f"trend of weekly {plays} began 13 weeks ago at {{value:number}}"),
-        "events_zero_week": _say(f"trend of weekly {plays} {{value:crossing}}", "", steady, compared=False),
-        "events_falling": _say(f"weekly {plays} falling", f"weekly {plays} not falling", compared=False),
-        "days_slope": _say(
+        "events_slope": say(f"weekly {plays} {{value:trend}}", steady, steady, compared=False),
+        "events_intercept": say(f"trend of weekly {plays} began 13 weeks ago at {{value:number}}"),
+        "events_zero_week": say(f"trend of weekly {plays} {{value:crossing}}", "", steady, compared=False),
+        "events_falling": say(f"weekly {plays} falling", f"weekly {plays} not falling", compared=False),
+        "days_slope": say(
             "active days a week {value:trend}",
             "active days a week neither rising nor falling",
             compared=False,
         ),
-        "days_deviation": _say(
+        "days_deviation": say(
             "active days varying by {value:number} from week to week", "as many active days in every week"
         ),
     }
@@ -165,54 +171,54 @@ def lifetime(product: Product) -> dict[str, Phrases]:
     since = "since first seen"
     return {
         "tenure_days": replace(
-            _say("first seen {only}{value:span} ago", "first seen on the last day"),
+            say("first seen {only}{value:span} ago", "first seen on the last day"),
             tail=", typically {usual:span} ago",
         ),
         "days_since_last": replace(
-            _say("last active {value} ago", "active on the last day", usual="days_between_visits"),
+            say("last active {value} ago", "active on the last day", usual="days_between_visits"),
             tail=", usually {usual:every}",
         ),
-        "lifetime_active_weeks": _say(f"active in {{only}}{{value}} {since}", f"not active {since}"),
-        "lifetime_active_rate": _say(
+        "lifetime_active_weeks": say(f"active in {{only}}{{value}} {since}", f"not active {since}"),
+        "lifetime_active_rate": say(
             f"active in {{only}}{{value}} of the weeks {since}", f"not active {since}"
         ),
-        "lifetime_days": _say(f"{verb} on {{only}}{{value}} {since}", f"not active {since}"),
-        "lifetime_events": _say(f"{{only}}{{value}} {since}", f"no {plays} {since}"),
-        "lifetime_value": _say(f"{amount} {since}", f"no {stuff} {since}"),
-        "lifetime_days_per_week": _say(f"{verb} on {{only}}{{value}} {since}", f"not active {since}"),
-        "days_between_visits": _say("active {value:every} as a rule", "", once),
-        "days_since_last_to_usual": _say(
+        "lifetime_days": say(f"{verb} on {{only}}{{value}} {since}", f"not active {since}"),
+        "lifetime_events": say(f"{{only}}{{value}} {since}", f"no {plays} {since}"),
+        "lifetime_value": say(f"{amount} {since}", f"no {stuff} {since}"),
+        "lifetime_days_per_week": say(f"{verb} on {{only}}{{value}} {since}", f"not active {since}"),
+        "days_between_visits": say("active {value:every} as a rule", "", once),
+        "days_since_last_to_usual": say(
             "time since last active {value:ratio} the usual gap",
             "active on the last day",
             once,
             compared=False,
         ),
-        "longest_gap_weeks": _say("away for {value} at the longest", "never away for a whole week"),
-        "gaps": _say("away {value:times} for a week or more", "never away for a week or more"),
-        "streak_weeks": _say("active for {only}{value} in a row", "not active last week"),
+        "longest_gap_weeks": say("away for {value} at the longest", "never away for a whole week"),
+        "gaps": say("away {value:times} for a week or more", "never away for a week or more"),
+        "streak_weeks": say("active for {only}{value} in a row", "not active last week"),
     }
 
 
 def used_kinds(product: Product, kind: str) -> Phrases:
     """Return the phrases of how many of the listed categories, or kinds of device, were used."""
     verb = _verb(product)
-    return _say(f"{{only}}{{value}} {verb} in 13 weeks", f"no listed {kind} {verb} in 13 weeks")
+    return say(f"{{only}}{{value}} {verb} in 13 weeks", f"no listed {kind} {verb} in 13 weeks")
 
 
 def share(product: Product, place: str) -> Phrases:
     """Return the phrases of the share of ``activity.value`` in, on or at some place."""
     stuff, place = _stuff(product), _literal(place)
-    return _say(f"{{value}} of {stuff} {place}", f"no {stuff} {place}", f"no {stuff} in 13 weeks")
+    return say(f"{{value}} of {stuff} {place}", f"no {stuff} {place}", f"no {stuff} in 13 weeks")
 
 
 def items(product: Product) -> dict[str, Phrases]:
     """Return the phrases of the item features."""
     missing = "no items known"
     return {
-        "items_1w": _say("{only}{value:different} last week", "no items last week", missing),
-        "items_13w": _say("{only}{value:different} in 13 weeks", missing, missing),
-        "items_per_day": _say("{only}{value:different} when active", missing, missing),
-        "repeat_rate": _say("{value} in a week", missing, missing),
+        "items_1w": say("{only}{value:different} last week", "no items last week", missing),
+        "items_13w": say("{only}{value:different} in 13 weeks", missing, missing),
+        "items_per_day": say("{only}{value:different} when active", missing, missing),
+        "repeat_rate": say("{value} in a week", missing, missing),
     }
 
 
@@ -223,13 +229,13 @@ def content(product: Product) -> dict[str, Phrases]:
     ended, week = "with no episode to come", "in the predicted week"
 
     def series(scope: str, rest: str) -> Phrases:
-        return _say(f"{{value}} of {scope} {rest}", f"no series of {scope} {rest}", missing)
+        return say(f"{{value}} of {scope} {rest}", f"no series of {scope} {rest}", missing)
 
     def part(scope: str, rest: str) -> Phrases:
-        return _say(f"{{value}} of {stuff} {scope} {rest}", f"no {stuff} {scope} {rest}", missing)
+        return say(f"{{value}} of {stuff} {scope} {rest}", f"no {stuff} {scope} {rest}", missing)
 
     def used(scope: str) -> Phrases:
-        return _say(f"{{only}}{{value}} {verb} {scope}", f"no series {verb} {scope}", missing)
+        return say(f"{{only}}{{value}} {verb} {scope}", f"no series {verb} {scope}", missing)
 
     return {
         "series_1w": used("last week"),
@@ -252,20 +258,20 @@ def profile(product: Product) -> dict[str, Phrases]:
     """Return the phrases of the profile features."""
 
     def named(what: str) -> Phrases:
-        return _say(f"{what} {{value}}", "", f"no {what} known", compared=False)
+        return say(f"{what} {{value}}", "", f"no {what} known", compared=False)
 
     return {
-        "account_age_days": _say("account {only}{value:span} old", "", "no account date known"),
-        "age": _say("{value} old", "", "no age known"),
-        "is_16_to_34": _say("16 to 34 years old", "not 16 to 34 years old", "no age known", compared=False),
+        "account_age_days": say("account {only}{value:span} old", "", "no account date known"),
+        "age": say("{value} old", "", "no age known"),
+        "is_16_to_34": say("16 to 34 years old", "not 16 to 34 years old", "no age known", compared=False),
         "gender": named("gender"),
         "nation": named("nation"),
         "region": named("television region"),
         "acorn_category": named("neighbourhood type"),
-        "personalisation": _say(
+        "personalisation": say(
             "personalisation on: {value}", "", "personalisation not known", compared=False
         ),
-        "mail_verified": _say(
+        "mail_verified": say(
             "e-mail address verified: {value}",
             "",
             "not known if the e-mail address is verified",

@@ -257,6 +257,7 @@ def _facts(
         item=row["items"] > 0,
         series=row["series"] > 0,
         time_of_day=row["rows_with_time"] > 0,
+        other_products=row["other_rows"] > 0,
     )
     return ActivityFacts(int(row["product_rows"]), row["first_date"], row["last_date"], available)
 

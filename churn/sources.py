@@ -88,6 +88,7 @@ class Availability:
     item: bool = True
     series: bool = True
     time_of_day: bool = True
+    other_products: bool = True
 
 
 @dataclass(frozen=True)

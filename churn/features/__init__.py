@@ -6,7 +6,7 @@ The catalogue and the SQL steps must name the same columns; a test compares them
 from collections.abc import Callable, Iterator
 
 from churn.config import Product
-from churn.features import activity, content, people, shares
+from churn.features import activity, beside, content, people, shares
 from churn.features.feature import DOUBLE, INTEGER, TEXT, Catalogue, Feature, Range
 from churn.features.shares import DAYPARTS, WEEKDAYS, share_columns
 from churn.sources import Availability
@@ -70,6 +70,22 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
             (lambda _, a: a.item and a.series, "activity has no series ids"),
         ),
         content.content,
+    ),
+    (
+        "episodes",
+        _first(
+            (lambda _, a: a.content, "there is no content catalogue"),
+            (lambda _, a: a.item and a.series, "activity has no series ids"),
+        ),
+        content.episodes,
+    ),
+    (
+        "other products",
+        _first(
+            (lambda p, _: p.match, "the product spans all products: there is no other"),
+            (lambda _, a: a.other_products, "activity is of one product"),
+        ),
+        beside.other_products,
     ),
     ("profile", _first((lambda _, a: a.profile, "there is no profile table")), people.profile),
 )

@@ -18,7 +18,8 @@ select
     count(case when is_product then device end) as devices,
     count(case when is_product then item_id end) as items,
     count(case when is_product then series_id end) as series,
-    sum(case when is_product and extract(hour from occurred_at) > 0 then 1 else 0 end) as rows_with_time
+    sum(case when is_product and extract(hour from occurred_at) > 0 then 1 else 0 end) as rows_with_time,
+    sum(case when is_other then 1 else 0 end) as other_rows
 from (
     select
         user_id,
@@ -31,9 +32,11 @@ from (
         series_id,
 {% if matches %}
         coalesce(product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %}), false)
-            as is_product
+            as is_product,
+        product not in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %}) as is_other
 {% else %}
-        product is not null as is_product
+        product is not null as is_product,
+        false as is_other
 {% endif %}
     from {{ ref('activity') }}
     where activity_date <= :known_until or activity_date > cast(:today as date) + 1 or activity_date is null
