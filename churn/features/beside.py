@@ -30,7 +30,7 @@ def other_products(product: Product) -> Iterator[Feature]:
             "other products not used in 13 weeks",
         ),
         "other_products_13w": phrases.say(
-            "{only}{value} used in 13 weeks", "other products not used in 13 weeks"
+            "{only}{value} used beside this one in 13 weeks", "other products not used in 13 weeks"
         ),
         "own_share_13w": phrases.say(
             "{only}{value} of all use is of this product", "", "no use of any product in 13 weeks"
@@ -50,6 +50,6 @@ def other_products(product: Product) -> Iterator[Feature]:
     yield feature(
         "other_weeks_13w", INTEGER, "weeks", "weeks of the last 13 with use of other products", Range(0, 13)
     )
-    yield feature("other_products_13w", INTEGER, "other products", "other products used in 13 weeks")
+    yield feature("other_products_13w", INTEGER, "products", "other products used in 13 weeks")
     yield feature("own_share_13w", DOUBLE, "share", f"share of all {unit} that is this product's", SHARE)
     yield feature("other_days_since_last", INTEGER, "days", "days since another product was used")

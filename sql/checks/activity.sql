@@ -19,7 +19,7 @@ select
     count(case when is_product then item_id end) as items,
     count(case when is_product then series_id end) as series,
     sum(case when is_product and extract(hour from occurred_at) > 0 then 1 else 0 end) as rows_with_time,
-    sum(case when is_other then 1 else 0 end) as other_rows
+    sum(case when is_other and activity_date <= :known_until then 1 else 0 end) as other_rows
 from (
     select
         user_id,

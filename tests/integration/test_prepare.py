@@ -246,8 +246,9 @@ def test_the_schedule_that_is_published_beforehand_is_read(
         other.close()
     before = snapshots(warehouse, made)
     differing = {name for name in before.column_names if before[name] != found[name]}
-    assert {"series_due_target", "share_due_lead", "series_ended_4w"} <= differing
-    assert differing <= {f.name for f in made.catalogue.features if f.step == "features_content"}
+    assert {"series_due_target", "share_due_lead", "series_ended_4w", "episodes_due_target"} <= differing
+    steps = {f.name: f.step for f in made.catalogue.features}
+    assert {steps[name] for name in differing} == {"features_content", "features_episodes"}
 
 
 def test_a_snapshot_is_the_same_for_training_and_for_scoring(
@@ -387,6 +388,8 @@ def test_groups_without_data_are_left_out_with_the_reason(tmp_path: Path, open_w
         "time of day": "activity has dates without times",
         "items": "activity has no item ids",
         "content": "there is no content catalogue",
+        "episodes": "there is no content catalogue",
+        "other products": "activity is of one product",
         "profile": "there is no profile table",
     }
     assert set(made.catalogue.names) == set(opened.columns(f"{made.schema}.feature_set")) - {

@@ -12,7 +12,9 @@ from churn.warehouse.render import sql_root
 
 NOTHING = Availability(**{field.name: False for field in fields(Availability)})
 EVERYTHING = Availability()
-TV = Product(title="tv", value_unit="seconds", categories=("Drama", "News"), devices=("phone",))
+TV = Product(
+    title="tv", match=("tv",), value_unit="seconds", categories=("Drama", "News"), devices=("phone",)
+)
 
 
 @st.composite
@@ -23,6 +25,7 @@ def products(draw: st.DrawFn) -> Product:
     values = st.lists(st.text(max_size=50), max_size=12)
     return Product(
         title="x",
+        match=draw(st.sampled_from([(), ("x",), ("x", "y")])),
         value_unit=draw(st.sampled_from(["seconds", "dollars"])),
         categories=distinct(draw(values)),
         devices=distinct(draw(values)),
@@ -84,6 +87,8 @@ def test_more_data_never_takes_a_feature_away(available: Availability) -> None:
         ("item", "items", "activity has no item ids"),
         ("content", "content", "there is no content catalogue"),
         ("series", "content", "activity has no series ids"),
+        ("content", "episodes", "there is no content catalogue"),
+        ("other_products", "other products", "activity is of one product"),
         ("profile", "profile", "there is no profile table"),
     ],
 )
@@ -98,6 +103,7 @@ def test_a_definition_without_values_is_the_reason_where_the_data_have_some() ->
     assert found.left_out == {
         "category": "the product's definition lists no categories",
         "device": "the product's definition lists no devices",
+        "other products": "the product spans all products: there is no other",
     }
 
 
@@ -129,4 +135,10 @@ def test_steps_are_named_in_order_of_first_use() -> None:
         "features_lifetime",
         "features_shares",
     )
-    assert catalogue(TV, EVERYTHING).steps[-3:] == ("features_items", "features_content", "features_profile")
+    assert catalogue(TV, EVERYTHING).steps[4:] == (
+        "features_items",
+        "features_content",
+        "features_episodes",
+        "features_other",
+        "features_profile",
+    )
