@@ -33,13 +33,15 @@ from tests.benchmarks.quality import Task, folder_of, tasks
 
 Floats = NDArray[np.float64]
 BASE = ("activity", "trend")
+# Features that are measured apart from their group.
+APART = {"gap_variation": "regularity"}
 BOOTSTRAP = 2_000
 
 
 def group_of(product: Product) -> Mapping[str, str]:
     """Return the group of each feature, candidates included."""
     names = {feature.name: feature.group for feature in catalogue(product, Availability()).features}
-    return names | {name: group for group, columns in GROUPS.items() for name in columns}
+    return names | APART | {name: group for group, columns in GROUPS.items() for name in columns}
 
 
 class Date:

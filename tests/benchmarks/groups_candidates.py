@@ -5,7 +5,6 @@
   your customers" the easy way, Marketing Science 2005; P(alive) in their note of 2008), where x is the number of
   repeat active days, t_x the last one's age at the user's first, and T the time since the first, in weeks. Its four
   parameters are fitted on everybody known at the earliest as-of date, by maximum likelihood.
-- *regularity*: how much the weeks between two active weeks vary (their standard deviation over their mean).
 - *season*: sine and cosine of the target week's place in the year, and what falls into it.
 """
 
@@ -28,7 +27,6 @@ from churn.warehouse.render import steps_for
 Floats = NDArray[np.float64]
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "alive": ("alive",),
-    "regularity": ("gap_variation",),
     "season": (
         "season_sine",
         "season_cosine",
@@ -108,25 +106,12 @@ def season(as_of: date) -> dict[str, float]:
 
 _HISTORY = """
     select
-        {key}, x, T, t_x,
-        case when gaps > 1 and mean > 0
-            then sqrt(greatest(squares / gaps - mean * mean, 0)) / mean
-        end as gap_variation
-    from (
-        select
-            {key},
-            sum(active_days) - 1 as x,
-            ({until} - min(first_date)) / 7.0 as T,
-            (max(last_date) - min(first_date)) / 7.0 as t_x,
-            count(gap) as gaps, avg(gap) as mean, sum(gap * gap) as squares
-        from (
-            select
-                {key}, first_date, last_date, active_days,
-                (week_start - lag(week_start) over (partition by {key} order by week_start)) / 7.0 as gap
-            from {rows}
-        )
-        group by {key}
-    )
+        {key},
+        sum(active_days) - 1 as x,
+        ({until} - min(first_date)) / 7.0 as T,
+        (max(last_date) - min(first_date)) / 7.0 as t_x
+    from {rows}
+    group by {key}
 """
 
 
@@ -156,17 +141,14 @@ def candidates(data: Path, product: str, as_of: date) -> Callable[[pa.Table], di
     keys = zip(history["user_id"].to_pylist(), history["as_of_date"].to_pylist(), strict=True)
     row_of = {key: row for row, key in enumerate(keys)}
     x, t_x, T = (history[name].to_numpy().astype(np.float64) for name in ("x", "t_x", "T"))
-    columns = {
-        "alive": alive(parameters, x, t_x, T),
-        "gap_variation": history["gap_variation"].to_numpy(zero_copy_only=False).astype(np.float64),
-    }
+    probability = alive(parameters, x, t_x, T)
 
     def of(snapshots: pa.Table) -> dict[str, Floats]:
         dates = snapshots["as_of_date"].to_pylist()
         rows = [row_of[key] for key in zip(snapshots["user_id"].to_pylist(), dates, strict=True)]
         seasons = {day: season(day) for day in set(dates)}
         return {
-            **{name: values[rows] for name, values in columns.items()},
+            "alive": probability[rows],
             **{name: np.array([seasons[day][name] for day in dates]) for name in GROUPS["season"]},
         }
 

@@ -194,6 +194,8 @@ TYPICAL = {
         ("iplayer", "share_device_smart_tv", "0.004", 0.5, "under 1% of playback on smart-tv"),
         ("iplayer", "share_daypart_overnight", "1", 0.5, "100% of playback overnight (00:00 to 05:59)"),
         ("iplayer", "days_since_last", "6", 0.5, "last active 6 days ago, usually every 1.7 days"),
+        ("iplayer", "gap_variation", "0.57", 0.5, "time between active weeks varying by 57% of its mean"),
+        ("iplayer", "gap_variation", "0", -0.5, "always the same time between active weeks"),
         ("iplayer", "gaps", "1", 0.5, "away once for a week or more, typically twice"),
         ("iplayer", "gaps", "0", -0.5, "never away for a week or more, typically twice"),
         ("iplayer", "longest_gap_weeks", "1", 0.5, "away for 1 week at the longest, typically 2 or 3"),
