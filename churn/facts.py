@@ -141,6 +141,7 @@ def activity_facts(
         time_of_day=row["rows_with_time"] > 0,
         live=row["rows_with_live"] > 0,
         page_views=row["rows_with_page_views"] > 0,
+        other_products=row["other_rows"] > 0,
     )
     return ActivityFacts(int(row["product_rows"]), row["first_date"], row["last_date"], available)
 

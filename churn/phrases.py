@@ -205,6 +205,11 @@ def lifetime(product: Product) -> dict[str, Phrases]:
         ),
         "longest_gap_weeks": say("away for {value} at the longest", "never away for a whole week"),
         "gaps": say("away {value:times} for a week or more", "never away for a week or more"),
+        "gap_variation": say(
+            "time between active weeks varying by {value} of its mean",
+            "always the same time between active weeks",
+            "fewer than three active weeks so far",
+        ),
         "streak_weeks": say("active for {only}{value} in a row", "not active last week"),
     }
 

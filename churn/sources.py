@@ -52,6 +52,7 @@ class Availability:
     time_of_day: bool = True
     live: bool = True
     page_views: bool = True
+    other_products: bool = True
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def reason(self, flag: str) -> str:
@@ -79,6 +80,7 @@ ABSENT: Mapping[str, str] = {
     "time_of_day": "activity has dates without times",
     "live": "activity does not say what was live",
     "page_views": "activity has no page views",
+    "other_products": "activity is of one product",
 }
 
 

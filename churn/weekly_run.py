@@ -77,6 +77,20 @@ def lake_of(settings: Settings) -> Lake:
     return Lake(settings.store.lake or str(settings.out / "lake"), settings.store)
 
 
+def check_lake(settings: Settings) -> None:
+    """Refuse a lake that the warehouse cannot reach.
+
+    Raises:
+        ConfigError: Redshift unloads to S3 only.
+    """
+    lake = lake_of(settings)
+    if settings.warehouse.kind == "redshift" and is_local(lake.fs):
+        raise ConfigError(
+            f"Redshift unloads to S3, and the lake is the local folder {lake.root}: set store.lake to an "
+            "address such as s3://bucket/prefix"
+        )
+
+
 def open_warehouse(settings: Settings) -> Warehouse:
     """Open the warehouse that the settings name."""
     if settings.warehouse.kind == "redshift":
@@ -106,11 +120,7 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
     windows = Windows(as_of)
     started_at = datetime.now(UTC).replace(microsecond=0)
     lake = lake_of(settings)
-    if settings.warehouse.kind == "redshift" and is_local(lake.fs):
-        raise ConfigError(
-            f"Redshift unloads to S3, and the lake is the local folder {lake.root}: set store.lake to an "
-            "address such as s3://bucket/prefix"
-        )
+    check_lake(settings)
     with closing(open_warehouse(settings)) as warehouse:
         migrate.bring_forward(warehouse, settings.id_column)  # rather than fail with this hours later
         sweep_tables(warehouse, name)

@@ -132,9 +132,10 @@ def run_weekly(
 def _run_one(settings: Settings, name: str, windows: Windows, force: bool, rebuild_weeks: int) -> "Outcome":
     from churn.committed import repeated
     from churn.facts import check_reach
-    from churn.weekly_run import open_warehouse
+    from churn.weekly_run import check_lake, open_warehouse
 
     # Looked up here too, before Prefect starts its server.
+    check_lake(settings)
     done = None if force else repeated(settings, name, windows)
     if done is not None:
         return done

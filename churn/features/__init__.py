@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from churn.config import Product
 from churn.features import (
     activity,
+    beside,
     contact,
     content,
     devices,
@@ -58,6 +59,13 @@ def _needs(*flags: str, listed: str = "") -> _Reason:
     return reason
 
 
+def _needs_other(product: Product, available: Availability) -> str:
+    """Say why there are no products beside one."""
+    if not product.match:
+        return "the product spans all products: there is no other"
+    return available.reason("other_products")
+
+
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
     ("activity", _needs(), activity.activity),
     ("page views", _needs("page_views"), activity.page_views),
@@ -70,8 +78,10 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
     ("weekday", _needs(), shares.weekday),
     ("items", _needs("item"), content.items),
     ("content", _needs("content", "item", "series"), content.content),
+    ("episodes", _needs("content", "item", "series"), content.episodes),
     ("last week", _needs("content", "item", "series"), last_week.last_week),
     ("listening", _needs("item", "live", "formats", listed="listening"), listening.listening),
+    ("other products", _needs_other, beside.other_products),
     ("profile", _needs("profile"), people.profile),
     ("segments", _needs("segments"), people.segments),
     ("activations", _needs("activations"), favourites.activations),

@@ -96,3 +96,9 @@ def lifetime(product: Product) -> Iterator[Feature]:
     yield feature("longest_gap_weeks", INTEGER, "weeks", "longest time away, in weeks")
     yield feature("gaps", INTEGER, "gaps", "times away for a week or more")
     yield feature("streak_weeks", INTEGER, "weeks", "weeks in a row with activity")
+    yield feature(
+        "gap_variation",
+        DOUBLE,
+        "share",
+        "how much the time between active weeks varies, as a share of its mean",
+    )

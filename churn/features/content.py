@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from churn import phrases
 from churn.config import Product
-from churn.features.feature import DOUBLE, INTEGER, SHARE, Feature, maker
+from churn.features.feature import DOUBLE, INTEGER, SHARE, Feature, Range, maker
 
 
 def items(product: Product) -> Iterator[Feature]:
@@ -65,4 +65,57 @@ def content(product: Product) -> Iterator[Feature]:
         "share",
         f"share of 4 weeks' {stuff} in series due in the target week",
         SHARE,
+    )
+
+
+def episodes(_: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    lately, unknown = "of series of the last 4 weeks", "no series known in 4 weeks"
+
+    def due(week: str) -> phrases.Phrases:
+        return phrases.say(
+            f"{{only}}{{value}} due in the {week} week, {lately}",
+            f"no episode due in the {week} week, {lately}",
+            unknown,
+        )
+
+    said = {
+        "episodes_due_lead": due("coming"),
+        "episodes_due_target": due("predicted"),
+        "series_due_soon": phrases.say(
+            "{only}{value} of the last 4 weeks with an episode in the coming two weeks",
+            "no series of the last 4 weeks with an episode in the coming two weeks",
+            unknown,
+        ),
+        "days_to_next_episode": phrases.say(
+            f"next episode in {{value}}, {lately}", "", f"no episode in the coming two weeks, {lately}"
+        ),
+        "episodes_missed": phrases.say(
+            f"{{only}}{{value}} left to catch up on, {lately}",
+            f"nothing left to catch up on, {lately}",
+            unknown,
+        ),
+        "episodes_used_share": phrases.say(
+            f"{{only}}{{value}} of the latest episodes used, {lately}",
+            f"none of the latest episodes used, {lately}",
+            f"no latest episodes {lately}",
+        ),
+    }
+    feature = maker("episodes", "features_episodes", said)
+    series = "series used in 4 weeks"
+    yield feature("episodes_due_lead", INTEGER, "episodes", f"new episodes in the lead week of {series}")
+    yield feature("episodes_due_target", INTEGER, "episodes", f"new episodes in the target week of {series}")
+    yield feature(
+        "series_due_soon", INTEGER, "series", f"{series} with a new episode in the lead or the target week"
+    )
+    yield feature(
+        "days_to_next_episode",
+        INTEGER,
+        "days",
+        f"days until the next new episode of {series}, if before the target week's end",
+        Range(1, 14),
+    )
+    yield feature("episodes_missed", INTEGER, "episodes", f"episodes of 13 weeks not used yet, of {series}")
+    yield feature(
+        "episodes_used_share", DOUBLE, "share", f"share of the episodes of 13 weeks used, of {series}", SHARE
     )

@@ -14,7 +14,18 @@ select
     sum(series) as series,
     sum(rows_with_time) as rows_with_time,
     sum(rows_with_live) as rows_with_live,
-    sum(rows_with_page_views) as rows_with_page_views
+    sum(rows_with_page_views) as rows_with_page_views,
+{% if matches %}
+    (
+        select coalesce(sum(raw_rows), 0)
+        from {{ kept('week_facts') }}
+        where
+            week_start <= cast(:known_until as date) - 6
+            and product not in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
+    ) as other_rows
+{% else %}
+    0 as other_rows
+{% endif %}
 from {{ kept('week_facts') }}
 where
     week_start <= cast(:known_until as date) - 6

@@ -36,6 +36,9 @@ lives as (
         sum(value) as lifetime_value,
         max(coalesce(weeks_away, 0)) as longest_gap_weeks,
         sum(case when weeks_away > 0 then 1 else 0 end) as gaps,
+        count(weeks_away) as steps,
+        cast(sum(weeks_away + 1) as double precision) as sum_steps,
+        cast(sum((weeks_away + 1) * (weeks_away + 1)) as double precision) as sum_squared_steps,
         -- Weeks since the user last came back from a week or more away (whole life when never away).
         min(case when weeks_away > 0 or weeks_away is null then weeks_ago end) + 1 as streak_weeks
     from history
@@ -59,5 +62,12 @@ select
         as days_since_last_to_usual,
     longest_gap_weeks,
     gaps,
-    streak_weeks
+    streak_weeks,
+    -- Standard deviation over mean of the weeks from one active week to the next: 0 = as regular as a clock.
+    case
+        when steps > 1
+            then
+                sqrt(greatest(sum_squared_steps / steps - (sum_steps / steps) * (sum_steps / steps), 0))
+                * steps / sum_steps
+    end as gap_variation
 from lives

@@ -189,6 +189,7 @@ def test_what_an_empty_table_is_needed_for_is_left_out_with_its_name(
     assert available.reasons == {part: f"table {VIEWS['bbc'][part][0]} is empty" for part in OPTIONAL}
     needed = {
         "content": "content",
+        "episodes": "content",
         "schedule match": "content",
         "last week": "content",
         "profile": "profile",

@@ -305,8 +305,8 @@ def test_the_schedule_that_is_published_beforehand_is_read(
         other.close()
     before = snapshots(warehouse, made)
     differing = {name for name in before.column_names if before[name] != found[name]}
-    assert {"series_due_target", "share_due_lead", "series_ended_4w"} <= differing
-    reading = {"features_content", "features_last_week", "features_schedule"}
+    assert {"series_due_target", "share_due_lead", "series_ended_4w", "episodes_due_target"} <= differing
+    reading = {"features_content", "features_episodes", "features_last_week", "features_schedule"}
     assert differing <= {f.name for f in made.catalogue.features if f.step in reading}
     assert "schedule_match" in differing
 
@@ -454,6 +454,8 @@ def test_groups_without_data_are_left_out_with_the_reason(tmp_path: Path, open_w
         "content": "there is no content catalogue",
         "last week": "there is no content catalogue",
         "listening": "the product's definition does not say listening",
+        "episodes": "there is no content catalogue",
+        "other products": "activity is of one product",
         "profile": "there is no profile table",
         "segments": "there is no table of segments",
         "activations": "there are no tables of activations",

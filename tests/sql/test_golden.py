@@ -176,6 +176,14 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "first_date": "date",
         "last_date": "date",
     },
+    "other_week": {
+        "user_id": "varchar",
+        "week_start": "date",
+        "product": "varchar",
+        "days": "integer",
+        "value": "decimal(38, 4)",
+        "last_date": "date",
+    },
     "user_item_week": {
         "user_id": "varchar",
         "week_start": "date",

@@ -77,12 +77,13 @@ class Job:
             **(variables or {}),
         }
 
-    def __call__(self, as_of: date = AS_OF, kill: str = "", force: bool = False) -> Ended:
-        return self.wait(self.start(as_of, kill, force))
+    def __call__(self, as_of: date = AS_OF, kill: str = "", force: bool = False, rebuild: int = 0) -> Ended:
+        return self.wait(self.start(as_of, kill, force, rebuild))
 
-    def start(self, as_of: date = AS_OF, kill: str = "", force: bool = False) -> int:
+    def start(self, as_of: date = AS_OF, kill: str = "", force: bool = False, rebuild: int = 0) -> int:
         """Start a run; return its process id."""
         more = ["--as-of", f"{as_of}", *(["--force"] if force else [])]
+        more += ["--rebuild-weeks", f"{rebuild}"] if rebuild else []
         return self._runs.start(*self._line, *more, kill=kill, environment=self.variables)
 
     def wait(self, pid: int) -> Ended:

@@ -14,6 +14,7 @@ NOTHING = Availability(**dict.fromkeys(ABSENT, False))
 EVERYTHING = Availability()
 TV = Product(
     title="tv",
+    match=("tv",),
     value_unit="seconds",
     categories=("Drama", "News"),
     devices=("phone",),
@@ -31,6 +32,7 @@ def products(draw: st.DrawFn) -> Product:
     values = st.lists(st.text(max_size=50), max_size=12)
     return Product(
         title="x",
+        match=draw(st.sampled_from([(), ("x",), ("x", "y")])),
         value_unit=draw(st.sampled_from(["seconds", "dollars"])),
         categories=distinct(draw(values)),
         devices=distinct(draw(values)),
@@ -103,6 +105,8 @@ def test_more_data_never_takes_a_feature_away(available: Availability, flag: str
         ("live", "listening", "activity does not say what was live"),
         ("formats", "listening", "there are no lists of podcasts and mixes"),
         ("item", "listening", "activity has no item ids"),
+        ("content", "episodes", "there is no content catalogue"),
+        ("other_products", "other products", "activity is of one product"),
         ("profile", "profile", "there is no profile table"),
         ("segments", "segments", "there is no table of segments"),
         ("activations", "activations", "there are no tables of activations"),
@@ -130,6 +134,7 @@ def test_what_is_known_of_an_absent_table_is_the_reason() -> None:
         "schedule match": "table prez.scv_vmb is missing",
         "items": "activity has no item ids",
         "content": "table prez.scv_vmb is missing",
+        "episodes": "table prez.scv_vmb is missing",
         "last week": "table prez.scv_vmb is missing",
         "listening": "activity has no item ids",
         "profile": "table prez.id_profile is empty",
@@ -148,6 +153,7 @@ def test_a_definition_without_values_is_the_reason_where_the_data_have_some() ->
         "item factors": "the product's definition lists no factors",
         "follows": "the product's definition lists no follows",
         "listening": "the product's definition does not say listening",
+        "other products": "the product spans all products: there is no other",
     }
 
 
@@ -188,8 +194,10 @@ def test_steps_are_named_in_order_of_first_use() -> None:
         "features_devices",
         "features_items",
         "features_content",
+        "features_episodes",
         "features_last_week",
         "features_listening",
+        "features_other",
         "features_profile",
         "features_segments",
         "features_activations",

@@ -180,6 +180,7 @@ LAYOUTS = {
     "week_activity": "distkey(user_id) sortkey(week_start)",
     "week_facts": "diststyle auto sortkey(week_start)",
     "genre_schedule": "diststyle auto sortkey(as_of_date)",
+    "other_week": "distkey(user_id) sortkey(week_start)",
     "series_state": "diststyle auto sortkey(as_of_date)",
 }
 USUAL_LAYOUT = "distkey(user_id) sortkey(as_of_date)"
@@ -306,7 +307,7 @@ def test_integers_are_divided_only_where_the_result_is_whole_or_a_side_is_a_doub
     for path, tree in trees(plan):
         for division in tree.find_all(exp.Div):
             sides = division.this.sql() + division.expression.sql()
-            whole = division.expression.sql() == "7"
+            whole = division.expression.sql() == "7"  # days of a span that is whole weeks
             double = "DOUBLE" in sides or any(
                 name in sides
                 for name in ("sum_", "slope", "intercept")  # cast where they are made
@@ -331,7 +332,7 @@ def test_steps_come_after_what_they_need(plan: Plan) -> None:
 def test_steps_are_a_graph_and_not_a_chain() -> None:
     steps = steps_of(PLANS["bbc, everything"])
     features = {name for name in steps if name.startswith("features_")}
-    assert len(features) == 17
+    assert len(features) == 19
     # What is made of shares is made from them, so that there is one definition of a share.
     assert {name for name in features if steps[name].needs & features} == {"features_schedule"}
     sorter = TopologicalSorter({name: step.needs for name, step in steps.items()})

@@ -21,13 +21,20 @@ from churn.phrases import Phrases
 from churn.sources import Availability
 from churn.warehouse.render import sql_root
 
-SHOP = Product(title="food", verb="bought", value_unit="dollars", categories=("produce",), devices=("till",))
-EVENTS = Product(title="app", value_unit="events", categories=("a {b} c", "news | views"))
+SHOP = Product(
+    title="food",
+    match=("food",),
+    verb="bought",
+    value_unit="dollars",
+    categories=("produce",),
+    devices=("till",),
+)
+EVENTS = Product(title="app", match=("app",), value_unit="events", categories=("a {b} c", "news | views"))
 PRODUCTS = {
     **{name: Product(**given) for name, given in builtin_products().items()},
     "shop": SHOP,
     "events": EVENTS,
-    "boxes": Product(title="boxes", verb="shopped in", value_unit="boxes"),
+    "boxes": Product(title="boxes", match=("boxes",), verb="shopped in", value_unit="boxes"),
 }
 FEATURES = [
     (name, feature)
@@ -209,6 +216,8 @@ TYPICAL = {
         ("sounds", "preferred_listening", "radio", 0.5, "listening mostly to radio"),
         ("sounds", "preferred_listening_type", None, 0.5, "nothing listened to in 13 weeks is known"),
         ("iplayer", "days_since_last", "6", 0.5, "last active 6 days ago, usually every 1.7 days"),
+        ("iplayer", "gap_variation", "0.57", 0.5, "time between active weeks varying by 57% of its mean"),
+        ("iplayer", "gap_variation", "0", -0.5, "always the same time between active weeks"),
         ("iplayer", "gaps", "1", 0.5, "away once for a week or more, typically twice"),
         ("iplayer", "gaps", "0", -0.5, "never away for a week or more, typically twice"),
         ("iplayer", "longest_gap_weeks", "1", 0.5, "away for 1 week at the longest, typically 2 or 3"),
@@ -221,6 +230,15 @@ TYPICAL = {
         ("iplayer", "events_zero_week", "1e9", 0.5, "trend of weekly plays reaches zero in more than a year"),
         ("iplayer", "events_falling", "0", 0.5, "weekly plays not falling"),
         ("iplayer", "series_due_target_1w", "1", -0.5, "1 series of last week with an episode due in the predicted week"),
+        ("iplayer", "episodes_due_target", "1", -0.5, "1 episode due in the predicted week, of series of the last 4 weeks"),
+        ("iplayer", "days_to_next_episode", "1", -0.5, "next episode in 1 day, of series of the last 4 weeks"),
+        ("iplayer", "days_to_next_episode", None, 0.5, "no episode in the coming two weeks, of series of the last 4 weeks"),
+        ("iplayer", "episodes_missed", "0", 0.5, "nothing left to catch up on, of series of the last 4 weeks"),
+        ("iplayer", "other_days_1w", "1", 0.5, "other products used on 1 day last week"),
+        ("iplayer", "other_value_13w", "7200", 0.5, "2 hours with other products in 13 weeks"),
+        ("iplayer", "other_products_13w", "1", 0.5, "1 product used beside this one in 13 weeks"),
+        ("iplayer", "own_share_13w", "1", 0.5, "100% of all use is of this product"),
+        ("iplayer", "other_days_since_last", "40", 0.5, "other products last used 6 weeks ago"),
         ("iplayer", "items_13w", "1", 0.5, "only 1 item in 13 weeks, typically 41"),
         ("iplayer", "items_13w", "50", -0.5, "50 different items in 13 weeks, typically 41"),
         ("iplayer", "is_16_to_34", "0", -0.5, "not 16 to 34 years old"),
@@ -258,6 +276,7 @@ TYPICAL = {
         ("iplayer", "follows_ever", "1", 0.1, "followed only 1 programme so far, typically 8"),
         ("sounds", "subscribes_1w", "0", 0.1, "subscribed to no programmes last week"),
         ("sounds", "bookmarks_13w", "3", -0.1, "bookmarked 3 items in 13 weeks"),
+        ("shop", "other_value_1w", "12.5", 0.1, "spent 12.50 dollars on other products last week"),
         ("shop", "value_w2", "12.5", 0.1, "spent only 12.50 dollars last week, usually 9,000"),
         ("shop", "value_w2", "0", 0.1, "no spending last week, usually 9,000 dollars"),
         ("shop", "days_4w", "1", 0.1, "bought on only 1 day in 4 weeks, typically 11"),

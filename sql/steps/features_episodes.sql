@@ -1,0 +1,105 @@
+-- Makes: features_episodes, what is left to use of the series that a user is in.
+-- Grain: snapshot; users without series in the last 4 weeks have missing values.
+-- From: snapshots, user_item_week, content. Of what is published after the as-of date, only the schedule up to the
+-- target week's end is read: it is known beforehand. An episode counts once, from when it is first published.
+with dates as (
+    select distinct as_of_date from {{ ref('snapshots') }}
+),
+
+episodes as (
+    select
+        series_id,
+        item_id,
+        min(published_date) as first_date
+    from {{ ref('content') }}
+    where series_id is not null
+    group by series_id, item_id
+),
+
+schedule as (
+    select
+        dates.as_of_date,
+        episodes.series_id,
+        sum(case when episodes.first_date <= dates.as_of_date then 1 else 0 end) as published,
+        sum(case
+            when episodes.first_date between dates.as_of_date + 1 and dates.as_of_date + 7 then 1 else 0
+        end) as due_lead,
+        sum(case when episodes.first_date >= dates.as_of_date + 8 then 1 else 0 end) as due_target,
+        min(case when episodes.first_date > dates.as_of_date then episodes.first_date end) as next_date
+    from dates
+    inner join episodes
+        on
+            episodes.first_date >= dates.as_of_date - 90
+            and episodes.first_date <= dates.as_of_date + 14
+    group by dates.as_of_date, episodes.series_id
+),
+
+followed as (
+    select
+        snapshots.user_id,
+        snapshots.as_of_date,
+        item_week.series_id
+    from {{ ref('snapshots') }} as snapshots
+    inner join {{ ref('user_item_week') }} as item_week
+        on
+            snapshots.user_id = item_week.user_id
+            and item_week.week_start >= snapshots.as_of_date - 27
+            and item_week.week_start <= snapshots.as_of_date - 6
+    where item_week.series_id is not null
+    group by snapshots.user_id, snapshots.as_of_date, item_week.series_id
+),
+
+used as (
+    select
+        snapshots.user_id,
+        snapshots.as_of_date,
+        episodes.series_id,
+        count(distinct episodes.item_id) as used
+    from {{ ref('snapshots') }} as snapshots
+    inner join {{ ref('user_item_week') }} as item_week
+        on
+            snapshots.user_id = item_week.user_id
+            and item_week.week_start >= snapshots.as_of_date - 90
+            and item_week.week_start <= snapshots.as_of_date - 6
+    inner join episodes
+        on
+            item_week.item_id = episodes.item_id
+            and item_week.series_id = episodes.series_id
+            and episodes.first_date >= snapshots.as_of_date - 90
+            and episodes.first_date <= snapshots.as_of_date
+    group by snapshots.user_id, snapshots.as_of_date, episodes.series_id
+),
+
+sums as (
+    select
+        followed.user_id,
+        followed.as_of_date,
+        sum(coalesce(schedule.due_lead, 0)) as due_lead,
+        sum(coalesce(schedule.due_target, 0)) as due_target,
+        sum(case when schedule.next_date is not null then 1 else 0 end) as series_due,
+        min(schedule.next_date) as next_date,
+        sum(coalesce(schedule.published, 0)) as published,
+        sum(coalesce(used.used, 0)) as used
+    from followed
+    left join schedule
+        on
+            followed.series_id = schedule.series_id
+            and followed.as_of_date = schedule.as_of_date
+    left join used
+        on
+            followed.user_id = used.user_id
+            and followed.as_of_date = used.as_of_date
+            and followed.series_id = used.series_id
+    group by followed.user_id, followed.as_of_date
+)
+
+select
+    user_id,
+    as_of_date,
+    due_lead as episodes_due_lead,
+    due_target as episodes_due_target,
+    series_due as series_due_soon,
+    next_date - as_of_date as days_to_next_episode,
+    published - used as episodes_missed,
+    cast(used as double precision) / nullif(published, 0) as episodes_used_share
+from sums
