@@ -219,7 +219,6 @@ class RedshiftWarehouse:
 
     def stamps(self, table: str) -> dict[str, str]:
         """Return nothing: tables are not known by their files here."""
-        qualified(table)
         return {}
 
     @contextmanager
@@ -243,9 +242,6 @@ class RedshiftWarehouse:
     @contextmanager
     def transaction(self, *, computes: bool = False) -> Iterator[RedshiftSession]:
         """Commit the block's statements together, or none of them.
-
-        Args:
-            computes: makes no difference here.
 
         Raises:
             SerialisationError: another transaction was in the way; the same block may be run again.
