@@ -42,7 +42,7 @@ def _import_mlflow() -> None:
     os.environ.update(_FORCED)
     for key, value in _DEFAULTS.items():
         os.environ.setdefault(key, value)
-    import mlflow  # noqa: F401
+    import mlflow  # noqa: F401  # whether it is there
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         # What goes wrong is raised as well, and becomes a RunError; these lines only say it twice.

@@ -316,9 +316,9 @@ def test_any_other_safe_name_may_be_the_id_column(tmp_path: Path, name: str) -> 
 def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     settings = load(folder(tmp_path, ""))
     with pytest.raises(ValidationError, match="frozen"):
-        settings.seed = 2  # type: ignore[misc]
+        settings.seed = 2  # type: ignore[misc]  # they are frozen
     with pytest.raises(ValidationError, match="frozen"):
-        settings.product("pan").title = "x"  # type: ignore[misc]
+        settings.product("pan").title = "x"  # type: ignore[misc]  # so are products
 
 
 @pytest.mark.parametrize("name", sorted(builtin_products()))

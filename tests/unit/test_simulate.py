@@ -376,7 +376,7 @@ def test_arguments_out_of_range_are_refused(
     arguments: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        simulate(tmp_path / "data", **{"users": 10, "weeks": 13, **arguments})  # type: ignore[arg-type]
+        simulate(tmp_path / "data", **{"users": 10, "weeks": 13, **arguments})  # type: ignore[arg-type]  # any argument
     assert not list(tmp_path.iterdir())
 
 

@@ -516,7 +516,7 @@ def test_real_faults_are_there_and_few(world: World) -> None:
             f"select (select count(*) from {name}), list({key}) from {name} anti join profile on profile.bbc_hid3 = {name}.{key}"
         )
         assert 0 < len(ids) < 0.02 * rows, name  # type: ignore[arg-type]  # a list of ids
-        strangers |= set(ids)  # type: ignore[arg-type]
+        strangers |= set(ids)  # type: ignore[arg-type]  # texts
     assert strangers & set(MISSING)
     assert any(name.startswith("x") for name in strangers)
     rows, distinct = world.one(
@@ -558,7 +558,7 @@ def test_more_weeks_of_use_never_make_a_rarer_segment(weeks: int) -> None:
 
 def test_late_rows_come_in_files_of_the_week_after_and_nothing_else_changes(tmp_path: Path) -> None:
     arguments = {"users": 200, "weeks": 13, "seed": 5, "chunk_users": 120}
-    plain = simulate(tmp_path / "plain", **arguments)  # type: ignore[arg-type]
+    plain = simulate(tmp_path / "plain", **arguments)  # type: ignore[arg-type]  # of several types
     late = simulate(tmp_path / "late", late_share=0.03, **arguments)  # type: ignore[arg-type]
     assert late.activity_rows == plain.activity_rows
     folder = late.into / "tables" / ACTIVITY
