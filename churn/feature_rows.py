@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from churn import kept
 from churn.config import identifier
-from churn.kept import Definition
+from churn.kept_tables import Definition, analyze, ask, digest, now, run
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import Step, create_empty, create_table, insert, written
 from churn.warehouse.retry import retried
@@ -38,12 +37,12 @@ def define(
         values: what they may bind, but for dates.
     """
     texts = [written(step, names) for step in steps]
-    return Definition(schema, kept.digest([product, _LEDGER_COLUMNS, texts, sorted(values.items())]), {}, {})
+    return Definition(schema, digest([product, _LEDGER_COLUMNS, texts, sorted(values.items())]), {}, {})
 
 
 def made_from(builds: Mapping[date, str], as_of: date) -> str:
     """Return what tells whether a week up to an as-of date was made again, or one was added."""
-    return kept.digest([(week, build) for week, build in sorted(builds.items()) if week < as_of])
+    return digest([(week, build) for week, build in sorted(builds.items()) if week < as_of])
 
 
 def dates_there(
@@ -73,6 +72,7 @@ def keep(
     values: Mapping[str, Any],
     schema: str,
     dates: Mapping[date, tuple[int, str]],
+    oldest: date,
 ) -> int:
     """Keep the rows of some dates in place of what was there, and show them in the run's schema as a view.
 
@@ -80,6 +80,7 @@ def keep(
         step: the query of the rows.
         schema: the run's.
         dates: how many cohorts a date's users are one of (0: all are there), and what it was made from.
+        oldest: rows of earlier dates, which nobody trains on any more, go.
 
     Returns:
         Rows kept.
@@ -94,14 +95,17 @@ def keep(
             if not warehouse.columns(table):
                 made = create_empty(*asked)
                 session.execute(made.sql, made.parameters)
-            for day in dates:
-                for name in (table, ledger):
-                    kept.run(warehouse, session, f"delete from {name} where as_of_date = :day", {"day": day})
+            for name in (table, ledger):
+                gone = f"delete from {name} where as_of_date < :oldest"
+                run(warehouse, session, gone, {"oldest": oldest})
+                for day in dates:
+                    run(warehouse, session, f"delete from {name} where as_of_date = :day", {"day": day})
             added = insert(*asked)
             session.execute(added.sql, added.parameters)
             return _write_dates(warehouse, session, rows, dates)
 
     count = retried(attempt, "keeping feature rows")
+    analyze(warehouse, table)
     show(warehouse, rows, schema)
     return count
 
@@ -111,15 +115,15 @@ def _write_dates(
 ) -> int:
     first = min(dates)
     text = "select as_of_date, count(*) as n from {{ table }} where as_of_date >= :first group by as_of_date"
-    counted = kept.ask(warehouse, session, text.replace("{{ table }}", rows.table(ROWS)), {"first": first})
+    counted = ask(warehouse, session, text.replace("{{ table }}", rows.table(ROWS)), {"first": first})
     counts = {row["as_of_date"]: int(row["n"]) for row in counted}
     for day, (cohorts, origin) in dates.items():
-        kept.run(
+        run(
             warehouse,
             session,
             f"insert into {rows.table(LEDGER)} (as_of_date, cohorts, made_from, feature_rows, built_at)"
             " values (:day, :cohorts, :origin, :rows, :now)",
-            {"day": day, "cohorts": cohorts, "origin": origin, "rows": counts.get(day, 0), "now": kept.now()},
+            {"day": day, "cohorts": cohorts, "origin": origin, "rows": counts.get(day, 0), "now": now()},
         )
     return sum(counts.get(day, 0) for day in dates)
 

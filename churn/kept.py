@@ -9,12 +9,10 @@ The tables' names end in a digest of their definition: a changed one makes new t
 the raw rows lie in files, those that were read are remembered, and all is made again if one of them changed.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +20,7 @@ from churn.calendar import OBSERVATION_WEEKS, WEEK, monday_of
 from churn.config import Settings, identifier, slug
 from churn.errors import ConfigError
 from churn.features import DAYPARTS, WEEKDAYS
+from churn.kept_tables import Definition, analyze, ask, digest, now, run
 from churn.sources import activity_table
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import (
@@ -45,7 +44,6 @@ HISTORY_START = date(1970, 1, 2)
 OUTSIDE = date(1, 1, 1)
 # Raw rows of so many weeks lie in a staging table at once.
 WEEKS_AT_ONCE = OBSERVATION_WEEKS
-_DIGEST = 8
 # What is made from a week tells by `build` whether the week was made again since.
 _WEEKS = {
     "week_start": "date not null",
@@ -54,35 +52,6 @@ _WEEKS = {
     "built_at": "timestamp not null",
 }
 _FILES = {"file": "varchar(1000) not null", "stamp": "varchar(100) not null"}
-
-
-@dataclass(frozen=True)
-class Definition:
-    """What the kept tables are made of.
-
-    Attributes:
-        schema: where they lie.
-        digest: ends their names.
-        names: what their templates may use.
-        values: what their statements may bind.
-    """
-
-    schema: str
-    digest: str
-    names: Mapping[str, Any]
-    values: Mapping[str, Any]
-
-    def name(self, name: str) -> str:
-        """Return what a kept table is called within its schema."""
-        return identifier(f"{name}_{self.digest}")
-
-    def table(self, name: str) -> str:
-        """Return the qualified name of a kept table."""
-        return f"{self.schema}.{self.name(name)}"
-
-    def steps(self) -> tuple[Step, ...]:
-        """Return what is made for some weeks: the staging table, and the aggregates in order."""
-        return tuple(load_step(f"kept/{name}.sql", self.names) for name in ("week_activity", *AGGREGATES))
 
 
 @dataclass(frozen=True)
@@ -100,6 +69,11 @@ class Brought:
     raw_rows: int
     outside: int
     warnings: tuple[str, ...]
+
+
+def steps(kept: Definition) -> tuple[Step, ...]:
+    """Return what is made for some weeks: the staging table, and the aggregates in order."""
+    return tuple(load_step(f"kept/{name}.sql", kept.names) for name in ("week_activity", *AGGREGATES))
 
 
 def define(settings: Settings) -> Definition:
@@ -121,15 +95,9 @@ def define(settings: Settings) -> Definition:
         **{f"device_{name}": value for name, value in devices.items()},
     }
     mapping = load_step(f"sources/{settings.source}/activity.sql", {})
-    steps = [load_step(f"kept/{name}.sql", names) for name in ("week_activity", *AGGREGATES)]
-    texts = [written(mapping, {}), *(written(step, names) for step in steps)]
-    made_of = [settings.source, _WEEKS, texts, sorted(values.items())]
-    return Definition(settings.kept_schema, digest(made_of), names, values)
-
-
-def digest(made_of: Sequence[Any]) -> str:
-    """Return a few characters that differ where a definition does: of JSON values and dates."""
-    return hashlib.sha256(json.dumps(made_of, default=str).encode()).hexdigest()[:_DIGEST]
+    kept = Definition(settings.kept_schema, "", names, values)
+    texts = [written(mapping, {}), *(written(step, names) for step in steps(kept))]
+    return replace(kept, digest=digest([settings.source, _WEEKS, texts, sorted(values.items())]))
 
 
 def _by_slug(settings: Settings, field: str) -> dict[str, str]:
@@ -256,21 +224,6 @@ def forget_faulty(warehouse: Warehouse, settings: Settings) -> None:
     run(warehouse, warehouse, f"delete from {kept.table('weeks')} where week_start in ({faulty})", {})
 
 
-def run(warehouse: Warehouse, session: Session | Warehouse, text: str, values: Mapping[str, Any]) -> int:
-    """Run a short statement, written in Redshift's dialect; return the rows it changed."""
-    statement = render(text, {}, values, "kept", warehouse.dialect)
-    return session.execute(statement.sql, statement.parameters)
-
-
-def ask(
-    warehouse: Warehouse, session: Session | Warehouse, text: str, values: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Run a short query, written in Redshift's dialect; return its rows."""
-    statement = render(text, {}, values, "kept", warehouse.dialect)
-    found: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
-    return found
-
-
 def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
     """Make the kept tables that are not there."""
     warehouse.execute(f"create schema if not exists {identifier(kept.schema)}")
@@ -285,7 +238,7 @@ def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
             files = kept.table("files")
             if warehouse.columns(files):
                 return  # another run was quicker
-            staging, *aggregates = kept.steps()
+            staging, *aggregates = steps(kept)
             no_days = {"first_day": HISTORY_START, "last_day": HISTORY_START}
             for step in (staging, *aggregates):
                 table = f"{schema}.{staging.name}" if step is staging else kept.table(step.name)
@@ -334,11 +287,6 @@ def builds(warehouse: Warehouse, kept: Definition, until: date) -> dict[date, st
     return {row["week_start"]: row["build"] for row in sorted(found, key=lambda row: row["week_start"])}
 
 
-def now() -> datetime:
-    """Return the time that a ledger's row gets: UTC, to the second."""
-    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
-
-
 class _Builder:
     """Makes weeks, and remembers what it has made."""
 
@@ -362,6 +310,7 @@ class _Builder:
 
     def _make_chunk(self, weeks: Sequence[date]) -> None:
         rows = retried(lambda: self._attempt(weeks), "aggregating weeks")
+        analyze(self.warehouse, *(self.kept.table(name) for name in AGGREGATES))
         self.weeks.extend(weeks)
         self.raw_rows += rows
         logger.debug("weekly aggregates of %s to %s: %s raw rows", weeks[0], weeks[-1], f"{rows:,}")
@@ -369,7 +318,7 @@ class _Builder:
     def _attempt(self, weeks: Sequence[date]) -> int:
         warehouse, kept, schema, dialect = self.warehouse, self.kept, self.schema, self.warehouse.dialect
         days = {"first_day": weeks[0], "last_day": weeks[-1] + timedelta(days=6)}
-        staging, *aggregates = kept.steps()
+        staging, *aggregates = steps(kept)
         with warehouse.transaction(computes=True) as session:
             session.lock(kept.table("weeks"))
             made = create(staging, kept.names, {**kept.values, **days}, schema, dialect)

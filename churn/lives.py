@@ -13,7 +13,8 @@ from typing import Any
 from churn import kept
 from churn.config import Product
 from churn.facts import match_names, match_parameters
-from churn.kept import WEEKS_AT_ONCE, Definition
+from churn.kept import WEEKS_AT_ONCE
+from churn.kept_tables import Definition, analyze, digest, run
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import Step, create_table, insert, load_step, written
 from churn.warehouse.retry import retried
@@ -36,8 +37,8 @@ def define(aggregates: Definition, product: Product) -> Definition:
     unnamed = Definition(aggregates.schema, "any", {}, values)
     unnamed = replace(unnamed, names=_names(aggregates, unnamed, product))
     texts = [written(step, unnamed.names) for step in steps(unnamed)]
-    digest = kept.digest([COLUMNS, _LEDGER_COLUMNS, texts, sorted(values.items())])
-    lives = Definition(aggregates.schema, digest, {}, values)
+    made_of = digest([COLUMNS, _LEDGER_COLUMNS, texts, sorted(values.items())])
+    lives = Definition(aggregates.schema, made_of, {}, values)
     return replace(lives, names=_names(aggregates, lives, product))
 
 
@@ -70,6 +71,7 @@ def bring_forward(warehouse: Warehouse, lives: Definition, builds: Mapping[date,
     for index in range(0, len(weeks), WEEKS_AT_ONCE):
         chunk = {week: builds[week] for week in weeks[index : index + WEEKS_AT_ONCE]}
         retried(partial(_attempt, warehouse, lives, chunk), "keeping users' lives")
+        analyze(warehouse, lives.table(LIFE), lives.table(STATE))
     return tuple(weeks)
 
 
@@ -94,11 +96,11 @@ def _attempt(warehouse: Warehouse, lives: Definition, builds: Mapping[date, str]
             return  # another run was quicker
         if any(week >= weeks["first_week"] for week in there):
             for table in (life, ledger):
-                kept.run(warehouse, session, f"delete from {table} where week_start >= :first_week", weeks)
+                run(warehouse, session, f"delete from {table} where week_start >= :first_week", weeks)
             session.execute(f"delete from {state}")
             _insert(warehouse, session, lives, STATE, {"first_week": kept.HISTORY_START})
         _insert(warehouse, session, lives, LIFE, weeks)
-        kept.run(
+        run(
             warehouse,
             session,
             f"delete from {state}"
@@ -107,7 +109,7 @@ def _attempt(warehouse: Warehouse, lives: Definition, builds: Mapping[date, str]
         )
         _insert(warehouse, session, lives, STATE, weeks)
         for week, build in builds.items():
-            kept.run(
+            run(
                 warehouse,
                 session,
                 f"insert into {ledger} (week_start, build) values (:week, :build)",

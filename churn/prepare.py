@@ -7,14 +7,12 @@ from dataclasses import replace
 from datetime import date
 
 from churn import feature_rows, kept, lives
-from churn.calendar import (
-    Windows,
-    labelled_dates,
-)
+from churn.calendar import LABEL_DELAY, WEEK, Windows, labelled_dates
 from churn.config import Settings, identifier
 from churn.facts import activity_facts, check_history, check_over
 from churn.sources import check_tables
 from churn.sql_plan import Plan, cohorts_of, planned, with_steps
+from churn.stages import Stages
 from churn.warehouse.base import LostConnectionError, Warehouse
 from churn.warehouse.render import (
     Statement,
@@ -35,6 +33,7 @@ def plan(
     *,
     today: date | None = None,
     rebuild_weeks: int = 0,
+    stages: Stages | None = None,
 ) -> Plan:
     """Check the sources and plan the SQL of one product and as-of date.
 
@@ -45,6 +44,7 @@ def plan(
         schema: where the run's tables are made; it must not be in use.
         today: the day on which this is run; activity later than this is refused.
         rebuild_weeks: aggregate so many of the latest weeks again.
+        stages: where it is told how long this takes.
 
     Raises:
         UsageError: unknown product, or ``as_of`` is not a Sunday or is not over yet.
@@ -55,32 +55,39 @@ def plan(
     windows = Windows(as_of)
     today = today or date.today()
     check_over(as_of, today)
-    sources = check_tables(warehouse, settings.source)
-    warehouse.execute(f"create schema if not exists {identifier(schema)}")
-    names = {"has_predictions": sources.available.predictions}
-    for view in sources.views:
-        step = load_step(f"sources/{settings.source}/{view}.sql", names)
-        run_statement(warehouse, create(step, names, {}, schema, warehouse.dialect))
-    brought = kept.bring_forward(warehouse, settings, schema, as_of, today=today, rebuild_weeks=rebuild_weeks)
-    definition = kept.define(settings)
-    facts = activity_facts(
-        warehouse, settings, name, windows, schema, today, sources.available, outside=brought.outside > 0
-    )
+    stages = stages or Stages(name)
+    with stages.stage("check sources", "prepare"):
+        sources = check_tables(warehouse, settings.source)
+        warehouse.execute(f"create schema if not exists {identifier(schema)}")
+        names = {"has_predictions": sources.available.predictions}
+        for view in sources.views:
+            step = load_step(f"sources/{settings.source}/{view}.sql", names)
+            run_statement(warehouse, create(step, names, {}, schema, warehouse.dialect))
+    with stages.stage("aggregate weeks", "prepare") as count:
+        brought = kept.bring_forward(
+            warehouse, settings, schema, as_of, today=today, rebuild_weeks=rebuild_weeks
+        )
+        count.rows = brought.raw_rows
+    with stages.stage("check activity", "prepare") as count:
+        facts = activity_facts(
+            warehouse, settings, name, windows, schema, today, sources.available, outside=brought.outside > 0
+        )
+        check_history(name, windows, facts)
+        count.rows = facts.rows
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
-    check_history(name, windows, facts)
-    made = planned(settings.source, name, product, windows, dates, schema, facts, definition)
-    made = _with_what_is_kept(warehouse, made)
-    return replace(made, warnings=brought.warnings)
+    made = planned(settings.source, name, product, windows, dates, schema, facts, kept.define(settings))
+    with stages.stage("user lives", "prepare"):
+        builds = kept.builds(warehouse, made.tables.aggregates, as_of)
+        lives.bring_forward(warehouse, made.tables.lives, builds)
+    return replace(_with_what_is_kept(warehouse, made, builds), warnings=brought.warnings)
 
 
-def _with_what_is_kept(warehouse: Warehouse, made: Plan) -> Plan:
-    """Bring users' lives forward, and leave the dates to their kept feature rows that have them.
+def _with_what_is_kept(warehouse: Warehouse, made: Plan, builds: Mapping[date, str]) -> Plan:
+    """Leave the dates to their kept feature rows that have them.
 
     The rows of the run's own date are always made anew: they show what can be known today.
     """
     as_of = made.windows.as_of
-    builds = kept.builds(warehouse, made.tables.aggregates, as_of)
-    lives.bring_forward(warehouse, made.tables.lives, builds)
     cohorts = cohorts_of(made.product, len(made.training_dates))
     there = feature_rows.dates_there(warehouse, made.tables.rows, builds, cohorts)
     new_dates = tuple(day for day in made.training_dates if day not in there)
@@ -107,8 +114,16 @@ def run_step(warehouse: Warehouse, plan: Plan, step: Step) -> int:
             )
         return 0 if step.path.startswith("sources/") else _count(warehouse, table)
     if step.name == feature_rows.ROWS:
-        asked = (plan.tables.rows, step, plan.names, plan.parameters, plan.schema, plan.tables.dates)
-        return feature_rows.keep(warehouse, *asked)
+        return feature_rows.keep(
+            warehouse,
+            plan.tables.rows,
+            step,
+            plan.names,
+            plan.parameters,
+            plan.schema,
+            plan.tables.dates,
+            oldest=plan.windows.as_of - LABEL_DELAY - plan.product.training.max_dates * WEEK,
+        )
     statement = create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
     try:
         return run_statement(warehouse, statement)

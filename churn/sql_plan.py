@@ -20,7 +20,7 @@ from churn.calendar import (
 from churn.config import Product, Settings, identifier, slug
 from churn.facts import match_names, match_parameters
 from churn.features import SEGMENT_PRODUCTS, WEEKDAYS, Catalogue, catalogue, share_columns
-from churn.kept import Definition
+from churn.kept_tables import Definition
 from churn.sources import ActivityFacts, Availability, readable
 from churn.warehouse.base import Dialect
 from churn.warehouse.render import (
@@ -258,7 +258,7 @@ def read_steps(plan: Plan, dialect: Dialect) -> dict[str, str]:
     activity = load_step(f"sources/{plan.source}/activity.sql", {})
     values = {**aggregates.values, "first_day": kept.HISTORY_START, "last_day": plan.known_until}
     made = {"activity": for_reading(activity, {}, {}, plan.schema, dialect)}
-    for step in aggregates.steps():
+    for step in kept.steps(aggregates):
         name = step.name if step.name == "week_activity" else aggregates.name(step.name)
         made[name] = for_reading(replace(step, name=name), aggregates.names, values, plan.schema, dialect)
     life, state = lives.steps(lived)

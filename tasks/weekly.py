@@ -46,12 +46,15 @@ _AGAIN: dict[str, Any] = {
 @task(cache_policy=NO_CACHE, persist_result=False)
 def plan_sql(run: WeeklyRun, rebuild_weeks: int = 0) -> Plan:
     """Check the sources, bring the kept weekly aggregates forward, and plan the SQL."""
-    with run.stages.stage("check sources", "prepare") as count:
-        plan = prepare.plan(
-            run.warehouse, run.settings, run.name, run.windows.as_of, run.schema, rebuild_weeks=rebuild_weeks
-        )
-        count.rows = plan.facts.rows
-    return plan
+    return prepare.plan(
+        run.warehouse,
+        run.settings,
+        run.name,
+        run.windows.as_of,
+        run.schema,
+        rebuild_weeks=rebuild_weeks,
+        stages=run.stages,
+    )
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="sql-{step.name}")

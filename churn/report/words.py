@@ -324,7 +324,10 @@ METRICS: dict[MetricName, tuple[str, str, Callable[[float], str]]] = {
 STAGES = {
     "user_week": "activity by user and week",
     "user_item_week": "activity by user, item and week",
-    "snapshots": "eligible users and labels",
+    "aggregate weeks": "read the activity of new weeks",
+    "user lives": "whole lives, up to the new weeks",
+    "eligible": "who can be scored",
+    "snapshots": "whom to train on and to score, and labels",
     "series_state": "which series go on",
     "genre_schedule": "releases by category",
     "features_activity": "features of activity",
@@ -347,7 +350,7 @@ STAGES = {
     "features_episodes": "features of episodes to come",
     "features_other": "features of other products",
     "other_week": "other products by user and week",
-    "feature_set": "all features side by side",
+    "feature_rows": "keep all features side by side",
     "unload train": "unload what to train on",
     "unload score": "unload whom to score",
 }

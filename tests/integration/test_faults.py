@@ -384,7 +384,8 @@ def test_a_run_killed_after_training_is_resumed_and_comes_to_the_same(
     assert int(resumed[1]) >= len(done), "a worker may have ended one that it had begun"
     stages = re.findall(r"^  food +\w+ +([a-z_][\w ]*?\w)  ", ended.err, flags=re.M)
     assert stages == [
-        "check sources", "score and explain", "report and commit", "load scores", "log to MLflow"
+        "check sources", "aggregate weeks", "check activity", "user lives",
+        "score and explain", "report and commit", "load scores", "log to MLflow",
     ]  # fmt: skip
     (run,) = committed(out)
     assert run.manifest.run_id == before.name

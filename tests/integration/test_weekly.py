@@ -150,7 +150,14 @@ def test_progress_is_a_line_a_stage_and_nothing_else(demo: Demo) -> None:
     for name in PRODUCTS:
         assert {
             (name, stage)
-            for stage in ("check sources", "snapshots", "feature_set", "check snapshots", "unload train")
+            for stage in (
+                "check sources",
+                "aggregate weeks",
+                "feature_rows",
+                "snapshots",
+                "check snapshots",
+                "unload train",
+            )
         } <= stages
         assert {
             (name, stage)

@@ -22,7 +22,8 @@ from churn import lives
 from churn.calendar import Windows
 from churn.config import Product, Settings
 from churn.features import catalogue
-from churn.kept import Definition, define
+from churn.kept import define
+from churn.kept_tables import Definition
 from churn.sources import ActivityFacts, Availability
 from churn.sql_plan import Plan, Tables
 from churn.warehouse.base import Warehouse

@@ -84,7 +84,7 @@ def with_aggregates(plan: Plan) -> Plan:
     """The steps that make the kept tables, as a plan of their own."""
     activity = load_step(f"sources/{plan.source}/activity.sql", {})
     tables = plan.tables
-    steps = (activity, *tables.aggregates.steps(), *lives.steps(tables.lives))
+    steps = (activity, *kept.steps(tables.aggregates), *lives.steps(tables.lives))
     return replace(plan, schema=tables.aggregates.schema, steps=steps)
 
 

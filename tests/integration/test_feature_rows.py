@@ -1,0 +1,176 @@
+"""Kept feature rows and lives: a run makes those of its date, and they are what a run from nothing makes."""
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from churn import feature_rows, kept, lives
+from churn.config import Settings
+from churn.errors import RunError
+from churn.prepare import drop, plan, run_step, run_steps
+from churn.sql_plan import Plan
+from churn.warehouse.base import Warehouse
+from churn.warehouse.duckdb import DuckDBWarehouse
+from tests.integration.test_kept import bring, log
+from tests.support.data_folders import AS_OF, TODAY, event, event_folder, event_settings
+
+WEEK = timedelta(days=7)
+SUNDAYS = [AS_OF - back * WEEK for back in (3, 2, 1, 0)]
+Rows = list[dict[str, Any]]
+
+
+def settings_of(data: Path, sampling: str = "all", **more: Any) -> Settings:
+    return event_settings(
+        data, food={"training": {"sampling": sampling, "max_dates": 4}, **more}, both={"match": []}
+    )
+
+
+def run(
+    warehouse: Warehouse, chosen: Settings, day: date, product: str = "food", **more: Any
+) -> tuple[Plan, Rows]:
+    """Make the feature set of a date as a run does; return the plan, and the rows in a fixed order."""
+    made = plan(warehouse, chosen, product, day, "run", today=TODAY, **more)
+    run_steps(warehouse, made)
+    rows = warehouse.fetch("select * from run.feature_set").to_pylist()
+    drop(warehouse, "run")
+    return made, sorted(rows, key=lambda row: (row["as_of_date"], row["user_id"]))
+
+
+def from_nothing(data: Path, work: Callable[[Warehouse], Any]) -> Any:
+    warehouse = DuckDBWarehouse(None, data, memory="1GB", threads=2)
+    try:
+        return work(warehouse)
+    finally:
+        warehouse.close()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return event_folder(tmp_path / "data", log(weeks=26))
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, data: Path) -> Any:
+    opened = DuckDBWarehouse(tmp_path / "warehouse.duckdb", data, memory="1GB", threads=2)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("product", ["food", "both"])
+@pytest.mark.parametrize("sampling", ["all", "cohort"])
+def test_runs_one_after_another_train_and_score_on_what_a_run_from_nothing_makes(
+    warehouse: Warehouse, data: Path, sampling: str, product: str
+) -> None:
+    chosen = settings_of(data, sampling)
+    for day in SUNDAYS:
+        made, rows = run(warehouse, chosen, day, product)
+        assert {row["as_of_date"] for row in rows} <= {*made.training_dates, day}
+        fresh, expected = from_nothing(data, lambda other, day=day: run(other, chosen, day, product))
+        assert fresh.new_dates == fresh.training_dates == made.training_dates
+        assert rows == expected
+
+
+def test_once_two_weeks_have_passed_a_run_makes_the_rows_of_its_own_date_only(
+    warehouse: Warehouse, data: Path
+) -> None:
+    made = [run(warehouse, settings_of(data), day)[0] for day in SUNDAYS]
+    assert [len(each.new_dates) for each in made] == [4, 1, 0, 0]
+    assert run(warehouse, settings_of(data), AS_OF, "both")[0].new_dates  # another product has its own
+
+
+def test_a_week_that_is_read_again_has_the_dates_after_it_made_again(
+    warehouse: Warehouse, data: Path
+) -> None:
+    chosen = settings_of(data)
+    for day in SUNDAYS:
+        run(warehouse, chosen, day)
+    made, rows = run(warehouse, chosen, AS_OF, rebuild_weeks=4)
+    assert made.new_dates == (AS_OF - 3 * WEEK, AS_OF - 2 * WEEK)
+    assert rows == from_nothing(data, lambda other: run(other, chosen, AS_OF))[1]
+
+
+def test_rows_of_a_changed_definition_are_not_mixed_with_the_old_ones(
+    warehouse: Warehouse, data: Path
+) -> None:
+    run(warehouse, settings_of(data), AS_OF)
+    changed = settings_of(data, minimum_value=8.0)
+    made, rows = run(warehouse, changed, AS_OF)
+    assert made.new_dates == made.training_dates
+    assert rows == from_nothing(data, lambda other: run(other, changed, AS_OF))[1]
+
+
+def test_rows_of_a_cohort_are_not_taken_for_everybodys(warehouse: Warehouse, data: Path) -> None:
+    run(warehouse, settings_of(data, "cohort"), AS_OF)
+    made, rows = run(warehouse, settings_of(data, "all"), AS_OF)
+    assert made.new_dates == made.training_dates
+    assert rows == from_nothing(data, lambda other: run(other, settings_of(data, "all"), AS_OF))[1]
+    assert (
+        run(warehouse, settings_of(data, "cohort"), AS_OF)[0].new_dates == ()
+    )  # everybody's hold the cohort's
+
+
+def test_rows_that_cannot_be_made_leave_those_that_are_kept(warehouse: Warehouse, data: Path) -> None:
+    made, before = run(warehouse, settings_of(data), AS_OF)
+    again = plan(warehouse, settings_of(data), "food", AS_OF, "run", today=TODAY)
+    for step in again.steps:
+        if step.name == feature_rows.ROWS:
+            warehouse.execute("drop table run.features_trend")
+            with pytest.raises(RunError, match="features_trend"):
+                run_step(warehouse, again, step)
+            break
+        run_step(warehouse, again, step)
+    table = made.tables.rows.table(feature_rows.ROWS)
+    counted = warehouse.fetch(f"select count(*) as n from {table}")["n"][0].as_py()
+    assert counted == len(before)
+    drop(warehouse, "run")
+    assert run(warehouse, settings_of(data), AS_OF)[0].new_dates == ()
+
+
+def life(warehouse: Warehouse, data: Path, until: date) -> Rows:
+    """Bring lives forward; return them up to a day, and check that the state is each user's latest."""
+    chosen = settings_of(data)
+    definition = kept.define(chosen)
+    lived = lives.define(definition, chosen.products["food"])
+    lives.bring_forward(warehouse, lived, kept.builds(warehouse, definition, until))
+    rows = warehouse.fetch(f"select * from {lived.table(lives.LIFE)}").to_pylist()
+    state = warehouse.fetch(f"select * from {lived.table(lives.STATE)}").to_pylist()
+    latest = {row["user_id"]: row for row in sorted(rows, key=lambda row: row["week_start"])}
+    assert {row["user_id"]: row for row in state} == latest
+    return sorted((row for row in rows if row["week_start"] <= until), key=str)
+
+
+@settings(max_examples=6)
+@given(
+    order=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=5),
+    late=st.lists(st.integers(0, 50), max_size=3),
+)
+def test_lives_are_the_same_in_any_order_with_any_week_read_again(
+    tmp_path_factory: pytest.TempPathFactory, order: Sequence[tuple[int, int]], late: Sequence[int]
+) -> None:
+    place = tmp_path_factory.mktemp("lives")
+    data = event_folder(place / "data", log(users=4, weeks=8))
+    warehouse = DuckDBWarehouse(place / "warehouse.duckdb", data, memory="1GB", threads=1)
+    try:
+        for back, rebuild in order:
+            bring(warehouse, data, AS_OF - back * WEEK, rebuild_weeks=rebuild)
+            life(warehouse, data, AS_OF - back * WEEK)
+        if late:  # a file more: what it brings is read where the weeks are new, or are read again
+            more = [event("u1", AS_OF - timedelta(days=day), product="food", value=2.0) for day in late]
+            event_folder(place / "more", more)
+            source = next((place / "more" / "tables" / "events.activity").glob("*.parquet"))
+            source.rename(data / "tables" / "events.activity" / "part-late.parquet")
+        bring(warehouse, data, AS_OF, rebuild_weeks=10)
+        found = life(warehouse, data, AS_OF)
+    finally:
+        warehouse.close()
+
+    def once(other: Warehouse) -> Rows:
+        bring(other, data, AS_OF)
+        return life(other, data, AS_OF)
+
+    assert found == from_nothing(data, once)
