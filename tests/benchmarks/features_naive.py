@@ -21,7 +21,17 @@ from churn.warehouse.render import create, load_step
 
 VIEWS = ("activity", "content", "titles", "formats", "profile", "factors")
 FIRST_STEP = ("target_weeks", "snapshots", "weeks", "trend")
-STEPS = ("affinity", "last_week", "devices", "favourite", "items", "time_and_day", "lifetime", "other")
+STEPS = (
+    "affinity",
+    "last_week",
+    "devices",
+    "favourite",
+    "items",
+    "series",
+    "time_and_day",
+    "lifetime",
+    "other",
+)
 LISTENING = "listening"  # Sounds only
 KEYS = ("user_id", "as_of_date")
 

@@ -37,6 +37,14 @@ select
     sum(days) / (max(weeks_ago) + 1) as lifetime_days_per_week,
     max(coalesce(away, 0)) as longest_gap_weeks,
     count(*) filter (away > 0) as gaps,
-    min(weeks_ago) filter (away > 0 or away is null) + 1 as streak_weeks
+    min(weeks_ago) filter (away > 0 or away is null) + 1 as streak_weeks,
+    (max(last_date) - min(first_date)) / nullif(sum(days) - 1, 0) as days_between_visits,
+    (as_of_date - max(last_date)) * (sum(days) - 1) / nullif(max(last_date) - min(first_date), 0)
+        as days_since_last_to_usual,
+    case
+        when count(away) > 1
+            then sqrt(greatest(sum((away + 1) * (away + 1)) / count(away) - (sum(away + 1) / count(away)) * (sum(away + 1) / count(away)), 0))
+                * count(away) / sum(away + 1)
+    end as gap_variation
 from history
 group by user_id, as_of_date

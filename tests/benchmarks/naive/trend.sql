@@ -13,6 +13,7 @@ select
     sum(events) / 13 - 6 * (13 * sum(events * t) - 78 * sum(events)) / 2366 as events_intercept,
     case when events_slope <> 0 then -events_intercept / events_slope end as events_zero_week,
     cast(events_slope < 0 as integer) as events_falling,
-    (13 * sum(days * t) - 78 * sum(days)) / 2366 as days_slope
+    (13 * sum(days * t) - 78 * sum(days)) / 2366 as days_slope,
+    sqrt(greatest(sum(days * days) / 13 - sum(days) * sum(days) / 169, 0)) as days_deviation
 from weekly
 group by user_id, as_of_date

@@ -24,6 +24,9 @@ select
     coalesce(sum(value) filter (n <= 5), 0) as value_4w,
     coalesce(sum(days) filter (n <= 5), 0) as days_4w,
     count(*) filter (n <= 5) as active_weeks_4w,
+{% for n in offsets %}
+    {{ "%.10f" | format(0.7 ** loop.index0) }} * days_w{{ n }}{{ " +" if not loop.last else " as habit_days," }}
+{% endfor %}
     value_w2 * 13 / nullif(value_13w, 0) as value_last_to_mean,
     days_w2 * 13 / days_13w as days_last_to_mean
 from weekly
