@@ -17,7 +17,8 @@ from churn.checks import check_snapshots
 from churn.config import Settings, load_settings
 from churn.errors import SourceError
 from churn.evaluation import evaluate
-from churn.prepare import Plan, outcome_table, outcomes, plan, run_steps
+from churn.prepare import outcome_table, outcomes, plan, run_steps
+from churn.sql_plan import Plan
 from churn.training import train
 from churn.unload import read_snapshots, unload
 from churn.warehouse.base import Warehouse

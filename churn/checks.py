@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.errors import CheckError
-from churn.prepare import Plan
+from churn.sql_plan import Plan
 from churn.warehouse.base import Warehouse
 
 _SHOWN = 10

@@ -23,8 +23,9 @@ RECORD = f"{PUBLISHED}.published"
 TABLES: Mapping[str, str] = {f"{PUBLISHED}.scores": "score_rows", f"{PUBLISHED}.reasons": "reason_rows"}
 
 
-# Weekly aggregates of users, in the schema that the setting `kept_schema` names; a digest ends each name.
-KEPT_TABLES = ("user_week", "user_item_week")
+# What is kept of users from run to run, in the schema that the setting `kept_schema` names; a digest ends
+# each name.
+KEPT_TABLES = ("user_week", "user_item_week", "user_life", "user_state", "feature_rows")
 KEPT_COLUMN = "user_id"
 
 

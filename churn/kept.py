@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from churn.calendar import OBSERVATION_WEEKS, WEEK, monday_of
 from churn.config import Settings, identifier, slug
@@ -23,7 +24,16 @@ from churn.errors import ConfigError
 from churn.features import DAYPARTS, WEEKDAYS
 from churn.sources import activity_table
 from churn.warehouse.base import Session, Warehouse
-from churn.warehouse.render import Step, create, create_empty, insert, load_step, render, written
+from churn.warehouse.render import (
+    Step,
+    create,
+    create_empty,
+    create_table,
+    insert,
+    load_step,
+    render,
+    written,
+)
 from churn.warehouse.retry import retried
 
 logger = logging.getLogger(__name__)
@@ -34,8 +44,16 @@ HISTORY_START = date(1970, 1, 2)
 # Rows of no week are counted under this one.
 OUTSIDE = date(1, 1, 1)
 # Raw rows of so many weeks lie in a staging table at once.
-_WEEKS_AT_ONCE = OBSERVATION_WEEKS
+WEEKS_AT_ONCE = OBSERVATION_WEEKS
 _DIGEST = 8
+# What is made from a week tells by `build` whether the week was made again since.
+_WEEKS = {
+    "week_start": "date not null",
+    "raw_rows": "bigint not null",
+    "build": "varchar(32) not null",
+    "built_at": "timestamp not null",
+}
+_FILES = {"file": "varchar(1000) not null", "stamp": "varchar(100) not null"}
 
 
 @dataclass(frozen=True)
@@ -105,9 +123,13 @@ def define(settings: Settings) -> Definition:
     mapping = load_step(f"sources/{settings.source}/activity.sql", {})
     steps = [load_step(f"kept/{name}.sql", names) for name in ("week_activity", *AGGREGATES)]
     texts = [written(mapping, {}), *(written(step, names) for step in steps)]
-    made_of = json.dumps([settings.source, texts, sorted(values.items())])
-    digest = hashlib.sha256(made_of.encode()).hexdigest()[:_DIGEST]
-    return Definition(settings.kept_schema, digest, names, values)
+    made_of = [settings.source, _WEEKS, texts, sorted(values.items())]
+    return Definition(settings.kept_schema, digest(made_of), names, values)
+
+
+def digest(made_of: Sequence[Any]) -> str:
+    """Return a few characters that differ where a definition does: of JSON values and dates."""
+    return hashlib.sha256(json.dumps(made_of, default=str).encode()).hexdigest()[:_DIGEST]
 
 
 def _by_slug(settings: Settings, field: str) -> dict[str, str]:
@@ -178,7 +200,7 @@ def _weeks(first: date, last: date) -> Iterator[date]:
 
 def _ledger(warehouse: Warehouse, kept: Definition) -> dict[date, int]:
     """Return how many raw rows each week that is kept was made from."""
-    found = warehouse.fetch(f"select week_start, raw_rows from {kept.table('weeks')}").to_pylist()
+    found = ask(warehouse, warehouse, f"select week_start, raw_rows from {kept.table('weeks')}", {})
     return {row["week_start"]: int(row["raw_rows"]) for row in found}
 
 
@@ -231,12 +253,22 @@ def forget_faulty(warehouse: Warehouse, settings: Settings) -> None:
         f"select week_start from {kept.table('week_facts')}"
         " where null_users > 0 or negative_values > 0 or huge_values > 0"
     )
-    _run(warehouse, warehouse, f"delete from {kept.table('weeks')} where week_start in ({faulty})", {})
+    run(warehouse, warehouse, f"delete from {kept.table('weeks')} where week_start in ({faulty})", {})
 
 
-def _run(warehouse: Warehouse, session: Session | Warehouse, text: str, values: Mapping[str, Any]) -> int:
+def run(warehouse: Warehouse, session: Session | Warehouse, text: str, values: Mapping[str, Any]) -> int:
+    """Run a short statement, written in Redshift's dialect; return the rows it changed."""
     statement = render(text, {}, values, "kept", warehouse.dialect)
     return session.execute(statement.sql, statement.parameters)
+
+
+def ask(
+    warehouse: Warehouse, session: Session | Warehouse, text: str, values: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Run a short query, written in Redshift's dialect; return its rows."""
+    statement = render(text, {}, values, "kept", warehouse.dialect)
+    found: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
+    return found
 
 
 def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
@@ -248,13 +280,7 @@ def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
 
     def attempt() -> None:
         with warehouse.transaction() as session:
-            _run(
-                warehouse,
-                session,
-                f"create table if not exists {weeks} (week_start date not null, raw_rows bigint not null,"
-                " built_at timestamp not null)",
-                {},
-            )
+            session.execute(create_table(weeks, _WEEKS, warehouse.dialect))
             session.lock(weeks)
             files = kept.table("files")
             if warehouse.columns(files):
@@ -267,12 +293,7 @@ def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
                 empty = create_empty(step, kept.names, values, schema, table, warehouse.dialect)
                 session.execute(empty.sql, empty.parameters)
             session.execute(f"drop table {schema}.{staging.name}")
-            _run(
-                warehouse,
-                session,
-                f"create table {files} (file varchar(1000) not null, stamp varchar(100) not null)",
-                {},
-            )
+            session.execute(create_table(files, _FILES, warehouse.dialect))
 
     retried(attempt, "making the tables of weekly aggregates")
 
@@ -296,14 +317,26 @@ def _write_outside(warehouse: Warehouse, kept: Definition, rows: int) -> None:
 
 def _write_week(warehouse: Warehouse, session: Session, kept: Definition, week: date, rows: int) -> None:
     weeks = kept.table("weeks")
-    values = {"week": week, "rows": rows, "now": datetime.now(UTC).replace(tzinfo=None, microsecond=0)}
-    _run(warehouse, session, f"delete from {weeks} where week_start = :week", values)
-    _run(
+    values = {"week": week, "rows": rows, "build": uuid4().hex, "now": now()}
+    run(warehouse, session, f"delete from {weeks} where week_start = :week", values)
+    run(
         warehouse,
         session,
-        f"insert into {weeks} (week_start, raw_rows, built_at) values (:week, :rows, :now)",
+        f"insert into {weeks} (week_start, raw_rows, build, built_at) values (:week, :rows, :build, :now)",
         values,
     )
+
+
+def builds(warehouse: Warehouse, kept: Definition, until: date) -> dict[date, str]:
+    """Return the weeks kept up to a Sunday, in order, each with what tells it from itself made again."""
+    text = f"select week_start, build from {kept.table('weeks')} where week_start between :first and :until"
+    found = ask(warehouse, warehouse, text, {"first": HISTORY_START - WEEK, "until": until})
+    return {row["week_start"]: row["build"] for row in sorted(found, key=lambda row: row["week_start"])}
+
+
+def now() -> datetime:
+    """Return the time that a ledger's row gets: UTC, to the second."""
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
 
 class _Builder:
@@ -320,7 +353,7 @@ class _Builder:
         """Make weeks, given in order; those that follow on one another share a scan of the raw rows."""
         chunk: list[date] = []
         for week in weeks:
-            if chunk and (week - chunk[-1] != WEEK or len(chunk) == _WEEKS_AT_ONCE):
+            if chunk and (week - chunk[-1] != WEEK or len(chunk) == WEEKS_AT_ONCE):
                 self._make_chunk(chunk)
                 chunk = []
             chunk.append(week)
@@ -343,7 +376,7 @@ class _Builder:
             session.execute(made.sql, made.parameters)
             for step in aggregates:
                 table = kept.table(step.name)
-                _run(
+                run(
                     warehouse,
                     session,
                     f"delete from {table} where week_start between :first_day and :last_day",
@@ -367,7 +400,7 @@ class _Builder:
         files = self.kept.table("files")
         session.execute(f"delete from {files}")
         for file, stamp in self.stamps.items():
-            _run(
+            run(
                 self.warehouse,
                 session,
                 f"insert into {files} (file, stamp) values (:file, :stamp)",

@@ -1,134 +1,29 @@
-"""From source tables to snapshots: what runs in the warehouse for one product and as-of date.
-
-Weekly runs, back-tests and rendering all plan with ``plan`` and run the same steps, so that training,
-scoring and judging share one definition of eligibility, label and features.
-"""
+"""From source tables to snapshots: what runs in the warehouse for one product and as-of date."""
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
 
-from churn import kept
+from churn import feature_rows, kept, lives
 from churn.calendar import (
-    OBSERVATION_WEEKS,
-    OBSERVED_OFFSETS,
-    WEEK,
     Windows,
     labelled_dates,
 )
-from churn.config import Product, Settings, identifier, slug
-from churn.facts import activity_facts, check_history, check_over, match_names, match_parameters
-from churn.features import SEGMENT_PRODUCTS, WEEKDAYS, Catalogue, catalogue, share_columns
-from churn.kept import Definition
-from churn.sources import ActivityFacts, Availability, check_tables, readable
-from churn.warehouse.base import Dialect, LostConnectionError, Warehouse
+from churn.config import Settings, identifier
+from churn.facts import activity_facts, check_history, check_over
+from churn.sources import check_tables
+from churn.sql_plan import Plan, cohorts_of, planned, with_steps
+from churn.warehouse.base import LostConnectionError, Warehouse
 from churn.warehouse.render import (
     Statement,
     Step,
     create,
-    for_reading,
     load_step,
-    steps_for,
 )
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything that the SQL of one product and as-of date depends on.
-
-    Attributes:
-        name: the product's name.
-        product: its definition.
-        windows: the windows of the as-of date.
-        known_until: the last day of activity that may be read: the as-of date, except to learn outcomes.
-        training_dates: past as-of dates, ascending.
-        schema: where the steps' tables are made; one per run.
-        facts: what is known of the product's activity.
-        catalogue: the features.
-        kept: the weekly aggregates that the steps read.
-        steps: the SQL steps, in an order that respects their dependencies.
-        warnings: sentences about the source for the reader of the report.
-    """
-
-    name: str
-    product: Product
-    source: str
-    windows: Windows
-    known_until: date
-    training_dates: tuple[date, ...]
-    schema: str
-    facts: ActivityFacts
-    catalogue: Catalogue
-    kept: Definition
-    steps: tuple[Step, ...]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> dict[str, Any]:
-        """What the templates may use: validated names, flags and counts, never values."""
-        return _names(self.product, self.facts.available, self.catalogue, self.kept, len(self.training_dates))
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Every value that a statement may bind."""
-        product = self.product
-        return {
-            **self.kept.values,
-            **match_parameters(product),
-            "as_of": self.windows.as_of,
-            "known_until": self.known_until,
-            "minimum_value": product.minimum_value,
-            "minimum_account_age_days": product.minimum_account_age_days,
-            **{f"training_date_{index}": day for index, day in enumerate(self.training_dates)},
-        }
-
-    def outcomes(self, schema: str) -> "Plan":
-        """Return the plan that learns what the scored users did: it reads on to the target week's end.
-
-        The function ``outcomes`` also makes the kept aggregates reach so far.
-        """
-        names = _names(self.product, self.facts.available, self.catalogue, self.kept, training_dates=0)
-        return replace(
-            self,
-            schema=identifier(schema),
-            known_until=self.windows.target_week_end,
-            training_dates=(),
-            steps=steps_for(self.source, ["snapshots"], names),
-        )
-
-
-def _names(
-    product: Product, available: Availability, features: Catalogue, kept: Definition, training_dates: int
-) -> dict[str, Any]:
-    return {
-        **match_names(product),
-        "kept": kept.table,
-        "has_category": available.category and bool(product.categories),
-        "has_device": available.device and bool(product.devices),
-        "has_time": available.time_of_day,
-        "has_page_views": available.page_views,
-        "has_profile": available.profile,
-        "has_titles": available.titles,
-        "has_predictions": available.predictions,
-        "has_minimum_value": product.minimum_value is not None,
-        "categories": [slug(value) for value in product.categories] if available.category else [],
-        "devices": [slug(value) for value in product.devices] if available.device else [],
-        "weekdays": WEEKDAYS,
-        "factors": list(range(product.factors)) if available.factors else [],
-        "follow_kinds": product.follows,
-        "segment_products": list(SEGMENT_PRODUCTS),
-        "share_columns": share_columns(product, available),
-        "observed_offsets": list(OBSERVED_OFFSETS),
-        "training_dates": training_dates,
-        "sampling": product.training.sampling,
-        "feature_groups": list(features.steps),
-        "feature_columns": [(f.step, f.name, f.type) for f in features.features],
-    }
 
 
 def plan(
@@ -173,50 +68,25 @@ def plan(
     )
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
     check_history(name, windows, facts)
-    made = _plan(settings.source, name, product, windows, dates, schema, facts, definition)
+    made = planned(settings.source, name, product, windows, dates, schema, facts, definition)
+    made = _with_what_is_kept(warehouse, made)
     return replace(made, warnings=brought.warnings)
 
 
-def plan_without_data(settings: Settings, name: str, as_of: date) -> Plan:
-    """Plan as if every optional source were there and the history were long: for rendering."""
-    product = settings.product(name)
-    windows = Windows(as_of)
-    weeks = OBSERVATION_WEEKS + product.training.max_dates + 2
-    available = readable(settings.source, {}).available
-    if settings.source == "events":  # which holds no such columns
-        available = replace(available, series=False, live=False, page_views=False)
-    facts = ActivityFacts(0, windows.as_of - weeks * WEEK + timedelta(days=1), windows.as_of, available)
-    dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
-    return _plan(
-        settings.source, name, product, windows, dates, f"churn_{name}", facts, kept.define(settings)
-    )
+def _with_what_is_kept(warehouse: Warehouse, made: Plan) -> Plan:
+    """Bring users' lives forward, and leave the dates to their kept feature rows that have them.
 
-
-def _plan(
-    source: str,
-    name: str,
-    product: Product,
-    windows: Windows,
-    dates: Sequence[date],
-    schema: str,
-    facts: ActivityFacts,
-    definition: Definition,
-) -> Plan:
-    features = catalogue(product, facts.available)
-    names = _names(product, facts.available, features, definition, len(dates))
-    return Plan(
-        name=identifier(name),
-        product=product,
-        source=source,
-        windows=windows,
-        known_until=windows.as_of,
-        training_dates=tuple(dates),
-        schema=identifier(schema),
-        facts=facts,
-        catalogue=features,
-        kept=definition,
-        steps=steps_for(source, ["feature_set"], names),
-    )
+    The rows of the run's own date are always made anew: they show what can be known today.
+    """
+    as_of = made.windows.as_of
+    builds = kept.builds(warehouse, made.tables.aggregates, as_of)
+    lives.bring_forward(warehouse, made.tables.lives, builds)
+    cohorts = cohorts_of(made.product, len(made.training_dates))
+    there = feature_rows.dates_there(warehouse, made.tables.rows, builds, cohorts)
+    new_dates = tuple(day for day in made.training_dates if day not in there)
+    dates = {day: (cohorts, feature_rows.made_from(builds, day)) for day in new_dates}
+    dates[as_of] = (0, feature_rows.made_from(builds, as_of))
+    return with_steps(replace(made, new_dates=new_dates, tables=replace(made.tables, dates=dates)))
 
 
 def run_statement(warehouse: Warehouse, statement: Statement) -> int:
@@ -229,44 +99,33 @@ def run_step(warehouse: Warehouse, plan: Plan, step: Step) -> int:
 
     A table whose commit was not answered before the connection broke is looked for, not made again.
     """
+    table = f"{plan.schema}.{step.name}"
     if step.kind == "view":
-        if not warehouse.columns(f"{plan.schema}.{step.name}"):
+        if not warehouse.columns(table):
             run_statement(
                 warehouse, create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
             )
-        return 0
+        return 0 if step.path.startswith("sources/") else _count(warehouse, table)
+    if step.name == feature_rows.ROWS:
+        asked = (plan.tables.rows, step, plan.names, plan.parameters, plan.schema, plan.tables.dates)
+        return feature_rows.keep(warehouse, *asked)
     statement = create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
     try:
         return run_statement(warehouse, statement)
     except LostConnectionError as lost:
-        table = f"{plan.schema}.{step.name}"
         if lost.unchanged or not warehouse.columns(table):
             raise
         logger.warning("%s; %s is there, so it was", lost, table)
-        return int(warehouse.fetch(f"select count(*) as found from {table}")["found"][0].as_py())
+        return _count(warehouse, table)
+
+
+def _count(warehouse: Warehouse, table: str) -> int:
+    return int(warehouse.fetch(f"select count(*) as found from {table}")["found"][0].as_py())
 
 
 def run_steps(warehouse: Warehouse, plan: Plan) -> dict[str, int]:
     """Make every step's table in order; return rows by step."""
     return {step.name: run_step(warehouse, plan, step) for step in plan.steps}
-
-
-def read_steps(plan: Plan, dialect: Dialect) -> dict[str, str]:
-    """Return each step's SQL in ``dialect`` with its values written in, to be read by a person.
-
-    The steps that make the weekly aggregates come first, here in the run's own schema and from all activity.
-    """
-    plan = replace(plan, kept=replace(plan.kept, schema=plan.schema))
-    aggregates = plan.kept
-    activity = load_step(f"sources/{plan.source}/activity.sql", {})
-    values = {**aggregates.values, "first_day": kept.HISTORY_START, "last_day": plan.known_until}
-    made = {"activity": for_reading(activity, {}, {}, plan.schema, dialect)}
-    for step in aggregates.steps():
-        name = step.name if step.name == "week_activity" else aggregates.name(step.name)
-        made[name] = for_reading(replace(step, name=name), aggregates.names, values, plan.schema, dialect)
-    return made | {
-        step.name: for_reading(step, plan.names, plan.parameters, plan.schema, dialect) for step in plan.steps
-    }
 
 
 def drop(warehouse: Warehouse, schema: str) -> None:
@@ -299,6 +158,7 @@ def outcomes(
     end = made.windows.target_week_end
     warehouse.execute(f"create schema {identifier(schema)}")
     kept.bring_forward(warehouse, settings, made.schema, end, today=today or max(end, date.today()))
+    feature_rows.show(warehouse, made.tables.rows, schema)
     return made.outcomes(schema)
 
 

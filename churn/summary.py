@@ -18,7 +18,6 @@ from churn.explain.summary import FeatureImportance
 from churn.explain.words import limit
 from churn.features import Feature
 from churn.model import ModelCard
-from churn.prepare import Plan
 from churn.report.data import (
     Audience,
     CalibrationRow,
@@ -43,6 +42,7 @@ from churn.report.data import (
     ValueEffect,
 )
 from churn.scoring import RunSummary
+from churn.sql_plan import Plan
 from churn.stages import StageRecord
 from churn.store import is_local
 

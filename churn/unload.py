@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from churn.config import identifier
 from churn.errors import RunError
 from churn.features import DOUBLE, INTEGER
-from churn.prepare import Plan
+from churn.sql_plan import Plan
 from churn.warehouse.base import Dialect, Warehouse
 from churn.warehouse.render import Statement, render
 

@@ -24,10 +24,10 @@ from churn.explain import read_summary
 from churn.fanout import Done, FanOut
 from churn.lake import FileStamp, Manifest, Run
 from churn.partitions import partition_name
-from churn.prepare import Plan
 from churn.report import write_report
 from churn.report.data import ReportData, RunFacts
 from churn.scoring import PartitionRow, PartitionTask, RunSummary, merge_rows, score_partition
+from churn.sql_plan import Plan
 from churn.store import WithStore, is_local, local_draft
 from churn.summary import read_scored, report_data, stages_of, true_log_loss
 from churn.training import train

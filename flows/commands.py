@@ -244,7 +244,7 @@ def run_render(
     profile: str | None,
 ) -> None:
     """Print the SQL of every step."""
-    from churn.prepare import plan_without_data, read_steps
+    from churn.sql_plan import plan_without_data, read_steps
 
     settings = load_settings(data, data, chosen(profile), optional=True)
     plan = plan_without_data(settings, product, as_of or last_complete_as_of(date.today()))

@@ -15,7 +15,7 @@ from churn.checkpoint import Checkpoint
 from churn.cluster import client_in_background
 from churn.committed import Outcome, outcome, repeated
 from churn.config import Settings, load_settings
-from churn.prepare import Plan
+from churn.sql_plan import Plan
 from churn.weekly_run import WeeklyRun, begin
 from flows.blocks import credentials
 from flows.run_page import log_stages, product_and_date

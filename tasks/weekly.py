@@ -20,9 +20,9 @@ from churn.checkpoint import Checkpoint
 from churn.checks import Passed, check_snapshots
 from churn.errors import BY_HAND
 from churn.lake import Run
-from churn.prepare import Plan
 from churn.publish import Published
 from churn.scoring import PartitionRow
+from churn.sql_plan import Plan
 from churn.unload import rows_by
 from churn.warehouse.render import Step
 from churn.weekly import Files, Progress

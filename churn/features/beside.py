@@ -52,4 +52,6 @@ def other_products(product: Product) -> Iterator[Feature]:
     )
     yield feature("other_products_13w", INTEGER, "products", "other products used in 13 weeks")
     yield feature("own_share_13w", DOUBLE, "share", f"share of all {stuff} that is this product's", SHARE)
-    yield feature("other_days_since_last", INTEGER, "days", "days since another product was used")
+    yield feature(
+        "other_days_since_last", INTEGER, "days", "days since another product was used, in 13 weeks"
+    )

@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
 import sqlglot
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from sqlglot import exp
 from sqlglot.errors import ParseError
 
@@ -29,6 +29,7 @@ _HEADER = re.compile(r"\A((?:--[^\n]*\n)+)")
 # nearly every join is by user, and they are sorted by the dates that ranges are cut from.
 DISTRIBUTED_BY = "user_id"
 SORTED_BY = ("week_start", "as_of_date")
+_VIEWS = {"steps/feature_set.sql"}
 
 
 @cache
@@ -45,7 +46,7 @@ class Step:
     Attributes:
         name: the table's name within the run's schema.
         path: the file, relative to ``sql/``.
-        kind: ``view`` for source mappings, ``table`` for everything else.
+        kind: ``view`` for source mappings and what is only read once, ``table`` for everything else.
         text: the template.
         needs: names of the steps it reads.
     """
@@ -83,6 +84,12 @@ def _environment() -> Environment:
     )
 
 
+@lru_cache(maxsize=1024)
+def _template(text: str) -> Template:
+    """Compile a template, which takes ten times as long as to render it: once each."""
+    return _environment().from_string(text)
+
+
 @cache
 def _read(path: str) -> str:
     return (sql_root() / path).read_text("utf-8")
@@ -97,14 +104,15 @@ def load_step(path: str, names: Mapping[str, Any]) -> Step:
         needs.add(identifier(name))
         return name
 
-    _environment().from_string(text).render(**names, ref=ref)
-    kind: Literal["view", "table"] = "view" if path.startswith("sources/") else "table"
+    _template(text).render(**names, ref=ref)
+    is_view = path.startswith("sources/") or path in _VIEWS
+    kind: Literal["view", "table"] = "view" if is_view else "table"
     return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
 
 
 def written(step: Step, names: Mapping[str, Any]) -> str:
     """Return a step's text in Redshift's dialect, with macros and lists written out."""
-    return _environment().from_string(step.text).render(**names, ref=identifier)
+    return _template(step.text).render(**names, ref=identifier)
 
 
 def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> tuple[Step, ...]:
@@ -151,7 +159,7 @@ def render(
 
 def _parsed(text: str, names: Mapping[str, Any], schema: str) -> exp.Expr:
     schema = identifier(schema)
-    query = _environment().from_string(text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
+    query = _template(text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
     try:
         return sqlglot.parse_one(query, read="redshift")
     except ParseError as error:  # a name that is a word of SQL, such as a schema called `select`
@@ -220,6 +228,14 @@ def create_empty(
     layout = f"\n{_layout(query.named_selects)}" if dialect == "redshift" else ""
     made = f"create table {qualified(table)}{layout} as"
     return Statement(f"{made}\nselect * from (\n{body.sql}\n) as shape where 1 = 0", body.parameters)
+
+
+def create_table(table: str, columns: Mapping[str, str], dialect: Dialect) -> str:
+    """Return the statement that makes a table, if it is not there, of columns with Redshift's types."""
+    listed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns.items())
+    made = sqlglot.parse_one(f"create table if not exists {qualified(table)} ({listed})", read="redshift")
+    layout = f"\n{_layout(tuple(columns))}" if dialect == "redshift" else ""
+    return made.sql(dialect=dialect) + layout
 
 
 def for_reading(

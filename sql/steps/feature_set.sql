@@ -1,18 +1,16 @@
--- Makes: feature_set, what training and scoring read.
+-- Makes: feature_set, what training and scoring read: a view.
 -- Grain: snapshot.
--- From: snapshots and every feature group's step.
+-- From: snapshots and feature_rows.
 select
     snapshots.user_id,
     snapshots.as_of_date,
     snapshots.purpose,
     snapshots.churned,
-{% for group, column, type in feature_columns %}
-    cast({{ group }}.{{ column }} as {{ type }}) as {{ column }}{{ "," if not loop.last }}
+{% for _, column, _ in feature_columns %}
+    feature_rows.{{ column }}{{ "," if not loop.last }}
 {% endfor %}
 from {{ ref('snapshots') }} as snapshots
-{% for group in feature_groups %}
-left join {{ ref(group) }} as {{ group }}
+inner join {{ ref('feature_rows') }} as feature_rows
     on
-        snapshots.user_id = {{ group }}.user_id
-        and snapshots.as_of_date = {{ group }}.as_of_date
-{% endfor %}
+        snapshots.user_id = feature_rows.user_id
+        and snapshots.as_of_date = feature_rows.as_of_date

@@ -1,6 +1,6 @@
 -- Makes: features_activations, when users came to the product, or last came back after 13 weeks away, and for what.
 -- Grain: snapshot; users of whom that is not known are not there, and have missing values.
--- From: snapshots, activations, and titles if there are any. An activation is known when its week is over, and holds
+-- From: eligible, activations, and titles if there are any. An activation is known when its week is over, and holds
 -- until the next one is. Of several contents in a week the last by product and id holds.
 with periods as (
     select
@@ -22,19 +22,19 @@ with periods as (
 )
 
 select
-    snapshots.user_id,
-    snapshots.as_of_date,
+    eligible.user_id,
+    eligible.as_of_date,
 {% if has_titles %}
     titles.genre as activation_genre,
     titles.master_brand as activation_master_brand,
 {% endif %}
-    (snapshots.as_of_date - periods.first_date) / 7 as activation_weeks
-from {{ ref('snapshots') }} as snapshots
+    (eligible.as_of_date - periods.first_date) / 7 as activation_weeks
+from {{ ref('eligible') }} as eligible
 inner join periods
     on
-        snapshots.user_id = periods.user_id
-        and snapshots.as_of_date >= periods.first_date
-        and snapshots.as_of_date < periods.end_date
+        eligible.user_id = periods.user_id
+        and eligible.as_of_date >= periods.first_date
+        and eligible.as_of_date < periods.end_date
 {% if has_titles %}
 left join {{ ref('titles') }} as titles on periods.content_id = titles.content_id
 {% endif %}

@@ -1,23 +1,23 @@
 -- Makes: features_activity, how much and how often in each observed week (2 = last, 14 = first).
 -- Grain: snapshot.
--- From: snapshots, user_week.
+-- From: eligible, user_week.
 with weekly as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
-        (snapshots.as_of_date - 6 - user_week.week_start) / 7 + 2 as week_offset,
+        eligible.user_id,
+        eligible.as_of_date,
+        (eligible.as_of_date - 6 - user_week.week_start) / 7 + 2 as week_offset,
         user_week.value,
         user_week.events,
 {% if has_page_views %}
         coalesce(user_week.page_views, 0) as page_views,
 {% endif %}
         user_week.active_days
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_week') }} as user_week
         on
-            snapshots.user_id = user_week.user_id
-            and user_week.week_start >= snapshots.as_of_date - 90
-            and user_week.week_start <= snapshots.as_of_date - 6
+            eligible.user_id = user_week.user_id
+            and user_week.week_start >= eligible.as_of_date - 90
+            and user_week.week_start <= eligible.as_of_date - 6
 ),
 
 pivoted as (

@@ -1,22 +1,22 @@
 -- Makes: features_content, the series a user is in, and whether they go on.
 -- Grain: snapshot; users without series have missing values.
--- From: snapshots, user_item_week, series_state.
+-- From: eligible, user_item_week, series_state.
 with user_series as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
         item_week.series_id,
         max(item_week.week_start) as last_week_start,
-        sum(case when item_week.week_start = snapshots.as_of_date - 6 then item_week.value else 0 end) as value_1w,
-        sum(case when item_week.week_start >= snapshots.as_of_date - 27 then item_week.value else 0 end) as value_4w
-    from {{ ref('snapshots') }} as snapshots
+        sum(case when item_week.week_start = eligible.as_of_date - 6 then item_week.value else 0 end) as value_1w,
+        sum(case when item_week.week_start >= eligible.as_of_date - 27 then item_week.value else 0 end) as value_4w
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on
-            snapshots.user_id = item_week.user_id
-            and item_week.week_start >= snapshots.as_of_date - 90
-            and item_week.week_start <= snapshots.as_of_date - 6
+            eligible.user_id = item_week.user_id
+            and item_week.week_start >= eligible.as_of_date - 90
+            and item_week.week_start <= eligible.as_of_date - 6
     where item_week.series_id is not null
-    group by snapshots.user_id, snapshots.as_of_date, item_week.series_id
+    group by eligible.user_id, eligible.as_of_date, item_week.series_id
 ),
 
 stated as (

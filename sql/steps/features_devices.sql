@@ -1,24 +1,24 @@
 -- Makes: features_devices, on which of the product's devices a user played in the observation window.
 -- Grain: snapshot; users without plays have missing shares.
--- From: snapshots, user_week. Shares by value and by days are of all plays, those on devices not listed included; days
+-- From: eligible, user_week. Shares by value and by days are of all plays, those on devices not listed included; days
 -- with plays on two devices count for both. Preferred: the one with most value, and of two the one listed first.
 with sums as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
 {% for device in devices %}
         sum(user_week.value_device_{{ device }}) as value_device_{{ device }},
         sum(user_week.days_device_{{ device }}) as days_device_{{ device }},
 {% endfor %}
         sum(user_week.play_value) as play_value,
         sum(user_week.play_days) as play_days
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_week') }} as user_week
         on
-            snapshots.user_id = user_week.user_id
-            and user_week.week_start >= snapshots.as_of_date - 90
-            and user_week.week_start <= snapshots.as_of_date - 6
-    group by snapshots.user_id, snapshots.as_of_date
+            eligible.user_id = user_week.user_id
+            and user_week.week_start >= eligible.as_of_date - 90
+            and user_week.week_start <= eligible.as_of_date - 6
+    group by eligible.user_id, eligible.as_of_date
 ),
 
 most as (

@@ -1,9 +1,9 @@
 -- Makes: features_episodes, what is left to use of the series that a user is in.
 -- Grain: snapshot; users without series in the last 4 weeks have missing values.
--- From: snapshots, user_item_week, content. Of what is published after the as-of date, only the schedule up to the
+-- From: eligible, user_item_week, content. Of what is published after the as-of date, only the schedule up to the
 -- target week's end is read: it is known beforehand. An episode counts once, from when it is first published.
 with dates as (
-    select distinct as_of_date from {{ ref('snapshots') }}
+    select distinct as_of_date from {{ ref('eligible') }}
 ),
 
 episodes as (
@@ -36,38 +36,38 @@ schedule as (
 
 followed as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
         item_week.series_id
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on
-            snapshots.user_id = item_week.user_id
-            and item_week.week_start >= snapshots.as_of_date - 27
-            and item_week.week_start <= snapshots.as_of_date - 6
+            eligible.user_id = item_week.user_id
+            and item_week.week_start >= eligible.as_of_date - 27
+            and item_week.week_start <= eligible.as_of_date - 6
     where item_week.series_id is not null
-    group by snapshots.user_id, snapshots.as_of_date, item_week.series_id
+    group by eligible.user_id, eligible.as_of_date, item_week.series_id
 ),
 
 used as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
         episodes.series_id,
         count(distinct episodes.item_id) as used
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on
-            snapshots.user_id = item_week.user_id
-            and item_week.week_start >= snapshots.as_of_date - 90
-            and item_week.week_start <= snapshots.as_of_date - 6
+            eligible.user_id = item_week.user_id
+            and item_week.week_start >= eligible.as_of_date - 90
+            and item_week.week_start <= eligible.as_of_date - 6
     inner join episodes
         on
             item_week.item_id = episodes.item_id
             and item_week.series_id = episodes.series_id
-            and episodes.first_date >= snapshots.as_of_date - 90
-            and episodes.first_date <= snapshots.as_of_date
-    group by snapshots.user_id, snapshots.as_of_date, episodes.series_id
+            and episodes.first_date >= eligible.as_of_date - 90
+            and episodes.first_date <= eligible.as_of_date
+    group by eligible.user_id, eligible.as_of_date, episodes.series_id
 ),
 
 sums as (

@@ -1,27 +1,27 @@
 -- Makes: features_favourite, the content that a user gave the most value to in the observation window.
 -- Grain: snapshot; users without content are not there, and have missing values.
--- From: snapshots, user_item_week, and titles and factors if there are any. Of contents with the same
+-- From: eligible, user_item_week, and titles and factors if there are any. Of contents with the same
 -- value the first by id is the favourite, so that it is the same every time.
 with contents as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
         item_week.content_id,
         sum(item_week.value) as value,
         row_number() over (
-            partition by snapshots.user_id, snapshots.as_of_date
+            partition by eligible.user_id, eligible.as_of_date
             order by
                 case when item_week.content_id is null then 1 else 0 end,
                 sum(item_week.value) desc,
                 item_week.content_id
         ) as place
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on
-            snapshots.user_id = item_week.user_id
-            and item_week.week_start >= snapshots.as_of_date - 90
-            and item_week.week_start <= snapshots.as_of_date - 6
-    group by snapshots.user_id, snapshots.as_of_date, item_week.content_id
+            eligible.user_id = item_week.user_id
+            and item_week.week_start >= eligible.as_of_date - 90
+            and item_week.week_start <= eligible.as_of_date - 6
+    group by eligible.user_id, eligible.as_of_date, item_week.content_id
 ),
 
 favourites as (

@@ -1,22 +1,22 @@
 -- Makes: features_follows, what users marked to come back to: programmes followed, subscribed to, bookmarked.
 -- Grain: snapshot; 0 where users marked nothing.
--- From: snapshots, follows. The product's definition lists the kinds that it has.
+-- From: eligible, follows. The product's definition lists the kinds that it has.
 select
-    snapshots.user_id,
-    snapshots.as_of_date,
+    eligible.user_id,
+    eligible.as_of_date,
 {% for kind in follow_kinds %}
-    sum(case when follows.kind = '{{ kind }}' and follows.followed_date > snapshots.as_of_date - 7 then 1 else 0 end)
+    sum(case when follows.kind = '{{ kind }}' and follows.followed_date > eligible.as_of_date - 7 then 1 else 0 end)
         as {{ kind }}s_1w,
-    sum(case when follows.kind = '{{ kind }}' and follows.followed_date > snapshots.as_of_date - 91 then 1 else 0 end)
+    sum(case when follows.kind = '{{ kind }}' and follows.followed_date > eligible.as_of_date - 91 then 1 else 0 end)
         as {{ kind }}s_13w,
     sum(case when follows.kind = '{{ kind }}' then 1 else 0 end) as {{ kind }}s_ever{{ "," if not loop.last }}
 {% endfor %}
-from {{ ref('snapshots') }} as snapshots
+from {{ ref('eligible') }} as eligible
 left join {{ ref('follows') }} as follows
     on
-        snapshots.user_id = follows.user_id
-        and follows.followed_date <= snapshots.as_of_date
+        eligible.user_id = follows.user_id
+        and follows.followed_date <= eligible.as_of_date
 {% if matches %}
         and follows.product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
 {% endif %}
-group by snapshots.user_id, snapshots.as_of_date
+group by eligible.user_id, eligible.as_of_date

@@ -1,35 +1,35 @@
 -- Makes: features_items, how many different items a user uses, and how often each.
 -- Grain: snapshot; users without items have missing values.
--- From: snapshots, user_item_week, user_week.
+-- From: eligible, user_item_week, user_week.
 with items as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
         count(distinct item_week.item_id) as items_13w,
-        sum(case when item_week.week_start = snapshots.as_of_date - 6 then 1 else 0 end) as items_1w,
+        sum(case when item_week.week_start = eligible.as_of_date - 6 then 1 else 0 end) as items_1w,
         count(*) as item_weeks,
         sum(item_week.events) as events
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on
-            snapshots.user_id = item_week.user_id
-            and item_week.week_start >= snapshots.as_of_date - 90
-            and item_week.week_start <= snapshots.as_of_date - 6
-    group by snapshots.user_id, snapshots.as_of_date
+            eligible.user_id = item_week.user_id
+            and item_week.week_start >= eligible.as_of_date - 90
+            and item_week.week_start <= eligible.as_of_date - 6
+    group by eligible.user_id, eligible.as_of_date
 ),
 
 days as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
         sum(user_week.active_days) as active_days
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_week') }} as user_week
         on
-            snapshots.user_id = user_week.user_id
-            and user_week.week_start >= snapshots.as_of_date - 90
-            and user_week.week_start <= snapshots.as_of_date - 6
-    group by snapshots.user_id, snapshots.as_of_date
+            eligible.user_id = user_week.user_id
+            and user_week.week_start >= eligible.as_of_date - 90
+            and user_week.week_start <= eligible.as_of_date - 6
+    group by eligible.user_id, eligible.as_of_date
 )
 
 select

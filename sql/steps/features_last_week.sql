@@ -1,21 +1,21 @@
 -- Makes: features_last_week, what a user played for ten minutes or more in the last observed week.
 -- Grain: snapshot; users who played nothing that long have 0.
--- From: snapshots, user_item_week, series_state. Repeated: an item with two plays of ten minutes or more. Finales and
+-- From: eligible, user_item_week, series_state. Repeated: an item with two plays of ten minutes or more. Finales and
 -- premieres: series of which a season ended, or began, in that week.
 with items as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
         item_week.series_id,
         count(*) as items,
         sum(case when item_week.long_plays > 1 then 1 else 0 end) as repeated
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on
-            snapshots.user_id = item_week.user_id
-            and item_week.week_start = snapshots.as_of_date - 6
+            eligible.user_id = item_week.user_id
+            and item_week.week_start = eligible.as_of_date - 6
     where item_week.long_plays > 0
-    group by snapshots.user_id, snapshots.as_of_date, item_week.series_id
+    group by eligible.user_id, eligible.as_of_date, item_week.series_id
 ),
 
 sums as (
@@ -36,15 +36,15 @@ sums as (
 )
 
 select
-    snapshots.user_id,
-    snapshots.as_of_date,
+    eligible.user_id,
+    eligible.as_of_date,
     coalesce(sums.items, 0) as long_items_1w,
     coalesce(sums.series, 0) as long_series_1w,
     coalesce(sums.repeated, 0) as repeats_1w,
     coalesce(sums.finales, 0) as finales_1w,
     coalesce(sums.premieres, 0) as premieres_1w
-from {{ ref('snapshots') }} as snapshots
+from {{ ref('eligible') }} as eligible
 left join sums
     on
-        snapshots.user_id = sums.user_id
-        and snapshots.as_of_date = sums.as_of_date
+        eligible.user_id = sums.user_id
+        and eligible.as_of_date = sums.as_of_date

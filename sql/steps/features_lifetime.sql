@@ -1,48 +1,31 @@
 -- Makes: features_lifetime, the user's whole known life with the product up to the as-of date.
 -- Grain: snapshot.
--- From: snapshots, user_week.
-with history as (
+-- From: eligible, the kept user_life.
+with lives as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
-        user_week.week_start,
-        user_week.value,
-        user_week.events,
-        user_week.active_days,
-        user_week.first_date,
-        user_week.last_date,
-        (snapshots.as_of_date - 6 - user_week.week_start) / 7 as weeks_ago,
-        (user_week.week_start - lag(user_week.week_start) over (
-            partition by snapshots.user_id, snapshots.as_of_date
-            order by user_week.week_start
-        )) / 7 - 1 as weeks_away
-    from {{ ref('snapshots') }} as snapshots
-    inner join {{ ref('user_week') }} as user_week
-        on
-            snapshots.user_id = user_week.user_id
-            and user_week.week_start <= snapshots.as_of_date - 6
-),
-
-lives as (
-    select
-        user_id,
-        as_of_date,
-        min(first_date) as first_date,
-        max(last_date) as last_date,
-        max(weeks_ago) + 1 as lifetime_weeks,
-        count(*) as lifetime_active_weeks,
-        sum(active_days) as lifetime_days,
-        sum(events) as lifetime_events,
-        sum(value) as lifetime_value,
-        max(coalesce(weeks_away, 0)) as longest_gap_weeks,
-        sum(case when weeks_away > 0 then 1 else 0 end) as gaps,
-        count(weeks_away) as steps,
-        cast(sum(weeks_away + 1) as double precision) as sum_steps,
-        cast(sum((weeks_away + 1) * (weeks_away + 1)) as double precision) as sum_squared_steps,
+        eligible.user_id,
+        eligible.as_of_date,
+        life.first_date,
+        life.last_date,
+        (eligible.as_of_date - 6 - life.first_week) / 7 + 1 as lifetime_weeks,
+        life.active_weeks as lifetime_active_weeks,
+        life.active_days as lifetime_days,
+        life.events as lifetime_events,
+        life.value as lifetime_value,
+        life.longest_gap as longest_gap_weeks,
+        life.gaps,
+        life.steps,
+        cast(life.sum_steps as double precision) as sum_steps,
+        cast(life.sum_squared_steps as double precision) as sum_squared_steps,
         -- Weeks since the user last came back from a week or more away (whole life when never away).
-        min(case when weeks_away > 0 or weeks_away is null then weeks_ago end) + 1 as streak_weeks
-    from history
-    group by user_id, as_of_date
+        (eligible.as_of_date - 6 - life.back_week) / 7 + 1 as streak_weeks
+    from {{ ref('eligible') }} as eligible
+    -- Whoever is eligible was active in the last observed week.
+    inner join {{ kept('user_life') }} as life
+        on
+            eligible.user_id = life.user_id
+            and life.week_start = eligible.as_of_date - 6
+    where life.week_start >= cast(:first_new_date as date) - 6
 )
 
 select

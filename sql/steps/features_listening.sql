@@ -1,6 +1,6 @@
 -- Makes: features_listening, what kinds of audio a user listened to in the observation window.
 -- Grain: snapshot; users without known items have missing values.
--- From: snapshots, user_item_week, formats. Each second is of one kind:
+-- From: eligible, user_item_week, formats. Each second is of one kind:
 --   live_radio       live, and no music mix: a podcast heard while it is broadcast is radio
 --   demand_radio     on demand, neither podcast nor mix
 --   sounds_podcasts  on demand, a podcast made for Sounds
@@ -30,7 +30,7 @@ with heard as (
         coalesce(formats.is_sounds_podcast, 0) as sounds_podcast
     from {{ ref('user_item_week') }} as item_week
     left join {{ ref('formats') }} as formats on item_week.item_id = formats.item_id
-    where item_week.week_start >= (select min(as_of_date) - 90 from {{ ref('snapshots') }})
+    where item_week.week_start >= (select min(as_of_date) - 90 from {{ ref('eligible') }})
 ),
 
 -- By week before by snapshot: the windows of two dates share most weeks.
@@ -61,20 +61,20 @@ counted as (
 
 sums as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
 {% for kind, _, _, _ in kinds %}
         sum(counted.value_{{ kind }}) as value_{{ kind }},
         sum(counted.days_{{ kind }}) as days_{{ kind }},
 {% endfor %}
         sum(counted.days) as days
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join counted
         on
-            snapshots.user_id = counted.user_id
-            and counted.week_start >= snapshots.as_of_date - 90
-            and counted.week_start <= snapshots.as_of_date - 6
-    group by snapshots.user_id, snapshots.as_of_date
+            eligible.user_id = counted.user_id
+            and counted.week_start >= eligible.as_of_date - 90
+            and counted.week_start <= eligible.as_of_date - 6
+    group by eligible.user_id, eligible.as_of_date
 ),
 
 most as (

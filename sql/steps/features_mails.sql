@@ -1,18 +1,18 @@
 -- Makes: features_mails, how often users opened e-mails, and clicked in them.
 -- Grain: snapshot; 0 where users did not. A mailing counts once on each day on which it was opened.
--- From: snapshots, mails.
+-- From: eligible, mails.
 select
-    snapshots.user_id,
-    snapshots.as_of_date,
+    eligible.user_id,
+    eligible.as_of_date,
 {% for kind in ('open', 'click') %}
-    sum(case when mails.kind = '{{ kind }}' and mails.mail_date > snapshots.as_of_date - 7 then 1 else 0 end)
+    sum(case when mails.kind = '{{ kind }}' and mails.mail_date > eligible.as_of_date - 7 then 1 else 0 end)
         as mail_{{ kind }}s_1w,
     sum(case when mails.kind = '{{ kind }}' then 1 else 0 end) as mail_{{ kind }}s_13w{{ "," if not loop.last }}
 {% endfor %}
-from {{ ref('snapshots') }} as snapshots
+from {{ ref('eligible') }} as eligible
 left join {{ ref('mails') }} as mails
     on
-        snapshots.user_id = mails.user_id
-        and mails.mail_date <= snapshots.as_of_date
-        and mails.mail_date > snapshots.as_of_date - 91
-group by snapshots.user_id, snapshots.as_of_date
+        eligible.user_id = mails.user_id
+        and mails.mail_date <= eligible.as_of_date
+        and mails.mail_date > eligible.as_of_date - 91
+group by eligible.user_id, eligible.as_of_date

@@ -1,6 +1,6 @@
 -- Makes: features_newsletter, whether users get the newsletter on the as-of date, and since when.
 -- Grain: snapshot; users who never chose by then are not there, and have missing values.
--- From: snapshots, newsletter. A choice holds until the day before the user's next one; of several on a day the last by
+-- From: eligible, newsletter. A choice holds until the day before the user's next one; of several on a day the last by
 -- state holds.
 with periods as (
     select
@@ -15,13 +15,13 @@ with periods as (
 )
 
 select
-    snapshots.user_id,
-    snapshots.as_of_date,
+    eligible.user_id,
+    eligible.as_of_date,
     cast(periods.opted_in as integer) as newsletter_opted_in,
-    snapshots.as_of_date - periods.first_date as newsletter_days
-from {{ ref('snapshots') }} as snapshots
+    eligible.as_of_date - periods.first_date as newsletter_days
+from {{ ref('eligible') }} as eligible
 inner join periods
     on
-        snapshots.user_id = periods.user_id
-        and snapshots.as_of_date >= periods.first_date
-        and snapshots.as_of_date < periods.end_date
+        eligible.user_id = periods.user_id
+        and eligible.as_of_date >= periods.first_date
+        and eligible.as_of_date < periods.end_date

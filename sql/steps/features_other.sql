@@ -1,23 +1,23 @@
--- Makes: features_other, how the user uses the products beside this one, all of them together.
+-- Makes: features_other, how the user uses the products beside this one, all of them together, in the observation window.
 -- Grain: snapshot.
--- From: snapshots, user_week, other_week.
+-- From: eligible, user_week, other_week.
 {% from 'steps/days.jinja' import day_count %}
 with used as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
         other_week.week_start,
         other_week.product,
         other_week.days,
         other_week.value,
         other_week.last_date,
-        case when other_week.week_start >= snapshots.as_of_date - 90 then 1 else 0 end as is_observed,
-        case when other_week.week_start = snapshots.as_of_date - 6 then 1 else 0 end as is_last
-    from {{ ref('snapshots') }} as snapshots
+        case when other_week.week_start = eligible.as_of_date - 6 then 1 else 0 end as is_last
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('other_week') }} as other_week
         on
-            snapshots.user_id = other_week.user_id
-            and other_week.week_start <= snapshots.as_of_date - 6
+            eligible.user_id = other_week.user_id
+            and other_week.week_start >= eligible.as_of_date - 90
+            and other_week.week_start <= eligible.as_of_date - 6
 ),
 
 weeks as (
@@ -28,7 +28,6 @@ weeks as (
         max(is_last) as is_last,
         bit_or(days) as days
     from used
-    where is_observed = 1
     group by user_id, as_of_date, week_start
 ),
 
@@ -57,9 +56,9 @@ amounts as (
     select
         user_id,
         as_of_date,
-        sum(case when is_observed = 1 then value else 0 end) as value_13w,
+        sum(coalesce(value, 0)) as value_13w,
         sum(case when is_last = 1 then value else 0 end) as value_1w,
-        count(distinct case when is_observed = 1 then product end) as products_13w,
+        count(distinct product) as products_13w,
         max(last_date) as last_date
     from used
     group by user_id, as_of_date
@@ -67,16 +66,16 @@ amounts as (
 
 own as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
         sum(user_week.value) as value_13w
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_week') }} as user_week
         on
-            snapshots.user_id = user_week.user_id
-            and user_week.week_start >= snapshots.as_of_date - 90
-            and user_week.week_start <= snapshots.as_of_date - 6
-    group by snapshots.user_id, snapshots.as_of_date
+            eligible.user_id = user_week.user_id
+            and user_week.week_start >= eligible.as_of_date - 90
+            and user_week.week_start <= eligible.as_of_date - 6
+    group by eligible.user_id, eligible.as_of_date
 )
 
 select

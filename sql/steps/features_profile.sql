@@ -1,6 +1,6 @@
 -- Makes: features_profile, account and person.
 -- Grain: snapshot; users without a profile are not there, and have missing values.
--- From: snapshots, profile. What a person says wins over what is predicted. A predicted age is a number of years, or a
+-- From: eligible, profile. What a person says wins over what is predicted. A predicted age is a number of years, or a
 -- class such as '16-34': then it tells the flag only.
 with people as (
     select
@@ -33,9 +33,9 @@ with people as (
 )
 
 select
-    snapshots.user_id,
-    snapshots.as_of_date,
-    case when people.created_date <= snapshots.as_of_date then snapshots.as_of_date - people.created_date end
+    eligible.user_id,
+    eligible.as_of_date,
+    case when people.created_date <= eligible.as_of_date then eligible.as_of_date - people.created_date end
         as account_age_days,
     cast(floor(people.age) as integer) as age,
     case when people.age >= 16 and people.age < 35 then 1 when people.age is not null then 0 else predicted_16_to_34 end
@@ -49,5 +49,5 @@ select
     people.is_uk,
     people.personalisation,
     people.mail_verified
-from {{ ref('snapshots') }} as snapshots
-inner join people on snapshots.user_id = people.user_id
+from {{ ref('eligible') }} as eligible
+inner join people on eligible.user_id = people.user_id

@@ -1,6 +1,6 @@
 -- Makes: features_segments, the latest frequency segment in each of the segmented products, the product itself among them.
 -- Grain: snapshot; 'X. Inactive' where a user has no segment by then.
--- From: snapshots, segments. A segment holds from its date until the day before the user's next one of that product:
+-- From: eligible, segments. A segment holds from its date until the day before the user's next one of that product:
 -- so a snapshot meets at most one of each product, however long the history is.
 with periods as (
     select
@@ -17,16 +17,16 @@ with periods as (
 )
 
 select
-    snapshots.user_id,
-    snapshots.as_of_date,
+    eligible.user_id,
+    eligible.as_of_date,
 {% for product in segment_products %}
     coalesce(max(case when periods.segment_product = '{{ product }}' then periods.segment end), 'X. Inactive')
         as segment_{{ product }}{{ "," if not loop.last }}
 {% endfor %}
-from {{ ref('snapshots') }} as snapshots
+from {{ ref('eligible') }} as eligible
 left join periods
     on
-        snapshots.user_id = periods.user_id
-        and snapshots.as_of_date >= periods.first_date
-        and snapshots.as_of_date < periods.end_date
-group by snapshots.user_id, snapshots.as_of_date
+        eligible.user_id = periods.user_id
+        and eligible.as_of_date >= periods.first_date
+        and eligible.as_of_date < periods.end_date
+group by eligible.user_id, eligible.as_of_date

@@ -1,21 +1,21 @@
 -- Makes: features_shares, how the value of the observation window is spread over categories and times.
 -- Grain: snapshot.
--- From: snapshots, user_week.
+-- From: eligible, user_week.
 with sums as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
+        eligible.user_id,
+        eligible.as_of_date,
 {% for column in share_columns %}
         sum(user_week.value_{{ column }}) as value_{{ column }},
 {% endfor %}
         sum(user_week.value) as value
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_week') }} as user_week
         on
-            snapshots.user_id = user_week.user_id
-            and user_week.week_start >= snapshots.as_of_date - 90
-            and user_week.week_start <= snapshots.as_of_date - 6
-    group by snapshots.user_id, snapshots.as_of_date
+            eligible.user_id = user_week.user_id
+            and user_week.week_start >= eligible.as_of_date - 90
+            and user_week.week_start <= eligible.as_of_date - 6
+    group by eligible.user_id, eligible.as_of_date
 )
 
 select

@@ -1,21 +1,21 @@
 -- Makes: features_trend, the least-squares line of weekly active days and events over the 13 observed weeks.
 -- Grain: snapshot.
--- From: snapshots, user_week.
+-- From: eligible, user_week.
 -- Weeks without activity count as 0. Time runs from 0 (first observed week) to 12 (last): its sum is 78, its
 -- sum of squares 650, so slope = (13 * sum(t*y) - 78 * sum(y)) / (13 * 650 - 78 * 78).
 with weekly as (
     select
-        snapshots.user_id,
-        snapshots.as_of_date,
-        12 - (snapshots.as_of_date - 6 - user_week.week_start) / 7 as t,
+        eligible.user_id,
+        eligible.as_of_date,
+        12 - (eligible.as_of_date - 6 - user_week.week_start) / 7 as t,
         user_week.events,
         user_week.active_days
-    from {{ ref('snapshots') }} as snapshots
+    from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_week') }} as user_week
         on
-            snapshots.user_id = user_week.user_id
-            and user_week.week_start >= snapshots.as_of_date - 90
-            and user_week.week_start <= snapshots.as_of_date - 6
+            eligible.user_id = user_week.user_id
+            and user_week.week_start >= eligible.as_of_date - 90
+            and user_week.week_start <= eligible.as_of_date - 6
 ),
 
 sums as (

@@ -1,9 +1,9 @@
 -- Makes: series_state, where each series stands on each as-of date.
 -- Grain: as-of date and series, for series published by then. Premieres and finales are those of its seasons.
--- From: content, snapshots. Of what is published after the as-of date, only the schedule up to the target
+-- From: content, eligible. Of what is published after the as-of date, only the schedule up to the target
 -- week's end is read: it is known beforehand.
 with dates as (
-    select distinct as_of_date from {{ ref('snapshots') }}
+    select distinct as_of_date from {{ ref('eligible') }}
 ),
 
 seasons as (

@@ -1,72 +1,58 @@
--- Makes: snapshots, the one definition of who is eligible and who churned.
+-- Makes: snapshots, whom the run trains on and scores, and the one definition of who churned.
 -- Grain: user and as-of date: past dates for training, and the run's date for scoring.
--- From: user_week, and profile where there is one.
--- Eligible: active in the last observed week, and over the minimum value in the observation window.
+-- From: feature_rows, which are of eligible users; the kept user_week; and profile where there is one, as accounts may
+-- have been deleted since.
 -- Churned: no activity in the target week; unknown while that week has not ended.
+{% from 'steps/cohorts.jinja' import in_cohort %}
 with as_of_dates as (
 {% for index in range(training_dates) %}
-    select cast(:training_date_{{ index }} as date) as as_of_date, {{ index }} as cohort, 'train' as purpose
+    select cast(:training_date_{{ index }} as date) as as_of_date, 'train' as purpose
     union all
 {% endfor %}
-    select cast(:as_of as date) as as_of_date, -1 as cohort, 'score' as purpose
+    select cast(:as_of as date) as as_of_date, 'score' as purpose
 ),
 
-observed as (
-    select
-        as_of_dates.as_of_date,
-        as_of_dates.cohort,
-        as_of_dates.purpose,
-        user_week.user_id,
-        sum(user_week.value) as value,
-        max(user_week.week_start) as last_week_start
-    from as_of_dates
-    inner join {{ ref('user_week') }} as user_week
-        on
-            user_week.week_start >= as_of_dates.as_of_date - 90
-            and user_week.week_start <= as_of_dates.as_of_date - 6
-    group by as_of_dates.as_of_date, as_of_dates.cohort, as_of_dates.purpose, user_week.user_id
-),
-
-eligible as (
-    select
-        observed.user_id,
-        observed.as_of_date,
-        observed.purpose
-    from observed
-{% if has_profile %}
-    left join {{ ref('profile') }} as profile on observed.user_id = profile.user_id
-{% endif %}
+active as (
+    select distinct
+        user_id,
+        week_start
+    from {{ kept('user_week') }}
     where
-        observed.last_week_start = observed.as_of_date - 6
-{% if has_minimum_value %}
-        and observed.value > :minimum_value
-{% endif %}
-{% if has_profile %}
-        and coalesce(profile.usable, true)
-        and (
-            observed.purpose = 'score'
-            or coalesce(observed.as_of_date - profile.created_date, 10000) > :minimum_account_age_days
-        )
-{% endif %}
-{% if sampling == 'cohort' and training_dates %}
-        and (
-            observed.purpose = 'score'
-            or mod(strtol(substring(md5(observed.user_id), 1, 8), 16), {{ training_dates }}) = observed.cohort
-        )
+        week_start >= cast({{ ":training_date_0" if training_dates else ":as_of" }} as date) + 8
+        and week_start <= cast(:known_until as date) - 6
+{% if matches %}
+        and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
 {% endif %}
 )
 
 select
-    eligible.user_id,
-    eligible.as_of_date,
-    eligible.purpose,
+    feature_rows.user_id,
+    feature_rows.as_of_date,
+    as_of_dates.purpose,
     case
-        when eligible.as_of_date + 14 > cast(:known_until as date) then null
-        when target.user_id is null then 1
+        when feature_rows.as_of_date + 14 > cast(:known_until as date) then null
+        when active.user_id is null then 1
         else 0
     end as churned
-from eligible
-left join {{ ref('user_week') }} as target
+from {{ ref('feature_rows') }} as feature_rows
+inner join as_of_dates on feature_rows.as_of_date = as_of_dates.as_of_date
+left join active
     on
-        eligible.user_id = target.user_id
-        and target.week_start = eligible.as_of_date + 8
+        feature_rows.user_id = active.user_id
+        and active.week_start = feature_rows.as_of_date + 8
+{% if has_profile %}
+left join {{ ref('profile') }} as profile on feature_rows.user_id = profile.user_id
+{% endif %}
+where
+    (
+        as_of_dates.purpose = 'score'
+        or (
+            feature_rows.trainable = 1
+{% if cohorts %}
+            and {{ in_cohort("feature_rows", cohorts) }}
+{% endif %}
+        )
+    )
+{% if has_profile %}
+    and coalesce(profile.usable, true)
+{% endif %}

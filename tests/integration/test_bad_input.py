@@ -13,9 +13,10 @@ import pytest
 
 from churn.config import Settings, load_settings
 from churn.errors import ChurnError, ConfigError, RunError, SourceError, UsageError
-from churn.prepare import Plan, plan, run_steps
+from churn.prepare import plan, run_steps
 from churn.source_tables import OPTIONAL, VIEWS
 from churn.sources import ABSENT, Availability, readable
+from churn.sql_plan import Plan
 from churn.warehouse.duckdb import DuckDBWarehouse
 from tests.support.data_folders import (
     ACTIVITY,

@@ -23,17 +23,8 @@ from churn.checks import check_snapshots
 from churn.config import Settings, load_settings
 from churn.errors import RunError, SourceError
 from churn.features import DOUBLE, INTEGER, TEXT
-from churn.prepare import (
-    Plan,
-    drop,
-    leftover_schemas,
-    outcome_table,
-    outcomes,
-    plan,
-    read_steps,
-    run_step,
-    run_steps,
-)
+from churn.prepare import drop, leftover_schemas, outcome_table, outcomes, plan, run_step, run_steps
+from churn.sql_plan import Plan, read_steps
 from churn.unload import read_snapshots, rows_by, snapshot_schema, unload
 from churn.warehouse.duckdb import DuckDBWarehouse
 from tests.support.data_folders import (

@@ -10,7 +10,8 @@ import pytest
 
 from churn.checks import check_snapshots
 from churn.config import Settings, load_settings
-from churn.prepare import Plan, drop, leftover_schemas, outcome_table, outcomes, plan, run_steps
+from churn.prepare import drop, leftover_schemas, outcome_table, outcomes, plan, run_steps
+from churn.sql_plan import Plan
 from churn.unload import count_rows, read_snapshots, rows_by, snapshot_schema, unload
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse

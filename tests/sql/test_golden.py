@@ -18,12 +18,13 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from churn import lives
 from churn.calendar import Windows
 from churn.config import Product, Settings
 from churn.features import catalogue
-from churn.kept import define
-from churn.prepare import Plan
+from churn.kept import Definition, define
 from churn.sources import ActivityFacts, Availability
+from churn.sql_plan import Plan, Tables
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
 from churn.warehouse.redshift import RedshiftWarehouse
@@ -48,6 +49,13 @@ _ACTIVITY = {
     "is_live": "smallint",
     "is_play": "smallint",
     "is_long_play": "smallint",
+}
+LIFE = {
+    "user_id": "varchar",
+    **dict.fromkeys(("week_start", "first_week", "first_date", "last_date", "back_week"), "date"),
+    **dict.fromkeys(("active_weeks", "active_days", "events"), "bigint"),
+    "value": "decimal(38, 4)",
+    **dict.fromkeys(("longest_gap", "gaps", "steps", "sum_steps", "sum_squared_steps"), "bigint"),
 }
 # What the tables between the steps look like.
 CONTRACT: Mapping[str, Mapping[str, str]] = {
@@ -157,6 +165,10 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "content_id": "varchar",
         **{f"f{factor}": "double precision" for factor in range(20)},
     },
+    "user_life_kept": LIFE,
+    "user_state_kept": LIFE,
+    "eligible": {"user_id": "varchar", "as_of_date": "date", "trainable": "smallint"},
+    "feature_rows": {"user_id": "varchar", "as_of_date": "date", "trainable": "smallint"},
     "snapshots": {
         "user_id": "varchar",
         "as_of_date": "date",
@@ -238,12 +250,20 @@ def read_plan(case: Mapping[str, Any]) -> Plan:
         windows=Windows(as_of),
         known_until=case.get("known_until", as_of),
         training_dates=tuple(case.get("training_dates", [])),
+        new_dates=tuple(case.get("new_dates", [])),
         schema="run",
         facts=ActivityFacts(0, as_of, as_of, available),
         catalogue=catalogue(product, available),
-        kept=replace(define(settings), schema="run", digest="kept"),
+        tables=kept_tables(define(settings), product),
         steps=(),
     )
+
+
+def kept_tables(aggregates: Definition, product: Product) -> Tables:
+    """What is kept, named so that a case can give it: ``user_week_kept``."""
+    aggregates = replace(aggregates, schema="run", digest="kept")
+    lived = replace(lives.define(aggregates, product), digest="kept")
+    return Tables(aggregates, lived, aggregates, {})
 
 
 def fill(warehouse: Warehouse, table: str, text: str, plan: Plan) -> None:
@@ -256,7 +276,8 @@ def fill(warehouse: Warehouse, table: str, text: str, plan: Plan) -> None:
         types |= {f"days_device_{name}": "integer" for name in plan.names["devices"]}
         types |= {f"value_device_{name}": "decimal(38, 4)" for name in plan.names["devices"]}
         types |= {"play_value": "decimal(38, 4)"}
-    for name in (*(feature.name for feature in features.features if feature.step == table), *names):
+    made = [feature.name for feature in features.features if table in (feature.step, "feature_rows")]
+    for name in (*made, *names):
         types.setdefault(name, "decimal(38, 4)" if name.startswith("value_") else "double precision")
     load(warehouse, f"run.{table}", types, [dict(zip(names, row, strict=True)) for row in rows])
 
@@ -366,9 +387,10 @@ def run_case(sql_file: str, case: Mapping[str, Any], opened: Opener) -> pa.Table
         for table, text in given.items():
             if table not in raw:
                 fill(warehouse, table, text, plan)
-        names = {**plan.kept.names, **plan.names}
+        tables = plan.tables
+        names = {**tables.aggregates.names, **plan.names, "kept": tables.name}
         step = load_step(sql_file, names)
-        values = {**plan.kept.values, **plan.parameters, **case.get("parameters", {})}
+        values = {**tables.aggregates.values, **plan.parameters, **case.get("parameters", {})}
         statement = render(step.text, names, values, "run", warehouse.dialect)
         return warehouse.fetch(statement.sql, statement.parameters)
 

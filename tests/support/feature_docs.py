@@ -5,8 +5,8 @@ from pathlib import Path
 
 from churn.config import Product, Settings, builtin_products
 from churn.features import DOUBLE, INTEGER, TEXT, Catalogue, Feature, catalogue
-from churn.prepare import plan_without_data
 from churn.sources import ABSENT, Availability
+from churn.sql_plan import plan_without_data
 from churn.warehouse.render import Step, sql_root
 from tests.support.data_folders import AS_OF
 from tests.support.seed_features import ALL, SEED, STEPS, SeedFeature

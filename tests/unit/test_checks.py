@@ -7,7 +7,8 @@ import pytest
 
 from churn.checks import Passed, check_equal_rows, check_snapshots, warn_features
 from churn.errors import CheckError
-from churn.prepare import Plan, plan, run_steps
+from churn.prepare import plan, run_steps
+from churn.sql_plan import Plan
 from churn.warehouse.duckdb import DuckDBWarehouse
 from tests.support.data_folders import AS_OF, TODAY, event, event_folder, event_settings, weekly_events
 

@@ -11,8 +11,8 @@ from churn.calendar import Windows
 from churn.config import Product, Settings, builtin_products
 from churn.features import catalogue
 from churn.kept import define
-from churn.prepare import Plan
 from churn.sources import ABSENT, ActivityFacts, Availability
+from churn.sql_plan import Plan, define_tables
 from churn.warehouse.render import load_step, render, sql_root
 
 AS_OF = date(2024, 6, 30)
@@ -38,10 +38,11 @@ def planned(product: Product, absent: tuple[str, ...]) -> Plan:
         windows=Windows(AS_OF),
         known_until=AS_OF,
         training_dates=(),
+        new_dates=(),
         schema="run",
         facts=ActivityFacts(0, AS_OF, AS_OF, available),
         catalogue=catalogue(product, available),
-        kept=define(settings),
+        tables=define_tables("bbc", "x", product, available, define(settings)),
         steps=(),
     )
 

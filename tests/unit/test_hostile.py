@@ -34,8 +34,9 @@ from churn.errors import ChurnError, ConfigError, RunError, UsageError
 from churn.explain.user import explain_user
 from churn.lake import Lake
 from churn.manifest import PRODUCT_NAME
-from churn.prepare import drop, plan, plan_without_data, read_steps, run_steps
+from churn.prepare import drop, plan, run_steps
 from churn.publish import publish_scores
+from churn.sql_plan import plan_without_data, read_steps
 from churn.store import is_local
 from churn.warehouse.duckdb import DuckDBWarehouse
 from churn.warehouse.render import render

@@ -15,13 +15,13 @@ from jinja2 import Environment, UndefinedError, meta
 from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
-from churn import kept
+from churn import kept, lives
 from churn.config import Product, Settings
 from churn.config_training import TrainingSettings
 from churn.errors import RunError, UsageError
 from churn.features import catalogue
-from churn.prepare import Plan, plan_without_data, read_steps
 from churn.sources import ABSENT, Availability, readable
+from churn.sql_plan import Plan, plan_without_data, read_steps
 from churn.warehouse.base import Dialect
 from churn.warehouse.render import (
     DISTRIBUTED_BY,
@@ -40,7 +40,7 @@ AS_OF = date(2024, 6, 30)
 DIALECTS = get_args(Dialect)
 HOSTILE = "x'); drop table scores; --"
 FILES = sorted(path.relative_to(sql_root()).as_posix() for path in sql_root().rglob("*.sql"))
-AGGREGATES = [f"kept/{name}.sql" for name in ("week_activity", *kept.AGGREGATES)]
+AGGREGATES = [f"kept/{name}.sql" for name in ("week_activity", *kept.AGGREGATES, "user_life", "user_state")]
 STEP_FILES = [path for path in FILES if path.startswith(("steps/", "sources/"))] + AGGREGATES
 
 VIDEO = Product(
@@ -83,7 +83,9 @@ def with_every_view(plan: Plan) -> Plan:
 def with_aggregates(plan: Plan) -> Plan:
     """The steps that make the kept tables, as a plan of their own."""
     activity = load_step(f"sources/{plan.source}/activity.sql", {})
-    return replace(plan, schema=plan.kept.schema, steps=(activity, *plan.kept.steps()))
+    tables = plan.tables
+    steps = (activity, *tables.aggregates.steps(), *lives.steps(tables.lives))
+    return replace(plan, schema=tables.aggregates.schema, steps=steps)
 
 
 PLANS = {
@@ -103,13 +105,16 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 def names_of(plan: Plan, step: Step) -> dict[str, Any]:
     """What a step's template may use."""
-    return {**plan.kept.names} if step.path.startswith("kept/") else plan.names
+    if step.name in (lives.LIFE, lives.STATE):
+        return {**plan.tables.lives.names}
+    return {**plan.tables.aggregates.names} if step.path.startswith("kept/") else plan.names
 
 
 def values_of(plan: Plan) -> dict[str, Any]:
     """What a step's statement may bind."""
     days = {"first_day": AS_OF, "last_day": AS_OF}
-    return {**plan.parameters, **plan.kept.values, **days}
+    weeks = {"first_week": AS_OF, "last_week": AS_OF}
+    return {**plan.parameters, **plan.tables.aggregates.values, **days, **weeks}
 
 
 def trees(plan: Plan) -> list[tuple[str, exp.Query]]:
@@ -151,7 +156,7 @@ def test_the_header_names_exactly_the_steps_that_are_read(plan: Plan) -> None:
         named = re.search(r"From: (.*?)\.(?: |\n|\Z)", step.header, re.DOTALL)
         assert named
         words = set(re.findall(r"\w+", named[1])) & everything
-        if step.name == "feature_set":
+        if step.name == "feature_rows":
             words |= set(plan.catalogue.steps)
         if step.kind == "table":
             assert step.needs <= words, step.path
@@ -178,6 +183,8 @@ LAYOUTS = {
     "user_week": "distkey(user_id) sortkey(week_start)",
     "user_item_week": "distkey(user_id) sortkey(week_start)",
     "week_activity": "distkey(user_id) sortkey(week_start)",
+    "user_life": "distkey(user_id) sortkey(week_start)",
+    "user_state": "distkey(user_id) sortkey(week_start)",
     "week_facts": "diststyle auto sortkey(week_start)",
     "genre_schedule": "diststyle auto sortkey(as_of_date)",
     "other_week": "distkey(user_id) sortkey(week_start)",
@@ -286,9 +293,15 @@ def test_no_statement_uses_a_column_that_the_same_select_names(plan: Plan) -> No
     for table, columns in BBC.items():
         schema.setdefault(table.split(".")[0], {})[table.split(".")[1]] = dict.fromkeys(columns.names, "text")
     own = schema.setdefault(plan.schema, {})
-    aggregates = schema.setdefault(plan.kept.schema, {})
+    tables = plan.tables
+    kept = schema.setdefault(tables.aggregates.schema, {})
+    kept[tables.lives.name(lives.STATE)] = dict.fromkeys(lives.COLUMNS, "text")
     for path, tree in trees(PLANS[f"{plan.source}, aggregates"]):
-        aggregates[plan.kept.name(Path(path).stem)] = dict.fromkeys(tree.named_selects, "text")
+        name = Path(path).stem
+        made = tables.lives if name in (lives.LIFE, lives.STATE) else tables.aggregates
+        kept[made.name(name)] = dict.fromkeys(tree.named_selects, "text")
+    if plan.steps[-1].name == "snapshots":  # reads feature rows that were made before
+        own["feature_rows"] = dict.fromkeys(("user_id", "as_of_date", "trainable"), "text")
     for path, tree in trees(plan):
         # Without expansion, a name that only the same select's list makes cannot be resolved.
         qualified = qualify(tree.copy(), dialect="redshift", schema=schema, expand_alias_refs=False)
@@ -321,7 +334,7 @@ def steps_of(plan: Plan) -> dict[str, Step]:
 
 @every_plan
 def test_steps_come_after_what_they_need(plan: Plan) -> None:
-    made: set[str] = set()
+    made = {"feature_rows"} if plan is PLANS["outcomes"] else set()  # which users were scored by
     for step in plan.steps:
         assert step.needs <= made, step.name
         assert step.name not in made
@@ -355,19 +368,23 @@ def test_switches_take_away_what_is_not_there() -> None:
     steps = steps_of(PLANS["events, nothing optional"])
     assert set(steps) == {
         "user_week",
-        "snapshots",
+        "eligible",
         "features_activity",
         "features_trend",
         "features_lifetime",
         "features_shares",
+        "feature_rows",
+        "snapshots",
         "feature_set",
     }
-    assert steps["snapshots"].needs == {"user_week"}
+    assert steps["eligible"].needs == {"user_week"}
+    assert steps["snapshots"].needs == {"feature_rows"}
+    assert "profile" in steps_of(PLANS["bbc, everything"])["eligible"].needs
     assert "profile" in steps_of(PLANS["bbc, everything"])["snapshots"].needs
 
 
 def test_the_outcomes_need_the_label_and_nothing_else() -> None:
-    assert set(steps_of(PLANS["outcomes"])) == {"profile", "user_week", "snapshots"}
+    assert set(steps_of(PLANS["outcomes"])) == {"profile", "snapshots"}
 
 
 def test_a_step_that_no_file_makes_is_named() -> None:
@@ -422,7 +439,7 @@ def test_values_are_bound_and_never_part_of_the_text(plan: Plan, dialect: Dialec
                 assert value.isoformat() not in statement.sql, step.path
         bound |= set(statement.parameters.values())
     assert plan.windows.as_of in bound
-    if plan.schema != plan.kept.schema:
+    if plan.schema != plan.tables.aggregates.schema:
         assert set(plan.product.match) <= bound
 
 

@@ -1,0 +1,135 @@
+"""Feature rows of past as-of dates, kept: a run makes those of its date, and trains on what was known then.
+
+A date's rows are there as a whole or not at all. They are made again when a week that they were made from
+was, and a digest of their definition is in the tables' names, so that features of two never mix.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+from churn import kept
+from churn.config import identifier
+from churn.kept import Definition
+from churn.warehouse.base import Session, Warehouse
+from churn.warehouse.render import Step, create_empty, create_table, insert, written
+from churn.warehouse.retry import retried
+
+ROWS, LEDGER = "feature_rows", "feature_dates"
+_LEDGER_COLUMNS = {
+    "as_of_date": "date not null",
+    "cohorts": "integer not null",
+    "made_from": "varchar(32) not null",
+    "feature_rows": "bigint not null",
+    "built_at": "timestamp not null",
+}
+
+
+def define(
+    schema: str, product: str, steps: Sequence[Step], names: Mapping[str, Any], values: Mapping[str, Any]
+) -> Definition:
+    """Return the definition of a product's feature rows.
+
+    Args:
+        schema: where they are kept.
+        product: its name: rows of different products lie apart.
+        steps: all that make them, source views too.
+        names: what those steps' templates may use, for any number of dates.
+        values: what they may bind, but for dates.
+    """
+    texts = [written(step, names) for step in steps]
+    return Definition(schema, kept.digest([product, _LEDGER_COLUMNS, texts, sorted(values.items())]), {}, {})
+
+
+def made_from(builds: Mapping[date, str], as_of: date) -> str:
+    """Return what tells whether a week up to an as-of date was made again, or one was added."""
+    return kept.digest([(week, build) for week, build in sorted(builds.items()) if week < as_of])
+
+
+def dates_there(
+    warehouse: Warehouse, rows: Definition, builds: Mapping[date, str], cohorts: int
+) -> set[date]:
+    """Return the dates whose rows can be used again.
+
+    Args:
+        builds: the kept weeks, as ``kept.builds`` returns them.
+        cohorts: each user is wanted at one date in so many; 0: at each.
+    """
+    if not warehouse.columns(rows.table(LEDGER)):
+        return set()
+    found = warehouse.fetch(f"select as_of_date, cohorts, made_from from {rows.table(LEDGER)}").to_pylist()
+    return {
+        row["as_of_date"]
+        for row in found
+        if row["cohorts"] in (0, cohorts) and row["made_from"] == made_from(builds, row["as_of_date"])
+    }
+
+
+def keep(
+    warehouse: Warehouse,
+    rows: Definition,
+    step: Step,
+    names: Mapping[str, Any],
+    values: Mapping[str, Any],
+    schema: str,
+    dates: Mapping[date, tuple[int, str]],
+) -> int:
+    """Keep the rows of some dates in place of what was there, and show them in the run's schema as a view.
+
+    Args:
+        step: the query of the rows.
+        schema: the run's.
+        dates: how many cohorts a date's users are one of (0: all are there), and what it was made from.
+
+    Returns:
+        Rows kept.
+    """
+    table, ledger = rows.table(ROWS), rows.table(LEDGER)
+    warehouse.execute(create_table(ledger, _LEDGER_COLUMNS, warehouse.dialect))
+    asked = (step, names, values, schema, table, warehouse.dialect)
+
+    def attempt() -> int:
+        with warehouse.transaction(computes=True) as session:
+            session.lock(ledger)
+            if not warehouse.columns(table):
+                made = create_empty(*asked)
+                session.execute(made.sql, made.parameters)
+            for day in dates:
+                for name in (table, ledger):
+                    kept.run(warehouse, session, f"delete from {name} where as_of_date = :day", {"day": day})
+            added = insert(*asked)
+            session.execute(added.sql, added.parameters)
+            return _write_dates(warehouse, session, rows, dates)
+
+    count = retried(attempt, "keeping feature rows")
+    show(warehouse, rows, schema)
+    return count
+
+
+def _write_dates(
+    warehouse: Warehouse, session: Session, rows: Definition, dates: Mapping[date, tuple[int, str]]
+) -> int:
+    first = min(dates)
+    text = "select as_of_date, count(*) as n from {{ table }} where as_of_date >= :first group by as_of_date"
+    counted = kept.ask(warehouse, session, text.replace("{{ table }}", rows.table(ROWS)), {"first": first})
+    counts = {row["as_of_date"]: int(row["n"]) for row in counted}
+    for day, (cohorts, origin) in dates.items():
+        kept.run(
+            warehouse,
+            session,
+            f"insert into {rows.table(LEDGER)} (as_of_date, cohorts, made_from, feature_rows, built_at)"
+            " values (:day, :cohorts, :origin, :rows, :now)",
+            {"day": day, "cohorts": cohorts, "origin": origin, "rows": counts.get(day, 0), "now": kept.now()},
+        )
+    return sum(counts.get(day, 0) for day in dates)
+
+
+def show(warehouse: Warehouse, rows: Definition, schema: str) -> None:
+    """Make the view ``feature_rows`` of a run's schema, if it is not there."""
+    if not warehouse.columns(f"{schema}.{ROWS}"):
+        columns: Iterable[str] = warehouse.columns(rows.table(ROWS))
+        listed = ", ".join(identifier(column) for column in columns)
+        late = " with no schema binding" if warehouse.dialect == "redshift" else ""
+        warehouse.execute(
+            f"create view {identifier(schema)}.{ROWS} as select {listed} from {rows.table(ROWS)}{late}"
+        )
