@@ -23,7 +23,7 @@ sums as (
         sum(value) filter (activity_date >= as_of_date - 6) as value_1w,
         sum(value) filter (seen) as value_13w,
         count(distinct product) filter (seen) as products_13w,
-        max(activity_date) as last_date
+        max(activity_date) filter (seen) as last_date
     from rows
     group by user_id, as_of_date
 )
