@@ -1,10 +1,10 @@
 -- Step 1: eligible users by cohort, and whether they churned.
 with dates as (
 {% for day in training_dates %}
-    select {{ day }} as as_of_date, {{ loop.index0 }} as cohort, 'train' as purpose
+    select {{ day }} as as_of_date, 'train' as purpose
     union all
 {% endfor %}
-    select {{ last_day }}, -1, 'score'
+    select {{ last_day }}, 'score'
 )
 
 select
@@ -22,7 +22,8 @@ where
     coalesce(p.usable, true)
     and (d.purpose = 'score' or coalesce(d.as_of_date - p.created_date, 10000) > {{ minimum_account_age_days }})
 {% if sampling == 'cohort' %}
-    and (d.purpose = 'score' or cast('0x' || md5(w.user_id)[1:8] as bigint) % {{ training_dates | length }} = d.cohort)
+    and (d.purpose = 'score' or cast('0x' || md5(w.user_id)[1:8] as bigint) % {{ training_dates | length }}
+        = ((d.as_of_date - date '1970-01-04') // 7) % {{ training_dates | length }})
 {% endif %}
 group by w.user_id, d.as_of_date, d.purpose
 having
