@@ -19,7 +19,7 @@ settings.load_profile("house")
 # Modules that take longest, in seconds of CPU: they start first, so that neither core waits for the other at the end.
 # All others come after these, in the usual order.
 _LONGEST = (
-    "integration/test_deployments", "unit/test_erase", "unit/test_publish", "integration/test_weekly",
+    "integration/test_heavy_user", "integration/test_deployments", "unit/test_erase", "unit/test_publish", "integration/test_weekly",
     "integration/test_faults", "chaos/test_weekly_run", "integration/test_fargate", "integration/test_blocks",
     "integration/test_weekly_redshift", "integration/test_weekly_s3", "integration/test_weekly_fargate",
     "integration/test_secrets", "chaos/test_processes", "chaos/test_worker_kills", "unit/test_treeshap",

@@ -1,0 +1,31 @@
+-- Step 1: eligible users by cohort, and whether they churned.
+with dates as (
+{% for day in training_dates %}
+    select {{ day }} as as_of_date, 'train' as purpose
+    union all
+{% endfor %}
+    select {{ last_day }}, 'score'
+)
+
+select
+    w.user_id,
+    d.as_of_date,
+    d.purpose,
+    cast(case
+        when d.as_of_date + 14 <= {{ last_day }}
+            then not bool_or(w.week_start = d.as_of_date + 8)
+    end as integer) as churned
+from dates as d
+inner join {{ schema }}.target_weeks as w on w.week_start between d.as_of_date - 90 and d.as_of_date + 8
+left join {{ schema }}.profile as p on w.user_id = p.user_id
+where
+    coalesce(p.usable, true)
+    and (d.purpose = 'score' or coalesce(d.as_of_date - p.created_date, 10000) > {{ minimum_account_age_days }})
+{% if sampling == 'cohort' %}
+    and (d.purpose = 'score' or cast('0x' || md5(w.user_id)[1:8] as bigint) % {{ training_dates | length }}
+        = ((d.as_of_date - date '1970-01-04') // 7) % {{ training_dates | length }})
+{% endif %}
+group by w.user_id, d.as_of_date, d.purpose
+having
+    bool_or(w.week_start = d.as_of_date - 6)
+    and sum(case when w.week_start <= d.as_of_date then w.value else 0 end) > {{ minimum_value }}

@@ -1,0 +1,60 @@
+"""Raw rows of activity that a run reads, by the engine's own profile of its statements: each once, when they are new."""
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from churn.config import load_settings
+from churn.prepare import plan, run_steps
+from tests.support.data_folders import (
+    ACTIVITY,
+    AS_OF,
+    TODAY,
+    broadcaster_folder,
+    broadcaster_rows,
+    write_table,
+)
+from tests.support.profiles import ProfiledWarehouse
+
+WEEK = timedelta(days=7)
+VECTOR = 2048  # rows that the engine takes at a time
+# Read but for whether there are any rows: one vector of them.
+LOOK = f"select 1 as found from {ACTIVITY} limit 1"
+
+
+def features(folder: Path, as_of: date, name: str) -> tuple[list[int], int]:
+    """Make a product's features; return how many raw rows each scan read, and the snapshots."""
+    chosen = load_settings(
+        folder, folder / "out", {"sql_memory": "1GB", "products": {name: {"minimum_value": 0}}}
+    )
+    warehouse = ProfiledWarehouse(folder / "out" / "warehouse.duckdb", folder, memory="1GB", threads=2)
+    try:
+        made = plan(warehouse, chosen, name, as_of, f"run_{name}_{as_of:%m%d}", today=TODAY)
+        snapshots = run_steps(warehouse, made)["feature_set"]
+    finally:
+        warehouse.close()
+    scans = warehouse.scans(ACTIVITY)
+    looks = [rows for sql, rows in scans if sql == LOOK]
+    assert all(rows <= VECTOR for rows in looks)
+    return [rows for sql, rows in scans if sql != LOOK and rows], snapshots
+
+
+def test_a_run_reads_each_raw_row_of_the_new_week_once_and_no_other(tmp_path: Path) -> None:
+    tables = broadcaster_rows()
+    last = AS_OF - WEEK
+
+    def between(after: date, until: date) -> list[Mapping[str, Any]]:
+        return [row for row in tables[ACTIVITY] if after < row["date_of_event"] <= until]
+
+    known, new = between(date.min, last), between(last, AS_OF)
+    assert min(len(known), len(new)) > 100
+    folder = broadcaster_folder(tmp_path, {**tables, ACTIVITY: known})
+    read, snapshots = features(folder, last, "iplayer")
+    # From nothing, the weeks are counted first, by their dates: so the engine's profile sees what a run reads.
+    assert (sum(read), snapshots > 0) == (2 * len(known), True)
+    write_table(folder, ACTIVITY, new, part=1)
+    read, snapshots = features(folder, AS_OF, "iplayer")
+    assert (read, snapshots > 0) == ([len(new)], True)
+    read, snapshots = features(folder, AS_OF, "sounds")  # from what the other product's run has kept
+    assert (read, snapshots > 0) == ([], True)
