@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
 import sqlglot
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from sqlglot import exp
 from sqlglot.errors import ParseError
 
@@ -83,6 +83,12 @@ def _environment() -> Environment:
     )
 
 
+@lru_cache(512)
+def _template(text: str) -> Template:
+    """Compile a template once: a run renders each of them several times, and every product the same ones."""
+    return _environment().from_string(text)
+
+
 @cache
 def _read(path: str) -> str:
     return (sql_root() / path).read_text("utf-8")
@@ -97,14 +103,14 @@ def load_step(path: str, names: Mapping[str, Any]) -> Step:
         needs.add(identifier(name))
         return name
 
-    _environment().from_string(text).render(**names, ref=ref)
+    _template(text).render(**names, ref=ref)
     kind: Literal["view", "table"] = "view" if path.startswith("sources/") else "table"
     return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
 
 
 def written(step: Step, names: Mapping[str, Any]) -> str:
     """Return a step's text in Redshift's dialect, with macros and lists written out."""
-    return _environment().from_string(step.text).render(**names, ref=identifier)
+    return _template(step.text).render(**names, ref=identifier)
 
 
 def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> tuple[Step, ...]:
@@ -151,7 +157,7 @@ def render(
 
 def _parsed(text: str, names: Mapping[str, Any], schema: str) -> exp.Expr:
     schema = identifier(schema)
-    query = _environment().from_string(text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
+    query = _template(text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
     try:
         return sqlglot.parse_one(query, read="redshift")
     except ParseError as error:  # a name that is a word of SQL, such as a schema called `select`
