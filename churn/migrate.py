@@ -8,7 +8,7 @@ recognised and left as it is.
 import logging
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import sqlglot
@@ -213,8 +213,13 @@ def _remaining(warehouse: Warehouse, migration: Migration) -> Migration:
     return replace(migration, statements=tuple(kept))
 
 
+@lru_cache(256)
+def _tree(statement: str, dialect: Dialect) -> exp.Expr:
+    return sqlglot.parse_one(statement, read=dialect)
+
+
 def _is_there(warehouse: Warehouse, statement: str) -> bool:
-    tree = sqlglot.parse_one(statement, read=warehouse.dialect)
+    tree = _tree(statement, warehouse.dialect)
     if isinstance(tree, exp.Create) and tree.kind == "SCHEMA":
         text = "select count(*) as found from pg_catalog.pg_namespace where nspname = :name"
         query = render(text, {}, {"name": tree.this.db}, SCHEMA, warehouse.dialect)
@@ -227,7 +232,7 @@ def _is_there(warehouse: Warehouse, statement: str) -> bool:
 
 def _check_additive(file: str, statement: str, dialect: Dialect) -> None:
     """Refuse whatever could take away from a table that exists, or fail because of what it holds."""
-    tree = sqlglot.parse_one(statement, read=dialect)
+    tree = _tree(statement, dialect)
     if isinstance(tree, exp.Create):
         fine = tree.kind in ("SCHEMA", "TABLE") and tree.args["exists"] and not tree.args.get("replace")
     elif isinstance(tree, exp.Alter):

@@ -154,25 +154,44 @@ def render(
         schema: the run's schema, which ``ref('x')`` is qualified with.
         dialect: dialect of the result.
     """
-    return _bound(_parsed(text, names, schema), parameters, dialect)
+    return _bound(_translated(_filled(text, names, schema), dialect), parameters)
 
 
-def _parsed(text: str, names: Mapping[str, Any], schema: str) -> exp.Expr:
+def _filled(text: str, names: Mapping[str, Any], schema: str) -> str:
     schema = identifier(schema)
-    query = _template(text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
+    return _template(text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
+
+
+def _parsed(query: str) -> exp.Expr:
     try:
         return sqlglot.parse_one(query, read="redshift")
     except ParseError as error:  # a name that is a word of SQL, such as a schema called `select`
         raise RunError(f"a statement is not SQL: {str(error).splitlines()[0]}") from error
 
 
-def _bound(tree: exp.Expr, parameters: Mapping[str, Any], dialect: Dialect) -> Statement:
-    used = {node.name for node in tree.find_all(exp.Placeholder)}
-    missing = sorted(used - parameters.keys())
+@dataclass(frozen=True)
+class _Translated:
+    """A statement in a dialect, the parameters that it binds, and the columns of a query."""
+
+    sql: str
+    used: tuple[str, ...]
+    columns: tuple[str, ...] | None
+
+
+@lru_cache(512)
+def _translated(query: str, dialect: Dialect) -> _Translated:
+    """Translate a statement once: those of publishing and of the kept weeks come again and again."""
+    tree = _parsed(query)
+    used = tuple(sorted({node.name for node in tree.find_all(exp.Placeholder)}))
+    columns = tuple(tree.named_selects) if isinstance(tree, exp.Query) else None
+    return _Translated(_written(tree, dialect), used, columns)
+
+
+def _bound(made: _Translated, parameters: Mapping[str, Any]) -> Statement:
+    missing = sorted(set(made.used) - parameters.keys())
     if missing:
         raise RunError(f"the statement binds unknown parameters: {', '.join(missing)}")
-    sql = _written(tree, dialect)
-    return Statement(sql, {name: parameters[name] for name in sorted(used)})
+    return Statement(made.sql, {name: parameters[name] for name in made.used})
 
 
 def _written(tree: exp.Expr, dialect: Dialect) -> str:
@@ -194,9 +213,8 @@ def create(
     step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
 ) -> Statement:
     """Render the statement that makes a step's table or view, in Redshift with the table's layout."""
-    query = _query(step, names, schema)
-    body = _bound(query, parameters, dialect)
-    return Statement(_create(step, schema, query.named_selects, body.sql, dialect), body.parameters)
+    columns, body = _query(step, names, parameters, schema, dialect)
+    return Statement(_create(step, schema, columns, body.sql, dialect), body.parameters)
 
 
 def insert(
@@ -208,10 +226,9 @@ def insert(
     dialect: Dialect,
 ) -> Statement:
     """Render the statement that adds what a step's query finds to a table that has its columns."""
-    query = _query(step, names, schema)
-    body = _bound(query, parameters, dialect)
-    columns = ", ".join(identifier(name) for name in query.named_selects)
-    return Statement(f"insert into {qualified(table)} ({columns})\n{body.sql}", body.parameters)
+    columns, body = _query(step, names, parameters, schema, dialect)
+    listed = ", ".join(identifier(name) for name in columns)
+    return Statement(f"insert into {qualified(table)} ({listed})\n{body.sql}", body.parameters)
 
 
 def create_empty(
@@ -223,9 +240,8 @@ def create_empty(
     dialect: Dialect,
 ) -> Statement:
     """Render the statement that makes a table with a step's columns and no rows."""
-    query = _query(step, names, schema)
-    body = _bound(query, parameters, dialect)
-    layout = f"\n{_layout(query.named_selects)}" if dialect == "redshift" else ""
+    columns, body = _query(step, names, parameters, schema, dialect)
+    layout = f"\n{_layout(columns)}" if dialect == "redshift" else ""
     made = f"create table {qualified(table)}{layout} as"
     return Statement(f"{made}\nselect * from (\n{body.sql}\n) as shape where 1 = 0", body.parameters)
 
@@ -242,20 +258,23 @@ def for_reading(
     step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
 ) -> str:
     """Return a step's statement with its values written in as literals, to be read or pasted by a person."""
-    query = _query(step, names, schema)
-    filled = query.transform(
+    columns, _ = _query(step, names, parameters, schema, dialect)
+    filled = _parsed(_filled(step.text, names, schema)).transform(
         lambda node: _literal(parameters[node.name]) if isinstance(node, exp.Placeholder) else node
     )
     header = "".join(f"-- {line}\n" for line in step.header.splitlines())
     body = filled.sql(dialect=dialect, pretty=True, comments=False)
-    return f"{header}{_create(step, schema, query.named_selects, body, dialect)};\n"
+    return f"{header}{_create(step, schema, columns, body, dialect)};\n"
 
 
-def _query(step: Step, names: Mapping[str, Any], schema: str) -> exp.Query:
-    tree = _parsed(step.text, names, schema)
-    if not isinstance(tree, exp.Query):
+def _query(
+    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
+) -> tuple[Sequence[str], Statement]:
+    """Return the columns and the text of a step's query."""
+    made = _translated(_filled(step.text, names, schema), dialect)
+    if made.columns is None:
         raise RunError(f"{step.path} is no query: write one `select`, of which a {step.kind} is made")
-    return tree
+    return made.columns, _bound(made, parameters)
 
 
 def _create(step: Step, schema: str, columns: Sequence[str], body: str, dialect: Dialect) -> str:
