@@ -32,7 +32,8 @@ MINIMUM_CATEGORY_ROWS = 20
 SMOOTHING_ROWS = 20.0
 
 Matrix = NDArray[np.float32]
-_TO_FLOATS = pc.CastOptions.unsafe(pa.float32())
+_FLOAT = pa.float32()
+_TO_FLOATS = pc.CastOptions.unsafe(_FLOAT)
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,9 @@ def number_values(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
 
 
 def _numbers(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
+    if column.type == _FLOAT:  # the most: a cast to what it is takes longer than to read a small column
+        values: Matrix = column.to_numpy(zero_copy_only=False)
+        return values
     if not is_numeric(column.type):
         raise RunError(f"feature {name!r} is a number in the model, but {column.type} in the table")
     return _floats(column)

@@ -89,12 +89,14 @@ def shap_table(users: pa.Array, phi: NDArray[np.float32], schema: pa.Schema) -> 
         phi: contributions, (rows, features), feature by feature in memory: no copy is made of float32.
         schema: what ``shap_schema`` returned.
     """
-    columns, rounding = list(phi.T), 0.0
+    rows, rounding = len(phi), 0.0
+    values: NDArray[Any] = phi.T.ravel()
     if len(schema) > 1 and schema.field(1).type == pa.float16():
-        halves = [column.astype(np.float16) for column in columns]
+        values = values.astype(np.float16)
         rounding = max(
             float(np.abs(half.astype(np.float32) - column).max(initial=0.0))
-            for half, column in zip(halves, columns, strict=True)
+            for half, column in zip(values.reshape(phi.T.shape), phi.T, strict=True)
         )
-        columns = halves
-    return pa.Table.from_arrays([users, *map(pa.array, columns)], schema=schema), rounding
+    flat = pa.array(values)  # one for all features: one for each takes longer than a small batch
+    columns = [flat.slice(index * rows, rows) for index in range(phi.shape[1])]
+    return pa.Table.from_arrays([users, *columns], schema=schema), rounding

@@ -232,8 +232,7 @@ class _Scorer:
             probability = self._checked(X, explained)
         with self._timed("reasons"):
             largest = top_reasons(explained.phi, self.task.reasons)
-            columns = {name: batch.column(name) for name in self.names}
-            reasons = reason_table(users, columns, self.names, largest)
+            reasons = reason_table(users, batch, self.names, largest)
             in_scores = score_reasons(self.names, largest)
         with self._timed("summary"):
             self.summary.add(X, explained.phi)

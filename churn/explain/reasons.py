@@ -52,7 +52,10 @@ def top_reasons(phi: NDArray[np.float32], k: int = REASONS) -> TopReasons:
 
 
 def reason_table(
-    users: pa.Array, columns: Mapping[str, pa.Array], features: Sequence[str], reasons: TopReasons
+    users: pa.Array,
+    columns: pa.RecordBatch | Mapping[str, pa.Array],
+    features: Sequence[str],
+    reasons: TopReasons,
 ) -> pa.Table:
     """Return the reasons of each user with the values behind them, ``REASON_SCHEMA``, largest first.
 

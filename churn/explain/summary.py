@@ -243,9 +243,9 @@ class ContributionSummary:
             "middle": [cut.middle for cut in self.cuts],
             "rows": [self.rows] * len(self.features),
             "total_abs": self.total_abs,
-            "bin_rows": list(self.bin_rows),
-            "bin_totals": list(self.bin_totals),
-            "buckets": list(self.buckets),
+            "bin_rows": _lists(self.bin_rows),
+            "bin_totals": _lists(self.bin_totals),
+            "buckets": _lists(self.buckets),
         }
         return pa.table(columns, EFFECT_SCHEMA)
 
@@ -289,6 +289,12 @@ def read_summary(run_folder: str) -> ContributionSummary:
 def merged(summaries: Iterable[ContributionSummary]) -> ContributionSummary:
     """Return the sum of at least one summary, taking one at a time."""
     return reduce(lambda total, summary: total + summary, summaries)
+
+
+def _lists(rows: NDArray[Any]) -> pa.Array:
+    """Return a matrix as one list for each of its rows."""
+    ends = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(rows.shape[1])
+    return pa.ListArray.from_arrays(ends, rows.ravel())
 
 
 def _mean(totals: Any, rows: Any) -> float | None:

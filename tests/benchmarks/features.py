@@ -217,7 +217,8 @@ def differences(job: Job, naive_database: Path) -> dict[str, dict[str, int]]:
 
 def run(job: Job, template: Path | None = None) -> dict[str, Any]:
     """Do a job in a process of its own, on a database that is new or a copy."""
-    Path(job.database).unlink(missing_ok=True)
+    for left in (job.database, f"{job.database}.wal"):  # of a run that was stopped
+        Path(left).unlink(missing_ok=True)
     if template:
         shutil.copy(template, job.database)
     command = [

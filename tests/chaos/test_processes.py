@@ -122,13 +122,15 @@ def test_half_of_the_workers_die_at_once(scene, crowd):
 @pytest.mark.parametrize("at", [1, 7, PARTITIONS - 2])
 def test_all_workers_die_and_then_new_ones_join(scene, crowd, at):
     with open_client(crowd.settings) as client:
+        client.wait_for_workers(1, timeout=60)  # alone, this test comes before the first worker does
         before = sorted(crowd.present(client))
 
         def storm():
             for name in before:
                 crowd.signal(name, signal.SIGKILL)
             time.sleep(1)
-            crowd.workers([f"new-{at}-1", f"new-{at}-2"])
+            # Waits for both: one alone could end the run before the other is there.
+            crowd.workers([f"new-{at}-1", f"new-{at}-2"], client)
 
         rows = scene.score(client, storm, at)
         scene.check(rows)
