@@ -9,6 +9,8 @@ from datetime import date
 from typing import Any
 
 from churn.config import identifier
+from churn.feature_checks import check_rows
+from churn.features import Feature
 from churn.kept_tables import Definition, analyze, ask, digest, now, run
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import Step, create_empty, create_table, insert, written
@@ -73,6 +75,7 @@ def keep(
     schema: str,
     dates: Mapping[date, tuple[int, str]],
     oldest: date,
+    features: Sequence[Feature],
 ) -> int:
     """Keep the rows of some dates in place of what was there, and show them in the run's schema as a view.
 
@@ -81,9 +84,13 @@ def keep(
         schema: the run's.
         dates: how many cohorts a date's users are one of (0: all are there), and what it was made from.
         oldest: rows of earlier dates, which nobody trains on any more, go.
+        features: what the columns are.
 
     Returns:
         Rows kept.
+
+    Raises:
+        CheckError: a user and date has several rows, or a feature is out of its range. Nothing has changed.
     """
     table, ledger = rows.table(ROWS), rows.table(LEDGER)
     warehouse.execute(create_table(ledger, _LEDGER_COLUMNS, warehouse.dialect))
@@ -102,6 +109,7 @@ def keep(
                     run(warehouse, session, f"delete from {name} where as_of_date = :day", {"day": day})
             added = insert(*asked)
             session.execute(added.sql, added.parameters)
+            check_rows(warehouse, session, table, f"{identifier(schema)}.eligible", features, dates)
             return _write_dates(warehouse, session, rows, dates)
 
     count = retried(attempt, "keeping feature rows")

@@ -123,6 +123,7 @@ def run_step(warehouse: Warehouse, plan: Plan, step: Step) -> int:
             plan.schema,
             plan.tables.dates,
             oldest=plan.windows.as_of - LABEL_DELAY - plan.product.training.max_dates * WEEK,
+            features=plan.catalogue.features,
         )
     statement = create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
     try:

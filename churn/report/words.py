@@ -351,6 +351,7 @@ STAGES = {
     "features_other": "features of other products",
     "other_week": "other products by user and week",
     "feature_rows": "keep all features side by side",
+    "feature_set": "features of whom to train on and to score",
     "unload train": "unload what to train on",
     "unload score": "unload whom to score",
 }

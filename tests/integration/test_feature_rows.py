@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from churn import feature_rows, kept, lives
 from churn.config import Settings
-from churn.errors import RunError
+from churn.errors import CheckError, RunError
 from churn.prepare import drop, plan, run_step, run_steps
 from churn.sql_plan import Plan
 from churn.warehouse.base import Warehouse
@@ -114,13 +114,41 @@ def test_rows_of_a_cohort_are_not_taken_for_everybodys(warehouse: Warehouse, dat
     )  # everybody's hold the cohort's
 
 
-def test_rows_that_cannot_be_made_leave_those_that_are_kept(warehouse: Warehouse, data: Path) -> None:
+@pytest.mark.parametrize(
+    ("broken", "error", "message"),
+    [
+        ("drop table run.features_trend", RunError, "features_trend"),
+        (
+            "insert into run.features_trend select * from run.features_trend",
+            CheckError,
+            r"\d+ rows for \d+ users on dates: a feature step has several for one$",
+        ),
+        (
+            "update run.features_lifetime set lifetime_active_rate = 1.25",
+            CheckError,
+            r"features_lifetime\.sql: lifetime_active_rate goes from 1.25 to 1.25 .*, and can only be from 0 to 1$",
+        ),
+        (
+            "update run.features_activity set days_13w = -2",
+            CheckError,
+            r"features_activity\.sql: days_13w goes from -2 to -2 days, and can only be from 1 to 91$",
+        ),
+        (
+            "update run.features_activity set value_13w = -2",
+            CheckError,
+            r"features_activity\.sql: value_13w goes from -2 to -2 .*, and can only be 0 or more$",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_made_leave_those_that_are_kept(
+    warehouse: Warehouse, data: Path, broken: str, error: type[Exception], message: str
+) -> None:
     made, before = run(warehouse, settings_of(data), AS_OF)
     again = plan(warehouse, settings_of(data), "food", AS_OF, "run", today=TODAY)
     for step in again.steps:
         if step.name == feature_rows.ROWS:
-            warehouse.execute("drop table run.features_trend")
-            with pytest.raises(RunError, match="features_trend"):
+            warehouse.execute(broken)
+            with pytest.raises(error, match=message):
                 run_step(warehouse, again, step)
             break
         run_step(warehouse, again, step)

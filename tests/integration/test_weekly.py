@@ -327,7 +327,9 @@ def test_the_warehouse_holds_each_score_once(demo: Demo) -> None:
     published = {("churn", name) for name in ("published", "reasons", "schema_version", "scores")}
     kept = {name.rpartition("_")[0] for schema, name in tables if schema == "churn_kept"}
     assert {(schema, name) for schema, name in tables if schema != "churn_kept"} == published
-    assert kept == {"weeks", "files", "week_facts", "user_week", "user_item_week"}
+    weeks = {"weeks", "files", "week_facts", "user_week", "user_item_week"}
+    lives = {"life_weeks", "user_life", "user_state"}
+    assert kept == weeks | lives | {"feature_dates", "feature_rows"}
 
 
 def test_mlflow_knows_each_run_with_figures_and_model(demo: Demo, run: Run) -> None:
