@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -123,8 +123,11 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def deployed(
+    tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]
+) -> Iterator[Deployed]:
     folder = tmp_path_factory.mktemp("deployments")
+    prefect_home(folder / "prefect")
     data = folder / "data"
     write_table(data, "events.activity", people())
     matches = {"iplayer": ["tv"], "sounds": ["radio"], "pan": []}

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -197,12 +197,12 @@ def test_a_kill_of_a_second_run_leaves_the_first_current_and_published(
 
 
 def test_a_run_under_prefect_killed_while_it_scores_is_resumed(
-    runs: Runs, data: Path, out: Path, tmp_path: Path
+    runs: Runs, data: Path, out: Path, tmp_path: Path, prefect_home: Callable[[Path], Path]
 ) -> None:
     """The whole program, as people start it: with Prefect's server, a local cluster, worker processes."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {
-        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_HOME": str(prefect_home(tmp_path / "prefect")),
         "OMP_NUM_THREADS": "1",
         "CHURN_CLUSTER__WORKERS": "1",
         "CHURN_PARTITION_ROWS": "2",
@@ -267,11 +267,14 @@ def test_a_stop_ends_a_run_in_order(runs: Runs, data: Path, out: Path, number: s
 
 
 def test_ctrl_c_on_a_terminal_ends_a_run_under_prefect_with_one_sentence(
-    data: Path, out: Path, tmp_path: Path
+    data: Path, out: Path, tmp_path: Path, prefect_home: Callable[[Path], Path]
 ) -> None:
     """A terminal sends it to the whole group: to Prefect's server too, and to Dask's, which still imports."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "CHURN_CLUSTER__WORKERS": "1"}
+    environment |= {
+        "PREFECT_HOME": str(prefect_home(tmp_path / "prefect")),
+        "CHURN_CLUSTER__WORKERS": "1",
+    }
     program = [str(Path(sys.executable).with_name("churn")), *line(data, out)]
     said = tmp_path / "said"
     with said.open("w") as log:

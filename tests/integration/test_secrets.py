@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,11 @@ def in_database(redshift: Redshift) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.timeout(240)
 def test_no_secret_is_found_in_anything_that_a_run_leaves_whether_it_fails_or_not(
-    data: Path, tmp_path: Path, bucket: Bucket, redshift: Redshift, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    tmp_path: Path,
+    bucket: Bucket,
+    redshift: Redshift,
+    prefect_home: Callable[[Path], Path],
 ) -> None:
     canaries = {
         name: f"canary-{secrets.token_hex(12)}"
@@ -111,7 +115,7 @@ def test_no_secret_is_found_in_anything_that_a_run_leaves_whether_it_fails_or_no
         "CHURN_CLUSTER__WORKERS": "1",
         "CHURN_PUBLISH_REASONS": "true",
         "HOME": str(tmp_path / "home"),
-        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_HOME": str(prefect_home(tmp_path / "prefect")),
         "PREFECT_LOGGING_LEVEL": "DEBUG",
         "PREFECT_LOGGING_EXTRA_LOGGERS": LOGGERS,
     }  # fmt: skip

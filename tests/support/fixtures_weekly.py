@@ -1,7 +1,10 @@
 """Fixtures: data of people who drift away, and runs of the weekly job on them in processes of their own."""
 
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 
 from churn.cluster import open_client
 from churn.config_cluster import ClusterSettings
@@ -72,6 +76,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(data, "events.activity", leaving_people())
     (data / "churn.toml").write_text(PRODUCTS, "utf-8")
     return data
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Makes homes of Prefect with an empty database, a copy of one: to make it takes longer than a small run."""
+    ours = tmp_path_factory.getbasetemp()
+    template = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "prefect-home"
+    made = template / "prefect.db"
+    with FileLock(f"{template}.lock"):
+        if not made.is_file():
+            outside = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+            subprocess.run(
+                [Path(sys.executable).with_name("prefect"), "server", "database", "upgrade", "--yes"],
+                env=outside | {"PREFECT_HOME": str(template)},
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
+
+    def copy(into: Path) -> Path:
+        into.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(made, into)).parent
+
+    return copy
 
 
 @pytest.fixture(scope="module")
