@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from churn import phrases
 from churn.config import Product, slug
-from churn.features.feature import DOUBLE, Feature, Range, maker
+from churn.features.feature import ANY, DOUBLE, Feature, Range, maker
 
 _WEEK = "due in the predicted week"
-# No release of anything liked is 1 below the usual; more than usual has no bound.
+# No release of a category is 1 below the usual; more than usual has no bound. Where what is watched is of several
+# categories their shares add up to more than 1, so that the sum has no bound either way.
 _CHANGE = Range(-1)
 
 
@@ -35,7 +36,7 @@ def schedule_match(product: Product) -> Iterator[Feature]:
         DOUBLE,
         "change",
         f"{relative} {phrases.stuff(product)}: sum over categories",
-        _CHANGE,
+        ANY,
     )
     for value in product.categories:
         yield feature(

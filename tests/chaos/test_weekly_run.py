@@ -258,7 +258,8 @@ def test_two_runs_of_one_product_and_week_at_once(scene: Scene, seed: int) -> No
         scene.check_final(job)
 
 
-@short_and_long("seed", 3)
+@pytest.mark.chaos  # what two at once in one warehouse show, with more of the same
+@pytest.mark.parametrize("seed", range(3))
 def test_four_products_at_once(scene: Scene, seed: int) -> None:
     jobs = [scene.job(name, out=name) for name in FOUR]
     pids = [job.start() for job in jobs]

@@ -103,7 +103,7 @@ def s3_server(_s3_of_this_process: S3Server) -> S3Server:
 
 def use_s3(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Point every AWS client that this test makes at an endpoint."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE"):
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment(endpoint).items():
         monkeypatch.setenv(name, value)
