@@ -7,8 +7,8 @@ from churn.config import Product, slug
 from churn.features.feature import ANY, DOUBLE, Feature, Range, maker
 
 _WEEK = "due in the predicted week"
-# No release of a category is 1 below the usual; more than usual has no bound. Where what is watched is of several
-# categories their shares add up to more than 1, so that the sum has no bound either way.
+# No release of a category is 1 below the usual; more than usual has no bound. What is watched can be of
+# several categories, whose shares then add up to more than 1: the sum has no bound at all.
 _CHANGE = Range(-1)
 
 
