@@ -37,6 +37,7 @@ from churn.warehouse.retry import retried
 
 logger = logging.getLogger(__name__)
 
+LEDGER = "weeks"
 AGGREGATES = ("week_facts", "user_week", "user_item_week")
 # What an empty time often turns into, 1970-01-01 or 1900-01-01, is no activity.
 HISTORY_START = date(1970, 1, 2)
@@ -168,7 +169,7 @@ def _weeks(first: date, last: date) -> Iterator[date]:
 
 def _ledger(warehouse: Warehouse, kept: Definition) -> dict[date, int]:
     """Return how many raw rows each week that is kept was made from."""
-    found = ask(warehouse, warehouse, f"select week_start, raw_rows from {kept.table('weeks')}", {})
+    found = ask(warehouse, warehouse, f"select week_start, raw_rows from {kept.table(LEDGER)}", {})
     return {row["week_start"]: int(row["raw_rows"]) for row in found}
 
 
@@ -221,13 +222,13 @@ def forget_faulty(warehouse: Warehouse, settings: Settings) -> None:
         f"select week_start from {kept.table('week_facts')}"
         " where null_users > 0 or negative_values > 0 or huge_values > 0"
     )
-    run(warehouse, warehouse, f"delete from {kept.table('weeks')} where week_start in ({faulty})", {})
+    run(warehouse, warehouse, f"delete from {kept.table(LEDGER)} where week_start in ({faulty})", {})
 
 
 def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
     """Make the kept tables that are not there."""
     warehouse.execute(f"create schema if not exists {identifier(kept.schema)}")
-    weeks = kept.table("weeks")
+    weeks = kept.table(LEDGER)
     if warehouse.columns(weeks):
         return
 
@@ -259,7 +260,7 @@ def _forget_if_changed(warehouse: Warehouse, kept: Definition, stamps: Mapping[s
         return
     logger.info("weekly aggregates are made anew: %s was changed since they were made", changed[0])
     with warehouse.transaction() as session:
-        for name in ("weeks", "files", *AGGREGATES):
+        for name in (LEDGER, "files", *AGGREGATES):
             session.execute(f"delete from {kept.table(name)}")
 
 
@@ -269,7 +270,7 @@ def _write_outside(warehouse: Warehouse, kept: Definition, rows: int) -> None:
 
 
 def _write_week(warehouse: Warehouse, session: Session, kept: Definition, week: date, rows: int) -> None:
-    weeks = kept.table("weeks")
+    weeks = kept.table(LEDGER)
     values = {"week": week, "rows": rows, "build": uuid4().hex, "now": now()}
     run(warehouse, session, f"delete from {weeks} where week_start = :week", values)
     run(
@@ -282,7 +283,7 @@ def _write_week(warehouse: Warehouse, session: Session, kept: Definition, week: 
 
 def builds(warehouse: Warehouse, kept: Definition, until: date) -> dict[date, str]:
     """Return the weeks kept up to a Sunday, in order, each with what tells it from itself made again."""
-    text = f"select week_start, build from {kept.table('weeks')} where week_start between :first and :until"
+    text = f"select week_start, build from {kept.table(LEDGER)} where week_start between :first and :until"
     found = ask(warehouse, warehouse, text, {"first": HISTORY_START - WEEK, "until": until})
     return {row["week_start"]: row["build"] for row in sorted(found, key=lambda row: row["week_start"])}
 
@@ -320,7 +321,7 @@ class _Builder:
         days = {"first_day": weeks[0], "last_day": weeks[-1] + timedelta(days=6)}
         staging, *aggregates = steps(kept)
         with warehouse.transaction(computes=True) as session:
-            session.lock(kept.table("weeks"))
+            session.lock(kept.table(LEDGER))
             made = create(staging, kept.names, {**kept.values, **days}, schema, dialect)
             session.execute(made.sql, made.parameters)
             for step in aggregates:

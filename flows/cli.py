@@ -249,7 +249,7 @@ def migrate(data: Path, out: Path, profile: str | None, yes: bool) -> None:
 def prune(
     data: Path, out: Path, product: str | None, keep_weeks: int, profile: str | None, yes: bool
 ) -> None:
-    """Remove old runs from the lake."""
+    """Remove old runs from the lake, and kept tables of old definitions."""
     quiet()
     from flows.upkeep import run_prune
 

@@ -15,6 +15,7 @@ from flows.terminal import show_progress
 
 if TYPE_CHECKING:
     from churn.check_up import Tried
+    from churn.kept_prune import Outdated
     from churn.warehouse.base import Warehouse
 
 _ONLY_SHOWN = "Nothing was changed; add --yes to do it."
@@ -131,7 +132,7 @@ def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> Non
 def run_prune(
     *, data: Path, out: Path, product: str | None, keep_weeks: int, profile: str | None, yes: bool
 ) -> None:
-    """Remove, or only list, the runs of all but the newest target weeks.
+    """Remove, or only list, the runs of all but the newest target weeks, and kept tables of old definitions.
 
     Raises:
         UsageError: there is no lake, or neither settings nor lake know the product.
@@ -153,17 +154,37 @@ def run_prune(
             raise UsageError(
                 f"unknown product {product!r}; the settings and {lake.root} know: {', '.join(known)}"
             )
+        old = _prune_kept(settings, keep_weeks, yes=yes) if product is None else []
         pruned = lake.prune(product, keep_weeks, dry_run=not yes)
-    if not pruned:
+    if not (pruned or old):
         click.echo(f"{lake.root} holds no more than {keep_weeks} target week(s) of a product: nothing to do")
         return
-    table = new_table("product", "target week", "run", "files", "MB")
-    for old in pruned:
-        size = f"{old.bytes / 1e6:,.1f}"
-        table.add_row(old.product, f"{old.week_start}", old.run_id, f"{old.files:,}", size)
-    terminal().print(table)
-    total = f"{len(pruned)} run(s), {sum(old.bytes for old in pruned) / 1e6:,.1f} MB"
-    click.echo(f"Removed {total}." if yes else f"Would remove {total}. {_ONLY_SHOWN}")
+    total = []
+    if pruned:
+        table = new_table("product", "target week", "run", "files", "MB")
+        for run in pruned:
+            size = f"{run.bytes / 1e6:,.1f}"
+            table.add_row(run.product, f"{run.week_start}", run.run_id, f"{run.files:,}", size)
+        terminal().print(table)
+        total.append(f"{len(pruned)} run(s), {sum(run.bytes for run in pruned) / 1e6:,.1f} MB")
+    if old:
+        table = new_table("kept tables that no run uses any more", "reached")
+        for each in old:
+            table.add_row(", ".join(each.tables), f"{each.reached}")
+        terminal().print(table)
+        total.append(f"{sum(len(each.tables) for each in old)} table(s)")
+    said = " and ".join(total)
+    click.echo(f"Removed {said}." if yes else f"Would remove {said}. {_ONLY_SHOWN}")
+
+
+def _prune_kept(settings: Settings, keep_weeks: int, *, yes: bool) -> "list[Outdated]":
+    from churn import kept_prune
+    from churn.weekly_run import open_warehouse
+
+    if _makes(settings) is not None:
+        return []
+    with closing(open_warehouse(settings)) as warehouse:
+        return kept_prune.prune(warehouse, settings.kept_schema, keep_weeks, dry_run=not yes)
 
 
 def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, yes: bool) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn import kept
+from churn import kept, kept_prune
 from churn.config import Settings
 from churn.errors import ConfigError, RunError, SourceError
 from churn.prepare import drop, plan, run_steps
@@ -277,3 +277,39 @@ def test_any_order_of_weeks_gives_the_same_tables(
         assert tables(opened, data) == fresh(data)
     finally:
         opened.close()
+
+
+def made(warehouse: Warehouse, chosen: Settings, day: date) -> tuple[tuple[date, ...], Rows]:
+    """Make the features of food as a run does; return the past dates that it had to make, and the rows."""
+    done = plan(warehouse, chosen, "food", day, "run", today=TODAY)
+    run_steps(warehouse, done)
+    rows = warehouse.fetch("select * from run.feature_set").to_pylist()
+    drop(warehouse, "run")
+    return done.new_dates, sorted(rows, key=str)
+
+
+def test_tables_of_definitions_that_fell_weeks_behind_are_removed(warehouse: Warehouse, data: Path) -> None:
+    short = {"training": {"max_dates": 3, "sampling": "all"}}
+    old = event_settings(data, food={**short, "categories": ["Drama"]})
+    new = event_settings(data, food=short)
+    for chosen, back in ((old, 2), (new, 1), (new, 0)):
+        _, rows = made(warehouse, chosen, AS_OF - back * WEEK)
+
+    def there() -> set[str]:
+        text = "select table_name from information_schema.tables where table_schema = 'churn_kept'"
+        return {f"churn_kept.{name}" for name in warehouse.fetch(text)["table_name"].to_pylist()}
+
+    before = there()
+    assert kept_prune.prune(warehouse, "churn_kept", 2, dry_run=False) == []
+    would = kept_prune.prune(warehouse, "churn_kept", 1, dry_run=True)
+    assert {each.tables[0].rpartition("_")[0] for each in would} == {
+        f"churn_kept.{name}" for name in kept_prune.LEDGERS
+    }
+    assert {each.reached for each in would} == {MONDAY - 2 * WEEK}
+    assert there() == before
+    assert kept_prune.prune(warehouse, "churn_kept", 1, dry_run=False) == would
+    gone = {name for each in would for name in each.tables}
+    assert len(gone) == 10
+    assert there() == before - gone
+    assert kept_prune.prune(warehouse, "churn_kept", 1, dry_run=False) == []
+    assert made(warehouse, new, AS_OF) == ((), rows)

@@ -71,6 +71,23 @@ def test_prune_lists_what_it_would_remove_and_removes_it_when_told(call: Call, o
     assert "nothing to do" in call("prune", "--keep-weeks", "3", "--yes")[1]
 
 
+def test_prune_tells_of_kept_tables_that_no_run_uses_any_more(call: Call, data: Path, out: Path) -> None:
+    fill(Lake(str(out / "lake")))
+    with closing(DuckDBWarehouse(out / "warehouse.duckdb", data, memory="500MB")) as warehouse:
+        warehouse.execute("create schema churn_kept")
+        for digest, week in (("0a", AS_OF), ("0b", AS_OF - timedelta(days=70))):
+            warehouse.execute(f"create table churn_kept.weeks_{digest} as select date '{week}' as week_start")
+            warehouse.execute(f"create table churn_kept.user_week_{digest} as select 'a' as user_id")
+    code, told, err = call("prune", "--keep-weeks", "9")
+    assert (code, err) == (0, "")
+    assert "churn_kept.weeks_0b, churn_kept.user_week_0b" in told
+    assert "0a" not in told
+    assert f"Would remove 2 table(s). {SHOWN}" in told
+    assert "nothing to do" in call("prune", "--keep-weeks", "9", "--product", "food")[1]
+    assert "Removed 2 table(s)." in call("prune", "--keep-weeks", "9", "--yes")[1]
+    assert "nothing to do" in call("prune", "--keep-weeks", "9")[1]
+
+
 def test_prune_refuses_a_product_that_nobody_knows_and_a_lake_that_is_not_there(
     call: Call, out: Path, data: Path
 ) -> None:
