@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
+from churn.cohorts import covers
 from churn.config import identifier
 from churn.feature_checks import check_rows
 from churn.features import Feature
@@ -19,7 +20,7 @@ from churn.warehouse.retry import retried
 ROWS, LEDGER = "feature_rows", "feature_dates"
 _LEDGER_COLUMNS = {
     "as_of_date": "date not null",
-    "cohorts": "integer not null",
+    "users": "varchar(4000) not null",
     "made_from": "varchar(32) not null",
     "feature_rows": "bigint not null",
     "built_at": "timestamp not null",
@@ -48,21 +49,24 @@ def made_from(builds: Mapping[date, str], as_of: date) -> str:
 
 
 def dates_there(
-    warehouse: Warehouse, rows: Definition, builds: Mapping[date, str], cohorts: int
+    warehouse: Warehouse, rows: Definition, builds: Mapping[date, str], wanted: Mapping[date, str]
 ) -> set[date]:
     """Return the dates whose rows can be used again.
 
     Args:
         builds: the kept weeks, as ``kept.builds`` returns them.
-        cohorts: each user is wanted at one date in so many; 0: at each.
+        wanted: dates, and which users are wanted at each, as ``cohorts.mask`` tells it.
     """
     if not warehouse.columns(rows.table(LEDGER)):
         return set()
-    found = warehouse.fetch(f"select as_of_date, cohorts, made_from from {rows.table(LEDGER)}").to_pylist()
+    query = f"select as_of_date, users, made_from from {rows.table(LEDGER)}"
+    found = {row["as_of_date"]: row for row in warehouse.fetch(query).to_pylist()}
     return {
-        row["as_of_date"]
-        for row in found
-        if row["cohorts"] in (0, cohorts) and row["made_from"] == made_from(builds, row["as_of_date"])
+        day
+        for day, users in wanted.items()
+        if day in found
+        and covers(found[day]["users"], users)
+        and found[day]["made_from"] == made_from(builds, day)
     }
 
 
@@ -73,7 +77,7 @@ def keep(
     names: Mapping[str, Any],
     values: Mapping[str, Any],
     schema: str,
-    dates: Mapping[date, tuple[int, str]],
+    dates: Mapping[date, tuple[str, str]],
     oldest: date,
     features: Sequence[Feature],
 ) -> int:
@@ -82,7 +86,7 @@ def keep(
     Args:
         step: the query of the rows.
         schema: the run's.
-        dates: how many cohorts a date's users are one of (0: all are there), and what it was made from.
+        dates: which users are there, as ``cohorts.mask`` tells it, and what it was made from.
         oldest: rows of earlier dates, which nobody trains on any more, go.
         features: what the columns are.
 
@@ -119,19 +123,19 @@ def keep(
 
 
 def _write_dates(
-    warehouse: Warehouse, session: Session, rows: Definition, dates: Mapping[date, tuple[int, str]]
+    warehouse: Warehouse, session: Session, rows: Definition, dates: Mapping[date, tuple[str, str]]
 ) -> int:
     first = min(dates)
     text = "select as_of_date, count(*) as n from {{ table }} where as_of_date >= :first group by as_of_date"
     counted = ask(warehouse, session, text.replace("{{ table }}", rows.table(ROWS)), {"first": first})
     counts = {row["as_of_date"]: int(row["n"]) for row in counted}
-    for day, (cohorts, origin) in dates.items():
+    for day, (users, origin) in dates.items():
         run(
             warehouse,
             session,
-            f"insert into {rows.table(LEDGER)} (as_of_date, cohorts, made_from, feature_rows, built_at)"
-            " values (:day, :cohorts, :origin, :rows, :now)",
-            {"day": day, "cohorts": cohorts, "origin": origin, "rows": counts.get(day, 0), "now": now()},
+            f"insert into {rows.table(LEDGER)} (as_of_date, users, made_from, feature_rows, built_at)"
+            " values (:day, :users, :origin, :rows, :now)",
+            {"day": day, "users": users, "origin": origin, "rows": counts.get(day, 0), "now": now()},
         )
     return sum(counts.get(day, 0) for day in dates)
 

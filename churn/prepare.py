@@ -8,10 +8,11 @@ from datetime import date
 
 from churn import feature_rows, kept, lives
 from churn.calendar import LABEL_DELAY, WEEK, Windows, labelled_dates
+from churn.cohorts import EVERYBODY
 from churn.config import Settings, identifier
 from churn.facts import activity_facts, check_history, check_over
 from churn.sources import check_tables
-from churn.sql_plan import Plan, cohorts_of, planned, with_steps
+from churn.sql_plan import Plan, planned, with_steps
 from churn.stages import Stages
 from churn.warehouse.base import LostConnectionError, Warehouse
 from churn.warehouse.render import (
@@ -88,11 +89,10 @@ def _with_what_is_kept(warehouse: Warehouse, made: Plan, builds: Mapping[date, s
     The rows of the run's own date are always made anew: they show what can be known today.
     """
     as_of = made.windows.as_of
-    cohorts = cohorts_of(made.product, len(made.training_dates))
-    there = feature_rows.dates_there(warehouse, made.tables.rows, builds, cohorts)
+    there = feature_rows.dates_there(warehouse, made.tables.rows, builds, made.users)
     new_dates = tuple(day for day in made.training_dates if day not in there)
-    dates = {day: (cohorts, feature_rows.made_from(builds, day)) for day in new_dates}
-    dates[as_of] = (0, feature_rows.made_from(builds, as_of))
+    dates = {day: (made.users[day], feature_rows.made_from(builds, day)) for day in new_dates}
+    dates[as_of] = (EVERYBODY, feature_rows.made_from(builds, as_of))
     return with_steps(replace(made, new_dates=new_dates, tables=replace(made.tables, dates=dates)))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
-from churn import feature_rows, kept, lives
+from churn import cohorts, feature_rows, kept, lives
 from churn.calendar import (
     OBSERVATION_WEEKS,
     OBSERVED_OFFSETS,
@@ -40,14 +40,14 @@ class Tables:
         aggregates: weekly aggregates of all products.
         lives: users' lives with the product, week by week.
         rows: the product's feature rows.
-        dates: of the as-of dates whose rows the run makes, how many cohorts their users are one of (0:
-            everybody is there), and what tells whether they can be used again.
+        dates: of the as-of dates whose rows the run makes, which users are there (``cohorts.mask``), and what
+            tells whether they can be used again.
     """
 
     aggregates: Definition
     lives: Definition
     rows: Definition
-    dates: Mapping[date, tuple[int, str]]
+    dates: Mapping[date, tuple[str, str]]
 
     def name(self, name: str) -> str:
         """Return the qualified name of a table that the steps read."""
@@ -95,9 +95,19 @@ class Plan:
             self.facts.available,
             self.catalogue,
             self.tables,
-            len(self.training_dates),
+            self.training_dates,
             len(self.new_dates),
         )
+
+    @property
+    def users(self) -> dict[date, str]:
+        """Which users are trained on at each training date, as ``cohorts.mask`` tells it."""
+        limit = self.product.training.max_dates
+        found = _drawn(self.product, self.training_dates)
+        return {
+            day: cohorts.mask(found[day], limit) if found else cohorts.EVERYBODY
+            for day in self.training_dates
+        }
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -145,9 +155,10 @@ def _names(
     available: Availability,
     features: Catalogue,
     tables: Tables,
-    training_dates: int,
+    training_dates: Sequence[date],
     new_dates: int,
 ) -> dict[str, Any]:
+    found = _drawn(product, training_dates)
     return {
         **match_names(product),
         "kept": tables.name,
@@ -167,17 +178,20 @@ def _names(
         "segment_products": list(SEGMENT_PRODUCTS),
         "share_columns": share_columns(product, available),
         "observed_offsets": list(OBSERVED_OFFSETS),
-        "training_dates": training_dates,
+        "training_dates": len(training_dates),
         "new_dates": new_dates,
-        "cohorts": cohorts_of(product, training_dates),
+        "slots": cohorts.slots(product.training.max_dates),
+        "cohorts": [found[day] for day in training_dates] if found else [],
         "feature_groups": list(features.steps),
         "feature_columns": [(f.step, f.name, f.type) for f in features.features],
     }
 
 
-def cohorts_of(product: Product, training_dates: int) -> int:
-    """Return how many training dates share the users among them; 0 where each has everybody."""
-    return training_dates if product.training.sampling == "cohort" else 0
+def _drawn(product: Product, dates: Sequence[date]) -> Mapping[date, tuple[int, ...]]:
+    """Return the slots of users that each training date has; none where each has everybody."""
+    if product.training.sampling == "all":
+        return {}
+    return cohorts.drawn(tuple(dates), product.training.max_dates)
 
 
 def planned(
@@ -226,8 +240,7 @@ def define_tables(
     """
     lived = lives.define(aggregates, product)
     tables = Tables(aggregates, lived, aggregates, {})
-    names = _names(product, available, catalogue(product, available), tables, training_dates=1, new_dates=1)
-    names["cohorts"] = 0  # with which rows are kept, but which they do not depend on
+    names = _names(product, available, catalogue(product, available), tables, training_dates=(), new_dates=1)
     steps = steps_for(source, ["feature_rows"], names)
     rows = feature_rows.define(aggregates.schema, name, steps, names, _values(product, tables))
     return replace(tables, rows=rows)

@@ -3,7 +3,7 @@
 -- Grain: user and as-of date.
 -- From: user_week, and profile where there is one.
 -- Eligible: active in the last observed week, and over the minimum value in the observation window. May be trained
--- on: those whose account was old enough. Of past dates each user is at one in `cohorts`, told by a hash of the id.
+-- on: those whose account was old enough. Of past dates each user is at one, if they are drawn in cohorts.
 {% from 'steps/cohorts.jinja' import in_cohort %}
 with as_of_dates as (
 {% for index in range(new_dates) %}
@@ -53,6 +53,6 @@ where
 {% if cohorts %}
     and (
         observed.as_of_date = cast(:as_of as date)
-        or {{ in_cohort("observed", cohorts) }}
+        or {{ in_cohort("observed", slots, cohorts) }}
     )
 {% endif %}

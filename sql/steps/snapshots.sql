@@ -49,7 +49,7 @@ where
         or (
             feature_rows.trainable = 1
 {% if cohorts %}
-            and {{ in_cohort("feature_rows", cohorts) }}
+            and {{ in_cohort("feature_rows", slots, cohorts) }}
 {% endif %}
         )
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from churn import cohorts
 from churn.calendar import OBSERVATION_WEEKS, OBSERVED_OFFSETS, WEEK, labelled_dates
 from churn.config import Product, Settings, slug
 from churn.features import DAYPARTS, WEEKDAYS
@@ -59,13 +60,15 @@ def _values(settings: Settings, name: str, first: date, as_of: date) -> Mapping[
     dates = labelled_dates(as_of, first, product.training.max_dates)
     start = min([*dates, as_of]) - OBSERVATION_WEEKS * WEEK + timedelta(days=1)
     [match] = product.match
+    drawn = cohorts.drawn(tuple(dates), product.training.max_dates)
     return {
         "schema": schema_of(name),
         "product": match,
         "training_dates": [f"date '{day}'" for day in dates],
         "first_day": f"date '{start}'",
         "last_day": f"date '{as_of}'",
-        "sampling": product.training.sampling,
+        "slots": cohorts.slots(product.training.max_dates),
+        "cohorts": list(drawn.values()) if product.training.sampling == "cohort" else [],
         "minimum_value": product.minimum_value or 0,
         "minimum_account_age_days": product.minimum_account_age_days,
         "offsets": list(OBSERVED_OFFSETS),

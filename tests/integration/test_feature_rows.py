@@ -24,10 +24,9 @@ SUNDAYS = [AS_OF - back * WEEK for back in (3, 2, 1, 0)]
 Rows = list[dict[str, Any]]
 
 
-def settings_of(data: Path, sampling: str = "all", **more: Any) -> Settings:
-    return event_settings(
-        data, food={"training": {"sampling": sampling, "max_dates": 4}, **more}, both={"match": []}
-    )
+def settings_of(data: Path, sampling: str = "all", max_dates: int = 4, **more: Any) -> Settings:
+    training = {"sampling": sampling, "max_dates": max_dates}
+    return event_settings(data, food={"training": training, **more}, both={"match": []})
 
 
 def run(
@@ -62,11 +61,11 @@ def warehouse(tmp_path: Path, data: Path) -> Any:
 
 
 @pytest.mark.parametrize("product", ["food", "both"])
-@pytest.mark.parametrize("sampling", ["all", "cohort"])
+@pytest.mark.parametrize(("sampling", "max_dates"), [("all", 4), ("cohort", 4), ("cohort", 26)])
 def test_runs_one_after_another_train_and_score_on_what_a_run_from_nothing_makes(
-    warehouse: Warehouse, data: Path, sampling: str, product: str
+    warehouse: Warehouse, data: Path, sampling: str, max_dates: int, product: str
 ) -> None:
-    chosen = settings_of(data, sampling)
+    chosen = settings_of(data, sampling, max_dates)
     for day in SUNDAYS:
         made, rows = run(warehouse, chosen, day, product)
         assert {row["as_of_date"] for row in rows} <= {*made.training_dates, day}
@@ -75,11 +74,17 @@ def test_runs_one_after_another_train_and_score_on_what_a_run_from_nothing_makes
         assert rows == expected
 
 
+@pytest.mark.parametrize("sampling", ["all", "cohort"])
+@pytest.mark.parametrize("max_dates", [4, 26])
 def test_once_two_weeks_have_passed_a_run_makes_the_rows_of_its_own_date_only(
-    warehouse: Warehouse, data: Path
+    warehouse: Warehouse, data: Path, sampling: str, max_dates: int
 ) -> None:
-    made = [run(warehouse, settings_of(data), day)[0] for day in SUNDAYS]
-    assert [len(each.new_dates) for each in made] == [4, 1, 0, 0]
+    """Also while there are fewer past dates than there can be, and each week brings one more."""
+    chosen = settings_of(data, sampling, max_dates)
+    made = [run(warehouse, chosen, day)[0] for day in SUNDAYS]
+    first = len(made[0].training_dates)
+    assert [len(each.training_dates) for each in made] == [min(first + back, max_dates) for back in range(4)]
+    assert [len(each.new_dates) for each in made] == [first, 1, 0, 0]
     assert run(warehouse, settings_of(data), AS_OF, "both")[0].new_dates  # another product has its own
 
 

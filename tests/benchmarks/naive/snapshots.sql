@@ -21,9 +21,16 @@ left join {{ schema }}.profile as p on w.user_id = p.user_id
 where
     coalesce(p.usable, true)
     and (d.purpose = 'score' or coalesce(d.as_of_date - p.created_date, 10000) > {{ minimum_account_age_days }})
-{% if sampling == 'cohort' %}
-    and (d.purpose = 'score' or cast('0x' || md5(w.user_id)[1:8] as bigint) % {{ training_dates | length }}
-        = ((d.as_of_date - date '1970-01-04') // 7) % {{ training_dates | length }})
+{% if cohorts %}
+    and (
+        d.purpose = 'score'
+{% for numbers in cohorts %}
+        or (
+            d.as_of_date = {{ training_dates[loop.index0] }}
+            and cast('0x' || md5(w.user_id)[1:8] as bigint) % {{ slots }} in ({{ numbers | join(", ") }})
+        )
+{% endfor %}
+    )
 {% endif %}
 group by w.user_id, d.as_of_date, d.purpose
 having
