@@ -30,6 +30,8 @@ _HEADER = re.compile(r"\A((?:--[^\n]*\n)+)")
 DISTRIBUTED_BY = "user_id"
 SORTED_BY = ("week_start", "as_of_date")
 _VIEWS = {"steps/feature_set.sql"}
+# Views, too, where a product is one product of the activity, whose rows are those that are kept.
+_VIEWS_OF_ONE = {"steps/user_week.sql", "steps/user_item_week.sql"}
 
 
 @cache
@@ -106,6 +108,7 @@ def load_step(path: str, names: Mapping[str, Any]) -> Step:
 
     _template(text).render(**names, ref=ref)
     is_view = path.startswith("sources/") or path in _VIEWS
+    is_view = is_view or (path in _VIEWS_OF_ONE and len(names["matches"]) == 1)
     kind: Literal["view", "table"] = "view" if is_view else "table"
     return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
 
@@ -214,6 +217,8 @@ def create(
 ) -> Statement:
     """Render the statement that makes a step's table or view, in Redshift with the table's layout."""
     columns, body = _query(step, names, parameters, schema, dialect)
+    if step.kind == "view" and body.parameters:  # which a view cannot bind
+        return Statement(_create(step, schema, columns, _with_values(step, names, parameters, schema, dialect), dialect), {})
     return Statement(_create(step, schema, columns, body.sql, dialect), body.parameters)
 
 
@@ -259,12 +264,19 @@ def for_reading(
 ) -> str:
     """Return a step's statement with its values written in as literals, to be read or pasted by a person."""
     columns, _ = _query(step, names, parameters, schema, dialect)
+    body = _with_values(step, names, parameters, schema, dialect)
+    header = "".join(f"-- {line}\n" for line in step.header.splitlines())
+    return f"{header}{_create(step, schema, columns, body, dialect)};\n"
+
+
+def _with_values(
+    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
+) -> str:
+    """Return a step's query with its values written in as literals."""
     filled = _parsed(_filled(step.text, names, schema)).transform(
         lambda node: _literal(parameters[node.name]) if isinstance(node, exp.Placeholder) else node
     )
-    header = "".join(f"-- {line}\n" for line in step.header.splitlines())
-    body = filled.sql(dialect=dialect, pretty=True, comments=False)
-    return f"{header}{_create(step, schema, columns, body, dialect)};\n"
+    return _written(filled, dialect)
 
 
 def _query(
