@@ -218,7 +218,7 @@ def create(
     """Render the statement that makes a step's table or view, in Redshift with the table's layout."""
     columns, body = _query(step, names, parameters, schema, dialect)
     if step.kind == "view" and body.parameters:  # which a view cannot bind
-        return Statement(_create(step, schema, columns, _with_values(step, names, parameters, schema, dialect), dialect), {})
+        body = Statement(_written(_with_values(step, names, parameters, schema), dialect), {})
     return Statement(_create(step, schema, columns, body.sql, dialect), body.parameters)
 
 
@@ -264,19 +264,20 @@ def for_reading(
 ) -> str:
     """Return a step's statement with its values written in as literals, to be read or pasted by a person."""
     columns, _ = _query(step, names, parameters, schema, dialect)
-    body = _with_values(step, names, parameters, schema, dialect)
+    filled = _with_values(step, names, parameters, schema)
+    body = filled.sql(dialect=dialect, pretty=True, comments=False)
     header = "".join(f"-- {line}\n" for line in step.header.splitlines())
     return f"{header}{_create(step, schema, columns, body, dialect)};\n"
 
 
 def _with_values(
-    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
-) -> str:
-    """Return a step's query with its values written in as literals."""
-    filled = _parsed(_filled(step.text, names, schema)).transform(
+    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str
+) -> exp.Expr:
+    """Return a step's query with its values in it as literals."""
+    filled: exp.Expr = _parsed(_filled(step.text, names, schema)).transform(
         lambda node: _literal(parameters[node.name]) if isinstance(node, exp.Placeholder) else node
     )
-    return _written(filled, dialect)
+    return filled
 
 
 def _query(

@@ -137,7 +137,7 @@ def check_refused(ended: Ended, told: str) -> None:
 @pytest.mark.parametrize(
     "moment",
     [
-        "during user_week",  # SQL
+        "during eligible",  # SQL
         "during train",
         "before churn.weekly.keep",  # all is there to score with, and not written down
         "before churn.desk_disk.place_folder",  # everything is written, the commit's one step is not taken

@@ -131,9 +131,7 @@ def test_a_step_whose_commit_is_not_answered_is_not_made_again(job: Job, redshif
     commits = 0
 
     def made() -> list[str]:
-        return [
-            each for each in redshift.front.statements if re.match(r"create table \S+\.user_week\b", each)
-        ]
+        return [each for each in redshift.front.statements if re.match(r"create table \S+\.eligible\b", each)]
 
     def cut_after_a_table() -> None:
         nonlocal commits

@@ -472,6 +472,13 @@ def test_a_text_written_out_for_reading_is_the_text(value: str) -> None:
     with duckdb.connect() as connection:
         connection.execute(text)
         assert connection.execute("select value from main.x").fetchall() == [(value,)]
+        # A view cannot bind what it compares with.
+        shown = create(replace(step, kind="view", name="shown"), {}, {"value": value}, "main", "duckdb")
+        connection.execute(shown.sql)
+        assert (shown.parameters, connection.execute("select value from main.shown").fetchall()) == (
+            {},
+            [(value,)],
+        )
     for dialect in DIALECTS:
         text = for_reading(step, {}, {"value": value}, "main", dialect)
         made = sqlglot.parse_one(text, read=dialect)
