@@ -8,7 +8,7 @@ from tests.benchmarks import features
 from tests.benchmarks.features import Bench, Job, carry_out, split
 from tests.support.data_folders import event_folder, weekly_events
 
-USERS, WEEKS = 150, 19
+USERS, WEEKS = 150, 20
 
 
 def run_here(job: Job, template: Path | None = None) -> dict[str, Any]:
