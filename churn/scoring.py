@@ -163,7 +163,7 @@ class _Scorer:
         schemas = {"scores": SCORE_SCHEMA, "reasons": REASON_SCHEMA, EFFECTS: EFFECT_SCHEMA}
         if task.contributions != "none":
             schemas["shap"] = self.shap_schema
-        with PartitionFiles(self.fs, self.folder, task.name, schemas, _DICTIONARIES) as files:
+        with PartitionFiles(self.fs, self.folder, task.name, schemas, _DICTIONARIES, {"shap"}) as files:
             for batch in self._batches(features):
                 self._score(batch, files)
             expected = features.metadata.num_rows

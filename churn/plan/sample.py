@@ -117,7 +117,7 @@ def batch(shape: Shape, rng: np.random.Generator, rows: int) -> pa.Table:
 def write_features(path: Path, shape: Shape, rng: np.random.Generator, rows: int) -> None:
     """Write a features file, one row group in memory at a time."""
     with pq.ParquetWriter(
-        path, shape.schema, compression="zstd", compression_level=1, use_dictionary=list(shape.categories)
+        path, shape.schema, compression="snappy", use_dictionary=list(shape.categories)
     ) as writer:
         for first in range(0, rows, ROW_GROUP):
             writer.write_table(batch(shape, rng, min(ROW_GROUP, rows - first)))

@@ -63,8 +63,7 @@ class Writer:
         writer = pq.ParquetWriter(
             path if upload is None else upload,
             self._schema,
-            compression="zstd",
-            compression_level=1,
+            compression="snappy",  # as UNLOAD does: what is read often is not moved far
             use_dictionary=texts,
         )
         self._current = (writer, upload)
