@@ -5,6 +5,11 @@ with dates as (
     union all
 {% endfor %}
     select {{ last_day }}, 'score'
+),
+
+drawn as (
+    select *, cast('0x' || md5(user_id)[1:8] as bigint) % {{ slots }} as slot
+    from {{ schema }}.target_weeks
 )
 
 select
@@ -16,7 +21,7 @@ select
             then not bool_or(w.week_start = d.as_of_date + 8)
     end as integer) as churned
 from dates as d
-inner join {{ schema }}.target_weeks as w on w.week_start between d.as_of_date - 90 and d.as_of_date + 8
+inner join drawn as w on w.week_start between d.as_of_date - 90 and d.as_of_date + 8
 left join {{ schema }}.profile as p on w.user_id = p.user_id
 where
     coalesce(p.usable, true)
@@ -27,7 +32,7 @@ where
 {% for numbers in cohorts %}
         or (
             d.as_of_date = {{ training_dates[loop.index0] }}
-            and cast('0x' || md5(w.user_id)[1:8] as bigint) % {{ slots }} in ({{ numbers | join(", ") }})
+            and w.slot in ({{ numbers | join(", ") }})
         )
 {% endfor %}
     )
