@@ -26,6 +26,7 @@ from churn.disk import storage_errors
 from churn.erase_run import erase_from_run, erase_unfinished
 from churn.erasure_map import KEPT_COLUMN, PUBLISHED, RECORD, RUN_DATASETS, TABLES, is_kept, table_columns
 from churn.errors import RunError, UsageError
+from churn.kept_tables import names
 from churn.runs import Run
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import render
@@ -252,12 +253,9 @@ def _columns(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
 
 
 def _kept_tables(settings: Settings, warehouse: Warehouse) -> list[str]:
-    """Return the kept weekly aggregates of users, of whichever definition."""
+    """Return the kept tables of users, of whichever definition."""
     schema = identifier(settings.kept_schema)
-    text = "select table_name from information_schema.tables where table_schema = :schema"
-    statement = render(text, {}, {"schema": schema}, PUBLISHED, warehouse.dialect)
-    names = warehouse.fetch(statement.sql, statement.parameters)["table_name"].to_pylist()
-    return [f"{schema}.{identifier(name)}" for name in sorted(names) if is_kept(name)]
+    return [f"{schema}.{identifier(name)}" for name in names(warehouse, schema) if is_kept(name)]
 
 
 def _erase_from_tables(

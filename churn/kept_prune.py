@@ -9,7 +9,7 @@ from functools import partial
 from churn import feature_rows, kept, lives
 from churn.calendar import WEEK, monday_of
 from churn.config import identifier
-from churn.kept_tables import ask
+from churn.kept_tables import ask, names
 from churn.warehouse.base import Warehouse
 from churn.warehouse.retry import retried
 
@@ -58,13 +58,12 @@ def prune(warehouse: Warehouse, schema: str, keep_weeks: int, *, dry_run: bool) 
 
 def _definitions(warehouse: Warehouse, schema: str) -> list[Outdated]:
     """Return the definitions that have reached any week; another is that of a run that has just begun."""
-    text = "select table_name from information_schema.tables where table_schema = :schema"
-    names = sorted(row["table_name"] for row in ask(warehouse, warehouse, text, {"schema": schema}))
+    there = names(warehouse, schema)
     found = []
     for ledger, column in LEDGERS.items():
-        for name in (name for name in names if re.fullmatch(rf"{ledger}_[0-9a-f]+", name)):
+        for name in (name for name in there if re.fullmatch(rf"{ledger}_[0-9a-f]+", name)):
             ending = name.removeprefix(ledger)
-            others = (other for other in names if other.endswith(ending) and other != name)
+            others = (other for other in there if other.endswith(ending) and other != name)
             tables = tuple(f"{schema}.{identifier(each)}" for each in (name, *others))
             reached = ask(warehouse, warehouse, f"select max({column}) as reached from {tables[0]}", {})
             if reached[0]["reached"] is not None:

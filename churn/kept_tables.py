@@ -64,6 +64,12 @@ def ask(
     return found
 
 
+def names(warehouse: Warehouse, schema: str) -> list[str]:
+    """Return the tables of a schema, sorted: those of every definition that was ever kept there."""
+    text = "select table_name from information_schema.tables where table_schema = :schema"
+    return sorted(row["table_name"] for row in ask(warehouse, warehouse, text, {"schema": schema}))
+
+
 def analyze(warehouse: Warehouse, *tables: str) -> None:
     """Let Redshift look at rows that were inserted before the next step joins them; it passes over a few."""
     for table in tables if warehouse.dialect == "redshift" else ():

@@ -107,8 +107,8 @@ def load_step(path: str, names: Mapping[str, Any]) -> Step:
         return name
 
     _template(text).render(**names, ref=ref)
-    is_view = path.startswith("sources/") or path in _VIEWS
-    is_view = is_view or (path in _VIEWS_OF_ONE and len(names["matches"]) == 1)
+    of_one = path in _VIEWS_OF_ONE and len(names["matches"]) == 1
+    is_view = path.startswith("sources/") or path in _VIEWS or of_one
     kind: Literal["view", "table"] = "view" if is_view else "table"
     return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
 
