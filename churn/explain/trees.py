@@ -208,6 +208,10 @@ class _Tree:
         self.feature: list[int] = tree["split_indices"]
         self.threshold = tree["split_conditions"]  # of a leaf: its value
         self.missing_left = tree["default_left"]
+        limits = np.asarray(self.threshold, np.float32)
+        # x >= t  <=>  -x < -(the number before t); now a missing x is "above" on both sides.
+        before = np.nextafter(limits, np.float32(-np.inf))
+        self.limits = np.where(self.missing_left, -before, limits).tolist()
         self.cover = tree["sum_hessian"]
         self.slots = slots
         self.height = self._heights()
@@ -271,10 +275,9 @@ class _Tree:
         if self.height[right] > self.height[left]:
             first, second, share, other = right, left, other, share
             below, above = -below, -above
-        sign, limit = 1.0, np.float32(self.threshold[node])
+        sign, limit = 1.0, self.limits[node]
         if self.missing_left[node]:
-            # x >= t  <=>  -x < -(the number before t); now a missing x is "above" here too.
-            sign, limit = -1.0, -np.nextafter(limit, np.float32(-np.inf))
+            sign = -1.0
             below, above = above, below
         low, second_is_leaf = self.height[node] == 1, self.height[second] == 0
         value = self.threshold[second] if second_is_leaf else 0.0
