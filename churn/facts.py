@@ -116,7 +116,7 @@ def activity_facts(
             ("null_users", "have no user id (null or blank): remove them, or give them one"),
             ("null_dates", "have no date: remove them"),
             ("negative_values", "have a negative value: durations and amounts are 0 or more"),
-            ("huge_values", "have a value that is no number, or above 10^13: mend or remove them"),
+            ("huge_values", "have a value that is no number, or above 10^10: mend or remove them"),
             (
                 "ancient_rows",
                 f"are dated before {kept.HISTORY_START}, as empty times are: mend or remove them",

@@ -197,11 +197,13 @@ class DuckDBWarehouse:
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``; empty when it does not exist."""
         schema, name = table.split(".")
-        found = self.fetch(
-            "select column_name, lower(data_type) as data_type from information_schema.columns"
-            " where table_schema = $schema and table_name = $name order by ordinal_position",
-            {"schema": schema, "name": name},
-        )
+        # Not of the catalogue of columns, which lists those of all tables and views each time.
+        there = "select 1 as one from duckdb_{kind}s() where schema_name = $schema and {kind}_name = $name"
+        query = f"{there.format(kind='table')} union all {there.format(kind='view')}"
+        if not self.fetch(query, {"schema": schema, "name": name}).num_rows:
+            return {}
+        quoted = f'"{identifier(schema)}"."{identifier(name)}"'  # either may be a word of SQL
+        found = self.fetch(f"select column_name, lower(column_type) as data_type from (describe {quoted})")
         return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
 
     def row_count(self, table: str) -> int:

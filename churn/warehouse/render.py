@@ -203,7 +203,7 @@ def _written(tree: exp.Expr, dialect: Dialect) -> str:
         tree = tree.transform(
             lambda node: exp.Var(this=literal(node.this)) if _needs_escapes(node) else node, copy=False
         )
-    return tree.sql(dialect=dialect, pretty=True, comments=False)
+    return tree.sql(dialect=dialect, pretty=True, comments=False, copy=False)  # nobody reads the tree again
 
 
 def _needs_escapes(node: Any) -> bool:

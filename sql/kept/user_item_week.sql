@@ -10,9 +10,9 @@ select
     max(series_id) as series_id,
     max(content_id) as content_id,
     count(*) as events,
-    sum(cast(value as decimal(18, 4))) as value,
+    cast(sum(cast(value as decimal(18, 4))) as decimal(18, 4)) as value,
     bit_or(day_bit) as days,
-    sum(case when is_live = 1 then cast(value as decimal(18, 4)) else 0 end) as live_value,
+    cast(sum(case when is_live = 1 then cast(value as decimal(18, 4)) else 0 end) as decimal(18, 4)) as live_value,
     bit_or(case when is_live = 1 then day_bit else 0 end) as live_days,
     bit_or(case when is_live = 1 then 0 else day_bit end) as demand_days,
     sum(is_long_play) as long_plays
@@ -21,5 +21,5 @@ where
     product is not null
     and user_id is not null
     and item_id is not null
-    and (value is null or (value >= 0 and value < 1e13 and value - value = 0))
+    and (value is null or (value >= 0 and value < 1e10 and value - value = 0))
 group by product, user_id, week_start, item_id

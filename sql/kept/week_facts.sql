@@ -11,7 +11,7 @@ select
     sum(case when value < 0 then 1 else 0 end) as negative_values,
     -- Only of a number is the difference to itself 0. (An engine may tell from a file's statistics, which leave
     -- NaN out, that no value is large, so comparing alone would miss it.)
-    sum(case when value >= 1e13 or value - value <> 0 then 1 else 0 end) as huge_values,
+    sum(case when value >= 1e10 or value - value <> 0 then 1 else 0 end) as huge_values,
     count(category) as categories,
     count(device) as devices,
     count(item_id) as items,

@@ -13,7 +13,9 @@ with periods as (
             cast('9999-12-31' as date)
         ) as end_date
     from {{ ref('segments') }}
-    where segment is not null
+    where
+        segment is not null
+        and user_id in (select eligible.user_id from {{ ref('eligible') }} as eligible)
 )
 
 select
