@@ -317,32 +317,46 @@ class _Builder:
         logger.debug("weekly aggregates of %s to %s: %s raw rows", weeks[0], weeks[-1], f"{rows:,}")
 
     def _attempt(self, weeks: Sequence[date]) -> int:
-        warehouse, kept, schema, dialect = self.warehouse, self.kept, self.schema, self.warehouse.dialect
+        """Stage the weeks' raw rows, and make of them, in one transaction, what is kept.
+
+        They are staged before it begins: DuckDB reads what is not committed yet with one thread.
+        """
+        warehouse, kept, dialect = self.warehouse, self.kept, self.warehouse.dialect
         days = {"first_day": weeks[0], "last_day": weeks[-1] + timedelta(days=6)}
-        staging, *aggregates = steps(kept)
-        with warehouse.transaction(computes=True) as session:
-            session.lock(kept.table(LEDGER))
-            made = create(staging, kept.names, {**kept.values, **days}, schema, dialect)
-            session.execute(made.sql, made.parameters)
-            for step in aggregates:
-                table = kept.table(step.name)
-                run(
-                    warehouse,
-                    session,
-                    f"delete from {table} where week_start between :first_day and :last_day",
-                    days,
-                )
-                added = insert(step, kept.names, kept.values, schema, table, dialect)
-                session.execute(added.sql, added.parameters)
-            counted = session.fetch(
-                f"select week_start, count(*) as raw_rows from {schema}.{staging.name} group by week_start"
-            ).to_pylist()
-            session.execute(f"drop table {schema}.{staging.name}")
-            rows = {row["week_start"]: int(row["raw_rows"]) for row in counted}
-            for week in weeks:
-                _write_week(warehouse, session, kept, week, rows.get(week, 0))
-            self._write_files(session)
+        staging, *_ = steps(kept)
+        with warehouse.scratch(self.schema) as place:
+            made = create(staging, kept.names, {**kept.values, **days}, self.schema, dialect, into=place)
+            warehouse.execute(f"drop table if exists {place}.{staging.name}")  # of a broken attempt
+            warehouse.execute(made.sql, made.parameters)
+            with warehouse.transaction(computes=True) as session:
+                session.lock(kept.table(LEDGER))
+                rows = self._keep(session, place, weeks, days)
+            warehouse.execute(f"drop table {place}.{staging.name}")
         return sum(rows.values())
+
+    def _keep(
+        self, session: Session, place: str, weeks: Sequence[date], days: Mapping[str, date]
+    ) -> Mapping[date, int]:
+        warehouse, kept = self.warehouse, self.kept
+        staging, *aggregates = steps(kept)
+        for step in aggregates:
+            table = kept.table(step.name)
+            run(
+                warehouse,
+                session,
+                f"delete from {table} where week_start between :first_day and :last_day",
+                days,
+            )
+            added = insert(step, kept.names, kept.values, place, table, warehouse.dialect)
+            session.execute(added.sql, added.parameters)
+        counted = session.fetch(
+            f"select week_start, count(*) as raw_rows from {place}.{staging.name} group by week_start"
+        ).to_pylist()
+        rows = {row["week_start"]: int(row["raw_rows"]) for row in counted}
+        for week in weeks:
+            _write_week(warehouse, session, kept, week, rows.get(week, 0))
+        self._write_files(session)
+        return rows
 
     def _write_files(self, session: Session) -> None:
         if not self.stamps:

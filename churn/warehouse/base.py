@@ -111,5 +111,12 @@ class Warehouse(Statements, Protocol):
             computes: whether its statements do more than move rows, and need memory for that.
         """
 
+    def scratch(self, schema: str) -> AbstractContextManager[str]:
+        """Return a schema for large tables that nobody needs once the block has ended.
+
+        Args:
+            schema: a run's schema, in which tables may be made instead; those must be dropped by the block.
+        """
+
     def close(self) -> None:
         """Release every connection."""

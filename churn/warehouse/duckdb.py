@@ -36,6 +36,7 @@ _BATCH_ROWS = 16_384
 # The engine keeps the blocks that it writes in memory until its limit is reached: within a transaction, which
 # moves rows and computes little, this much is as quick as more.
 _TRANSACTION_MEMORY = "256MB"
+_LOG_SIZE = "1GB"
 _BYTES = "parse_formatted_bytes('{}')"
 _DISK_ADVICE = ". Free some space or choose another --out, and run again"
 _DISK_FAULTS = ("No space left", "quota exceeded", "File too large", "Read-only file system")
@@ -120,6 +121,8 @@ class DuckDBWarehouse:
         """
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory,
+            # Most of what a run makes is dropped again: tidied up once at the end, it is never compressed.
+            "checkpoint_threshold": _LOG_SIZE,
             "autoinstall_known_extensions": False,  # nothing is downloaded
             "autoload_known_extensions": False,
         }
@@ -271,6 +274,19 @@ class DuckDBWarehouse:
                 session.execute("rollback")
                 raise
             session.execute("commit")
+
+    @contextmanager
+    def scratch(self, schema: str) -> Iterator[str]:
+        """Return a place in memory, or in DuckDB's temporary files where memory ends: gone after the block.
+
+        What lies there is neither logged nor compressed, which took longer than making it.
+        """
+        place = identifier(f"{schema}_scratch")
+        self.execute(f"attach ':memory:' as {place}")
+        try:
+            yield place
+        finally:
+            self.execute(f"detach {place}")
 
     @contextmanager
     def _less_memory(self) -> Iterator[None]:

@@ -395,6 +395,11 @@ class RedshiftWarehouse:
             return
         _remove(fs, left)
 
+    @contextmanager
+    def scratch(self, schema: str) -> Iterator[str]:
+        """Return the run's schema: what a run leaves there when it is killed, the next one drops."""
+        yield schema
+
     def close(self) -> None:
         """Release every connection."""
         self.engine.dispose()

@@ -29,7 +29,17 @@ _HEADER = re.compile(r"\A((?:--[^\n]*\n)+)")
 # nearly every join is by user, and they are sorted by the dates that ranges are cut from.
 DISTRIBUTED_BY = "user_id"
 SORTED_BY = ("week_start", "as_of_date")
-_VIEWS = {"steps/feature_set.sql"}
+# Made where they are read: once each, and little work beside what they read.
+_VIEWS = {
+    f"steps/{name}.sql"
+    for name in (
+        "feature_set",
+        "features_activity",
+        "features_trend",
+        "features_shares",
+        "features_schedule",
+    )
+}
 # Views, too, where a product is one product of the activity, whose rows are those that are kept.
 _VIEWS_OF_ONE = {"steps/user_week.sql", "steps/user_item_week.sql"}
 
@@ -213,13 +223,23 @@ def _needs_escapes(node: Any) -> bool:
 
 
 def create(
-    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
+    step: Step,
+    names: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+    schema: str,
+    dialect: Dialect,
+    *,
+    into: str | None = None,
 ) -> Statement:
-    """Render the statement that makes a step's table or view, in Redshift with the table's layout."""
+    """Render the statement that makes a step's table or view, in Redshift with the table's layout.
+
+    Args:
+        into: the schema that it is made in, if that is not the one that ``ref`` names.
+    """
     columns, body = _query(step, names, parameters, schema, dialect)
     if step.kind == "view" and body.parameters:  # which a view cannot bind
         body = Statement(_written(_with_values(step, names, parameters, schema), dialect), {})
-    return Statement(_create(step, schema, columns, body.sql, dialect), body.parameters)
+    return Statement(_create(step, into or schema, columns, body.sql, dialect), body.parameters)
 
 
 def insert(

@@ -15,7 +15,7 @@ select
     cast(sum(case when is_live = 1 then cast(value as decimal(18, 4)) else 0 end) as decimal(18, 4)) as live_value,
     bit_or(case when is_live = 1 then day_bit else 0 end) as live_days,
     bit_or(case when is_live = 1 then 0 else day_bit end) as demand_days,
-    sum(is_long_play) as long_plays
+    cast(sum(is_long_play) as bigint) as long_plays
 from {{ ref('week_activity') }}
 where
     product is not null

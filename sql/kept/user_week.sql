@@ -5,28 +5,49 @@
 {%- macro total(value) -%}
 cast(sum({{ value }}) as decimal(18, 4))
 {%- endmacro -%}
-with activity as (
-    select
-        product,
-        user_id,
-        week_start,
-        activity_date,
-        day_bit,
-        -- Decimals add up to the same sum in any order; floats do not.
-        cast(value as decimal(18, 4)) as value,
-        page_views,
-{% if categories %}
-        -- One event may belong to several categories: 'Comedy;Drama', or 'Comedy; Drama'.
-        ';' || replace(lower(coalesce(category, '')), '; ', ';') || ';' as category,
-{% endif %}
-        is_play,
-        case when is_play = 1 then device end as device,
-        extract(hour from occurred_at) as hour_of_day
+with {% if categories %}texts as (
+    select distinct category
     from {{ ref('week_activity') }}
+    where category is not null
+),
+
+-- One event may belong to several categories: 'Comedy;Drama', or 'Comedy; Drama'. There are few such texts.
+kinds as (
+    select
+        category,
+{% for category in categories %}
+        case
+            when position(lower(:category_{{ category }}) in ';' || replace(lower(category), '; ', ';') || ';') > 0 then 1
+            else 0
+        end as is_{{ category }}{{ "," if not loop.last }}
+{% endfor %}
+    from texts
+),
+
+{% endif %}activity as (
+    select
+        raw.product,
+        raw.user_id,
+        raw.week_start,
+        raw.activity_date,
+        raw.day_bit,
+        -- Decimals add up to the same sum in any order; floats do not.
+        cast(raw.value as decimal(18, 4)) as value,
+        raw.page_views,
+{% for category in categories %}
+        coalesce(kinds.is_{{ category }}, 0) as is_{{ category }},
+{% endfor %}
+        raw.is_play,
+        case when raw.is_play = 1 then raw.device end as device,
+        extract(hour from raw.occurred_at) as hour_of_day
+    from {{ ref('week_activity') }} as raw
+{% if categories %}
+    left join kinds on raw.category = kinds.category
+{% endif %}
     where
-        product is not null
-        and user_id is not null
-        and (value is null or (value >= 0 and value < 1e10 and value - value = 0))
+        raw.product is not null
+        and raw.user_id is not null
+        and (raw.value is null or (raw.value >= 0 and raw.value < 1e10 and raw.value - raw.value = 0))
 )
 
 select
@@ -40,14 +61,14 @@ select
     min(activity_date) as first_date,
     max(activity_date) as last_date,
 {% for category in categories %}
-    {{ total("case when position(lower(:category_" ~ category ~ ") in category) > 0 then value else 0 end") }}
+    {{ total("case when is_" ~ category ~ " = 1 then value else 0 end") }}
         as value_category_{{ category }},
 {% endfor %}
 {% if categories %}
     cast(sum(case
         when
 {% for category in categories %}
-            position(lower(:category_{{ category }}) in category) = 0{{ " and" if not loop.last }}
+            is_{{ category }} = 0{{ " and" if not loop.last }}
 {% endfor %}
             then value
         else 0

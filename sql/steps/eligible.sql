@@ -4,7 +4,7 @@
 -- From: user_week, and profile where there is one.
 -- Eligible: active in the last observed week, and over the minimum value in the observation window. May be trained
 -- on: those whose account was old enough. Of past dates each user is at one, if they are drawn in cohorts.
-{% from 'steps/cohorts.jinja' import in_cohort %}
+{% from 'steps/cohorts.jinja' import drawn_slots, is_drawn %}
 with as_of_dates as (
 {% for index in range(new_dates) %}
     select cast(:new_date_{{ index }} as date) as as_of_date
@@ -13,20 +13,42 @@ with as_of_dates as (
     select cast(:as_of as date) as as_of_date
 ),
 
-observed as (
+{% if cohorts %}
+drawn as (
+{{ drawn_slots(cohorts) }}),
+
+{% endif %}
+-- Those of the last observed week first: they are few, and found by an equality.
+present as (
     select
-        as_of_dates.as_of_date,
         user_week.user_id,
-        sum(user_week.value) as value,
-        max(user_week.week_start) as last_week_start
+        as_of_dates.as_of_date
     from as_of_dates
+    inner join {{ ref('user_week') }} as user_week on user_week.week_start = as_of_dates.as_of_date - 6
+{% if cohorts %}
+    left join drawn on as_of_dates.as_of_date = drawn.as_of_date
+    where
+        as_of_dates.as_of_date = cast(:as_of as date)
+        or {{ is_drawn("user_week.user_id", slots, "drawn.slots") }}
+{% endif %}
+){{ "," if has_minimum_value }}
+
+{% if has_minimum_value %}
+valued as (
+    select
+        present.user_id,
+        present.as_of_date
+    from present
     inner join {{ ref('user_week') }} as user_week
         on
-            user_week.week_start >= as_of_dates.as_of_date - 90
-            and user_week.week_start <= as_of_dates.as_of_date - 6
-    group by as_of_dates.as_of_date, user_week.user_id
+            present.user_id = user_week.user_id
+            and user_week.week_start >= present.as_of_date - 90
+            and user_week.week_start <= present.as_of_date - 6
+    group by present.user_id, present.as_of_date
+    having sum(user_week.value) > :minimum_value
 )
 
+{% endif %}
 select
     observed.user_id,
     observed.as_of_date,
@@ -38,21 +60,8 @@ select
 {% else %}
     1 as trainable
 {% endif %}
-from observed
+from {{ "valued" if has_minimum_value else "present" }} as observed
 {% if has_profile %}
 left join {{ ref('profile') }} as profile on observed.user_id = profile.user_id
-{% endif %}
-where
-    observed.last_week_start = observed.as_of_date - 6
-{% if has_minimum_value %}
-    and observed.value > :minimum_value
-{% endif %}
-{% if has_profile %}
-    and coalesce(profile.usable, true)
-{% endif %}
-{% if cohorts %}
-    and (
-        observed.as_of_date = cast(:as_of as date)
-        or {{ in_cohort("observed", slots, cohorts) }}
-    )
+where coalesce(profile.usable, true)
 {% endif %}

@@ -1,27 +1,8 @@
 -- Makes: features_devices, on which of the product's devices a user played in the observation window.
 -- Grain: snapshot; users without plays have missing shares.
--- From: eligible, user_week. Shares by value and by days are of all plays, those on devices not listed included; days
+-- From: window_sums. Shares by value and by days are of all plays, those on devices not listed included; days
 -- with plays on two devices count for both. Preferred: the one with most value, and of two the one listed first.
-with sums as (
-    select
-        eligible.user_id,
-        eligible.as_of_date,
-{% for device in devices %}
-        sum(user_week.value_device_{{ device }}) as value_device_{{ device }},
-        sum(user_week.days_device_{{ device }}) as days_device_{{ device }},
-{% endfor %}
-        sum(user_week.play_value) as play_value,
-        sum(user_week.play_days) as play_days
-    from {{ ref('eligible') }} as eligible
-    inner join {{ ref('user_week') }} as user_week
-        on
-            eligible.user_id = user_week.user_id
-            and user_week.week_start >= eligible.as_of_date - 90
-            and user_week.week_start <= eligible.as_of_date - 6
-    group by eligible.user_id, eligible.as_of_date
-),
-
-most as (
+with most as (
     select
         user_id,
         as_of_date,
@@ -32,7 +13,7 @@ most as (
 {% endfor %}
         play_value,
         play_days
-    from sums
+    from {{ ref('window_sums') }}
 )
 
 select

@@ -7,14 +7,7 @@ with contents as (
         eligible.user_id,
         eligible.as_of_date,
         item_week.content_id,
-        sum(item_week.value) as value,
-        row_number() over (
-            partition by eligible.user_id, eligible.as_of_date
-            order by
-                case when item_week.content_id is null then 1 else 0 end,
-                sum(item_week.value) desc,
-                item_week.content_id
-        ) as place
+        cast(coalesce(sum(item_week.value), 0) as decimal(18, 4)) as value
     from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on
@@ -24,15 +17,31 @@ with contents as (
     group by eligible.user_id, eligible.as_of_date, item_week.content_id
 ),
 
-favourites as (
+totals as (
     select
         user_id,
         as_of_date,
-        max(case when place = 1 then content_id end) as content_id,
-        cast(max(case when place = 1 then value end) as double precision)
-        / cast(nullif(sum(value), 0) as double precision) as favourite_share
+        sum(value) as value,
+        max(case when content_id is not null then value end) as most_value
     from contents
     group by user_id, as_of_date
+),
+
+favourites as (
+    select
+        contents.user_id,
+        contents.as_of_date,
+        min(contents.content_id) as content_id,
+        cast(max(totals.most_value) as double precision) / cast(nullif(max(totals.value), 0) as double precision)
+            as favourite_share
+    from contents
+    inner join totals
+        on
+            contents.user_id = totals.user_id
+            and contents.as_of_date = totals.as_of_date
+            and contents.value = totals.most_value
+    where contents.content_id is not null
+    group by contents.user_id, contents.as_of_date
 ){{ "," if factors }}
 
 {% if factors %}
@@ -68,4 +77,3 @@ left join {{ ref('titles') }} as titles on favourites.content_id = titles.conten
 {% if factors %}
 left join items on favourites.content_id = items.content_id and items.place = 1
 {% endif %}
-where favourites.content_id is not null

@@ -1,6 +1,6 @@
 -- Makes: features_items, how many different items a user uses, and how often each.
 -- Grain: snapshot; users without items have missing values.
--- From: eligible, user_item_week, user_week.
+-- From: eligible, user_item_week, window_sums.
 with items as (
     select
         eligible.user_id,
@@ -16,20 +16,6 @@ with items as (
             and item_week.week_start >= eligible.as_of_date - 90
             and item_week.week_start <= eligible.as_of_date - 6
     group by eligible.user_id, eligible.as_of_date
-),
-
-days as (
-    select
-        eligible.user_id,
-        eligible.as_of_date,
-        sum(user_week.active_days) as active_days
-    from {{ ref('eligible') }} as eligible
-    inner join {{ ref('user_week') }} as user_week
-        on
-            eligible.user_id = user_week.user_id
-            and user_week.week_start >= eligible.as_of_date - 90
-            and user_week.week_start <= eligible.as_of_date - 6
-    group by eligible.user_id, eligible.as_of_date
 )
 
 select
@@ -37,7 +23,7 @@ select
     items.as_of_date,
     items.items_1w,
     items.items_13w,
-    cast(items.item_weeks as double precision) / days.active_days as items_per_day,
+    cast(items.item_weeks as double precision) / sums.days_13w as items_per_day,
     cast(items.events as double precision) / items.item_weeks as repeat_rate
 from items
-inner join days on items.user_id = days.user_id and items.as_of_date = days.as_of_date
+inner join {{ ref('window_sums') }} as sums on items.user_id = sums.user_id and items.as_of_date = sums.as_of_date

@@ -1,6 +1,6 @@
 -- Makes: features_other, how the user uses the products beside this one, all of them together, in the observation window.
 -- Grain: snapshot.
--- From: eligible, user_week, other_week.
+-- From: eligible, window_sums, other_week.
 {% from 'steps/days.jinja' import day_count %}
 with used as (
     select
@@ -62,20 +62,6 @@ amounts as (
         max(last_date) as last_date
     from used
     group by user_id, as_of_date
-),
-
-own as (
-    select
-        eligible.user_id,
-        eligible.as_of_date,
-        sum(user_week.value) as value_13w
-    from {{ ref('eligible') }} as eligible
-    inner join {{ ref('user_week') }} as user_week
-        on
-            eligible.user_id = user_week.user_id
-            and user_week.week_start >= eligible.as_of_date - 90
-            and user_week.week_start <= eligible.as_of_date - 6
-    group by eligible.user_id, eligible.as_of_date
 )
 
 select
@@ -90,6 +76,6 @@ select
     cast(own.value_13w as double precision)
     / cast(nullif(own.value_13w + coalesce(amounts.value_13w, 0), 0) as double precision) as own_share_13w,
     own.as_of_date - amounts.last_date as other_days_since_last
-from own
+from {{ ref('window_sums') }} as own
 left join days on own.user_id = days.user_id and own.as_of_date = days.as_of_date
 left join amounts on own.user_id = amounts.user_id and own.as_of_date = amounts.as_of_date

@@ -1,34 +1,33 @@
 -- Makes: features_trend, the least-squares line of weekly active days and events over the 13 observed weeks.
 -- Grain: snapshot.
--- From: eligible, user_week.
+-- From: window_sums.
 -- Weeks without activity count as 0. Time runs from 0 (first observed week) to 12 (last): its sum is 78, its
 -- sum of squares 650, so slope = (13 * sum(t*y) - 78 * sum(y)) / (13 * 650 - 78 * 78).
-with weekly as (
-    select
-        eligible.user_id,
-        eligible.as_of_date,
-        12 - (eligible.as_of_date - 6 - user_week.week_start) / 7 as t,
-        user_week.events,
-        user_week.active_days
-    from {{ ref('eligible') }} as eligible
-    inner join {{ ref('user_week') }} as user_week
-        on
-            eligible.user_id = user_week.user_id
-            and user_week.week_start >= eligible.as_of_date - 90
-            and user_week.week_start <= eligible.as_of_date - 6
-),
-
-sums as (
+with sums as (
     select
         user_id,
         as_of_date,
-        cast(sum(events) as double precision) as sum_events,
-        cast(sum(events * t) as double precision) as sum_t_events,
-        cast(sum(active_days) as double precision) as sum_days,
-        cast(sum(active_days * t) as double precision) as sum_t_days,
-        cast(sum(active_days * active_days) as double precision) as sum_squared_days
-    from weekly
-    group by user_id, as_of_date
+        cast(events_13w as double precision) as sum_events,
+        cast(days_13w as double precision) as sum_days,
+        cast(
+{% for offset in observed_offsets %}
+            {{ 14 - offset }} * events_w{{ offset }}{{ " +" if not loop.last }}
+{% endfor %}
+            as double precision
+        ) as sum_t_events,
+        cast(
+{% for offset in observed_offsets %}
+            {{ 14 - offset }} * days_w{{ offset }}{{ " +" if not loop.last }}
+{% endfor %}
+            as double precision
+        ) as sum_t_days,
+        cast(
+{% for offset in observed_offsets %}
+            days_w{{ offset }} * days_w{{ offset }}{{ " +" if not loop.last }}
+{% endfor %}
+            as double precision
+        ) as sum_squared_days
+    from {{ ref('window_sums') }}
 ),
 
 lines as (

@@ -3,7 +3,7 @@
 -- From: feature_rows, which are of eligible users; the kept user_week; and profile where there is one, as accounts may
 -- have been deleted since.
 -- Churned: no activity in the target week; unknown while that week has not ended.
-{% from 'steps/cohorts.jinja' import in_cohort %}
+{% from 'steps/cohorts.jinja' import drawn_slots, is_drawn %}
 with as_of_dates as (
 {% for index in range(training_dates) %}
     select cast(:training_date_{{ index }} as date) as as_of_date, 'train' as purpose
@@ -12,6 +12,11 @@ with as_of_dates as (
     select cast(:as_of as date) as as_of_date, 'score' as purpose
 ),
 
+{% if cohorts %}
+drawn as (
+{{ drawn_slots(cohorts) }}),
+
+{% endif %}
 active as (
     select distinct
         user_id,
@@ -36,6 +41,9 @@ select
     end as churned
 from {{ ref('feature_rows') }} as feature_rows
 inner join as_of_dates on feature_rows.as_of_date = as_of_dates.as_of_date
+{% if cohorts %}
+left join drawn on feature_rows.as_of_date = drawn.as_of_date
+{% endif %}
 left join active
     on
         feature_rows.user_id = active.user_id
@@ -49,7 +57,7 @@ where
         or (
             feature_rows.trainable = 1
 {% if cohorts %}
-            and {{ in_cohort("feature_rows", slots, cohorts) }}
+            and {{ is_drawn("feature_rows.user_id", slots, "drawn.slots") }}
 {% endif %}
         )
     )

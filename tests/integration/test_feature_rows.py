@@ -122,9 +122,9 @@ def test_rows_of_a_cohort_are_not_taken_for_everybodys(warehouse: Warehouse, dat
 @pytest.mark.parametrize(
     ("broken", "error", "message"),
     [
-        ("drop table run.features_trend", RunError, "features_trend"),
+        ("drop table run.features_lifetime", RunError, "features_lifetime"),
         (
-            "insert into run.features_trend select * from run.features_trend",
+            "insert into run.features_lifetime select * from run.features_lifetime",
             CheckError,
             r"\d+ rows for \d+ users on dates: a feature step has several for one$",
         ),
@@ -134,14 +134,14 @@ def test_rows_of_a_cohort_are_not_taken_for_everybodys(warehouse: Warehouse, dat
             r"features_lifetime\.sql: lifetime_active_rate goes from 1.25 to 1.25 .*, and can only be from 0 to 1$",
         ),
         (
-            "update run.features_activity set days_13w = -2",
+            "update run.window_sums set days_13w = -2",
             CheckError,
-            r"features_activity\.sql: days_13w goes from -2 to -2 days, and can only be from 1 to 91$",
+            r"features_activity\.sql: days_13w goes from -2 to -2 days, and can only be from 1 to 91",
         ),
         (
-            "update run.features_activity set value_13w = -2",
+            "update run.window_sums set value_13w = -2",
             CheckError,
-            r"features_activity\.sql: value_13w goes from -2 to -2 .*, and can only be 0 or more$",
+            r"features_activity\.sql: value_13w goes from -2 to -2 .*, and can only be 0 or more",
         ),
     ],
 )

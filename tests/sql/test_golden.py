@@ -29,7 +29,7 @@ from churn.sql_plan import Plan, Tables
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
 from churn.warehouse.redshift import RedshiftWarehouse
-from churn.warehouse.render import load_step, render, sql_root
+from churn.warehouse.render import Step, create, load_step, render, sql_root
 from tests.support.data_folders import AS_OF, BBC, EVENTS, write_table
 from tests.support.fixtures_aws import Redshift
 
@@ -272,7 +272,7 @@ def fill(warehouse: Warehouse, table: str, text: str, plan: Plan) -> None:
     features = plan.catalogue
     names, rows = cells(text)
     types = dict(CONTRACT.get(table, {"user_id": "varchar", "as_of_date": "date"}))
-    if table == "user_week_kept":
+    if table in ("user_week_kept", "user_week"):
         types |= {f"value_{name}": "decimal(38, 4)" for name in plan.names["share_columns"]}
         types |= {f"days_device_{name}": "integer" for name in plan.names["devices"]}
         types |= {f"value_device_{name}": "decimal(38, 4)" for name in plan.names["devices"]}
@@ -392,8 +392,26 @@ def run_case(sql_file: str, case: Mapping[str, Any], opened: Opener) -> pa.Table
         names = {**tables.aggregates.names, **plan.names, "kept": tables.name}
         step = load_step(sql_file, names)
         values = {**tables.aggregates.values, **plan.parameters, **case.get("parameters", {})}
+        make_needed(step, given, names, values, warehouse)
         statement = render(step.text, names, values, "run", warehouse.dialect)
         return warehouse.fetch(statement.sql, statement.parameters)
+
+
+def make_needed(
+    step: Step,
+    given: Mapping[str, str],
+    names: Mapping[str, Any],
+    values: Mapping[str, Any],
+    warehouse: Warehouse,
+) -> None:
+    """Make the steps that a step reads and a case does not give, from what it gives."""
+    for name in sorted(step.needs - given.keys()):
+        path = f"steps/{name}.sql"
+        if (sql_root() / path).is_file():
+            needed = load_step(path, names)
+            make_needed(needed, given, names, values, warehouse)
+            made = create(needed, names, values, "run", warehouse.dialect)
+            warehouse.execute(made.sql, made.parameters)
 
 
 @pytest.mark.parametrize("warehouse", ["duckdb", "redshift"])

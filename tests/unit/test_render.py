@@ -369,6 +369,7 @@ def test_switches_take_away_what_is_not_there() -> None:
     assert set(steps) == {
         "user_week",
         "eligible",
+        "window_sums",
         "features_activity",
         "features_trend",
         "features_lifetime",

@@ -3,11 +3,16 @@
 -- of several segments the last by name holds.
 -- From: central_insights.sg10026_info_individual_alltime, where everybody is segmented on the same few dates. The texts 'null', 'N/A', 'n/a' and '' mean missing.
 {% from 'sources/bbc/texts.jinja' import day, day_text, known %}
-with texts as (
-    select distinct
+with dates as (
+    select distinct date_of_segmentation
+    from central_insights.sg10026_info_individual_alltime
+),
+
+texts as (
+    select
         date_of_segmentation,
         {{ day_text('date_of_segmentation') }} as segment_day
-    from central_insights.sg10026_info_individual_alltime
+    from dates
 ),
 
 days as (

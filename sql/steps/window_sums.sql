@@ -1,0 +1,67 @@
+-- Makes: window_sums, what each user did in the observation window: by week (2 = last, 14 = first), by category and
+-- time, by device. Several feature groups are shares and ratios of these sums, so that they are added up once.
+-- Grain: snapshot.
+-- From: eligible, user_week.
+{# As narrow as in user_week: wider numbers take several times as long to be kept and read again. #}
+{%- macro total(value) -%}cast(sum({{ value }}) as decimal(18, 4)){%- endmacro -%}
+{%- macro count(number) -%}cast(sum({{ number }}) as bigint){%- endmacro -%}
+with weekly as (
+    select
+        eligible.user_id,
+        eligible.as_of_date,
+        (eligible.as_of_date - 6 - user_week.week_start) / 7 + 2 as week_offset,
+        user_week.value,
+        user_week.events,
+        user_week.active_days,
+{% if has_page_views %}
+        coalesce(user_week.page_views, 0) as page_views,
+{% endif %}
+{% if has_device %}
+        user_week.play_value,
+        user_week.play_days,
+{% for device in devices %}
+        user_week.value_device_{{ device }},
+        user_week.days_device_{{ device }},
+{% endfor %}
+{% endif %}
+{% for column in share_columns %}
+        user_week.value_{{ column }}{{ "," if not loop.last }}
+{% endfor %}
+    from {{ ref('eligible') }} as eligible
+    inner join {{ ref('user_week') }} as user_week
+        on
+            eligible.user_id = user_week.user_id
+            and user_week.week_start >= eligible.as_of_date - 90
+            and user_week.week_start <= eligible.as_of_date - 6
+)
+
+select
+    user_id,
+    as_of_date,
+{% for offset in observed_offsets %}
+    {{ total("case when week_offset = " ~ offset ~ " then value else 0 end") }} as value_w{{ offset }},
+    {{ count("case when week_offset = " ~ offset ~ " then events else 0 end") }} as events_w{{ offset }},
+    {{ count("case when week_offset = " ~ offset ~ " then active_days else 0 end") }} as days_w{{ offset }},
+{% endfor %}
+    {{ total("value") }} as value_13w,
+    {{ count("events") }} as events_13w,
+    {{ count("active_days") }} as days_13w,
+    count(*) as active_weeks_13w,
+    {{ count("case when week_offset <= 5 then 1 else 0 end") }} as active_weeks_4w,
+{% if has_page_views %}
+    {{ count("case when week_offset = 2 then page_views else 0 end") }} as page_views_1w,
+    {{ count("page_views") }} as page_views_13w,
+{% endif %}
+{% if has_device %}
+    {{ total("play_value") }} as play_value,
+    {{ count("play_days") }} as play_days,
+{% for device in devices %}
+    {{ total("value_device_" ~ device) }} as value_device_{{ device }},
+    {{ count("days_device_" ~ device) }} as days_device_{{ device }},
+{% endfor %}
+{% endif %}
+{% for column in share_columns %}
+    {{ total("value_" ~ column) }} as value_{{ column }}{{ "," if not loop.last }}
+{% endfor %}
+from weekly
+group by user_id, as_of_date
