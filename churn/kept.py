@@ -281,10 +281,12 @@ def _write_week(warehouse: Warehouse, session: Session, kept: Definition, week: 
     )
 
 
-def builds(warehouse: Warehouse, kept: Definition, until: date) -> dict[date, str]:
+def builds(
+    warehouse: Warehouse, kept: Definition, until: date, session: Session | None = None
+) -> dict[date, str]:
     """Return the weeks kept up to a Sunday, in order, each with what tells it from itself made again."""
     text = f"select week_start, build from {kept.table(LEDGER)} where week_start between :first and :until"
-    found = ask(warehouse, warehouse, text, {"first": HISTORY_START - WEEK, "until": until})
+    found = ask(warehouse, session or warehouse, text, {"first": HISTORY_START - WEEK, "until": until})
     return {row["week_start"]: row["build"] for row in sorted(found, key=lambda row: row["week_start"])}
 
 
@@ -295,6 +297,9 @@ class _Builder:
         self, warehouse: Warehouse, kept: Definition, schema: str, stamps: Mapping[str, str]
     ) -> None:
         self.warehouse, self.kept, self.schema, self.stamps = warehouse, kept, schema, stamps
+        self.seen = builds(
+            warehouse, kept, date.max
+        )  # what was there when it was settled which weeks to make
         self.weeks: list[date] = []
         self.raw_rows = 0
 
@@ -330,7 +335,9 @@ class _Builder:
             warehouse.execute(made.sql, made.parameters)
             with warehouse.transaction(computes=True) as session:
                 session.lock(kept.table(LEDGER))
-                rows = self._keep(session, place, weeks, days)
+                there = builds(warehouse, kept, days["last_day"], session)
+                made_since = all(there.get(week) != self.seen.get(week) for week in weeks)  # by another run
+                rows = {} if made_since else self._keep(session, place, weeks, days)
             warehouse.execute(f"drop table {place}.{staging.name}")
         return sum(rows.values())
 

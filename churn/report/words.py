@@ -327,6 +327,7 @@ STAGES = {
     "aggregate weeks": "read the activity of new weeks",
     "user lives": "whole lives, up to the new weeks",
     "eligible": "who can be scored",
+    "window_sums": "sums of 13 weeks",
     "snapshots": "whom to train on and to score, and labels",
     "series_state": "which series go on",
     "genre_schedule": "releases by category",

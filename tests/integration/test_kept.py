@@ -137,6 +137,25 @@ def test_weeks_made_again_in_any_order_stay_the_same(warehouse: Warehouse, data:
         assert tables(warehouse, data) == expected
 
 
+def test_weeks_that_another_run_makes_meanwhile_are_left_as_they_are(
+    warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    definition, made = kept.define(settings_of(data)), []
+    transaction = warehouse.transaction
+
+    def after_another_run(*, computes: bool = False) -> Any:
+        if computes and not made:
+            made.append(True)
+            assert bring(warehouse, data, AS_OF, "other").raw_rows
+            made.append(kept.builds(warehouse, definition, AS_OF))
+        return transaction(computes=computes)
+
+    monkeypatch.setattr(warehouse, "transaction", after_another_run)
+    assert bring(warehouse, data, AS_OF).raw_rows == 0
+    assert kept.builds(warehouse, definition, AS_OF) == made[1]
+    assert tables(warehouse, data) == fresh(data)
+
+
 def test_a_failure_within_a_chunk_leaves_whole_weeks_only(
     warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
