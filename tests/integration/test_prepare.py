@@ -105,7 +105,7 @@ def made(warehouse: DuckDBWarehouse, data: Path) -> Plan:
 
 
 INTEGERS = ("integer", "bigint", "hugeint")
-FITS = {DOUBLE: ("double", "decimal(38,4)"), INTEGER: INTEGERS, TEXT: ("varchar",)}
+FITS = {DOUBLE: ("double", "decimal(18,4)", "decimal(38,4)"), INTEGER: INTEGERS, TEXT: ("varchar",)}
 
 
 def test_the_catalogue_names_the_columns_that_each_step_makes_with_their_types(
