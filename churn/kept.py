@@ -297,9 +297,8 @@ class _Builder:
         self, warehouse: Warehouse, kept: Definition, schema: str, stamps: Mapping[str, str]
     ) -> None:
         self.warehouse, self.kept, self.schema, self.stamps = warehouse, kept, schema, stamps
-        self.seen = builds(
-            warehouse, kept, date.max
-        )  # what was there when it was settled which weeks to make
+        # What was there when it was settled which weeks to make.
+        self.seen = builds(warehouse, kept, date.max)
         self.weeks: list[date] = []
         self.raw_rows = 0
 
@@ -336,7 +335,8 @@ class _Builder:
             with warehouse.transaction(computes=True) as session:
                 session.lock(kept.table(LEDGER))
                 there = builds(warehouse, kept, days["last_day"], session)
-                made_since = all(there.get(week) != self.seen.get(week) for week in weeks)  # by another run
+                # By another run; weeks that were forgotten since, as their file was changed, are made.
+                made_since = all(week in there and there[week] != self.seen.get(week) for week in weeks)
                 rows = {} if made_since else self._keep(session, place, weeks, days)
             warehouse.execute(f"drop table {place}.{staging.name}")
         return sum(rows.values())

@@ -3,24 +3,22 @@
 -- From: window_sums.
 -- Weeks without activity count as 0. Time runs from 0 (first observed week) to 12 (last): its sum is 78, its
 -- sum of squares 650, so slope = (13 * sum(t*y) - 78 * sum(y)) / (13 * 650 - 78 * 78).
+{% macro over_time(column) %}
+cast(
+{% for offset in observed_offsets %}
+            {{ 14 - offset }} * {{ column }}_w{{ offset }}{{ " +" if not loop.last }}
+{% endfor %}
+            as double precision
+        )
+{%- endmacro %}
 with sums as (
     select
         user_id,
         as_of_date,
         cast(events_13w as double precision) as sum_events,
         cast(days_13w as double precision) as sum_days,
-        cast(
-{% for offset in observed_offsets %}
-            {{ 14 - offset }} * events_w{{ offset }}{{ " +" if not loop.last }}
-{% endfor %}
-            as double precision
-        ) as sum_t_events,
-        cast(
-{% for offset in observed_offsets %}
-            {{ 14 - offset }} * days_w{{ offset }}{{ " +" if not loop.last }}
-{% endfor %}
-            as double precision
-        ) as sum_t_days,
+        {{ over_time("events") }} as sum_t_events,
+        {{ over_time("days") }} as sum_t_days,
         cast(
 {% for offset in observed_offsets %}
             days_w{{ offset }} * days_w{{ offset }}{{ " +" if not loop.last }}

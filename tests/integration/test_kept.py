@@ -156,6 +156,24 @@ def test_weeks_that_another_run_makes_meanwhile_are_left_as_they_are(
     assert tables(warehouse, data) == fresh(data)
 
 
+def test_weeks_that_are_forgotten_meanwhile_are_made(
+    warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(warehouse, data, AS_OF)
+    ledger, transaction = kept.define(settings_of(data)).table(kept.LEDGER), warehouse.transaction
+
+    def after_forgetting(*, computes: bool = False) -> Any:
+        if computes:
+            warehouse.execute(f"delete from {ledger}")
+        return transaction(computes=computes)
+
+    monkeypatch.setattr(warehouse, "transaction", after_forgetting)
+    assert bring(warehouse, data, AS_OF, rebuild_weeks=2).raw_rows
+    monkeypatch.undo()
+    bring(warehouse, data, AS_OF)
+    assert tables(warehouse, data) == fresh(data)
+
+
 def test_a_failure_within_a_chunk_leaves_whole_weeks_only(
     warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
