@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, tags
-from prefect.states import State
 
 from churn.calendar import Windows, last_complete_as_of
 from churn.committed import Outcome
@@ -63,22 +62,21 @@ def weekly_all(
     outcomes: dict[str, Outcome] = {}
     failures: dict[str, str] = {}
     for index, name in enumerate(names):
-        # A stop of this flow is no state of a sub-flow: it is raised here, and ends the rest too.
-        with tags(PART_TAG):
-            state: State[Outcome] = weekly_churn(
-                product=name,
-                as_of=windows.as_of,
-                data=data,
-                out=out,
-                force=force or rebuild_weeks > 0,
-                rebuild_weeks=rebuild_weeks if index == 0 else 0,
-                settings=settings,
-                return_state=True,
-            )
-        if state.is_completed():
-            outcomes[name] = state.result()
-        else:
-            failures[name] = state.message or state.name or "no reason was given"
+        # Not asked for its state: that comes back without its data where an answer of the server was lost and
+        # asked for again. A stop of this flow is no Exception, and ends the rest too.
+        try:
+            with tags(PART_TAG):
+                outcomes[name] = weekly_churn(
+                    product=name,
+                    as_of=windows.as_of,
+                    data=data,
+                    out=out,
+                    force=force or rebuild_weeks > 0,
+                    rebuild_weeks=rebuild_weeks if index == 0 else 0,
+                    settings=settings,
+                )
+        except Exception as error:  # whatever it was, the next product has its turn, and the end tells of it
+            failures[name] = f"{type(error).__name__}: {error}"
     show_products(windows.as_of, outcomes.values(), failures)
     if failures:
         raise RunError(told(names, list(outcomes), failures))

@@ -64,6 +64,7 @@ SCORE_COLUMNS = {
 OF_ONE_RUN = ["run_id", "score_datetime"]
 
 Call = Callable[..., tuple[int, str, str]]
+Later = tuple[dict[str, Any], dict[str, Any], str]
 
 
 @dataclass(frozen=True)
@@ -458,13 +459,32 @@ if __name__ == "__main__":
         product="sounds", as_of=date(2026, 6, 21), data=data, out=out, settings={"partition_rows": 100}
     )
     print(json.dumps({"run_id": made.run_id, "users": made.users, "repeated": made.repeated}))
+
+    import httpx
+    from flows.weekly_all import weekly_all
+
+    send, lost = httpx.Client.send, []
+
+    def once_without_an_answer(client, request, **options):
+        answer = send(client, request, **options)
+        if request.url.path.endswith("/set_state") and b"COMPLETED" in request.content and not lost:
+            lost.append(request.url.path)
+            raise httpx.ReadTimeout("the answer is lost", request=request)
+        return answer
+
+    httpx.Client.send = once_without_an_answer
+    (again,) = weekly_all(products=["sounds"], as_of=date(2026, 6, 21), data=data, out=out,
+                          settings={"partition_rows": 100})
+    print(json.dumps({"run_id": again.run_id, "repeated": again.repeated, "lost": len(lost)}))
+    httpx.Client.send = send
+
     main(["run", "--data", str(data), "--out", str(out), "--product", "iplayer", "--as-of", "2026-06-28", "--force"])
 """
 
 
 @pytest.fixture(scope="module")
-def later(demo: Demo) -> tuple[dict[str, Any], str]:
-    """A run of another week from Python and a forced one from the command line, under one Prefect server."""
+def later(demo: Demo) -> Later:
+    """A run of another week from Python, the same again, a forced one from the command line: one server."""
     program = demo.into / "later.py"
     program.write_text(FROM_PYTHON, "utf-8")
     done = subprocess.run(
@@ -476,14 +496,12 @@ def later(demo: Demo) -> tuple[dict[str, Any], str]:
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    outcome, _, said = done.stdout.partition("\n")
-    return json.loads(outcome), said
+    outcome, again, said = done.stdout.split("\n", 2)
+    return json.loads(outcome), json.loads(again), said
 
 
-def test_the_flow_can_be_called_from_python_with_settings(
-    demo: Demo, later: tuple[dict[str, Any], str]
-) -> None:
-    outcome, _ = later
+def test_the_flow_can_be_called_from_python_with_settings(demo: Demo, later: Later) -> None:
+    outcome, *_ = later
     run = Lake(str(demo.out / "lake")).find("sounds", outcome["run_id"])
     assert run is not None
     run.verify(checksums=True)
@@ -495,7 +513,12 @@ def test_the_flow_can_be_called_from_python_with_settings(
     assert len(list(Path(run.path("scores")).iterdir())) == -(-outcome["users"] // 100)
 
 
-def test_an_earlier_week_does_not_become_current(demo: Demo, later: tuple[dict[str, Any], str]) -> None:
+def test_a_lost_answer_of_the_server_loses_no_outcome(later: Later) -> None:
+    outcome, again, _ = later
+    assert again == {"run_id": outcome["run_id"], "repeated": True, "lost": 1}
+
+
+def test_an_earlier_week_does_not_become_current(demo: Demo, later: Later) -> None:
     current = Lake(str(demo.out / "lake")).current("sounds")
     assert current is not None
     assert current.manifest == demo.runs["sounds"].manifest
@@ -503,7 +526,7 @@ def test_an_earlier_week_does_not_become_current(demo: Demo, later: tuple[dict[s
     assert weeks == {TARGET_WEEK, TARGET_WEEK - timedelta(days=7)}
 
 
-def test_force_makes_a_new_run_with_the_same_scores(demo: Demo, later: tuple[dict[str, Any], str]) -> None:
+def test_force_makes_a_new_run_with_the_same_scores(demo: Demo, later: Later) -> None:
     first, lake = demo.runs["iplayer"], Lake(str(demo.out / "lake"))
     second = lake.current("iplayer")
     assert second is not None
@@ -511,7 +534,7 @@ def test_force_makes_a_new_run_with_the_same_scores(demo: Demo, later: tuple[dic
     assert [run.manifest.run_id for run in lake.runs("iplayer")] == [
         first.manifest.run_id, second.manifest.run_id
     ]  # fmt: skip
-    assert f"run={second.manifest.run_id}" in later[1]
+    assert f"run={second.manifest.run_id}" in later[2]
     assert (
         table(second, "scores")
         .drop_columns(OF_ONE_RUN)
@@ -529,7 +552,7 @@ def test_force_makes_a_new_run_with_the_same_scores(demo: Demo, later: tuple[dic
     first.verify(checksums=True)
 
 
-def test_no_run_leaves_its_tables_or_staging_behind(demo: Demo, later: tuple[dict[str, Any], str]) -> None:
+def test_no_run_leaves_its_tables_or_staging_behind(demo: Demo, later: Later) -> None:
     with duckdb.connect(str(demo.out / "warehouse.duckdb"), read_only=True) as warehouse:
         schemas = {row[0] for row in warehouse.sql("select schema_name from duckdb_schemas()").fetchall()}
     assert not [name for name in schemas if name.startswith(("run_", "backtest_"))]
