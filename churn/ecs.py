@@ -14,8 +14,8 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
-from churn.errors import ConfigError, RunError
-from churn.region import region_of
+from churn.aws import aws_errors, not_installed, reason, region_of, told
+from churn.errors import RunError
 
 NAME_TAG, CREATED_TAG, RUN_TAG, PRODUCT_TAG = "churn:cluster", "churn:created", "churn:run", "churn:product"
 PREFIX = "churn-"  # of the names of clusters, and so of families of task definitions
@@ -78,40 +78,24 @@ def aws_client(service: str, region: str | None) -> Any:
         import boto3  # only here, as it is slow to import
         import botocore.config
     except ImportError as error:
-        raise ConfigError(f"Fargate needs AWS' libraries ({error}): install churn[aws]") from error
-    with aws_errors(f"reach {service}"):
+        raise not_installed(error.name or "boto3", "Fargate") from error
+    with telling(f"reach {service}"):
         return boto3.client(
             service, region_name=region_of(region), config=botocore.config.Config(retries=_TRIES)
         )
 
 
 @contextmanager
-def aws_errors(what: str) -> Iterator[None]:
+def telling(what: str) -> Iterator[None]:
     """Tell what AWS refused, without what it says of accounts.
 
     Raises:
-        RunError: AWS refused.
+        RunError: AWS refused, was not reached, or was not asked.
     """
-    import botocore.exceptions
-
     try:
         yield
-    except botocore.exceptions.NoRegionError as error:
-        raise RunError(
-            f"AWS was not asked to let this process {what}, as no region is known: set "
-            "cluster.fargate.region, AWS_REGION or AWS_DEFAULT_REGION"
-        ) from error
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-        raise RunError(
-            f"AWS did not let this process {what} ({reason(error)}): check the role or profile that it runs "
-            "with, the region, and the cluster's settings"
-        ) from error
-
-
-def reason(error: BaseException) -> str:
-    """Return an AWS error's code, or what kind of error it is."""
-    response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code") or type(error).__name__)
+    except aws_errors() as error:
+        raise RunError(told(error, what, "cluster.fargate.region", "the cluster's settings")) from error
 
 
 def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Resource]:
@@ -126,7 +110,7 @@ def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Res
         RunError: AWS refused.
     """
     found: list[Resource] = []
-    with aws_errors("look for tasks and task definitions"):
+    with telling("look for tasks and task definitions"):
         families = ecs.get_paginator("list_task_definition_families").paginate(
             familyPrefix=name or PREFIX, status="ACTIVE"
         )
@@ -197,14 +181,12 @@ def remove(ecs: Any, resources: Sequence[Resource]) -> None:
     Raises:
         RunError: some could not be removed; all others are.
     """
-    import botocore.exceptions
-
     failed: list[str] = []
 
     def attempt(what: Resource, action: Callable[..., Any], **arguments: str) -> None:
         try:
             action(**arguments)
-        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        except aws_errors() as error:
             failed.append(f"{what.kind} {what.arn} ({reason(error)})")
 
     by_kind = {
@@ -220,7 +202,7 @@ def remove(ecs: Any, resources: Sequence[Resource]) -> None:
     for chunk in _chunks([each.arn for each in by_kind["task definition"]], _DELETED_AT_ONCE):
         try:  # they can start nothing any more: the rest is tidiness
             ecs.delete_task_definitions(taskDefinitions=chunk)
-        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        except aws_errors() as error:
             _logger.info("task definitions are deregistered, but not deleted (%s)", reason(error))
     for each in by_kind["ECS cluster"]:
         attempt(each, partial(_delete_when_empty, ecs), arn=each.arn)

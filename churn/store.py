@@ -21,9 +21,9 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from churn.aws import region_of
 from churn.config_store import S3_ROOT, StoreSettings, fault_of_root
 from churn.errors import UsageError
-from churn.region import region_of
 
 S3 = "s3"
 _CONNECTIONS = 32

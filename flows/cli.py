@@ -279,7 +279,7 @@ def erase(data: Path, out: Path, user_file: Path, profile: str | None, yes: bool
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Hours; no run takes longer.",
+    help="Only what was made so many hours ago or earlier; a run that takes longer loses its cluster.",
 )
 @_profile
 @_yes

@@ -137,7 +137,7 @@ def _print(choice: "Choice", plans: list["Plan"], rates: "Rates", said: list[str
 def _workers(chosen: "Plan", plans: list["Plan"]) -> Any:
     table = new_table(
         "workers", "partitions", "users each", "start s", "load s", "score s", "commit s", "all products",
-        "tasks/s", "$ on demand", "$ Spot",
+        "partitions/s", "$ on demand", "$ Spot",
     )  # fmt: skip
     for plan in plans:
         mark = " <-" if plan.workers == chosen.workers else ""
@@ -180,7 +180,7 @@ def _details(plan: "Plan") -> Any:
     for name, value, shown in rows:
         table.add_row(name, f"{value:{shown}}", f"{products * value:{shown}}")
     most = plan.most_tasks_a_second
-    table.add_row("partitions a second, of", f"{plan.tasks_a_second:,.1f} of {most:,.0f}", "")
+    table.add_row("partitions/s, of at most", f"{plan.tasks_a_second:,.1f} of {most:,.0f}", "")
     asked = plan.requests_a_second
     table.add_row("PUT, GET a second", f"{asked.writes:,.0f}, {asked.reads:,.0f}", "")
     return table
@@ -194,6 +194,7 @@ def _measured(rates: "Rates") -> Any:
         ("a partition, on its worker", 1e3 * rates.partition_s, "ms"),
         ("a partition, client and scheduler", 1e3 * rates.task_s, "ms"),
         ("client and scheduler, a second of waiting", 1e3 * rates.watch, "ms"),
+        ("  and for each worker", 1e3 * rates.watch_worker, "ms"),
         ("a partition, at the commit", 1e3 * rates.merge_partition_s, "ms"),
         ("a GB of features, at the commit", 1e9 * rates.hash_byte_s, "s"),
         ("a worker: model and compiled loops", rates.load_s, "s"),

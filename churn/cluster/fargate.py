@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import dask.config
 from distributed import Client, Security
 
+from churn.aws import not_installed
 from churn.cluster.local import MINIMUM_ALLOWED_FAILURES, WORKER_MODULE
 from churn.cluster.security import security as tls_security
 from churn.config_cluster import ClusterSettings, FargateSettings
-from churn.ecs import PREFIX, Resource, aws_client, aws_errors, aws_tags, find, remove, running_tasks, tags_of
+from churn.ecs import PREFIX, Resource, aws_client, aws_tags, find, remove, running_tasks, tags_of, telling
 from churn.errors import ChurnError, ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -113,14 +114,14 @@ def check_fargate(settings: ClusterSettings) -> str:
     """
     fargate = _required(settings)
     faults = []
-    with closing(aws_client("ecs", fargate.region)) as ecs, aws_errors("look at ECS"):
+    with closing(aws_client("ecs", fargate.region)) as ecs, telling("look at ECS"):
         setting = ecs.list_account_settings(name="taskLongArnFormat", effectiveSettings=True)["settings"]
         if [each["value"] for each in setting] != ["enabled"]:
             faults.append("the account setting taskLongArnFormat is not enabled: tasks would have no tags")
         if fargate.ecs_cluster:
             described = ecs.describe_clusters(clusters=[fargate.ecs_cluster])["clusters"]
             faults += _faults_of_cluster(fargate, described)
-    with closing(aws_client("ec2", fargate.region)) as ec2, aws_errors("look at the network"):
+    with closing(aws_client("ec2", fargate.region)) as ec2, telling("look at the network"):
         subnets = ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": [*fargate.subnets]}])[
             "Subnets"
         ]
@@ -132,7 +133,7 @@ def check_fargate(settings: ClusterSettings) -> str:
         (fargate.security_groups, {each["GroupId"]: each["VpcId"] for each in groups}),
     ):
         faults += [f"{each} is not in {fargate.vpc}" for each in asked if there.get(each) != fargate.vpc]
-    with closing(aws_client("logs", fargate.region)) as logs, aws_errors("look at log groups"):
+    with closing(aws_client("logs", fargate.region)) as logs, telling("look at log groups"):
         named = logs.describe_log_groups(logGroupNamePrefix=fargate.log_group)["logGroups"]
     if fargate.log_group not in [each["logGroupName"] for each in named]:
         faults.append(f"the log group {fargate.log_group} does not exist")
@@ -162,7 +163,7 @@ def _library() -> "type[ScalingCluster]":
     try:
         from churn.cluster.library import ScalingCluster  # slow to import
     except ImportError as error:
-        raise ConfigError(f"Fargate needs AWS' libraries ({error}): install churn[aws]") from error
+        raise not_installed(error.name or "dask-cloudprovider", "Fargate") from error
     return ScalingCluster
 
 
@@ -202,7 +203,7 @@ def _remove_all(ecs: Any, place: str | None, name: str) -> list[str]:
 
 
 def _make_ecs_cluster(ecs: Any, name: str, tags: Mapping[str, str]) -> str:
-    with aws_errors("make an ECS cluster"):
+    with telling("make an ECS cluster"):
         made = ecs.create_cluster(
             clusterName=name, tags=aws_tags(tags), capacityProviders=["FARGATE", "FARGATE_SPOT"]
         )
@@ -294,7 +295,7 @@ def _register(ecs: Any, settings: ClusterSettings, who: str, name: str, tags: Ma
             },
         },
     }
-    with aws_errors(f"register the {who}'s task definition"):
+    with telling(f"register the {who}'s task definition"):
         registered = ecs.register_task_definition(
             family=f"{name}-{who}",
             taskRoleArn=role,
@@ -319,7 +320,7 @@ def _security(fargate: FargateSettings) -> Security:
         return Security(require_encryption=False)
     with (
         closing(aws_client("secretsmanager", fargate.region)) as client,
-        aws_errors("read the secret for TLS"),
+        telling("read the secret for TLS"),
     ):
         text = client.get_secret_value(SecretId=fargate.tls_secret).get("SecretString")
     try:
@@ -350,7 +351,7 @@ def _not_started(
 
 
 def _states(ecs: Any, place: str, name: str) -> str:
-    with aws_errors("look at the tasks"):
+    with telling("look at the tasks"):
         tasks = [
             task
             for status in ("RUNNING", "STOPPED")

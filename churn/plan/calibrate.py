@@ -47,6 +47,7 @@ MOST_FEATURES, MOST_TREES, DEPTHS = 4_000, 5_000, range(1, 11)
 _TASKS_AT_ONCE = 64  # in flight: more than one worker can have done, so that nobody waits for it
 _WORKER_MODULE = "churn.worker"  # what every worker imports first
 _START_TIMEOUT = 120.0  # seconds
+_IDLE_SECONDS, _PAUSE = 1.5, 0.02
 _EFFECTS = "effects"
 
 
@@ -143,6 +144,7 @@ class _Bench:
                     used, done = self._score(client, fan_out, kind, count)
                     cpu[kind].append(used / done)
             (peak,) = client.run(peak_bytes).values()
+            watch_worker = _watch_worker(client)
         by_kind = {kind: _calm(values) for kind, values in cpu.items()}
         user, partition = _line(
             self.sizes["small"][0], by_kind["small"], self.sizes["large"][0], by_kind["large"]
@@ -155,7 +157,8 @@ class _Bench:
             "start_wall_s": ready,
             "worker_bytes": peak,
             "hash_byte_s": self._hash(),
-            "watch": max(0.0, self.watched[0] - len(self.scored) * tasks["task_s"]) / self.watched[1],
+            "watch": max(0.0, self._watch(tasks["task_s"]) - watch_worker),
+            "watch_worker": watch_worker,
             **tasks,
             **self._merge(),
             **self._bytes(),
@@ -177,6 +180,11 @@ class _Bench:
         (after,) = client.run(cpu_seconds).values()
         self.scored += [(kind, row) for row in rows]
         return after - before, count
+
+    def _watch(self, task_s: float) -> float:
+        """Return the share of a core that this process took while a worker scored, besides its tasks."""
+        cpu, wall = self.watched
+        return max(0.0, cpu - len(self.scored) * task_s) / wall
 
     def _tasks(self, fan_out: FanOut) -> dict[str, float]:
         """Run partitions that do nothing: what scheduler and client, which share this process, take."""
@@ -229,6 +237,19 @@ class _Bench:
         large = [row for kind, row in self.scored if kind == "large"]
         stages = [stage for stage in large[0].cpu if stage != "load"]
         return {"stages": {s: _calm([row.cpu[s] / row.rows for row in large]) for s in stages}}
+
+
+def _watch_worker(client: Any) -> float:
+    """Return the share of a core that this process takes for one idle worker; the worker ends."""
+    shares = []
+    for workers in (1, 0):
+        client.cluster.scale(workers)
+        while len(client.scheduler_info()["workers"]) > workers:
+            time.sleep(_PAUSE)
+        cpu, wall = time.process_time(), time.perf_counter()
+        time.sleep(_IDLE_SECONDS)
+        shares.append((time.process_time() - cpu) / (time.perf_counter() - wall))
+    return max(0.0, shares[0] - shares[1])
 
 
 def _calm(values: Sequence[float]) -> float:

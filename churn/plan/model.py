@@ -147,6 +147,7 @@ class _Arithmetic:
     def plan(self) -> Plan:
         rates, place, job = self.rates, self.place, self.job
         task = self._task_seconds(job.users / self.partitions)
+        watch = rates.watch + self.workers * rates.watch_worker
         work = self.partitions * task
         by_workers = work / self.workers + (1 - 1 / self.workers) * self._task_seconds(self.longest)
         by_scheduler = self.partitions * rates.task_s / place.vcpu_speed
@@ -174,7 +175,7 @@ class _Arithmetic:
             worker_s=self.workers * (rates.start_s + rates.load_s)
             + self.partitions * rates.partition_s
             + job.users * rates.user_s,
-            client_s=self.partitions * rates.task_s + score * rates.watch + self._commit_cpu(),
+            client_s=self.partitions * rates.task_s + score * watch + self._commit_cpu(),
             tasks_a_second=self.partitions / score,
             most_tasks_a_second=place.vcpu_speed / rates.task_s if rates.task_s else math.inf,
             scheduler_bound=by_scheduler > by_workers,
@@ -295,9 +296,11 @@ def _why(fastest: Plan, deadline_s: float) -> str:
             f"there are {fastest.partitions:,}"
         )
     if seconds["commit"] > seconds["score"]:
+        of = "" if products == 1 else f" each of {products} products"
         return (
-            f"the client takes {seconds['commit']:,.0f} s to commit: it reads all features once more, for "
-            f"their stamps, and the sums of {fastest.partitions:,} partitions"
+            f"starting and committing{of} takes {fastest.product_s - seconds['score']:,.0f} s, whatever the "
+            f"workers: to commit, the client reads all features once more, for their stamps, and the sums of "
+            f"{fastest.partitions:,} partitions"
         )
     return (
         f"more workers than {fastest.workers:,} gain less in scoring than their further partitions cost at "

@@ -20,7 +20,8 @@ class Rates:
         start_s: of a worker, once: interpreter and imports.
         start_wall_s: wall seconds until a cluster answers on this machine.
         task_s: of client and scheduler together, for each partition.
-        watch: share of a core that client and scheduler take while they wait for workers.
+        watch: share of a core that client and scheduler take while they wait for workers, however many.
+        watch_worker: the same, for each worker: its heartbeats, and locally its nanny.
         merge_partition_s: of the client, for each partition: its row, its sums, its stamps in the manifest.
         merge_user_s: of the client, for each user: the score, for the report.
         hash_byte_s: of the client, for each byte of features, which it stamps when it commits.
@@ -45,6 +46,7 @@ class Rates:
     start_wall_s: float
     task_s: float
     watch: float
+    watch_worker: float
     merge_partition_s: float
     merge_user_s: float
     hash_byte_s: float
@@ -72,6 +74,7 @@ class Rates:
             "start_s",
             "task_s",
             "watch",
+            "watch_worker",
             "merge_partition_s",
             "merge_user_s",
             "hash_byte_s",

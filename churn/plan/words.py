@@ -15,15 +15,16 @@ def assumptions(plan: Plan, rates: Rates, prices: Prices) -> list[str]:
         "Left out: the SQL and the UNLOAD, training, loading the scores into the warehouse, MLflow, the "
         "container of the flow itself, network and logs. The cluster is asked for when scoring can begin; a "
         "flow that starts it before the SQL pays for the wait.",
-        "Training is one task a product, in the flow's container. Its rows are as many as users where each "
-        f"is taken at one past date: their matrix alone is {gib:,.1f} GiB.",
+        "Training is one task a product, in the flow's container. With the default sampling (cohort) it has "
+        f"one row a user at most: their matrix alone is {gib:,.1f} GiB.",
         f"A Fargate vCPU is {place.vcpu_speed:g}x a core of the machine that this was measured on; a task "
         f"starts within {place.task_start_seconds:g} s, all side by side. No Spot task is taken back.",
         f"S3 answers in {1000 * place.request_seconds:g} ms and moves {place.megabytes_a_second:g} MB/s to "
         "and from each worker; a worker waits for both, one by one, and computes nothing meanwhile.",
         "Before it commits, the client reads all features once more, for their stamps, at that speed.",
         "The last partition makes all other workers wait, and all are billed until scoring ends.",
-        f"Prices: {prices.region}, as of {prices.as_of}; a person keeps that file.",
+        f"Prices: {prices.region}, as of {prices.as_of}; a person keeps that file. Dollars on demand and on "
+        "Spot are those of the clusters for all products; S3's requests and storage are listed beside them.",
     ]
     asked = plan.requests_a_second
     if asked.writes > place.writes_a_second or asked.reads > place.reads_a_second:

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from churn.aws import aws_errors, not_installed, region_of, told
 from churn.config_warehouse import WarehouseSettings
-from churn.errors import ConfigError, RunError
-from churn.region import region_of
+from churn.errors import RunError
 
 _PASSWORD_SECONDS = 900  # the shortest that AWS makes; it is used at once
 _MOST_TRIES = 6
@@ -29,8 +29,8 @@ def aws_login(settings: WarehouseSettings) -> Login:
             secret is shown.
     """
     try:
-        import boto3  # noqa: F401  # whether it is there; slow to import, and not needed where all is local
-        import botocore.exceptions
+        import boto3  # noqa: F401  # whether they are there; slow to import, not needed where all is local
+        import botocore.exceptions  # noqa: F401
     except ImportError as error:
         raise not_installed(error.name or "boto3", f"warehouse.auth '{settings.auth}'") from error
 
@@ -38,47 +38,9 @@ def aws_login(settings: WarehouseSettings) -> Login:
         if settings.auth == "secret":
             return _from_secret(settings)
         return _from_iam(settings)
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+    except aws_errors() as error:
         what = "read the secret" if settings.auth == "secret" else "get database credentials"
-        raise RunError(_told(error, what)) from None
-
-
-def not_installed(library: str, user: str) -> ConfigError:
-    """Return the error for a library of the extra ``aws`` that is not installed, which ``user`` needs."""
-    return ConfigError(
-        f"{user} needs {library}, which is not installed: install churn with its extra `aws` (in a checkout: "
-        "`.venv/bin/pip install --no-deps --require-hashes -r requirements-aws.lock`)"
-    )
-
-
-def _told(error: Exception, what: str) -> str:
-    """Say whether AWS refused, was not reached, or was not asked as nobody said who asks."""
-    import botocore.exceptions as aws
-
-    reason = _reason(error)
-    if isinstance(error, aws.ConnectionError | aws.HTTPClientError):
-        return (
-            f"AWS was not reached to {what} ({reason}): check the network (route, proxy or VPC endpoint to "
-            "AWS) and the region"
-        )
-    if isinstance(error, aws.NoRegionError):
-        return (
-            f"AWS was not asked to {what}, as no region is known: set warehouse.region, AWS_REGION or "
-            "AWS_DEFAULT_REGION"
-        )
-    nobody = (
-        aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError,
-        aws.ProfileNotFound, aws.TokenRetrievalError, aws.UnauthorizedSSOTokenError, aws.SSOTokenLoadError,
-    )  # fmt: skip
-    if isinstance(error, nobody):
-        return (
-            f"AWS was not asked to {what}, as this process has no credentials for it ({reason}): give it a "
-            "role, a profile (AWS_PROFILE) or the block prefect.aws_credentials"
-        )
-    return (
-        f"AWS did not let this process {what} ({reason}): check the role or profile that it runs with, and "
-        "the warehouse's settings"
-    )
+        raise RunError(told(error, what, "warehouse.region", "the warehouse's settings")) from None
 
 
 def _client(service: str, settings: WarehouseSettings) -> Any:
@@ -118,9 +80,3 @@ def _from_secret(settings: WarehouseSettings) -> Login:
             "the warehouse's secret must be JSON with a username and a password, as Secrets Manager makes it "
             "for Redshift"
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    """The error's code, without what AWS says of accounts and roles."""
-    response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code") or type(error).__name__)

@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from churn.aws import not_installed
 from churn.config_warehouse import WarehouseSettings
 from churn.errors import ChurnError, ConfigError, RunError
-from churn.warehouse.aws import Login, aws_login, not_installed
+from churn.warehouse.aws import Login, aws_login
 from churn.warehouse.base import LostConnectionError, SerialisationError
 
 logger = logging.getLogger(__name__)

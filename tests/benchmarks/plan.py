@@ -213,7 +213,8 @@ def compare(predicted: Plan, measured: Measured, rates: Rates) -> dict[str, tupl
     client = predicted.client_s + rates.hash_byte_s * outputs
     # Had the plan known how much of the machine there would be: workers wait, and the client watches them longer.
     had = min(1.0, measured.worker_s / measured.wall_s / measured.workers)
-    longer = rates.watch * (measured.wall_s - predicted.seconds["score"])
+    watch = rates.watch + measured.workers * rates.watch_worker
+    longer = watch * (measured.wall_s - predicted.seconds["score"])
     return {
         "wall s": (wall, measured.wall_s),
         "wall s, shared": (wall / had, measured.wall_s),

@@ -1,11 +1,17 @@
-"""Which region AWS is asked in."""
+"""Which region AWS is asked in, and what is said where it does not answer."""
 
 import pytest
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
 
+from churn.aws import region_of
 from churn.config_store import StoreSettings
-from churn.ecs import aws_client
+from churn.ecs import aws_client, telling
 from churn.errors import RunError
-from churn.region import region_of
 from churn.store import s3_options
 
 
@@ -35,3 +41,29 @@ def test_aws_region_alone_is_enough_for_clients_and_the_store(monkeypatch: pytes
 def test_without_a_region_the_message_names_the_setting_and_both_variables() -> None:
     with pytest.raises(RunError, match=r"set cluster\.fargate\.region, AWS_REGION or AWS_DEFAULT_REGION"):
         aws_client("ecs", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoCredentialsError(), "AWS was not asked to look, as this process has no credentials for it"),
+        (
+            PartialCredentialsError(provider="env", cred_var="aws_secret_access_key"),
+            "AWS was not asked to look, as this process has no credentials for it",
+        ),
+        (
+            EndpointConnectionError(endpoint_url="https://ecs.example.org"),
+            "AWS was not reached to look (EndpointConnectionError): check the network",
+        ),
+        (
+            ClientError({"Error": {"Code": "AccessDenied", "Message": "arn:aws:iam::1:role/x"}}, "ListTasks"),
+            "AWS did not let this process look (AccessDenied): check the role or profile",
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_not_asked_not_reached_and_refused_are_told_apart(error: Exception, said: str) -> None:
+    with pytest.raises(RunError) as raised, telling("look"):
+        raise error
+    assert said in str(raised.value)
+    assert "arn:" not in str(raised.value)
