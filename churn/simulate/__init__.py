@@ -26,7 +26,14 @@ from churn.simulate.content import IPLAYER, SOUNDS, Catalogue, make_catalogue
 from churn.simulate.item_tables import item_tables
 from churn.simulate.late import LateRows
 from churn.simulate.people import People, make_people, profile_tables
-from churn.simulate.rows import ACTIVITY_SCHEMA, activity_table, merge_rows, product_rows, radio_rows
+from churn.simulate.rows import (
+    ACTIVITY_SCHEMA,
+    EXTRA_ROWS,
+    activity_table,
+    merge_rows,
+    product_rows,
+    radio_rows,
+)
 from churn.simulate.side_tables import SideTables
 from churn.simulate.week import before_week, week_of
 from churn.simulate.write import (
@@ -80,6 +87,7 @@ def simulate(
     end: date = LAST_SUNDAY,
     chunk_users: int = 25_000,
     late_share: float = 0.0,
+    extra_rows: float = EXTRA_ROWS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
     """Write a simulated broadcaster's data folder.
@@ -96,13 +104,15 @@ def simulate(
         chunk_users: people simulated together, at least 1.
         late_share: chance of each activity row to come with the next week's data, at most 0.5; such rows lie
             in files of their own, ``part-<chunk>-late-<Monday of the week in which they come>.parquet``.
+        extra_rows: mean of further programmes on a day with activity, at most 20; who comes when, and so the
+            truth, does not depend on it, but is drawn anew.
         progress: called with (user-weeks done, user-weeks in all).
 
     Raises:
         UsageError: an argument is out of range, ``end`` is not a Sunday, or ``into`` holds something else.
         RunError: the folder cannot be written.
     """
-    _check(users, weeks, seed, end, chunk_users, late_share)
+    _check(users, weeks, seed, end, chunk_users, late_share, extra_rows)
     start = end - weeks * WEEK + timedelta(days=1)
     chunks = range(0, users, chunk_users)
     world_seed, *chunk_seeds = np.random.SeedSequence(seed).spawn(1 + len(chunks))
@@ -128,7 +138,7 @@ def simulate(
                     SideTables(folder, part, side_seed, catalogue, people, accounts, start) as side,
                 ):
                     into_tables = _Tables(activity, late, side, truth)
-                    for week in _live(rng, catalogue, season, people, start, weeks, into_tables):
+                    for week in _live(rng, catalogue, season, people, start, weeks, extra_rows, into_tables):
                         if progress:
                             progress(first * weeks + len(people) * (week + 1), users * weeks)
                 rows += activity.rows + late.rows
@@ -138,6 +148,7 @@ def simulate(
             "seed": seed,
             "chunk_users": chunk_users,
             "late_share": late_share,
+            "extra_rows": extra_rows,
             "start": start.isoformat(),
             "end": end.isoformat(),
             "activity_rows": rows,
@@ -164,6 +175,7 @@ def _live(
     people: People,
     start: date,
     weeks: int,
+    extra_rows: float,
     into: _Tables,
 ) -> Iterator[int]:
     """Let a chunk of people live week by week, writing as they go; yields each week when it is over."""
@@ -175,7 +187,7 @@ def _live(
         for state in states:
             days = draw_days(rng, people, catalogue, season, state, week)
             choose_follows(rng, people, catalogue.schedules[state.product], state, days, week)
-            parts.append(product_rows(rng, catalogue, people, state, days, week))
+            parts.append(product_rows(rng, catalogue, people, state, days, week, extra_rows))
             state.advance(days, exists)
         present = np.flatnonzero(states[IPLAYER].active | states[SOUNDS].active).astype(np.int32)
         parts.append(radio_rows(rng, catalogue, people, present, week))
@@ -194,7 +206,9 @@ def _live(
         yield week
 
 
-def _check(users: int, weeks: int, seed: int, end: date, chunk_users: int, late_share: float) -> None:
+def _check(
+    users: int, weeks: int, seed: int, end: date, chunk_users: int, late_share: float, extra_rows: float
+) -> None:
     """Refuse arguments out of range, all at once."""
     bounds = (
         ("users", users, 1, 99_999_999),
@@ -202,6 +216,7 @@ def _check(users: int, weeks: int, seed: int, end: date, chunk_users: int, late_
         ("seed", seed, 0, 2**63),
         ("chunk_users", chunk_users, 1, 1_000_000),
         ("late_share", late_share, 0, 0.5),
+        ("extra_rows", extra_rows, 0, 20),
     )
     faults = [
         f"{name} is {value}, but must be from {low} to {high}"

@@ -41,7 +41,7 @@ _PLAIN = {
 PLAY, LIVE, HOME = 0, 1, 2  # kinds of page
 CONTEXTS = 9 * len(DEVICES)  # destination, page and device
 RADIO = 2  # the third kind of destination: radio pages, which are not Sounds
-EXTRA_ROWS = 0.25  # chance of one more programme on a day with activity
+EXTRA_ROWS = 0.25  # mean of further programmes on a day with activity
 HOME_ROWS = 0.06  # share of casual rows that only look at the home page
 RADIO_WEEKS = 0.3  # chance that a radio visitor who is around sees the radio pages in a week
 MAIN_DEVICE = 0.8
@@ -155,9 +155,15 @@ def _devices(rng: np.random.Generator, people: People, product: int, users: Ints
 
 
 def product_rows(
-    rng: np.random.Generator, catalogue: Catalogue, people: People, state: ProductState, days: Ints, week: int
+    rng: np.random.Generator,
+    catalogue: Catalogue,
+    people: People,
+    state: ProductState,
+    days: Ints,
+    week: int,
+    extra_rows: float,
 ) -> Rows:
-    """The week's rows of one product: at least one for each active day."""
+    """The week's rows of one product: one for each active day at least, and ``extra_rows`` more on average."""
     product = state.product
     users = np.flatnonzero(days).astype(np.int32)
     count = days[users]
@@ -168,10 +174,12 @@ def product_rows(
     rank = np.broadcast_to(np.arange(7), order.shape)
     active = rank < count[:, None]
     bare = active & ~np.take_along_axis(covered, order, axis=1)
-    extra = active & (rng.random(order.shape) < EXTRA_ROWS)
-    at_bare, at_extra = np.nonzero(bare), np.nonzero(extra)
+    whole = int(extra_rows)
+    extra = active * (whole + (rng.random(order.shape) < extra_rows - whole))
+    at_bare = np.nonzero(bare)
+    at_extra = [np.repeat(at, extra[extra > 0]) for at in np.nonzero(extra)]
     casual_at = np.concatenate([at_bare[0], at_extra[0]])
-    casual_day = np.concatenate([order[at_bare], order[at_extra]])
+    casual_day = np.concatenate([order[at_bare], order[tuple(at_extra)]])
     casual = _casual(rng, catalogue, people, product, users[casual_at], casual_day, week)
     home = rng.random(len(casual)) < HOME_ROWS
     casual[home] = -1

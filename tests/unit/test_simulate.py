@@ -339,6 +339,23 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: Path
     assert digests(tmp_path / "a") != digests(tmp_path / "c")
 
 
+def test_more_programmes_a_day_are_more_rows_of_the_same_habits(tmp_path: Path) -> None:
+    rows, days = {}, {}
+    for extra in (0.25, 2.5):
+        done = simulate(tmp_path / f"{extra}", users=3_000, weeks=13, extra_rows=extra)
+        days[extra], rows[extra] = (
+            warehouse(done.into)
+            .execute(
+                "select count(distinct (audience_id, destination, date_of_event)), count(*) from activity"
+                " where page_name not like 'radio%'"
+            )
+            .fetchone()
+        )
+    assert days[2.5] == pytest.approx(days[0.25], rel=0.03)
+    more = rows[2.5] / days[2.5] - rows[0.25] / days[0.25]
+    assert 0.9 * 2.25 < more < 2.25, "two rows of one programme, page and device are one"
+
+
 def test_people_come_in_chunks_with_one_part_each(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     done = simulate(
@@ -370,6 +387,7 @@ def test_the_smallest_broadcaster_has_one_account(tmp_path: Path) -> None:
         ({"weeks": 12}, "weeks is 12, but must be from 13"),
         ({"users": 0, "seed": -1}, "users is 0.*seed is -1"),
         ({"chunk_users": 0}, "chunk_users is 0"),
+        ({"extra_rows": 20.5}, "extra_rows is 20.5, but must be from 0 to 20"),
     ],
 )
 def test_arguments_out_of_range_are_refused(
