@@ -42,7 +42,7 @@ from churn.calendar import WEEK
 from churn.config import Settings, load_settings
 from churn.prepare import drop, plan, run_steps
 from churn.simulate import LAST_SUNDAY, simulate
-from churn.simulate.write import ACTIVITY
+from churn.simulate.write import ACTIVITY, COHORTS_FROM
 from churn.warehouse.duckdb import DuckDBWarehouse
 from tests.benchmarks import features_naive as naive
 from tests.benchmarks.score import peak_mb
@@ -310,22 +310,31 @@ def interleaved(runs: Sequence[tuple[Bench, str]], rounds: int) -> list[dict[str
 
 
 def measure(
-    folder: Path, users: int, weeks: int, parts: Sequence[str], sampling: str, threads: int, rounds: int
-) -> list[dict[str, Any]]:
+    folder: Path, users: int, weeks: int, parts: Sequence[str], extra_rows: float, sampling: str | None,
+    threads: int, rounds: int,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Compare full, increment and naive at one size."""
-    simulate(folder / "simulated", users=users, weeks=weeks)
+    simulate(folder / "simulated", users=users, weeks=weeks, extra_rows=extra_rows)
+    sampling = sampling or usual_sampling(users)
     bench = Bench(split(folder / "simulated", folder / "lake", users, weeks), sampling, threads)
     found = interleaved([(bench, what) for what in parts], rounds)
     columns = bench.check()
     shutil.rmtree(folder)
-    return [{**each, "columns_compared": columns} for each in found]
+    return [{**each, "sampling": sampling, "columns_compared": columns} for each in found]
+
+
+def usual_sampling(users: int) -> str:
+    """The sampling that a simulation of so many people sets in its ``churn.toml``."""
+    return "all" if users < COHORTS_FROM else "cohort"
 
 
 def measure_history(
-    folder: Path, users: int, lengths: Sequence[int], sampling: str, threads: int, rounds: int
-) -> list[dict[str, Any]]:
+    folder: Path, users: int, lengths: Sequence[int], extra_rows: float, sampling: str | None, threads: int,
+    rounds: int,
+) -> list[dict[str, Any]]:  # fmt: skip
     """The increment after histories of several lengths: the same people's last weeks."""
-    simulate(folder / "simulated", users=users, weeks=max(lengths))
+    simulate(folder / "simulated", users=users, weeks=max(lengths), extra_rows=extra_rows)
+    sampling = sampling or usual_sampling(users)
     benches = []
     for weeks in lengths:
         benches.append(
@@ -345,9 +354,13 @@ def main() -> None:
     parser.add_argument("--history-users", type=int, default=20_000)
     parser.add_argument("--history", default="30,45,60", help="weeks of the part history")
     parser.add_argument(
-        "--sampling", default="cohort", choices=["cohort", "all"],
-        help="cohort: each user at one past date, as in the pipeline before; all: at each of the last 8",
+        "--sampling", choices=["cohort", "all"],
+        help="cohort: each user at one past date, as in the pipeline before; all: at each of the last 8;\n"
+        "default: what a simulation of that size sets, all below 100,000 users",
     )  # fmt: skip
+    parser.add_argument(
+        "--extra-rows", type=float, default=1.9, help="of activity, a day: 50,000 users have ten million rows"
+    )
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -364,7 +377,7 @@ def main() -> None:
     wanted = arguments.parts.split(",")
     if unknown := set(wanted) - set(PARTS):
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
-    how = (arguments.sampling, arguments.threads, arguments.rounds)
+    how = (arguments.extra_rows, arguments.sampling, arguments.threads, arguments.rounds)
     report: dict[str, Any] = {}
     console = Console(width=140)
     with tempfile.TemporaryDirectory(prefix="churn-features-", dir=arguments.folder) as name:
