@@ -1,20 +1,32 @@
 -- Makes: features_items, how many different items a user uses, and how often each.
 -- Grain: snapshot; users without items have missing values.
 -- From: eligible, user_item_week, window_sums.
-with items as (
+with used as (
+    select
+        user_id,
+        week_start,
+        events,
+        lead(week_start) over (partition by user_id, item_id order by week_start) as next_week
+    from {{ ref('user_item_week') }}
+),
+
+items as (
     select
         eligible.user_id,
         eligible.as_of_date,
-        count(distinct item_week.item_id) as items_13w,
-        sum(case when item_week.week_start = eligible.as_of_date - 6 then 1 else 0 end) as items_1w,
+        -- An item counts where it was used for the last time in the window: windows of many dates overlap, and a
+        -- list of the items of each would be long.
+        cast(sum(case when coalesce(used.next_week, eligible.as_of_date) > eligible.as_of_date - 6 then 1 else 0 end) as bigint)
+            as items_13w,
+        sum(case when used.week_start = eligible.as_of_date - 6 then 1 else 0 end) as items_1w,
         count(*) as item_weeks,
-        sum(item_week.events) as events
+        sum(used.events) as events
     from {{ ref('eligible') }} as eligible
-    inner join {{ ref('user_item_week') }} as item_week
+    inner join used
         on
-            eligible.user_id = item_week.user_id
-            and item_week.week_start >= eligible.as_of_date - 90
-            and item_week.week_start <= eligible.as_of_date - 6
+            eligible.user_id = used.user_id
+            and used.week_start >= eligible.as_of_date - 90
+            and used.week_start <= eligible.as_of_date - 6
     group by eligible.user_id, eligible.as_of_date
 )
 
