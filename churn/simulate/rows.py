@@ -163,7 +163,7 @@ def product_rows(
     week: int,
     extra_rows: float,
 ) -> Rows:
-    """The week's rows of one product: one for each active day at least, and ``extra_rows`` more on average."""
+    """The week's rows of one product: one for each active day, and ``extra_rows`` more on average."""
     product = state.product
     users = np.flatnonzero(days).astype(np.int32)
     count = days[users]

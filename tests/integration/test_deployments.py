@@ -25,7 +25,8 @@ from churn.lake import Lake
 from tests.support.data_folders import AS_OF, EVENTS, write_table
 from tests.support.prefect_server import ROOT, PrefectServer, listener, wait_for
 
-LONG = 240  # seconds; a busy machine is not a failure
+LONG = 600  # seconds; a busy machine is not a failure
+pytestmark = pytest.mark.timeout(2 * LONG)
 USERS, WEEKS = 1_000, 20
 SILENT = 45
 DEPLOYMENTS = {"weekly-churn/iplayer", "weekly-churn/sounds", "weekly-churn/pan", "weekly-all/all"}

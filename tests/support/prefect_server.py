@@ -55,7 +55,7 @@ class PrefectServer:
             **settings,
         }
         self.start("server", ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)])
-        self._http = httpx.Client(base_url=self.url, timeout=30)
+        self._http = httpx.Client(base_url=self.url, timeout=120)  # a starved server is slow, not gone
         try:
             wait_for(self._healthy, 180, "the Prefect server answers")
         except BaseException:
