@@ -126,7 +126,7 @@ def test_many_tiny_tasks_leave_nothing_behind_on_the_way(client, make):
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_an_error_or_an_interrupt_in_the_callback_ends_the_run(client, make, error):
-    tasks = [replace(task, seconds=0.05) for task in make(40)]
+    tasks = [replace(task, seconds=0.05) for task in make(100)]
 
     def full(done):
         raise error
