@@ -1,9 +1,11 @@
-"""What every conversation with AWS has in common: the region, and its errors in sentences."""
+"""What every conversation with AWS has in common: its client, the region, and its errors in sentences."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from churn.errors import ConfigError
+from churn.errors import ChurnError, ConfigError, RunError
 
 
 def region_of(settings: str | None) -> str | None:
@@ -25,6 +27,28 @@ def not_installed(library: str, user: str) -> ConfigError:
     )
 
 
+def client_of(service: str, region: str | None, user: str, **config: Any) -> Any:
+    """Return a client of an AWS service.
+
+    Args:
+        service: its name to AWS' library.
+        region: the settings' region, if they name one.
+        user: what needs the library, in words.
+        config: how it asks, as botocore's ``Config`` takes it.
+
+    Raises:
+        ConfigError: AWS' library is not installed.
+    """
+    try:
+        import boto3  # only here, as it is slow to import
+        import botocore.config
+
+        aws_errors()  # explaining an error must not fail for want of them
+    except ImportError as error:
+        raise not_installed(error.name or "boto3", user) from error
+    return boto3.client(service, region_name=region_of(region), config=botocore.config.Config(**config))
+
+
 def aws_errors() -> tuple[type[Exception], ...]:
     """Return what AWS' library raises."""
     import botocore.exceptions  # only here, as it is slow to import
@@ -32,15 +56,27 @@ def aws_errors() -> tuple[type[Exception], ...]:
     return botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError
 
 
-def told(error: Exception, what: str, region: str, settings: str) -> str:
-    """Say whether AWS refused, was not reached, or was not asked as nobody said who asks, or where.
+@contextmanager
+def explained(what: str, region: str, settings: str) -> Iterator[None]:
+    """Explain an error of AWS' library, without what AWS says of accounts and secrets.
 
     Args:
-        error: one of ``aws_errors``.
-        what: what it was asked to let this process do, such as ``read the secret``.
+        what: what AWS is asked to let this process do, such as ``read the secret``.
         region: the setting that names the region.
         settings: the settings that else may be wrong, in words.
+
+    Raises:
+        RunError: AWS refused, was not reached, or was not asked as nobody said who asks, or where.
     """
+    try:
+        yield
+    except ChurnError:
+        raise  # it says what is wrong, which may be that AWS' library is not there
+    except aws_errors() as error:
+        raise RunError(_sentence(error, what, region, settings)) from None
+
+
+def _sentence(error: Exception, what: str, region: str, settings: str) -> str:
     import botocore.exceptions as aws
 
     why = reason(error)

@@ -7,14 +7,14 @@ and when. Nothing else is ever touched.
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
-from churn.aws import aws_errors, not_installed, reason, region_of, told
+from churn.aws import aws_errors, client_of, explained, reason
 from churn.errors import RunError
 
 NAME_TAG, CREATED_TAG, RUN_TAG, PRODUCT_TAG = "churn:cluster", "churn:created", "churn:run", "churn:product"
@@ -74,28 +74,13 @@ def aws_client(service: str, region: str | None) -> Any:
         ConfigError: AWS' library is not installed.
         RunError: no region is known.
     """
-    try:
-        import boto3  # only here, as it is slow to import
-        import botocore.config
-    except ImportError as error:
-        raise not_installed(error.name or "boto3", "Fargate") from error
     with telling(f"reach {service}"):
-        return boto3.client(
-            service, region_name=region_of(region), config=botocore.config.Config(retries=_TRIES)
-        )
+        return client_of(service, region, "Fargate", retries=_TRIES)
 
 
-@contextmanager
-def telling(what: str) -> Iterator[None]:
-    """Tell what AWS refused, without what it says of accounts.
-
-    Raises:
-        RunError: AWS refused, was not reached, or was not asked.
-    """
-    try:
-        yield
-    except aws_errors() as error:
-        raise RunError(told(error, what, "cluster.fargate.region", "the cluster's settings")) from error
+def telling(what: str) -> AbstractContextManager[None]:
+    """Return what tells of AWS' errors with the cluster's settings; see ``churn.aws.explained``."""
+    return explained(what, "cluster.fargate.region", "the cluster's settings")
 
 
 def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Resource]:

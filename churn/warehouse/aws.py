@@ -1,10 +1,10 @@
-"""What is asked of AWS itself: who may log in to Redshift. The only module here that knows boto3."""
+"""What is asked of AWS itself: who may log in to Redshift."""
 
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from churn.aws import aws_errors, not_installed, region_of, told
+from churn.aws import client_of, explained
 from churn.config_warehouse import WarehouseSettings
 from churn.errors import RunError
 
@@ -28,30 +28,20 @@ def aws_login(settings: WarehouseSettings) -> Login:
         RunError: AWS refused or was not reached, or the secret is not what it should be; nothing of the
             secret is shown.
     """
-    try:
-        import boto3  # noqa: F401  # whether they are there; slow to import, not needed where all is local
-        import botocore.exceptions  # noqa: F401
-    except ImportError as error:
-        raise not_installed(error.name or "boto3", f"warehouse.auth '{settings.auth}'") from error
-
-    try:
-        if settings.auth == "secret":
-            return _from_secret(settings)
-        return _from_iam(settings)
-    except aws_errors() as error:
-        what = "read the secret" if settings.auth == "secret" else "get database credentials"
-        raise RunError(told(error, what, "warehouse.region", "the warehouse's settings")) from None
+    what = "read the secret" if settings.auth == "secret" else "get database credentials"
+    with explained(what, "warehouse.region", "the warehouse's settings"):
+        return _from_secret(settings) if settings.auth == "secret" else _from_iam(settings)
 
 
 def _client(service: str, settings: WarehouseSettings) -> Any:
-    import boto3
-    import botocore.config
-
-    tries = {"total_max_attempts": min(_MOST_TRIES, settings.retries + 1), "mode": "standard"}
-    config = botocore.config.Config(
-        retries=tries, connect_timeout=settings.connect_timeout, read_timeout=settings.connect_timeout
+    return client_of(
+        service,
+        settings.region,
+        f"warehouse.auth '{settings.auth}'",
+        retries={"total_max_attempts": min(_MOST_TRIES, settings.retries + 1), "mode": "standard"},
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.connect_timeout,
     )
-    return boto3.client(service, region_name=region_of(settings.region), config=config)
 
 
 def _from_iam(settings: WarehouseSettings) -> Login:
