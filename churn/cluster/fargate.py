@@ -244,7 +244,7 @@ def _arguments(
         "scheduler_port": _PORT,
         "scheduler_timeout": f"{fargate.idle_timeout:g} seconds",
         # Its health pages are served all the same, without TLS: to nobody but the task itself.
-        "scheduler_extra_args": ["--no-dashboard", "--dashboard-address", "127.0.0.1:8787", *encrypted],
+        "scheduler_extra_args": ["--no-dashboard", "--dashboard-address", "127.0.0.1:0", *encrypted],
         "scheduler_task_definition_arn": _register(ecs, settings, "scheduler", name, tags),
         "scheduler_task_kwargs": started_by,
         "worker_cpu": fargate.worker_cpu,

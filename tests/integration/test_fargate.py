@@ -99,7 +99,7 @@ def test_partitions_are_scored_by_fargate_tasks_over_tls_and_then_nothing_is_lef
     address = f"tls://{scheduler.address}:8786"
     assert scheduler.command == [
         "dask-scheduler", "--idle-timeout", "120 seconds", "--no-dashboard",
-            "--dashboard-address", "127.0.0.1:8787", "--protocol", "tls",
+            "--dashboard-address", "127.0.0.1:0", "--protocol", "tls",
     ]  # fmt: skip
     assert sorted(task.command[3] for task in workers) == ["0", "1"]
     for task in workers:
