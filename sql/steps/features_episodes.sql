@@ -20,11 +20,11 @@ schedule as (
     select
         dates.as_of_date,
         episodes.series_id,
-        sum(case when episodes.first_date <= dates.as_of_date then 1 else 0 end) as published,
-        sum(case
-            when episodes.first_date between dates.as_of_date + 1 and dates.as_of_date + 7 then 1 else 0
+        count(case when episodes.first_date <= dates.as_of_date then 1 end) as published,
+        count(case
+            when episodes.first_date between dates.as_of_date + 1 and dates.as_of_date + 7 then 1
         end) as due_lead,
-        sum(case when episodes.first_date >= dates.as_of_date + 8 then 1 else 0 end) as due_target,
+        count(case when episodes.first_date >= dates.as_of_date + 8 then 1 end) as due_target,
         min(case when episodes.first_date > dates.as_of_date then episodes.first_date end) as next_date
     from dates
     inner join episodes
@@ -74,12 +74,12 @@ sums as (
     select
         followed.user_id,
         followed.as_of_date,
-        sum(coalesce(schedule.due_lead, 0)) as due_lead,
-        sum(coalesce(schedule.due_target, 0)) as due_target,
-        sum(case when schedule.next_date is not null then 1 else 0 end) as series_due,
+        cast(sum(coalesce(schedule.due_lead, 0)) as bigint) as due_lead,
+        cast(sum(coalesce(schedule.due_target, 0)) as bigint) as due_target,
+        count(schedule.next_date) as series_due,
         min(schedule.next_date) as next_date,
-        sum(coalesce(schedule.published, 0)) as published,
-        sum(coalesce(used.used, 0)) as used
+        cast(sum(coalesce(schedule.published, 0)) as bigint) as published,
+        cast(sum(coalesce(used.used, 0)) as bigint) as used
     from followed
     left join schedule
         on

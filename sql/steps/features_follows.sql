@@ -5,11 +5,11 @@ select
     eligible.user_id,
     eligible.as_of_date,
 {% for kind in follow_kinds %}
-    sum(case when follows.kind = '{{ kind }}' and follows.followed_date > eligible.as_of_date - 7 then 1 else 0 end)
+    count(case when follows.kind = '{{ kind }}' and follows.followed_date > eligible.as_of_date - 7 then 1 end)
         as {{ kind }}s_1w,
-    sum(case when follows.kind = '{{ kind }}' and follows.followed_date > eligible.as_of_date - 91 then 1 else 0 end)
+    count(case when follows.kind = '{{ kind }}' and follows.followed_date > eligible.as_of_date - 91 then 1 end)
         as {{ kind }}s_13w,
-    sum(case when follows.kind = '{{ kind }}' then 1 else 0 end) as {{ kind }}s_ever{{ "," if not loop.last }}
+    count(case when follows.kind = '{{ kind }}' then 1 end) as {{ kind }}s_ever{{ "," if not loop.last }}
 {% endfor %}
 from {{ ref('eligible') }} as eligible
 left join {{ ref('follows') }} as follows

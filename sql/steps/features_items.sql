@@ -16,9 +16,8 @@ items as (
         eligible.as_of_date,
         -- An item counts where it was used for the last time in the window: windows of many dates overlap, and a
         -- list of the items of each would be long.
-        cast(sum(case when coalesce(used.next_week, eligible.as_of_date) > eligible.as_of_date - 6 then 1 else 0 end) as bigint)
-            as items_13w,
-        sum(case when used.week_start = eligible.as_of_date - 6 then 1 else 0 end) as items_1w,
+        count(case when coalesce(used.next_week, eligible.as_of_date) > eligible.as_of_date - 6 then 1 end) as items_13w,
+        count(case when used.week_start = eligible.as_of_date - 6 then 1 end) as items_1w,
         count(*) as item_weeks,
         sum(used.events) as events
     from {{ ref('eligible') }} as eligible

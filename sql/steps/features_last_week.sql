@@ -8,7 +8,7 @@ with items as (
         eligible.as_of_date,
         item_week.series_id,
         count(*) as items,
-        sum(case when item_week.long_plays > 1 then 1 else 0 end) as repeated
+        count(case when item_week.long_plays > 1 then 1 end) as repeated
     from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on
@@ -22,11 +22,11 @@ sums as (
     select
         items.user_id,
         items.as_of_date,
-        sum(items.items) as items,
+        cast(sum(items.items) as bigint) as items,
         count(items.series_id) as series,
-        sum(items.repeated) as repeated,
-        sum(coalesce(state.finale_last_week, 0)) as finales,
-        sum(coalesce(state.premiere_last_week, 0)) as premieres
+        cast(sum(items.repeated) as bigint) as repeated,
+        cast(sum(coalesce(state.finale_last_week, 0)) as bigint) as finales,
+        cast(sum(coalesce(state.premiere_last_week, 0)) as bigint) as premieres
     from items
     left join {{ ref('series_state') }} as state
         on

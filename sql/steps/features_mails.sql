@@ -5,9 +5,9 @@ select
     eligible.user_id,
     eligible.as_of_date,
 {% for kind in ('open', 'click') %}
-    sum(case when mails.kind = '{{ kind }}' and mails.mail_date > eligible.as_of_date - 7 then 1 else 0 end)
+    count(case when mails.kind = '{{ kind }}' and mails.mail_date > eligible.as_of_date - 7 then 1 end)
         as mail_{{ kind }}s_1w,
-    sum(case when mails.kind = '{{ kind }}' then 1 else 0 end) as mail_{{ kind }}s_13w{{ "," if not loop.last }}
+    count(case when mails.kind = '{{ kind }}' then 1 end) as mail_{{ kind }}s_13w{{ "," if not loop.last }}
 {% endfor %}
 from {{ ref('eligible') }} as eligible
 left join {{ ref('mails') }} as mails

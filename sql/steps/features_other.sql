@@ -45,8 +45,8 @@ days as (
     select
         user_id,
         as_of_date,
-        sum(active_days) as days_13w,
-        sum(case when is_last = 1 then active_days else 0 end) as days_1w,
+        cast(sum(active_days) as bigint) as days_13w,
+        cast(sum(case when is_last = 1 then active_days else 0 end) as bigint) as days_1w,
         count(*) as weeks_13w
     from counted
     group by user_id, as_of_date
@@ -56,8 +56,8 @@ amounts as (
     select
         user_id,
         as_of_date,
-        sum(coalesce(value, 0)) as value_13w,
-        sum(case when is_last = 1 then value else 0 end) as value_1w,
+        cast(sum(coalesce(value, 0)) as decimal(18, 4)) as value_13w,
+        cast(sum(case when is_last = 1 then value else 0 end) as decimal(18, 4)) as value_1w,
         count(distinct product) as products_13w,
         max(last_date) as last_date
     from used
