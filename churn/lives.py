@@ -70,7 +70,9 @@ def bring_forward(warehouse: Warehouse, lives: Definition, builds: Mapping[date,
     weeks = [week for week in builds if first and week >= first]
     for index in range(0, len(weeks), WEEKS_AT_ONCE):
         chunk = {week: builds[week] for week in weeks[index : index + WEEKS_AT_ONCE]}
-        retried(partial(_attempt, warehouse, lives, chunk), "keeping users' lives")
+        # Weeks that are kept no more go with the first chunk: later lives would begin with them.
+        since = first if first and index == 0 else min(chunk)
+        retried(partial(_attempt, warehouse, lives, since, chunk), "keeping users' lives")
         analyze(warehouse, lives.table(LIFE), lives.table(STATE))
     return tuple(weeks)
 
@@ -86,15 +88,16 @@ def _first_difference(ledger: Mapping[date, str], builds: Mapping[date, str]) ->
     return next((week for week in weeks if ledger.get(week) != builds.get(week)), None)
 
 
-def _attempt(warehouse: Warehouse, lives: Definition, builds: Mapping[date, str]) -> None:
+def _attempt(warehouse: Warehouse, lives: Definition, since: date, builds: Mapping[date, str]) -> None:
+    """Make lives of the weeks from one on, of which some may be kept no more, in one transaction."""
     life, state, ledger = (lives.table(name) for name in (LIFE, STATE, LEDGER))
-    weeks = {"first_week": min(builds), "last_week": max(builds)}
+    weeks = {"first_week": since, "last_week": max(builds)}
     with warehouse.transaction(computes=True) as session:
         session.lock(ledger)
         there = _ledger(session, lives)
-        if all(there.get(week) == build for week, build in builds.items()):
+        if {week: build for week, build in there.items() if since <= week <= max(builds)} == builds:
             return  # another run was quicker
-        if any(week >= weeks["first_week"] for week in there):
+        if any(week >= since for week in there):
             for table in (life, ledger):
                 run(warehouse, session, f"delete from {table} where week_start >= :first_week", weeks)
             session.execute(f"delete from {state}")

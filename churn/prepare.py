@@ -78,9 +78,11 @@ def plan(
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
     made = planned(settings.source, name, product, windows, dates, schema, facts, kept.define(settings))
     with stages.stage("user lives", "prepare"):
-        builds = kept.builds(warehouse, made.tables.aggregates, as_of)
+        # Of all weeks, as a run of a later date may be about to read those that this one makes again.
+        builds = kept.builds(warehouse, made.tables.aggregates, date.max)
         lives.bring_forward(warehouse, made.tables.lives, builds)
-    return replace(_with_what_is_kept(warehouse, made, builds), warnings=brought.warnings)
+    known = {week: build for week, build in builds.items() if week <= as_of}
+    return replace(_with_what_is_kept(warehouse, made, known), warnings=brought.warnings)
 
 
 def _with_what_is_kept(warehouse: Warehouse, made: Plan, builds: Mapping[date, str]) -> Plan:

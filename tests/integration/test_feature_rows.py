@@ -17,7 +17,15 @@ from churn.sql_plan import Plan
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
 from tests.integration.test_kept import bring, log
-from tests.support.data_folders import AS_OF, TODAY, event, event_folder, event_settings
+from tests.support.data_folders import (
+    AS_OF,
+    TODAY,
+    event,
+    event_folder,
+    event_settings,
+    weekly_events,
+    write_table,
+)
 
 WEEK = timedelta(days=7)
 SUNDAYS = [AS_OF - back * WEEK for back in (3, 2, 1, 0)]
@@ -162,6 +170,30 @@ def test_rows_that_cannot_be_made_leave_those_that_are_kept(
     assert counted == len(before)
     drop(warehouse, "run")
     assert run(warehouse, settings_of(data), AS_OF)[0].new_dates == ()
+
+
+def test_weeks_that_are_there_no_more_leave_no_life_behind(data: Path, tmp_path: Path) -> None:
+    """Older files are removed, as where activity is kept for some time only."""
+    chosen = settings_of(data)
+    for weeks in (26, 20):
+        write_table(data, "events.activity", [*log(weeks=weeks), *weekly_events(["u1", "regular"], weeks)])
+        warehouse = DuckDBWarehouse(tmp_path / "warehouse.duckdb", data, memory="1GB", threads=2)
+        found = [run(warehouse, chosen, AS_OF)[1] for _ in range(2)]
+        warehouse.close()
+        expected = from_nothing(data, lambda other: run(other, chosen, AS_OF))[1]
+        assert found == [expected, expected]
+
+
+def test_a_run_whose_weeks_an_earlier_dates_run_makes_again_meanwhile_has_all_lives(
+    warehouse: Warehouse, data: Path
+) -> None:
+    chosen = settings_of(data)
+    made = plan(warehouse, chosen, "food", AS_OF, "run", today=TODAY)
+    plan(warehouse, chosen, "food", AS_OF - WEEK, "earlier", today=TODAY, rebuild_weeks=1)
+    run_steps(warehouse, made)
+    rows = warehouse.fetch("select * from run.feature_set").to_pylist()
+    expected = from_nothing(data, lambda other: run(other, chosen, AS_OF))[1]
+    assert sorted(rows, key=lambda row: (row["as_of_date"], row["user_id"])) == expected
 
 
 def life(warehouse: Warehouse, data: Path, until: date) -> Rows:
