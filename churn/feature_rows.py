@@ -10,6 +10,7 @@ from typing import Any
 
 from churn.cohorts import covers
 from churn.config import identifier
+from churn.errors import RunError
 from churn.feature_checks import check_rows
 from churn.features import Feature
 from churn.kept_tables import Definition, analyze, ask, digest, now, run
@@ -138,6 +139,21 @@ def _write_dates(
             {"day": day, "users": users, "origin": origin, "rows": counts.get(day, 0), "now": now()},
         )
     return sum(counts.get(day, 0) for day in dates)
+
+
+def check_kept(warehouse: Warehouse, rows: Definition, days: Iterable[date]) -> None:
+    """Check, after rows of some dates were read, that they were there meanwhile.
+
+    Raises:
+        RunError: a run of a later date has removed some.
+    """
+    there = warehouse.fetch(f"select as_of_date from {rows.table(LEDGER)}")["as_of_date"].to_pylist()
+    gone = sorted(set(days) - set(there))
+    if gone:
+        raise RunError(
+            f"feature rows of {', '.join(map(str, gone))} went while they were read: a run of a later date "
+            "removed what it does not train on. Run again: they are made anew"
+        )
 
 
 def show(warehouse: Warehouse, rows: Definition, schema: str) -> None:

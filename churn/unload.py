@@ -7,6 +7,7 @@ import fsspec.core
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from churn import feature_rows
 from churn.config import identifier
 from churn.errors import RunError
 from churn.features import DOUBLE, INTEGER
@@ -78,13 +79,16 @@ def unload(
         Each file with its rows.
 
     Raises:
-        RunError: the folder cannot be written, or the warehouse refused.
+        RunError: the folder cannot be written, the warehouse refused, or another run removed rows meanwhile.
     """
     schema = snapshot_schema(plan, labelled=purpose == "train")
     query = _selection(plan, purpose, schema, warehouse.dialect)
-    return warehouse.unload(
+    files = warehouse.unload(
         query.sql, query.parameters, str(folder), schema=schema, rows_per_file=rows_per_file
     )
+    dates = plan.training_dates if purpose == "train" else (plan.windows.as_of,)
+    feature_rows.check_kept(warehouse, plan.tables.rows, dates)
+    return files
 
 
 def _selection(plan: Plan, purpose: str, schema: pa.Schema, dialect: Dialect) -> Statement:

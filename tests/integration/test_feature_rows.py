@@ -14,6 +14,7 @@ from churn.config import Settings
 from churn.errors import CheckError, RunError
 from churn.prepare import drop, plan, run_step, run_steps
 from churn.sql_plan import Plan
+from churn.unload import unload
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
 from tests.integration.test_kept import bring, log
@@ -194,6 +195,22 @@ def test_a_run_whose_weeks_an_earlier_dates_run_makes_again_meanwhile_has_all_li
     rows = warehouse.fetch("select * from run.feature_set").to_pylist()
     expected = from_nothing(data, lambda other: run(other, chosen, AS_OF))[1]
     assert sorted(rows, key=lambda row: (row["as_of_date"], row["user_id"])) == expected
+
+
+def test_a_run_whose_rows_a_later_dates_run_removes_meanwhile_says_so(
+    warehouse: Warehouse, data: Path, tmp_path: Path
+) -> None:
+    chosen = settings_of(data, max_dates=2)
+    made = plan(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_early", today=TODAY)
+    run_steps(warehouse, made)
+    (folder := tmp_path / "train").mkdir()
+    assert unload(warehouse, made, "train", folder, 1000)
+    run(warehouse, chosen, AS_OF)
+    gone = rf"feature rows of {made.training_dates[0]}, .* went .* Run again"
+    with pytest.raises(RunError, match=gone):
+        unload(warehouse, made, "train", folder, 1000)
+    again = plan(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_again", today=TODAY)
+    assert again.new_dates == again.training_dates
 
 
 def life(warehouse: Warehouse, data: Path, until: date) -> Rows:
