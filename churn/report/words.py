@@ -330,6 +330,7 @@ STAGES = {
     "window_sums": "sums of 13 weeks",
     "snapshots": "whom to train on and to score, and labels",
     "series_state": "which series go on",
+    "title_state": "what programmes are",
     "genre_schedule": "releases by category",
     "features_activity": "features of activity",
     "features_trend": "features of trend",

@@ -1,6 +1,6 @@
 -- Makes: features_activations, when users came to the product, or last came back after 13 weeks away, and for what.
 -- Grain: snapshot; users of whom that is not known are not there, and have missing values.
--- From: eligible, activations, and titles if there are any. An activation is known when its week is over, and holds
+-- From: eligible, activations, and title_state if there is one. An activation is known when its week is over, and holds
 -- until the next one is. Of several contents in a week the last by product and id holds.
 with periods as (
     select
@@ -36,5 +36,8 @@ inner join periods
         and eligible.as_of_date >= periods.first_date
         and eligible.as_of_date < periods.end_date
 {% if has_titles %}
-left join {{ ref('titles') }} as titles on periods.content_id = titles.content_id
+left join {{ ref('title_state') }} as titles
+    on
+        periods.content_id = titles.content_id
+        and eligible.as_of_date = titles.as_of_date
 {% endif %}

@@ -1,6 +1,6 @@
 -- Makes: features_favourite, the content that a user gave the most value to in the observation window.
 -- Grain: snapshot; users without content are not there, and have missing values.
--- From: eligible, user_item_week, and titles and factors if there are any. Of contents with the same
+-- From: eligible, user_item_week, and title_state and factors if there are any. Of contents with the same
 -- value the first by id is the favourite, so that it is the same every time.
 with contents as (
     select
@@ -72,7 +72,10 @@ select
     favourites.favourite_share
 from favourites
 {% if has_titles %}
-left join {{ ref('titles') }} as titles on favourites.content_id = titles.content_id
+left join {{ ref('title_state') }} as titles
+    on
+        favourites.content_id = titles.content_id
+        and favourites.as_of_date = titles.as_of_date
 {% endif %}
 {% if factors %}
 left join items on favourites.content_id = items.content_id and items.place = 1

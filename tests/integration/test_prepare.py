@@ -251,13 +251,18 @@ def test_nothing_after_a_date_changes_what_is_known_on_it(
     other_rows = {**rows, ACTIVITY: another_future(rows[ACTIVITY], cut, seed, what)}
     for table, column in SIDE_DATES.items():
         other_rows[table] = another_side(rows[table], column, cut, seed)
-    # What is published later than any target week known on the day is not read. (What it is, a podcast for
-    # example, is read where somebody used it all the same: these rows do not wait for the publication.)
-    late = (cut + timedelta(days=15)).isoformat()
+    # What is published later than any target week known on the day is not read, whatever it is. (That an episode is
+    # a podcast, for example, is read where somebody used it all the same: these rows do not wait for the publication.)
+    late, later = ((cut + timedelta(days=days)).isoformat() for days in (15, 16))
     every_series = {row["series_id"]: row for row in rows["prez.scv_vmb"]}.values()
     other_rows["prez.scv_vmb"] = [
         *({**row, "tx_date": min(row["tx_date"], late)} for row in rows["prez.scv_vmb"]),
-        *({**row, "episode_id": "coming", "tx_date": late} for row in every_series),
+        *(
+            {**row, "episode_id": f"coming{n}", "tx_date": later}
+            | {"pips_genre_level_1_names": "Weather", "master_brand_id": "bbc_four"}
+            for row in every_series
+            for n in range(40)
+        ),
     ]
     with TemporaryDirectory() as folder:
         data = broadcaster_folder(Path(folder), other_rows)

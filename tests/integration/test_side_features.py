@@ -19,6 +19,7 @@ from churn.warehouse.render import Statement, load_step, render
 from tests.sql.test_golden import CONTRACT, read_plan
 from tests.support.data_folders import AS_OF, event_folder, weekly_events
 
+DATES = (AS_OF, AS_OF - timedelta(days=14))
 SNAPSHOTS = [("a", AS_OF), ("a", AS_OF - timedelta(days=14)), ("b", AS_OF), ("c", AS_OF)]
 PRODUCT = {"match": ["iplayer", "sounds"], "factors": 2, "follows": ["follow", "bookmark"]}
 # Days from the as-of date: about both as-of dates, about where the windows that end on them begin, and any.
@@ -96,7 +97,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWareho
     opened.execute("create schema run")
     for table, rows in {
         "eligible": [{"user_id": user, "as_of_date": day, "trainable": 1} for user, day in SNAPSHOTS],
-        "titles": TITLES,
+        "title_state": [{"as_of_date": day, **title} for title in TITLES for day in DATES],
         "factors": FACTORS,
     }.items():
         fill(opened, table, rows)
@@ -146,7 +147,7 @@ def test_later_rows_and_the_order_of_rows_change_nothing(
     side = SIDES[step]
     rows = data.draw(side.rows())
     everything = by_snapshot(features(warehouse, step, rows))
-    for day in {day for _, day in SNAPSHOTS}:
+    for day in DATES:
         known = [row for row in rows if side.known(row, day)]
         random.Random(1).shuffle(known)
         then = by_snapshot(features(warehouse, step, known))

@@ -107,7 +107,14 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "content_id": "varchar",
         "genre": "varchar",
         "master_brand": "varchar",
-        "title": "varchar",
+        "published_date": "date",
+        "versions": "bigint",
+    },
+    "title_state": {
+        "as_of_date": "date",
+        "content_id": "varchar",
+        "genre": "varchar",
+        "master_brand": "varchar",
     },
     "formats": {
         "item_id": "varchar",

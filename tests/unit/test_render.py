@@ -189,6 +189,7 @@ LAYOUTS = {
     "genre_schedule": "diststyle auto sortkey(as_of_date)",
     "other_week": "distkey(user_id) sortkey(week_start)",
     "series_state": "diststyle auto sortkey(as_of_date)",
+    "title_state": "diststyle auto sortkey(as_of_date)",
 }
 USUAL_LAYOUT = "distkey(user_id) sortkey(as_of_date)"
 

@@ -1,19 +1,13 @@
--- Makes: titles, what each programme is.
--- Grain: content: the brand, else the series, else the episode, else the clip. Of what its versions say, the
--- most frequent holds.
+-- Makes: titles, what the versions of each programme say that it is, and since when.
+-- Grain: content (the brand, else the series, else the episode, else the clip), genre, family of stations and date of
+-- publication, which may be missing.
 -- From: prez.scv_vmb. The texts 'null', 'N/A', 'n/a' and '' mean missing.
-{% from 'sources/bbc/texts.jinja' import known %}
+{% from 'sources/bbc/texts.jinja' import day, known %}
 with texts as (
     select
-        {{ known('brand_id') }} as brand_id,
-        {{ known('series_id') }} as series_id,
-        {{ known('episode_id') }} as episode_id,
-        {{ known('clip_id') }} as clip_id,
-        {{ known('brand_title') }} as brand_title,
-        {{ known('series_title') }} as series_title,
-        {{ known('episode_title') }} as episode_title,
-        {{ known('clip_title') }} as clip_title,
-        {{ known('programme_title') }} as programme_title,
+        coalesce({{ known('brand_id') }}, {{ known('series_id') }}, {{ known('episode_id') }}, {{ known('clip_id') }})
+            as content_id,
+        {{ day('tx_date') }} as published_date,
         -- Several genres are one text: 'Comedy;Drama'.
         {{ known("trim(split_part(pips_genre_level_1_names, ';', 1))") }} as genre,
         lower({{ known('master_brand_id') }}) as master_brand_id
@@ -22,7 +16,8 @@ with texts as (
 
 versions as (
     select
-        coalesce(brand_id, series_id, episode_id, clip_id) as content_id,
+        content_id,
+        published_date,
         genre,
         -- Regions and frequencies of a station are the station: 'bbc_one_scotland', 'bbc_radio_fourlw'.
         case
@@ -50,45 +45,16 @@ versions as (
                 'bbc_sport', 'bbc_world_service', 'cbbc', 'cbeebies'
             ) then master_brand_id
             when master_brand_id is not null then 'other'
-        end as master_brand,
-        coalesce(
-            case
-                when brand_id is not null then brand_title
-                when series_id is not null then series_title
-                when episode_id is not null then episode_title
-                else clip_title
-            end,
-            programme_title
-        ) as title
+        end as master_brand
     from texts
-),
-
-counted as (
-    select
-        content_id,
-        genre,
-        master_brand,
-        title,
-        row_number() over (
-            partition by content_id
-            order by
-                case when genre is null then 1 else 0 end,
-                case when master_brand is null then 1 else 0 end,
-                case when title is null then 1 else 0 end,
-                count(*) desc,
-                genre,
-                master_brand,
-                title
-        ) as place
-    from versions
     where content_id is not null
-    group by content_id, genre, master_brand, title
 )
 
 select
     content_id,
     genre,
     master_brand,
-    title
-from counted
-where place = 1
+    published_date,
+    count(*) as versions
+from versions
+group by content_id, genre, master_brand, published_date

@@ -1,0 +1,50 @@
+-- Makes: title_state, what each programme is, as far as it is known on each as-of date.
+-- Grain: as-of date and content.
+-- From: titles, eligible. Of what its versions say, the most frequent holds, and a missing genre or station never does
+-- where another is known. Versions that are published later say nothing, but for the first of them where there are no
+-- others: what people use already, they know. A version without a date counts on each.
+with dates as (
+    select distinct as_of_date from {{ ref('eligible') }}
+),
+
+known as (
+    select
+        dates.as_of_date,
+        titles.content_id,
+        titles.genre,
+        titles.master_brand,
+        titles.versions,
+        -- Missing of what is published by then.
+        case when titles.published_date > dates.as_of_date then titles.published_date end as coming_date
+    from dates
+    cross join {{ ref('titles') }} as titles
+),
+
+counted as (
+    select
+        as_of_date,
+        content_id,
+        genre,
+        master_brand,
+        row_number() over (
+            partition by as_of_date, content_id
+            order by
+                case when coming_date is null then 0 else 1 end,
+                coming_date,
+                case when genre is null then 1 else 0 end,
+                case when master_brand is null then 1 else 0 end,
+                sum(versions) desc,
+                genre,
+                master_brand
+        ) as place
+    from known
+    group by as_of_date, content_id, genre, master_brand, coming_date
+)
+
+select
+    as_of_date,
+    content_id,
+    genre,
+    master_brand
+from counted
+where place = 1
