@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from churn.calendar import OBSERVATION_WEEKS, WEEK, monday_of
@@ -49,10 +49,18 @@ WEEKS_AT_ONCE = OBSERVATION_WEEKS
 _WEEKS = {
     "week_start": "date not null",
     "raw_rows": "bigint not null",
+    "rows_there": "bigint not null",
     "build": "varchar(32) not null",
     "built_at": "timestamp not null",
 }
 _FILES = {"file": "varchar(1000) not null", "stamp": "varchar(100) not null"}
+
+
+class _Rows(NamedTuple):
+    """A week's raw rows: of which it was made, and which were there when all were counted last."""
+
+    read: int
+    there: int
 
 
 @dataclass(frozen=True)
@@ -147,18 +155,16 @@ def bring_forward(
         first = min((week for week in ledger if week != OUTSIDE), default=latest)
         built.make(sorted({*_weeks(first, latest)} - ledger.keys() | again & {*_weeks(first, latest)}))
         ledger = _ledger(warehouse, kept)
-        if _rows_there(warehouse, settings.source, schema, ledger, latest, today) == sum(ledger.values()):
-            return _told(built, ledger, {}, latest)
+        there = _rows_there(warehouse, settings.source, schema, ledger, latest, today)
+        if there == sum(rows.there for rows in ledger.values()):
+            return _told(built, ledger, latest)
     found = _count_weeks(warehouse, schema, days)
     outside = found.pop(None, 0)
     past = {week: rows for week, rows in found.items() if week is not None and week <= latest}
     if past:
         built.make(sorted({*_weeks(min(past), latest)} - ledger.keys()))
-    _write_outside(warehouse, kept, outside)
-    ledger = _ledger(warehouse, kept)
-    late = {week: rows - ledger[week] for week, rows in past.items() if rows != ledger.get(week, rows)}
-    late |= {week: -ledger[week] for week in ledger.keys() - found.keys() - {OUTSIDE} if ledger[week]}
-    return _told(built, ledger, late, latest)
+    _write_found(warehouse, kept, found, outside)
+    return _told(built, _ledger(warehouse, kept), latest)
 
 
 def _weeks(first: date, last: date) -> Iterator[date]:
@@ -167,14 +173,15 @@ def _weeks(first: date, last: date) -> Iterator[date]:
         first += WEEK
 
 
-def _ledger(warehouse: Warehouse, kept: Definition) -> dict[date, int]:
-    """Return how many raw rows each week that is kept was made from."""
-    found = ask(warehouse, warehouse, f"select week_start, raw_rows from {kept.table(LEDGER)}", {})
-    return {row["week_start"]: int(row["raw_rows"]) for row in found}
+def _ledger(warehouse: Warehouse, kept: Definition, session: Session | None = None) -> dict[date, _Rows]:
+    """Return the raw rows of each week that is kept."""
+    text = f"select week_start, raw_rows, rows_there from {kept.table(LEDGER)}"
+    found = ask(warehouse, session or warehouse, text, {})
+    return {row["week_start"]: _Rows(int(row["raw_rows"]), int(row["rows_there"])) for row in found}
 
 
 def _rows_there(
-    warehouse: Warehouse, source: str, schema: str, ledger: Mapping[date, int], latest: date, today: date
+    warehouse: Warehouse, source: str, schema: str, ledger: Mapping[date, _Rows], latest: date, today: date
 ) -> int:
     """Return how many raw rows there are, without those after the last week that is kept."""
     last = max([latest, *ledger]) + timedelta(days=6)
@@ -194,8 +201,9 @@ def _count_weeks(warehouse: Warehouse, schema: str, days: Mapping[str, date]) ->
     return {row["week_start"]: int(row["raw_rows"]) for row in found}
 
 
-def _told(built: "_Builder", ledger: Mapping[date, int], late: Mapping[date, int], latest: date) -> Brought:
+def _told(built: "_Builder", ledger: Mapping[date, _Rows], latest: date) -> Brought:
     weeks = {week: rows for week, rows in ledger.items() if week != OUTSIDE and week <= latest}
+    late = {week: rows.there - rows.read for week, rows in weeks.items() if rows.there != rows.read}
     warnings = []
     if late:
         more, fewer = (sum(rows for rows in late.values() if rows * sign > 0) for sign in (1, -1))
@@ -205,24 +213,33 @@ def _told(built: "_Builder", ledger: Mapping[date, int], late: Mapping[date, int
             f"of the rows of {len(late)} past week{'s' * (len(late) > 1)}, the oldest from {min(late)}, "
             f"{' and '.join(counts)} since those were read: --rebuild-weeks {oldest} reads them again"
         )
-    empty = sorted(week for week, rows in weeks.items() if not rows)
+    empty = sorted(week for week, rows in weeks.items() if not rows.read)
     if empty:
         listed = ", ".join(f"{week}" for week in empty[:5]) + (", ..." if len(empty) > 5 else "")
         warnings.append(
             f"{len(empty)} week{'s have' if len(empty) > 1 else ' has'} no activity at all (of {listed}): "
             "everybody counts as away then; load what is missing"
         )
-    return Brought(tuple(built.weeks), built.raw_rows, ledger.get(OUTSIDE, 0), tuple(warnings))
+    outside = ledger[OUTSIDE].there if OUTSIDE in ledger else 0
+    return Brought(tuple(built.weeks), built.raw_rows, outside, tuple(warnings))
 
 
 def forget_faulty(warehouse: Warehouse, settings: Settings) -> None:
     """Let weeks with rows that break the source contract be read again, once those are mended."""
+    if warehouse.stamps(activity_table(settings.source)):
+        return  # they lie in files, and once a file is changed everything is made anew
     kept = define(settings)
-    faulty = (
-        f"select week_start from {kept.table('week_facts')}"
+    found = warehouse.fetch(
+        f"select distinct week_start from {kept.table('week_facts')}"
         " where null_users > 0 or negative_values > 0 or huge_values > 0"
     )
-    run(warehouse, warehouse, f"delete from {kept.table(LEDGER)} where week_start in ({faulty})", {})
+    with warehouse.transaction() as session:
+        session.lock(kept.table(LEDGER))
+        for week in found["week_start"].to_pylist():
+            # What was made of it goes as well: once its rows are gone, there may be no such week any more.
+            for name in (LEDGER, *AGGREGATES):
+                gone = f"delete from {kept.table(name)} where week_start = :week"
+                run(warehouse, session, gone, {"week": week})
 
 
 def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
@@ -264,9 +281,18 @@ def _forget_if_changed(warehouse: Warehouse, kept: Definition, stamps: Mapping[s
             session.execute(f"delete from {kept.table(name)}")
 
 
-def _write_outside(warehouse: Warehouse, kept: Definition, rows: int) -> None:
+def _write_found(
+    warehouse: Warehouse, kept: Definition, found: Mapping[date | None, int], outside: int
+) -> None:
+    """Write how many raw rows there are, so that they are counted again only when there are more or fewer."""
+    text = f"update {kept.table(LEDGER)} set rows_there = :rows where week_start = :week"
     with warehouse.transaction() as session:
-        _write_week(warehouse, session, kept, OUTSIDE, rows)
+        session.lock(kept.table(LEDGER))
+        _write_week(warehouse, session, kept, OUTSIDE, outside)
+        for week, rows in _ledger(warehouse, kept, session).items():
+            there = found.get(week, 0)
+            if week != OUTSIDE and there != rows.there:
+                run(warehouse, session, text, {"week": week, "rows": there})
 
 
 def _write_week(warehouse: Warehouse, session: Session, kept: Definition, week: date, rows: int) -> None:
@@ -276,7 +302,8 @@ def _write_week(warehouse: Warehouse, session: Session, kept: Definition, week: 
     run(
         warehouse,
         session,
-        f"insert into {weeks} (week_start, raw_rows, build, built_at) values (:week, :rows, :build, :now)",
+        f"insert into {weeks} (week_start, raw_rows, rows_there, build, built_at)"
+        " values (:week, :rows, :rows, :build, :now)",
         values,
     )
 
