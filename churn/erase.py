@@ -12,6 +12,7 @@ the warehouse. A kill leaves some users erased from some places, and the same co
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from churn.config import Settings, identifier
 from churn.disk import storage_errors
 from churn.erase_run import erase_from_run, erase_unfinished
 from churn.erasure_map import KEPT_COLUMN, PUBLISHED, RECORD, RUN_DATASETS, TABLES, is_kept, table_columns
-from churn.errors import RunError, UsageError
+from churn.errors import RunError, UsageError, passing_over
 from churn.kept_tables import names
 from churn.runs import Run
 from churn.warehouse.base import Session, Warehouse
@@ -213,20 +214,12 @@ def _erase_from_lake(
     found = []
     lake = lake_of(settings)
     root = str(url_to_fs(lake.root)[1]).rstrip("/")
-    try:
-        # First: a run that is committed meanwhile was still being written, and is told of, or is erased from.
-        unfinished = erase_unfinished(lake.fs, root, ids, dry_run=dry_run)
-    except RunError as error:
-        failures.append(str(error))
-    else:
-        found += [Erased(name, "all of it", count) for name, count in unfinished.items()]
-    for run in lake.runs():
-        try:
-            rows = erase_from_run(run, ids, dry_run=dry_run)
-        except RunError as error:
-            failures.append(str(error))
-        else:
-            found += [Erased(_name(run), dataset, count) for dataset, count in rows.items()]
+    # First: a run that is committed meanwhile was still being written, and is told of, or is erased from.
+    unfinished = passing_over(failures, partial(erase_unfinished, lake.fs, root, ids, dry_run=dry_run)) or {}
+    found += [Erased(name, "all of it", count) for name, count in unfinished.items()]
+    for run in lake.runs(failures=failures):
+        rows = passing_over(failures, partial(erase_from_run, run, ids, dry_run=dry_run)) or {}
+        found += [Erased(_name(run), dataset, count) for dataset, count in rows.items()]
     return found
 
 

@@ -422,6 +422,19 @@ def test_a_damaged_file_is_named_and_the_others_are_erased_from(kept: Kept) -> N
     assert kept.holders(users) == {}
 
 
+def test_a_damaged_manifest_is_named_and_all_other_runs_are_erased_from(kept: Kept) -> None:
+    users = kept.scored("pan")[:2]
+    first = kept.runs()[0]
+    kept.lake.fs.pipe_file(f"{first.base}/manifest.json", b"{}")
+    with pytest.raises(
+        RunError,
+        match=rf"everything but what follows.*\n  - .*{first.manifest.run_id}/manifest.json is damaged",
+    ):
+        kept.erase(users)
+    kept.lake.fs.rm(first.base, recursive=True)
+    assert kept.holders(users) == {}
+
+
 # --- unfinished runs ---
 
 
