@@ -28,11 +28,12 @@ from churn.erase_run import erase_from_run, erase_unfinished
 from churn.erasure_map import KEPT_COLUMN, PUBLISHED, RECORD, RUN_DATASETS, TABLES, is_kept, table_columns
 from churn.errors import RunError, UsageError, passing_over
 from churn.kept_tables import names
+from churn.prepare import drop, leftover_schemas
 from churn.runs import Run
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import render
 from churn.warehouse.retry import retried
-from churn.weekly_run import lake_of, sweep_tables
+from churn.weekly_run import is_dead, lake_of
 
 logger = logging.getLogger(__name__)
 
@@ -88,11 +89,10 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
             return _erase_from_tables(session, warehouse, columns, ids, record, dry_run=dry_run)
 
     in_tables = retried(attempt, "erasing users")
-    if warehouse.dialect == "duckdb" and not dry_run:
-        # This process has it to itself, so that these are of dead runs.
-        for name in settings.products:
-            sweep_tables(warehouse, name)
-        warehouse.execute("checkpoint")
+    if not dry_run:
+        _drop_leftovers(warehouse, failures)
+        if warehouse.dialect == "duckdb":
+            warehouse.execute("checkpoint")
     if failures:
         listed = "\n".join(f"  - {failure}" for failure in failures)
         raise RunError(f"users are erased from everything but what follows; mend it, and repeat:\n{listed}")
@@ -249,6 +249,18 @@ def _kept_tables(settings: Settings, warehouse: Warehouse) -> list[str]:
     """Return the kept tables of users, of whichever definition."""
     schema = identifier(settings.kept_schema)
     return [f"{schema}.{identifier(name)}" for name in names(warehouse, schema) if is_kept(name)]
+
+
+def _drop_leftovers(warehouse: Warehouse, failures: list[str]) -> None:
+    """Drop the tables of dead runs of every product, and tell of those that a run may be at."""
+    for schema in passing_over(failures, partial(leftover_schemas, warehouse)) or []:
+        if is_dead(warehouse, schema):
+            passing_over(failures, partial(drop, warehouse, schema))
+        else:
+            failures.append(
+                f"schema {schema} of the warehouse: a run that goes on, or that was killed less than 48 "
+                "hours ago, has its tables there: erase again when it has ended, or when they are over"
+            )
 
 
 def _erase_from_tables(

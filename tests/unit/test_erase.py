@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
 from typing import Any
@@ -482,6 +482,40 @@ def test_a_run_that_is_being_written_is_named_and_the_rest_is_erased(kept: Kept,
             kept.erase(users)
         assert kept.holders(users) == {}
     assert kept.erase(users) == []  # it was abandoned
+
+
+# --- tables of runs that died ---
+
+
+def leave_tables(kept: Kept, schema: str, user: str) -> None:
+    """Make what a run that was killed leaves in the warehouse."""
+    kept.warehouse.execute(f"create schema {schema}")
+    kept.warehouse.execute(f"create table {schema}.week_activity (user_id varchar(255))")
+    kept.warehouse.execute(f"insert into {schema}.week_activity values ('{user}')")
+
+
+@pytest.mark.parametrize("product", ["food", "bread"], ids=["in the settings", "no longer in the settings"])
+def test_tables_that_a_dead_run_of_any_product_has_left_are_dropped(kept: Kept, product: str) -> None:
+    leave_tables(kept, f"run_{product}_20240101t000000z_abc123", USERS[0])
+    leave_tables(kept, "run_up_to_now", "somebody")  # not a run's
+    kept.erase(USERS[:1])
+    assert kept.holders(USERS[:1]) == {}
+    assert "run_up_to_now.week_activity" in kept.tables()
+
+
+def test_tables_of_a_run_that_may_go_on_in_redshift_are_named_and_stay(kept_aws: Kept) -> None:
+    users = kept_aws.scored("food")[:2]
+    young = f"run_food_{datetime.now(UTC):%Y%m%dt%H%M%Sz}_abc123"
+    leave_tables(kept_aws, young, users[0])
+    with pytest.raises(RunError, match=rf"(?s)everything but what follows.*schema {young} .*erase again"):
+        kept_aws.erase(users)
+    assert kept_aws.holders(users) == {f"{young}.week_activity": 1}
+
+
+def test_tables_of_a_run_of_minutes_ago_are_dropped_from_the_embedded_warehouse(kept_local: Kept) -> None:
+    leave_tables(kept_local, f"run_food_{datetime.now(UTC):%Y%m%dt%H%M%Sz}_abc123", USERS[0])
+    kept_local.erase(USERS[:1])
+    assert kept_local.holders(USERS[:1]) == {}
 
 
 # --- kills ---
