@@ -6,11 +6,12 @@ touched: erase there first, or a run that reads those weeks again scores the sam
 
 All of it happens while the record of what is published is locked. So two erasures wait for each other, and so
 does whoever publishes, who then reads what the lake holds by then; readers never wait. The lake comes before
-the warehouse. A kill leaves some users erased from some places, and the same command finishes.
+the warehouse, and is looked at again after it: who erases is told of runs that have begun meanwhile. A kill
+leaves some users erased from some places, and the same command finishes.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from churn.erase_run import erase_from_run, erase_unfinished
 from churn.erasure_map import KEPT_COLUMN, PUBLISHED, RECORD, RUN_DATASETS, TABLES, is_kept, table_columns
 from churn.errors import RunError, UsageError, passing_over
 from churn.kept_tables import names
+from churn.lake import Lake
 from churn.prepare import drop, leftover_schemas
 from churn.runs import Run
 from churn.warehouse.base import Session, Warehouse
@@ -77,7 +79,9 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
     ids = _distinct(users)
     columns = _columns(settings, warehouse)
     record = RECORD if warehouse.columns(RECORD) and not dry_run else None
+    lake = lake_of(settings)
     in_lake: dict[Erased, None] = {}  # a second attempt finds nothing more of what the first has erased
+    seen: set[str] = set()
     failures: list[str] = []
 
     def attempt() -> list[Erased]:
@@ -85,12 +89,13 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
         with warehouse.transaction() as session:
             if record is not None:
                 session.lock(record)
-            in_lake.update(dict.fromkeys(_erase_from_lake(settings, ids, failures, dry_run=dry_run)))
+            in_lake.update(dict.fromkeys(_erase_from_lake(lake, ids, seen, failures, dry_run=dry_run)))
             return _erase_from_tables(session, warehouse, columns, ids, record, dry_run=dry_run)
 
     in_tables = retried(attempt, "erasing users")
     if not dry_run:
         _drop_leftovers(warehouse, failures)
+        in_lake.update(dict.fromkeys(_look_again(lake, ids, seen, failures)))
         if warehouse.dialect == "duckdb":
             warehouse.execute("checkpoint")
     if failures:
@@ -208,18 +213,39 @@ def _distinct(users: Sequence[str]) -> pa.Array:
 
 
 def _erase_from_lake(
-    settings: Settings, ids: pa.Array, failures: list[str], *, dry_run: bool
+    lake: Lake, ids: pa.Array, seen: set[str], failures: list[str], *, dry_run: bool
 ) -> list[Erased]:
-    """Erase from every run, also after one that refuses."""
-    found = []
-    lake = lake_of(settings)
-    root = str(url_to_fs(lake.root)[1]).rstrip("/")
+    """Erase from every run, also after one that refuses; put the folders of the committed ones into seen."""
     # First: a run that is committed meanwhile was still being written, and is told of, or is erased from.
-    unfinished = passing_over(failures, partial(erase_unfinished, lake.fs, root, ids, dry_run=dry_run)) or {}
-    found += [Erased(name, "all of it", count) for name, count in unfinished.items()]
+    found = _erase_unfinished(lake, ids, failures, dry_run=dry_run)
     for run in lake.runs(failures=failures):
+        seen.add(run.base)
         rows = passing_over(failures, partial(erase_from_run, run, ids, dry_run=dry_run)) or {}
         found += [Erased(_name(run), dataset, count) for dataset, count in rows.items()]
+    return found
+
+
+def _erase_unfinished(lake: Lake, ids: pa.Array, failures: list[str], *, dry_run: bool) -> list[Erased]:
+    root = str(url_to_fs(lake.root)[1]).rstrip("/")
+    found = passing_over(failures, partial(erase_unfinished, lake.fs, root, ids, dry_run=dry_run)) or {}
+    return [Erased(name, "all of it", count) for name, count in found.items()]
+
+
+def _look_again(lake: Lake, ids: pa.Array, seen: Container[str], failures: list[str]) -> list[Erased]:
+    """Tell of runs that have begun meanwhile: they may have read the users before these were deleted.
+
+    For when that is committed: a run is claimed before it reads, so one that begins later finds none of them.
+    """
+    late: list[str] = []
+    found = _erase_unfinished(lake, ids, late, dry_run=False)
+    # After the unfinished ones, of which one may be committed meanwhile.
+    for run in lake.runs(failures=late):
+        if run.base in seen:
+            continue
+        rows = passing_over(late, partial(erase_from_run, run, ids, dry_run=True))
+        if rows:
+            late.append(f"{_name(run)}: it was committed meanwhile: erase again")
+    failures += [each for each in late if each not in failures]  # what was told before is told once
     return found
 
 

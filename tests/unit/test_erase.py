@@ -484,6 +484,48 @@ def test_a_run_that_is_being_written_is_named_and_the_rest_is_erased(kept: Kept,
     assert kept.erase(users) == []  # it was abandoned
 
 
+def test_a_run_that_begins_while_users_are_erased_is_named(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have read them from the tables that are kept from run to run before they were deleted there."""
+    users = kept.scored("food")[:2]
+    week = kept.current("food").manifest.target_week_start
+    real, begun = churn.erase._erase_from_tables, []
+
+    def erase_from_tables(*arguments: Any, **options: Any) -> list[Erased]:
+        begun.append(kept.lake.begin("food", week, "20260101t000000z-abcdef"))
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(churn.erase, "_erase_from_tables", erase_from_tables)
+        with pytest.raises(RunError, match=r"run 20260101t000000z-abcdef: .*: erase again when it has ended"):
+            kept.erase(users)
+    begun[0].abandon()
+    assert kept.holders(users) == {}
+    assert kept.erase(users) == []
+
+
+def test_a_run_that_is_committed_while_users_are_erased_is_named_if_it_holds_one(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = kept.scored("pan")[:2]
+    late = kept.current("pan")
+    content = kept.lake.fs.cat_file(f"{late.base}/manifest.json")
+    kept.lake.fs.rm_file(f"{late.base}/manifest.json")
+    real = churn.erase._erase_from_tables
+
+    def erase_from_tables(*arguments: Any, **options: Any) -> list[Erased]:
+        kept.lake.fs.pipe_file(f"{late.base}/manifest.json", content)
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(churn.erase, "_erase_from_tables", erase_from_tables)
+        with pytest.raises(RunError, match=f"run {late.manifest.run_id}: it was committed meanwhile: erase"):
+            kept.erase(users)
+    kept.erase(users)
+    assert kept.holders(users) == {}
+
+
 # --- tables of runs that died ---
 
 
