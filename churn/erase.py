@@ -28,7 +28,8 @@ from churn.disk import storage_errors
 from churn.erase_run import erase_from_run, erase_unfinished
 from churn.erasure_map import KEPT_COLUMN, PUBLISHED, RECORD, RUN_DATASETS, TABLES, is_kept, table_columns
 from churn.errors import RunError, UsageError, passing_over
-from churn.kept_tables import names
+from churn.kept_prune import LEDGERS
+from churn.kept_tables import names_by_schema
 from churn.lake import Lake
 from churn.prepare import drop, leftover_schemas
 from churn.runs import Run
@@ -272,9 +273,22 @@ def _columns(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
 
 
 def _kept_tables(settings: Settings, warehouse: Warehouse) -> list[str]:
-    """Return the kept tables of users, of whichever definition."""
-    schema = identifier(settings.kept_schema)
-    return [f"{schema}.{identifier(name)}" for name in names(warehouse, schema) if is_kept(name)]
+    """Return the kept tables of users, of whichever definition, also in a schema that was used before.
+
+    Elsewhere a table of that name may be somebody else's, unless the ledger of its definition is beside it.
+    """
+    there = names_by_schema(warehouse)
+    return [
+        f"{schema}.{name}"
+        for schema, found in there.items()
+        for name in found
+        if is_kept(name) and (schema == settings.kept_schema or _has_ledger(name, found))
+    ]
+
+
+def _has_ledger(table: str, beside: Container[str]) -> bool:
+    ending = table.rpartition("_")[2]
+    return any(f"{ledger}_{ending}" in beside for ledger in LEDGERS)
 
 
 def _drop_leftovers(warehouse: Warehouse, failures: list[str]) -> None:

@@ -526,14 +526,36 @@ def test_a_run_that_is_committed_while_users_are_erased_is_named_if_it_holds_one
     assert kept.holders(users) == {}
 
 
+# --- kept tables in a schema of before ---
+
+
+def test_kept_tables_are_found_after_the_setting_that_names_their_schema_has_changed(
+    kept_local: Kept,
+) -> None:
+    users = kept_local.scored("food")[:3]
+    kept_local.settings = kept_local.settings.model_copy(update={"kept_schema": "elsewhere"})
+    told = {each.dataset.rpartition("_")[0] for each in kept_local.erase(users)}
+    assert told >= {"churn_kept.user_week", "churn_kept.user_life", "churn_kept.feature_rows"}
+    assert kept_local.holders(users) == {}
+
+
+def test_a_table_that_is_only_called_like_a_kept_one_is_not_touched(kept: Kept) -> None:
+    """Of another schema, a table is taken for a kept one only beside the ledger of its definition."""
+    leave_tables(kept, "kept_before", USERS[0], "user_week_0a1b2c3d")
+    kept.warehouse.execute("create table kept_before.weeks_0a1b2c3d (week_start date)")
+    leave_tables(kept, "someones", USERS[0], "user_week_20240701")
+    kept.erase(USERS[:1])
+    assert kept.holders(USERS[:1]) == {"someones.user_week_20240701": 1}
+
+
 # --- tables of runs that died ---
 
 
-def leave_tables(kept: Kept, schema: str, user: str) -> None:
-    """Make what a run that was killed leaves in the warehouse."""
+def leave_tables(kept: Kept, schema: str, user: str, table: str = "week_activity") -> None:
+    """Make a table that holds a user, such as a run that was killed leaves in the warehouse."""
     kept.warehouse.execute(f"create schema {schema}")
-    kept.warehouse.execute(f"create table {schema}.week_activity (user_id varchar(255))")
-    kept.warehouse.execute(f"insert into {schema}.week_activity values ('{user}')")
+    kept.warehouse.execute(f"create table {schema}.{table} (user_id varchar(255))")
+    kept.warehouse.execute(f"insert into {schema}.{table} values ('{user}')")
 
 
 @pytest.mark.parametrize("product", ["food", "bread"], ids=["in the settings", "no longer in the settings"])
