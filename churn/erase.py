@@ -33,6 +33,7 @@ from churn.kept_tables import names_by_schema
 from churn.lake import Lake
 from churn.prepare import drop, leftover_schemas
 from churn.runs import Run
+from churn.scratch import sweep_scratch
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import render
 from churn.warehouse.retry import retried
@@ -95,6 +96,7 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
 
     in_tables = retried(attempt, "erasing users")
     if not dry_run:
+        failures += sweep_scratch()
         _drop_leftovers(warehouse, failures)
         in_lake.update(dict.fromkeys(_look_again(lake, ids, seen, failures)))
         if warehouse.dialect == "duckdb":

@@ -2,7 +2,7 @@
 
 Each is a folder ``churn-scratch-*`` where the system has its temporary files (TMPDIR), and its process holds
 a lock on it. The system frees the lock when the process dies, however it dies: what can be locked was left by
-a kill, and goes when the next one is made.
+a kill, and goes when the next one is made, a run begins or users are erased.
 """
 
 import fcntl

@@ -16,6 +16,7 @@ from churn.desk import STALE_SECONDS
 from churn.errors import ConfigError, RunError
 from churn.lake import Lake, RunFolder, new_run_id
 from churn.prepare import drop, leftover_schemas, run_schema
+from churn.scratch import sweep_scratch
 from churn.stages import Stages
 from churn.store import is_local
 from churn.warehouse.base import Warehouse
@@ -120,6 +121,8 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
     with closing(open_warehouse(settings)) as warehouse:
         migrate.bring_forward(warehouse, settings.id_column)  # rather than fail with this hours later
         sweep_tables(warehouse, name)
+        for failure in sweep_scratch():
+            logger.warning("%s", failure)
         # Taken before anything is read: what changes later is not in the scores.
         basis = checkpoint.basis(settings, name, f"{as_of}")
         stages = Stages(name)

@@ -1,10 +1,13 @@
 """Users are taken out of everything that is kept, and out of nothing else; a kill at any moment does no harm."""
 
+import errno
 import io
 import os
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -524,6 +527,64 @@ def test_a_run_that_is_committed_while_users_are_erased_is_named_if_it_holds_one
             kept.erase(users)
     kept.erase(users)
     assert kept.holders(users) == {}
+
+
+# --- temporary files of processes that died ---
+
+BACKTEST = """
+import os, signal, sys
+from datetime import timedelta
+from pathlib import Path
+from churn import backtest
+from churn.config import load_settings
+from tests.support.data_folders import AS_OF
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+backtest.read_snapshots = killed
+data, out = Path(sys.argv[1]), Path(sys.argv[2])
+backtest.backtest(load_settings(data, out), "pan", [AS_OF - timedelta(days=14)], out / "judged.parquet")
+"""
+
+
+def naming(folder: Path) -> list[pa.Table]:
+    """What Parquet files below a folder hold that name users."""
+    found = [pq.ParquetFile(path).read() for path in folder.rglob("*.parquet")]
+    return [
+        table for table in found if any(value in USERS for each in texts(table).values() for value in each)
+    ]
+
+
+def test_what_a_killed_back_test_left_among_temporary_files_goes(
+    kept: Kept, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = os.environ | {"TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-c", BACKTEST, str(data), str(tmp_path / "unused")]
+    assert subprocess.run(line, env=environment, timeout=300, check=False).returncode == -signal.SIGKILL
+    assert naming(scratch)
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    kept.erase(USERS[:1], dry_run=True)
+    assert naming(scratch)
+    kept.erase(USERS[:1])
+    assert list(scratch.iterdir()) == []
+
+
+def test_scratch_of_a_killed_process_that_cannot_be_removed_is_named(
+    kept_local: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "churn-scratch-left"
+    left.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("churn.scratch.shutil.rmtree", refused)
+    with pytest.raises(RunError, match=rf"{left}, left by a process .*Permission denied.*remove it by hand"):
+        kept_local.erase(USERS[:1])
 
 
 # --- kept tables in a schema of before ---
