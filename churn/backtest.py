@@ -1,7 +1,6 @@
 """Back-tests: train as of a past date with what was known then, and compare with what people did."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -18,6 +17,7 @@ from churn.config import Settings, load_settings
 from churn.errors import SourceError
 from churn.evaluation import evaluate
 from churn.prepare import outcome_table, outcomes, plan, run_steps
+from churn.scratch import scratch_folder
 from churn.sql_plan import Plan
 from churn.training import train
 from churn.unload import read_snapshots, unload
@@ -58,10 +58,10 @@ def prepare(warehouse: Warehouse, settings: Settings, product: str, as_of: date)
     planned = plan(warehouse, settings, product, as_of, schema)
     rows = run_steps(warehouse, planned)
     check_snapshots(warehouse, planned, rows)
-    with tempfile.TemporaryDirectory(prefix="churn-backtest-") as scratch:
+    with scratch_folder() as scratch:
         tables = {}
         for purpose in ("train", "score"):
-            folder = Path(scratch) / purpose
+            folder = scratch / purpose
             folder.mkdir()
             tables[purpose] = read_snapshots(unload(warehouse, planned, purpose, folder, _ROWS_PER_FILE))
     outcome_plan = outcomes(warehouse, settings, planned, f"{schema}_outcomes")

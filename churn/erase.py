@@ -6,12 +6,14 @@ touched: erase there first, or a run that reads those weeks again scores the sam
 
 All of it happens while the record of what is published is locked. So two erasures wait for each other, and so
 does whoever publishes, who then reads what the lake holds by then; readers never wait. The lake comes before
-the warehouse. A kill leaves some users erased from some places, and the same command finishes.
+the warehouse, and is looked at again after it: who erases is told of runs that have begun meanwhile. A kill
+leaves some users erased from some places, and the same command finishes.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,17 @@ from churn.config import Settings, identifier
 from churn.disk import storage_errors
 from churn.erase_run import erase_from_run, erase_unfinished
 from churn.erasure_map import KEPT_COLUMN, PUBLISHED, RECORD, RUN_DATASETS, TABLES, is_kept, table_columns
-from churn.errors import RunError, UsageError
-from churn.kept_tables import names
+from churn.errors import RunError, UsageError, passing_over
+from churn.kept_prune import LEDGERS
+from churn.kept_tables import names_by_schema
+from churn.lake import Lake
+from churn.prepare import drop, leftover_schemas
 from churn.runs import Run
+from churn.scratch import sweep_scratch
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import render
 from churn.warehouse.retry import retried
-from churn.weekly_run import lake_of, sweep_tables
+from churn.weekly_run import is_dead, lake_of
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +81,9 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
     ids = _distinct(users)
     columns = _columns(settings, warehouse)
     record = RECORD if warehouse.columns(RECORD) and not dry_run else None
+    lake = lake_of(settings)
     in_lake: dict[Erased, None] = {}  # a second attempt finds nothing more of what the first has erased
+    seen: set[str] = set()
     failures: list[str] = []
 
     def attempt() -> list[Erased]:
@@ -83,15 +91,16 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
         with warehouse.transaction() as session:
             if record is not None:
                 session.lock(record)
-            in_lake.update(dict.fromkeys(_erase_from_lake(settings, ids, failures, dry_run=dry_run)))
+            in_lake.update(dict.fromkeys(_erase_from_lake(lake, ids, seen, failures, dry_run=dry_run)))
             return _erase_from_tables(session, warehouse, columns, ids, record, dry_run=dry_run)
 
     in_tables = retried(attempt, "erasing users")
-    if warehouse.dialect == "duckdb" and not dry_run:
-        # This process has it to itself, so that these are of dead runs.
-        for name in settings.products:
-            sweep_tables(warehouse, name)
-        warehouse.execute("checkpoint")
+    if not dry_run:
+        failures += sweep_scratch()
+        _drop_leftovers(warehouse, failures)
+        in_lake.update(dict.fromkeys(_look_again(lake, ids, seen, failures)))
+        if warehouse.dialect == "duckdb":
+            warehouse.execute("checkpoint")
     if failures:
         listed = "\n".join(f"  - {failure}" for failure in failures)
         raise RunError(f"users are erased from everything but what follows; mend it, and repeat:\n{listed}")
@@ -207,26 +216,39 @@ def _distinct(users: Sequence[str]) -> pa.Array:
 
 
 def _erase_from_lake(
-    settings: Settings, ids: pa.Array, failures: list[str], *, dry_run: bool
+    lake: Lake, ids: pa.Array, seen: set[str], failures: list[str], *, dry_run: bool
 ) -> list[Erased]:
-    """Erase from every run, also after one that refuses."""
-    found = []
-    lake = lake_of(settings)
+    """Erase from every run, also after one that refuses; put the folders of the committed ones into seen."""
+    # First: a run that is committed meanwhile was still being written, and is told of, or is erased from.
+    found = _erase_unfinished(lake, ids, failures, dry_run=dry_run)
+    for run in lake.runs(failures=failures):
+        seen.add(run.base)
+        rows = passing_over(failures, partial(erase_from_run, run, ids, dry_run=dry_run)) or {}
+        found += [Erased(_name(run), dataset, count) for dataset, count in rows.items()]
+    return found
+
+
+def _erase_unfinished(lake: Lake, ids: pa.Array, failures: list[str], *, dry_run: bool) -> list[Erased]:
     root = str(url_to_fs(lake.root)[1]).rstrip("/")
-    try:
-        # First: a run that is committed meanwhile was still being written, and is told of, or is erased from.
-        unfinished = erase_unfinished(lake.fs, root, ids, dry_run=dry_run)
-    except RunError as error:
-        failures.append(str(error))
-    else:
-        found += [Erased(name, "all of it", count) for name, count in unfinished.items()]
-    for run in lake.runs():
-        try:
-            rows = erase_from_run(run, ids, dry_run=dry_run)
-        except RunError as error:
-            failures.append(str(error))
-        else:
-            found += [Erased(_name(run), dataset, count) for dataset, count in rows.items()]
+    found = passing_over(failures, partial(erase_unfinished, lake.fs, root, ids, dry_run=dry_run)) or {}
+    return [Erased(name, "all of it", count) for name, count in found.items()]
+
+
+def _look_again(lake: Lake, ids: pa.Array, seen: Container[str], failures: list[str]) -> list[Erased]:
+    """Tell of runs that have begun meanwhile: they may have read the users before these were deleted.
+
+    For when that is committed: a run is claimed before it reads, so one that begins later finds none of them.
+    """
+    late: list[str] = []
+    found = _erase_unfinished(lake, ids, late, dry_run=False)
+    # After the unfinished ones, of which one may be committed meanwhile.
+    for run in lake.runs(failures=late):
+        if run.base in seen:
+            continue
+        rows = passing_over(late, partial(erase_from_run, run, ids, dry_run=True))
+        if rows:
+            late.append(f"{_name(run)}: it was committed meanwhile: erase again")
+    failures += [each for each in late if each not in failures]  # what was told before is told once
     return found
 
 
@@ -253,9 +275,34 @@ def _columns(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
 
 
 def _kept_tables(settings: Settings, warehouse: Warehouse) -> list[str]:
-    """Return the kept tables of users, of whichever definition."""
-    schema = identifier(settings.kept_schema)
-    return [f"{schema}.{identifier(name)}" for name in names(warehouse, schema) if is_kept(name)]
+    """Return the kept tables of users, of whichever definition, also in a schema that was used before.
+
+    Elsewhere a table of that name may be somebody else's, unless the ledger of its definition is beside it.
+    """
+    there = names_by_schema(warehouse)
+    return [
+        f"{schema}.{name}"
+        for schema, found in there.items()
+        for name in found
+        if is_kept(name) and (schema == settings.kept_schema or _has_ledger(name, found))
+    ]
+
+
+def _has_ledger(table: str, beside: Container[str]) -> bool:
+    ending = table.rpartition("_")[2]
+    return any(f"{ledger}_{ending}" in beside for ledger in LEDGERS)
+
+
+def _drop_leftovers(warehouse: Warehouse, failures: list[str]) -> None:
+    """Drop the tables of dead runs of every product, and tell of those that a run may be at."""
+    for schema in passing_over(failures, partial(leftover_schemas, warehouse)) or []:
+        if is_dead(warehouse, schema):
+            passing_over(failures, partial(drop, warehouse, schema))
+        else:
+            failures.append(
+                f"schema {schema} of the warehouse: a run that goes on, or that was killed less than 48 "
+                "hours ago, has its tables there: erase again when it has ended, or when they are over"
+            )
 
 
 def _erase_from_tables(

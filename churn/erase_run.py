@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -38,6 +37,7 @@ from churn.layout import MANIFEST, run_folder
 from churn.manifest import Erasure, FileStamp, Manifest
 from churn.rewrite import count_rows_of, without_rows_of
 from churn.runs import REMAKE, Run, path_inside
+from churn.scratch import scratch_folder
 from churn.store import is_local
 
 _SCRATCH = ".erasing"
@@ -136,13 +136,13 @@ def _rewrite(run: Run, name: str, ids: pa.Array) -> FileStamp:
     folder, file_name = os.path.split(path)
     local = is_local(run.fs)
     # On a disk beside the file, where a rename is one step; readers pass over names that begin with a dot.
-    with _scratch_folder(folder if local else None) as scratch_folder:
+    with nullcontext(folder) if local else scratch_folder() as scratch_place:
         scratch_name = f".{file_name}{_SCRATCH}"
-        scratch = f"{scratch_folder}/{scratch_name}"
+        scratch = f"{scratch_place}/{scratch_name}"
         with _parquet_errors(run, name), run.fs.open(path, "rb") as source, open(scratch, "wb") as target:
             without_rows_of(source, target, column, ids)
         with storage_errors("erasing users", path):
-            size, sha256 = stamp(scratch_folder, [scratch_name], durably=local)[scratch_name]
+            size, sha256 = stamp(str(scratch_place), [scratch_name], durably=local)[scratch_name]
             if local:
                 shutil.copymode(path, scratch)
                 os.replace(scratch, path)
@@ -150,15 +150,6 @@ def _rewrite(run: Run, name: str, ids: pa.Array) -> FileStamp:
             else:
                 run.fs.put_file(scratch, path)
     return FileStamp(size=size, sha256=sha256)
-
-
-@contextmanager
-def _scratch_folder(folder: str | None) -> Iterator[str]:
-    if folder is not None:
-        yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix="churn-erase-") as temporary:
-        yield temporary
 
 
 def _stamp(run: Run, name: str) -> FileStamp:

@@ -4,7 +4,10 @@ Every message names what was wrong, where, and what to do about it. The command 
 ``ChurnError`` as one paragraph without a traceback; anything else is a bug and keeps its traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+ResultT = TypeVar("ResultT")
 
 
 class ChurnError(Exception):
@@ -44,3 +47,21 @@ class RunError(ChurnError):
 
 # Of the data, the settings or the command: a second try meets the same, until a person has changed something.
 BY_HAND = (UsageError, ConfigError, SourceError, CheckError)
+
+
+def passing_over(failures: list[str] | None, action: Callable[[], ResultT]) -> ResultT | None:
+    """Return what an action does; where it raises a RunError, keep its message and return None.
+
+    Args:
+        failures: gets the message; None = nothing is passed over.
+
+    Raises:
+        RunError: the action did, and there is no list of failures.
+    """
+    try:
+        return action()
+    except RunError as error:
+        if failures is None:
+            raise
+        failures.append(str(error))
+        return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from churn.config import identifier
+from churn.config import IDENTIFIER, identifier
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import render
 
@@ -68,6 +68,16 @@ def names(warehouse: Warehouse, schema: str) -> list[str]:
     """Return the tables of a schema, sorted: those of every definition that was ever kept there."""
     text = "select table_name from information_schema.tables where table_schema = :schema"
     return sorted(row["table_name"] for row in ask(warehouse, warehouse, text, {"schema": schema}))
+
+
+def names_by_schema(warehouse: Warehouse) -> dict[str, list[str]]:
+    """Return the tables of every schema that could be one for kept tables, all sorted; views are none."""
+    text = "select table_schema, table_name from information_schema.tables where table_type = 'BASE TABLE'"
+    found: dict[str, list[str]] = {}
+    for row in sorted(ask(warehouse, warehouse, text, {}), key=lambda row: row["table_name"]):
+        if IDENTIFIER.match(row["table_schema"]):
+            found.setdefault(row["table_schema"], []).append(row["table_name"])
+    return dict(sorted(found.items()))
 
 
 def analyze(warehouse: Warehouse, *tables: str) -> None:

@@ -21,6 +21,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -29,7 +30,7 @@ from churn.desk import Claim, Desk
 from churn.desk_disk import DiskDesk
 from churn.desk_s3 import S3Desk
 from churn.disk import as_run_error, disk_advice, storage_errors
-from churn.errors import RunError, UsageError
+from churn.errors import RunError, UsageError, passing_over
 from churn.layout import MANIFEST, copy_folder, product_folder, run_folder, week_folder
 from churn.manifest import PRODUCT_NAME, FileStamp, Manifest, check_names
 from churn.runs import REMAKE, Run, path_inside
@@ -235,15 +236,20 @@ class Lake:
             found = self._desk.adopt(product, f"{target_week_start}")
         return None if found is None else RunFolder(self, product, target_week_start, *found)
 
-    def runs(self, product: str | None = None) -> list[Run]:
+    def runs(self, product: str | None = None, *, failures: list[str] | None = None) -> list[Run]:
         """Return the committed runs (of one product), by product, target week and start.
 
+        Args:
+            failures: gets the message of each manifest or folder that cannot be read, which is passed over.
+
         Raises:
-            RunError: a manifest is damaged; the message names it.
+            RunError: a manifest is damaged, and there is no list of failures; the message names it.
         """
         if product is None:
-            return [run for name in self._products() for run in self.runs(name)]
-        return [run for week in self._weeks(product) for run in self._runs_of_week(product, week)]
+            names = passing_over(failures, self._products) or []
+            return [run for name in names for run in self.runs(name, failures=failures)]
+        weeks = passing_over(failures, partial(self._weeks, product)) or []
+        return [run for week in weeks for run in self._runs_of_week(product, week, failures)]
 
     def current(self, product: str) -> Run | None:
         """Return the latest started run of the newest target week that has one.
@@ -358,9 +364,10 @@ class Lake:
     def _is_committed(self, product: str, week: str, run_id: str) -> bool:
         return bool(self.fs.exists(f"{run_folder(self._base, product, week, run_id)}/{MANIFEST}"))
 
-    def _runs_of_week(self, product: str, week: str) -> list[Run]:
-        ids = self._run_ids(product, week)
-        runs = [run for run_id in ids if (run := self._read(product, week, run_id)) is not None]
+    def _runs_of_week(self, product: str, week: str, failures: list[str] | None = None) -> list[Run]:
+        ids = passing_over(failures, partial(self._run_ids, product, week)) or []
+        read = [passing_over(failures, partial(self._read, product, week, run_id)) for run_id in ids]
+        runs = [run for run in read if run is not None]
         return sorted(runs, key=lambda run: (run.manifest.started_at, run.manifest.run_id))
 
     def _read(self, product: str, week: str, run_id: str) -> Run | None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 import fsspec
@@ -24,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 from churn.aws import region_of
 from churn.config_store import S3_ROOT, StoreSettings, fault_of_root
 from churn.errors import UsageError
+from churn.scratch import scratch_folder
 
 S3 = "s3"
 _CONNECTIONS = 32
@@ -107,8 +107,8 @@ def local_copy(folder: str) -> Iterator[Path]:
     if is_local(fs):
         yield Path(path)
         return
-    with TemporaryDirectory(prefix="churn-") as scratch:
-        copy = Path(scratch, path.rsplit("/", 1)[-1])
+    with scratch_folder() as scratch:
+        copy = scratch / path.rsplit("/", 1)[-1]
         copy.mkdir()
         for found in fs.find(path):
             target = copy / found[len(path) + 1 :]
@@ -124,9 +124,9 @@ def local_draft(folder: str) -> Iterator[Path]:
     if is_local(fs):
         yield Path(path)
         return
-    with TemporaryDirectory(prefix="churn-") as scratch:
-        yield Path(scratch)
-        for file in sorted(found for found in Path(scratch).rglob("*") if found.is_file()):
+    with scratch_folder() as scratch:
+        yield scratch
+        for file in sorted(found for found in scratch.rglob("*") if found.is_file()):
             fs.put_file(str(file), f"{path}/{file.relative_to(scratch).as_posix()}")
 
 

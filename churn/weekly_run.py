@@ -15,7 +15,8 @@ from churn.config import Product, Settings
 from churn.desk import STALE_SECONDS
 from churn.errors import ConfigError, RunError
 from churn.lake import Lake, RunFolder, new_run_id
-from churn.prepare import drop, leftover_schemas
+from churn.prepare import drop, leftover_schemas, run_schema
+from churn.scratch import sweep_scratch
 from churn.stages import Stages
 from churn.store import is_local
 from churn.warehouse.base import Warehouse
@@ -60,16 +61,12 @@ class WeeklyRun:
     @property
     def schema(self) -> str:
         """The warehouse schema of this run's tables."""
-        return f"{_schema_prefix(self.name)}{self.run_id.replace('-', '_')}"
+        return run_schema(self.name, self.run_id)
 
     @property
     def train_folder(self) -> str:
         """Where training snapshots are unloaded; scratch, which the commit leaves out."""
         return self.folder.path(".train")
-
-
-def _schema_prefix(name: str) -> str:
-    return f"run_{name}_"
 
 
 def lake_of(settings: Settings) -> Lake:
@@ -124,6 +121,8 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
     with closing(open_warehouse(settings)) as warehouse:
         migrate.bring_forward(warehouse, settings.id_column)  # rather than fail with this hours later
         sweep_tables(warehouse, name)
+        for failure in sweep_scratch():
+            logger.warning("%s", failure)
         # Taken before anything is read: what changes later is not in the scores.
         basis = checkpoint.basis(settings, name, f"{as_of}")
         stages = Stages(name)
@@ -170,18 +169,21 @@ def _left(folder: RunFolder, basis: Basis, stages: Stages) -> Checkpoint | None:
 
 
 def sweep_tables(warehouse: Warehouse, name: str) -> None:
-    """Remove the tables of the product's dead runs.
+    """Remove the tables of the product's dead runs."""
+    for schema in leftover_schemas(warehouse, name):
+        if is_dead(warehouse, schema):
+            drop(warehouse, schema)
+
+
+def is_dead(warehouse: Warehouse, schema: str) -> bool:
+    """Tell of a run's schema whether no run can be at it, but for one of this process itself.
 
     This process has the embedded warehouse to itself. In another one, a run may be at it that started less
     than 48 hours ago.
     """
-    for schema in leftover_schemas(warehouse, _schema_prefix(name)):
-        if warehouse.dialect == "duckdb" or _is_old(schema):
-            drop(warehouse, schema)
-
-
-def _is_old(schema: str) -> bool:
-    started = re.search(r"_(\d{8}t\d{6})z_", schema)
+    if warehouse.dialect == "duckdb":
+        return True
+    started = re.search(r"_(\d{8}t\d{6})z_[0-9a-f]+$", schema)
     if started is None:
         return False
     age = datetime.now(UTC) - datetime.strptime(started[1], "%Y%m%dt%H%M%S").replace(tzinfo=UTC)

@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from glob import escape
 from pathlib import Path
@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 
 from churn.config import identifier
 from churn.errors import RunError, SourceError
+from churn.scratch import scratch_folder
 from churn.warehouse.base import Dialect, InUseError, Session
 from churn.warehouse.files import check_files
 from churn.warehouse.parquet import Writer
 from churn.warehouse.render import sql_root
+from churn.warehouse.spill import remove_spills_of_the_dead, spill_folder
 from churn.warehouse.statements import qualified
 
 logger = logging.getLogger(__name__)
@@ -131,8 +133,13 @@ class DuckDBWarehouse:
         self._memory, self._on_disk = memory, database is not None
         self._tables = data / "tables"
         self._lock, self._transactions = threading.Lock(), 0
-        self._connection = _connect(database, config)
+        self._exits = ExitStack()
+        # DuckDB's own choice in memory is one folder for all who work in the same one.
+        spill = spill_folder(database) if database else self._exits.enter_context(scratch_folder()) / "spill"
+        self._connection = _connect(database, config | {"temp_directory": str(spill)})
         try:
+            if database is not None:
+                remove_spills_of_the_dead(database)
             # Global, because each statement runs on a cursor, which is a connection of its own.
             self._connection.execute("set global TimeZone = 'UTC'")
             # Redshift divides integers into integers; the local engine must agree.
@@ -142,7 +149,7 @@ class DuckDBWarehouse:
                 self._connection.execute(statement)
             self._define_sources(self._tables)
         except BaseException as error:
-            self._connection.close()  # or the file would stay locked
+            self.close()  # or the file would stay locked
             if _is_disk_fault(error):
                 first = str(error).splitlines()[0]
                 raise RunError(f"{database} cannot be set up: {first}{_DISK_ADVICE}") from error
@@ -319,6 +326,7 @@ class DuckDBWarehouse:
     def close(self) -> None:
         """Close the database file and release its lock."""
         self._connection.close()
+        self._exits.close()
 
 
 def _connect(

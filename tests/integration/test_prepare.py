@@ -651,10 +651,11 @@ def test_only_what_dead_runs_of_the_very_product_left_behind_is_found(
         "churn",
     ):
         opened.execute(f"create schema {name}")
-    found = leftover_schemas(opened, "run_food_")
+    found = leftover_schemas(opened, "food")
     assert found == ["run_food_20240701t180000z_aaaaaa", "run_food_20240708t180000z_bbbbbb"]
+    assert len(leftover_schemas(opened)) == 4
     opened.execute(f"create table {found[0]}.t as select 1 as a")
     for name in found:
         drop(opened, name)
-    assert leftover_schemas(opened, "run_food_") == []
-    assert leftover_schemas(opened, "run_food_fresh_") == ["run_food_fresh_20240701t180000z_cccccc"]
+    assert leftover_schemas(opened, "food") == []
+    assert leftover_schemas(opened, "food_fresh") == ["run_food_fresh_20240701t180000z_cccccc"]

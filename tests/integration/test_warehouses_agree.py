@@ -90,9 +90,9 @@ def compare(
         assert learned[0] == learned[1]
         assert set(learned[0].values()) <= {0, 1}
         for warehouse in (here, there):
-            assert leftover_schemas(warehouse, f"run_{name}_") == [ours.schema]
+            assert leftover_schemas(warehouse, name) == [ours.schema]
             drop(warehouse, ours.schema)
-            assert leftover_schemas(warehouse, f"run_{name}_") == []
+            assert leftover_schemas(warehouse, name) == []
     finally:
         here.close()
     return found

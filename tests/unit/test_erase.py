@@ -1,16 +1,19 @@
 """Users are taken out of everything that is kept, and out of nothing else; a kill at any moment does no harm."""
 
+import errno
 import io
 import os
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
 from pathlib import Path
 from typing import Any
@@ -422,6 +425,19 @@ def test_a_damaged_file_is_named_and_the_others_are_erased_from(kept: Kept) -> N
     assert kept.holders(users) == {}
 
 
+def test_a_damaged_manifest_is_named_and_all_other_runs_are_erased_from(kept: Kept) -> None:
+    users = kept.scored("pan")[:2]
+    first = kept.runs()[0]
+    kept.lake.fs.pipe_file(f"{first.base}/manifest.json", b"{}")
+    with pytest.raises(
+        RunError,
+        match=rf"everything but what follows.*\n  - .*{first.manifest.run_id}/manifest.json is damaged",
+    ):
+        kept.erase(users)
+    kept.lake.fs.rm(first.base, recursive=True)
+    assert kept.holders(users) == {}
+
+
 # --- unfinished runs ---
 
 
@@ -469,6 +485,162 @@ def test_a_run_that_is_being_written_is_named_and_the_rest_is_erased(kept: Kept,
             kept.erase(users)
         assert kept.holders(users) == {}
     assert kept.erase(users) == []  # it was abandoned
+
+
+def test_a_run_that_begins_while_users_are_erased_is_named(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have read them from the tables that are kept from run to run before they were deleted there."""
+    users = kept.scored("food")[:2]
+    week = kept.current("food").manifest.target_week_start
+    real, begun = churn.erase._erase_from_tables, []
+
+    def erase_from_tables(*arguments: Any, **options: Any) -> list[Erased]:
+        begun.append(kept.lake.begin("food", week, "20260101t000000z-abcdef"))
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(churn.erase, "_erase_from_tables", erase_from_tables)
+        with pytest.raises(RunError, match=r"run 20260101t000000z-abcdef: .*: erase again when it has ended"):
+            kept.erase(users)
+    begun[0].abandon()
+    assert kept.holders(users) == {}
+    assert kept.erase(users) == []
+
+
+def test_a_run_that_is_committed_while_users_are_erased_is_named_if_it_holds_one(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = kept.scored("pan")[:2]
+    late = kept.current("pan")
+    content = kept.lake.fs.cat_file(f"{late.base}/manifest.json")
+    kept.lake.fs.rm_file(f"{late.base}/manifest.json")
+    real = churn.erase._erase_from_tables
+
+    def erase_from_tables(*arguments: Any, **options: Any) -> list[Erased]:
+        kept.lake.fs.pipe_file(f"{late.base}/manifest.json", content)
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(churn.erase, "_erase_from_tables", erase_from_tables)
+        with pytest.raises(RunError, match=f"run {late.manifest.run_id}: it was committed meanwhile: erase"):
+            kept.erase(users)
+    kept.erase(users)
+    assert kept.holders(users) == {}
+
+
+# --- temporary files of processes that died ---
+
+BACKTEST = """
+import os, signal, sys
+from datetime import timedelta
+from pathlib import Path
+from churn import backtest
+from churn.config import load_settings
+from tests.support.data_folders import AS_OF
+
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+backtest.read_snapshots = killed
+data, out = Path(sys.argv[1]), Path(sys.argv[2])
+backtest.backtest(load_settings(data, out), "pan", [AS_OF - timedelta(days=14)], out / "judged.parquet")
+"""
+
+
+def naming(folder: Path) -> list[pa.Table]:
+    """What Parquet files below a folder hold that name users."""
+    found = [pq.ParquetFile(path).read() for path in folder.rglob("*.parquet")]
+    return [
+        table for table in found if any(value in USERS for each in texts(table).values() for value in each)
+    ]
+
+
+def test_what_a_killed_back_test_left_among_temporary_files_goes(
+    kept: Kept, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = os.environ | {"TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-c", BACKTEST, str(data), str(tmp_path / "unused")]
+    assert subprocess.run(line, env=environment, timeout=300, check=False).returncode == -signal.SIGKILL
+    assert naming(scratch)
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    kept.erase(USERS[:1], dry_run=True)
+    assert naming(scratch)
+    kept.erase(USERS[:1])
+    assert list(scratch.iterdir()) == []
+
+
+def test_scratch_of_a_killed_process_that_cannot_be_removed_is_named(
+    kept_local: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "churn-scratch-left"
+    left.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def refused(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("churn.scratch.shutil.rmtree", refused)
+    with pytest.raises(RunError, match=rf"{left}, left by a process .*Permission denied.*remove it by hand"):
+        kept_local.erase(USERS[:1])
+
+
+# --- kept tables in a schema of before ---
+
+
+def test_kept_tables_are_found_after_the_setting_that_names_their_schema_has_changed(
+    kept_local: Kept,
+) -> None:
+    users = kept_local.scored("food")[:3]
+    kept_local.settings = kept_local.settings.model_copy(update={"kept_schema": "elsewhere"})
+    told = {each.dataset.rpartition("_")[0] for each in kept_local.erase(users)}
+    assert told >= {"churn_kept.user_week", "churn_kept.user_life", "churn_kept.feature_rows"}
+    assert kept_local.holders(users) == {}
+
+
+def test_a_table_that_is_only_called_like_a_kept_one_is_not_touched(kept: Kept) -> None:
+    """Of another schema, a table is taken for a kept one only beside the ledger of its definition."""
+    leave_tables(kept, "kept_before", USERS[0], "user_week_0a1b2c3d")
+    kept.warehouse.execute("create table kept_before.weeks_0a1b2c3d (week_start date)")
+    leave_tables(kept, "someones", USERS[0], "user_week_20240701")
+    kept.erase(USERS[:1])
+    assert kept.holders(USERS[:1]) == {"someones.user_week_20240701": 1}
+
+
+# --- tables of runs that died ---
+
+
+def leave_tables(kept: Kept, schema: str, user: str, table: str = "week_activity") -> None:
+    """Make a table that holds a user, such as a run that was killed leaves in the warehouse."""
+    kept.warehouse.execute(f"create schema {schema}")
+    kept.warehouse.execute(f"create table {schema}.{table} (user_id varchar(255))")
+    kept.warehouse.execute(f"insert into {schema}.{table} values ('{user}')")
+
+
+@pytest.mark.parametrize("product", ["food", "bread"], ids=["in the settings", "no longer in the settings"])
+def test_tables_that_a_dead_run_of_any_product_has_left_are_dropped(kept: Kept, product: str) -> None:
+    leave_tables(kept, f"run_{product}_20240101t000000z_abc123", USERS[0])
+    leave_tables(kept, "run_up_to_now", "somebody")  # not a run's
+    kept.erase(USERS[:1])
+    assert kept.holders(USERS[:1]) == {}
+    assert "run_up_to_now.week_activity" in kept.tables()
+
+
+def test_tables_of_a_run_that_may_go_on_in_redshift_are_named_and_stay(kept_aws: Kept) -> None:
+    users = kept_aws.scored("food")[:2]
+    young = f"run_food_{datetime.now(UTC):%Y%m%dt%H%M%Sz}_abc123"
+    leave_tables(kept_aws, young, users[0])
+    with pytest.raises(RunError, match=rf"(?s)everything but what follows.*schema {young} .*erase again"):
+        kept_aws.erase(users)
+    assert kept_aws.holders(users) == {f"{young}.week_activity": 1}
+
+
+def test_tables_of_a_run_of_minutes_ago_are_dropped_from_the_embedded_warehouse(kept_local: Kept) -> None:
+    leave_tables(kept_local, f"run_food_{datetime.now(UTC):%Y%m%dt%H%M%Sz}_abc123", USERS[0])
+    kept_local.erase(USERS[:1])
+    assert kept_local.holders(USERS[:1]) == {}
 
 
 # --- kills ---

@@ -1,9 +1,9 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -337,6 +337,95 @@ print("open", flush=True)
 sys.stdin.read()
 warehouse.close()
 """
+
+
+SPILL = """
+import os, sys
+from pathlib import Path
+from churn.warehouse.duckdb import DuckDBWarehouse
+database = Path(sys.argv[1]) if sys.argv[1] else None
+warehouse = DuckDBWarehouse(database, Path(sys.argv[2]), memory="100MB", threads=1)
+with warehouse.scratch("run_food") as place:
+    warehouse.execute(f"create table {place}.t as select 'canary' || range as a, repeat('x', 300) from range(1000000)")
+    print("spilled", flush=True)
+    sys.stdin.read()
+    os.kill(os.getpid(), 9)
+"""
+
+
+@contextmanager
+def spilling(database: Path | None, data: Path) -> Iterator[Callable[[], None]]:
+    """Another process that has spilled user ids; yields what kills it."""
+    line = [sys.executable, "-c", SPILL, str(database or ""), str(data)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=data) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"spilled\n"
+            yield lambda: process.communicate(timeout=60) and None
+        finally:
+            process.kill()
+
+
+def spilled(folder: Path) -> list[Path]:
+    """The files below a folder that name users."""
+    found = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".duckdb"]
+    return [path for path in found if b"canary" in path.read_bytes()]
+
+
+def test_what_a_killed_process_had_spilled_goes_when_the_database_is_opened_again(
+    tmp_path: Path, data: Path
+) -> None:
+    file = tmp_path / "out" / "warehouse.duckdb"
+    with spilling(file, data) as kill:
+        assert spilled(file.parent)
+        with pytest.raises(RunError, match="another run is using this output folder"):
+            DuckDBWarehouse(file, data)
+        assert spilled(file.parent)  # it is at work, and they are its own
+        kill()
+    assert spilled(file.parent)
+    default = file.with_name("warehouse.duckdb.tmp")  # where anybody else who opens the file spills to
+    default.mkdir(exist_ok=True)
+    (default / "duckdb_temp_storage_DEFAULT-0.tmp").write_text("canary")
+    with closing(DuckDBWarehouse(file, data)):
+        assert not list(file.parent.glob("*tmp*"))
+
+
+def test_a_process_goes_on_spilling_after_it_has_opened_the_database_again(
+    tmp_path: Path, data: Path
+) -> None:
+    file = tmp_path / "out" / "warehouse.duckdb"
+    rows = "select 'canary' || range as a, repeat('x', 300) as b from range(1000000)"
+    with (
+        closing(DuckDBWarehouse(file, data, memory="100MB", threads=1)) as warehouse,
+        warehouse.scratch("run_food") as place,
+    ):
+        warehouse.execute(f"create table {place}.t as {rows}")
+        assert spilled(file.parent)
+        with closing(DuckDBWarehouse(file, data, memory="100MB", threads=1)):
+            assert spilled(file.parent)
+        assert values(warehouse, f"select sum(length(b)) from {place}.t") == [(300_000_000,)]
+    assert not list(file.parent.glob("*tmp*"))
+
+
+def test_a_warehouse_in_memory_spills_into_a_folder_of_its_own_that_goes_with_it(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with spilling(None, data) as kill, closing(DuckDBWarehouse(None, data)):
+        assert not spilled(data)
+        assert spilled(scratch)
+        assert len(list(scratch.iterdir())) == 2
+        with closing(DuckDBWarehouse(None, data)):
+            assert spilled(scratch)  # the other one is at work
+        kill()
+        assert spilled(scratch)
+        with closing(DuckDBWarehouse(None, data)):
+            assert not spilled(scratch)
+            assert len(list(scratch.iterdir())) == 2
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_database_that_another_process_holds_is_refused_until_it_is_let_go(
