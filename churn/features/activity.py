@@ -30,7 +30,12 @@ def activity(product: Product) -> Iterator[Feature]:
     yield feature("value_4w", DOUBLE, unit, f"{stuff} in 4 weeks")
     yield feature("days_4w", INTEGER, "days", "active days in 4 weeks", Range(0, 28))
     yield feature("active_weeks_4w", INTEGER, "weeks", "active weeks of the last 4", Range(0, 4))
-    yield feature("habit_days", DOUBLE, "days", "active days a week, recent weeks counting most")
+    yield feature(
+        "habit_days",
+        DOUBLE,
+        "days",
+        "active days of 13 weeks, each week back counting for 0.7 of the week after it",
+    )
     yield feature(
         "value_last_to_mean",
         DOUBLE,

@@ -34,7 +34,10 @@ def newsletter(_: Product) -> Iterator[Feature]:
     feature = maker("newsletter", "features_newsletter", said, 9)
     yield feature("newsletter_opted_in", INTEGER, "flag", "whether the user gets the newsletter", FLAG)
     yield feature(
-        "newsletter_days", INTEGER, "days", "days since the user opted in to the newsletter, or out of it"
+        "newsletter_days",
+        INTEGER,
+        "days",
+        "days since the user last opted in to the newsletter, or out of it",
     )
 
 

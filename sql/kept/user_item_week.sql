@@ -1,7 +1,7 @@
 -- Makes: user_item_week, which items of which series each user used in each week, on which days, live or not.
 -- Grain: product of the activity, user, week (Monday) and item. Days are bits, Monday's being 1 and Sunday's 64.
 -- From: week_activity, without the rows that break the source contract: a run stops at those. What is not known to
--- be live counts as on demand.
+-- be live counts as on demand, and an event without a value adds nothing.
 select
     product,
     user_id,
@@ -10,9 +10,9 @@ select
     max(series_id) as series_id,
     max(content_id) as content_id,
     count(*) as events,
-    cast(sum(cast(value as decimal(18, 4))) as decimal(18, 4)) as value,
+    cast(sum(coalesce(cast(value as decimal(18, 4)), 0)) as decimal(18, 4)) as value,
     bit_or(day_bit) as days,
-    cast(sum(case when is_live = 1 then cast(value as decimal(18, 4)) else 0 end) as decimal(18, 4)) as live_value,
+    cast(sum(case when is_live = 1 then coalesce(cast(value as decimal(18, 4)), 0) else 0 end) as decimal(18, 4)) as live_value,
     bit_or(case when is_live = 1 then day_bit else 0 end) as live_days,
     bit_or(case when is_live = 1 then 0 else day_bit end) as demand_days,
     cast(sum(is_long_play) as bigint) as long_plays

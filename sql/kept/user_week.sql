@@ -31,8 +31,8 @@ kinds as (
         raw.week_start,
         raw.activity_date,
         raw.day_bit,
-        -- Decimals add up to the same sum in any order; floats do not.
-        cast(raw.value as decimal(18, 4)) as value,
+        -- Decimals add up to the same sum in any order; floats do not. An event without a value adds nothing.
+        coalesce(cast(raw.value as decimal(18, 4)), 0) as value,
         raw.page_views,
 {% for category in categories %}
         coalesce(kinds.is_{{ category }}, 0) as is_{{ category }},

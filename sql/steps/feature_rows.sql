@@ -1,5 +1,5 @@
 -- Makes: feature_rows, what was known of each user on each date. They are kept: a date that was scored is trained on
--- as it was seen then.
+-- as it was seen then, unless a week before it has been read again since.
 -- Grain: user and as-of date.
 -- From: eligible and every feature group's step.
 select

@@ -34,7 +34,7 @@ select
     items.as_of_date,
     items.items_1w,
     items.items_13w,
-    cast(items.item_weeks as double precision) / sums.days_13w as items_per_day,
+    cast(items.items_13w as double precision) / sums.days_13w as items_per_day,
     cast(items.events as double precision) / items.item_weeks as repeat_rate
 from items
 inner join {{ ref('window_sums') }} as sums on items.user_id = sums.user_id and items.as_of_date = sums.as_of_date

@@ -12,7 +12,7 @@ with people as (
                 when predicted_age ~ '^([1-9][0-9]?|1[01][0-9]|120)([.][0-9]*)?$' then predicted_age
             end as double precision)
         ) as age,
-        case when predicted_age ~ '^16.{1,4}34$' then 1 when predicted_age is not null then 0 end as predicted_16_to_34,
+        case when predicted_age ~ '^16.{1,4}34$' then 1 when predicted_age ~ '[0-9]' then 0 end as predicted_16_to_34,
         lower(coalesce(gender, predicted_gender)) as gender,
         nation,
         region,

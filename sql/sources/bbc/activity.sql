@@ -3,7 +3,7 @@
 -- From: audience.audience_activity_daily_summary_enriched. The texts 'null', 'N/A', 'n/a' and '' mean missing.
 {% from 'sources/bbc/texts.jinja' import known %}
 select
-    audience_id as user_id,
+    {{ known('audience_id') }} as user_id,
     central_insights.udf_destination_prod(destination, app_name, page_name) as product,
     date_of_event as activity_date,
     event_datetime_min as occurred_at,

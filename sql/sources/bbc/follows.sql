@@ -1,6 +1,6 @@
 -- Makes: follows, what users follow, subscribe to and bookmark.
 -- Grain: event. Programmes of television are followed; what is followed of radio and music is subscribed to, and
--- what is a favourite there is bookmarked. Other events are left out.
+-- what is a favourite of radio is bookmarked. Other events are left out.
 -- From: del.uas_profile_events.
 {% from 'sources/bbc/texts.jinja' import day, day_text, known %}
 with texts as (

@@ -23,7 +23,7 @@ select
     w.as_of_date,
     count(*) filter (w.week_start = w.as_of_date - 6) as items_1w,
     count(distinct w.item_id) as items_13w,
-    count(*) / any_value(d.days) as items_per_day,
+    count(distinct w.item_id) / any_value(d.days) as items_per_day,
     sum(w.events) / count(*) as repeat_rate
 from weekly as w
 inner join days as d on w.user_id = d.user_id and w.as_of_date = d.as_of_date
