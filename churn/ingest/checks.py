@@ -1,5 +1,6 @@
 """What must hold before a log is taken: every fault is counted and its first rows are named, all at once."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -201,5 +202,6 @@ def product_names(con: Any, log: Log, column: str | None) -> dict[str, str]:
 
 def product_name(value: str) -> str:
     """Return a name that is safe in SQL and paths; text without an ASCII letter or digit gets a number."""
-    made = slug(value)
-    return made if made.strip("_") else f"product_{crc32(value.encode()):08x}"
+    if not re.search("[A-Za-z0-9]", value):
+        return f"product_{crc32(value.encode()):08x}"
+    return slug(value)

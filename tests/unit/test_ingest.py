@@ -23,12 +23,13 @@ from hypothesis import strategies as st
 import churn.ingest.folder as folder_module
 import churn.ingest.named as named_module
 import churn.ingest.settings as settings_module
-from churn.config import load_settings
+from churn.config import load_settings, slug
 from churn.errors import ChurnError, RunError, SourceError, UsageError
 from churn.ingest import Ingested, ingest
 from churn.ingest.columns import CONTRACT
 from churn.ingest.settings import settings_text
 from churn.ingest.write import ProductSummary, Summary
+from churn.kept import define
 
 DAY = datetime(2026, 6, 22, 9, 30)
 SCHEMA = {
@@ -612,6 +613,29 @@ def test_the_largest_categories_and_devices_are_listed(tmp_path: Path) -> None:
 def test_names_that_would_give_one_feature_are_listed_once(tmp_path: Path) -> None:
     take(parquet(tmp_path, category=["A&B", "A&B", "a b", "c"]), tmp_path / "data")
     assert load_settings(tmp_path / "data", tmp_path).products["main"].categories == ("A&B", "c")
+
+
+def test_categories_in_any_script_are_all_listed(tmp_path: Path) -> None:
+    take(parquet(tmp_path, category=["Кино", "Новости", "Спорт", "Drama", "映画"]), tmp_path / "data")
+    product = load_settings(tmp_path / "data", tmp_path).products["main"]
+    assert set(product.categories) == {"Кино", "Новости", "Спорт", "Drama", "映画"}
+
+
+def test_products_spell_a_category_alike_so_that_each_can_run(tmp_path: Path) -> None:
+    source = parquet(
+        tmp_path,
+        product=["tv"] * 4 + ["radio"] * 3,
+        category=["Drama", "Drama", "Tea & cake", "映画", "drama", "tea, cake", "音楽"],
+        device=["TV", "TV", "TV", "TV", "tv", "tv", "car"],
+    )
+    take(source, tmp_path / "data")
+    read = load_settings(tmp_path / "data", tmp_path)
+    assert set(read.products["tv"].categories) == {"Drama", "Tea & cake", "映画"}
+    assert set(read.products["radio"].categories) == {"Drama", "音楽"}
+    assert read.products["radio"].devices == ("car",)  # of devices, a run tells case apart
+    assert define(read).names["categories"] == sorted(map(slug, ["Drama", "Tea & cake", "映画", "音楽"]))
+    written = (tmp_path / "data/churn.toml").read_text("utf-8")
+    assert 'but for case and signs: "tea, cake", "tv"' in written
 
 
 def test_sampling_and_unit_follow_the_log(tmp_path: Path) -> None:
