@@ -3,8 +3,11 @@
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from datetime import date, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -272,6 +275,38 @@ def test_products_share_what_is_kept(warehouse: Warehouse, data: Path) -> None:
         drop(warehouse, f"run_{name}")
     assert max(counts["food"], counts["drink"]) < counts["both"] < counts["food"] + counts["drink"]
     assert bring(warehouse, data, AS_OF).raw_rows == 0
+
+
+def test_two_first_runs_at_once_make_the_tables_together(
+    redshift: Redshift, bucket: Bucket, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHURN_REDSHIFT_USER", "churn")
+    monkeypatch.setenv("CHURN_REDSHIFT_PASSWORD", "unused")
+    expected = fresh(data, AS_OF)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(RedshiftWarehouse(redshift.settings()))),
+            stack.enter_context(closing(RedshiftWarehouse(redshift.settings()))),
+        ]
+        fill(opened[0], data, bucket)
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        for index in range(8):  # two that begin at the same moment are in each other's way in most rounds
+            chosen = settings_of(data).model_copy(update={"kept_schema": f"kept_{index}"})
+            barrier = Barrier(2, timeout=60)
+
+            def first(number: int, chosen: Settings = chosen, barrier: Barrier = barrier) -> None:
+                warehouse, schema = opened[number], f"run_{chosen.kept_schema}_{number}"
+                warehouse.execute(f"create schema {schema}")
+                view = create(load_step("sources/events/activity.sql", {}), {}, {}, schema, "redshift")
+                warehouse.execute(view.sql)
+                barrier.wait()
+                kept.bring_forward(warehouse, chosen, schema, AS_OF, today=TODAY)
+
+            for done in [pool.submit(first, number) for number in range(2)]:
+                done.result()
+            facts = kept.define(chosen).table("week_facts")
+            found = opened[0].fetch(f"select * from {facts}").to_pylist()
+            assert sorted(found, key=str) == expected["week_facts"]
 
 
 def test_a_hole_in_the_history_is_told_of(tmp_path: Path, open_warehouse: Open) -> None:
