@@ -538,6 +538,34 @@ def test_every_fault_is_listed_at_once_with_its_first_rows(tmp_path: Path) -> No
         assert said in message
 
 
+def test_a_value_that_no_run_takes_is_refused(tmp_path: Path) -> None:
+    message = refused(parquet(tmp_path, value=[1.0, 9_999_999_999.99, 1e10, 2e10]), tmp_path)
+    assert "2 of 4 rows have a value of 10^10 or more, which no run takes" in message
+    assert "row 3 ('10000000000.0'), row 4 ('20000000000.0')" in message
+
+
+@pytest.mark.parametrize(
+    ("unfit", "says"),
+    [
+        *((user, "have a user id with spaces around it") for user in (" canary", "canary\t", "canary\v")),
+        *(
+            (user, "have a user id with spaces around it")
+            for user in ("\xa0canary", "canary\u3000", "canary\x1f")
+        ),
+        ("canary\nbird", "or a line break in it"),
+        ("canary" + "x" * 245, "have a user id of more than 250 characters"),
+    ],
+)
+def test_ids_that_could_not_be_erased_are_refused_and_not_shown(
+    tmp_path: Path, unfit: str, says: str
+) -> None:
+    message = refused(parquet(tmp_path, user_id=["a", unfit, "x" * 250, "a b", unfit]), tmp_path)
+    assert "2 of 5 rows" in message
+    assert says in message
+    assert "column 'user_id': such as row 2\n" in message
+    assert "canary" not in message
+
+
 def test_examples_name_the_file_when_there_are_several(tmp_path: Path) -> None:
     parquet(tmp_path, "log/a.parquet", user_id=["x", None])
     parquet(tmp_path, "log/b.parquet", user_id=["x", "y", None])
