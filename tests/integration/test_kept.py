@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from churn import kept, kept_prune
 from churn.config import Settings
-from churn.errors import ConfigError, RunError, SourceError
+from churn.errors import ConfigError, RunError, SourceError, UsageError
 from churn.prepare import drop, plan, run_steps
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
@@ -385,3 +385,18 @@ def test_tables_of_definitions_that_fell_weeks_behind_are_removed(warehouse: War
     assert there() == before - gone
     assert kept_prune.prune(warehouse, "churn_kept", 1, dry_run=False) == []
     assert made(warehouse, new, AS_OF) == ((), rows)
+
+
+def test_more_weeks_than_any_history_has_remove_nothing_or_are_refused(
+    data: Path, open_warehouse: Open
+) -> None:
+    opened = open_warehouse(data)
+    opened.execute("create schema kept_of_old")
+    for digest, week in (("0a", AS_OF), ("0b", date(1, 1, 1))):
+        opened.execute(f"create table kept_of_old.weeks_{digest} as select date '{week}' as week_start")
+    assert len(kept_prune.prune(opened, "kept_of_old", 5200, dry_run=True)) == 1
+    opened.execute("drop table kept_of_old.weeks_0a")
+    assert kept_prune.prune(opened, "kept_of_old", 1, dry_run=True) == []
+    for weeks in (0, 200_000, 10**30):
+        with pytest.raises(UsageError, match=f"keep_weeks is {weeks}: give 1 to 5200 weeks"):
+            kept_prune.prune(opened, "kept_of_old", weeks, dry_run=True)
