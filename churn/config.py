@@ -8,11 +8,13 @@ chosen profile in it (``[profiles.aws]``), environment variables (``CHURN_SEED=2
 import os
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zlib import crc32
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -39,6 +41,7 @@ LOGIN_VARIABLES = frozenset({"CHURN_REDSHIFT_USER", "CHURN_REDSHIFT_PASSWORD"})
 DEFAULT_PROFILE = "local"
 _LONGEST_IDENTIFIER = 63  # PostgreSQL's limit; Redshift allows 127
 _LONGEST_PRODUCT = 32  # schemas of runs and back-tests add up to 28 characters to a product's name
+_LOST = frozenset("LMNS")  # kinds of Unicode that tell texts apart: letters, marks, numbers, symbols
 # The other columns of the published scores, which the id column's name must differ from.
 _SCORE_COLUMNS = frozenset(
     {
@@ -91,9 +94,17 @@ IdColumn = Annotated[Identifier, AfterValidator(_id_column)]
 
 
 def slug(value: str) -> str:
-    """Return an identifier made from any text: ``Religion & Ethics`` becomes ``religion_ethics``."""
+    """Return an identifier made from any text: ``Religion & Ethics`` becomes ``religion_ethics``.
+
+    Where letters other than a to z are lost, or there are none at all, a checksum tells texts apart, whatever
+    their case: ``Кино`` becomes ``_9380692f``.
+    """
     text = re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_")
-    return (text if text and not text[0].isdigit() else f"_{text}")[:_LONGEST_PRODUCT].rstrip("_") or "_"
+    ending = ""
+    if not text or any(unicodedata.category(char)[0] in _LOST and not char.isascii() for char in value):
+        ending = f"_{crc32(value.lower().encode(errors='backslashreplace')):08x}"
+    text = text[: _LONGEST_PRODUCT - len(ending) - 1].rstrip("_") + ending if ending else text
+    return (f"_{text}" if text[0].isdigit() else text)[:_LONGEST_PRODUCT].rstrip("_")
 
 
 class _Frozen(BaseModel):

@@ -6,6 +6,7 @@ was, and a digest of their definition is in the tables' names, so that features 
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 from churn.cohorts import covers
@@ -16,7 +17,7 @@ from churn.features import Feature
 from churn.kept_tables import Definition, analyze, ask, digest, now, run
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import Step, create_empty, create_table, insert, written
-from churn.warehouse.retry import retried
+from churn.warehouse.retry import made_once, retried
 
 ROWS, LEDGER = "feature_rows", "feature_dates"
 _LEDGER_COLUMNS = {
@@ -98,7 +99,7 @@ def keep(
         CheckError: a user and date has several rows, or a feature is out of its range. Nothing has changed.
     """
     table, ledger = rows.table(ROWS), rows.table(LEDGER)
-    warehouse.execute(create_table(ledger, _LEDGER_COLUMNS, warehouse.dialect))
+    made_once(partial(warehouse.execute, create_table(ledger, _LEDGER_COLUMNS, warehouse.dialect)))
     asked = (step, names, values, schema, table, warehouse.dialect)
 
     def attempt() -> int:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -33,7 +34,7 @@ from churn.warehouse.render import (
     render,
     written,
 )
-from churn.warehouse.retry import retried
+from churn.warehouse.retry import made_once, retried
 
 logger = logging.getLogger(__name__)
 
@@ -243,17 +244,20 @@ def forget_faulty(warehouse: Warehouse, settings: Settings) -> None:
 
 
 def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
-    """Make the kept tables that are not there."""
-    warehouse.execute(f"create schema if not exists {identifier(kept.schema)}")
-    weeks = kept.table(LEDGER)
-    if warehouse.columns(weeks):
+    """Make the kept tables that are not there: two runs may begin with that at once.
+
+    Schema and ledger are made first, as before them there is nothing to lock; the rest behind the ledger's
+    lock, in one transaction with ``files`` last: where that is, all are.
+    """
+    weeks, files = kept.table(LEDGER), kept.table("files")
+    if warehouse.columns(files):
         return
+    made_once(partial(warehouse.execute, f"create schema if not exists {identifier(kept.schema)}"))
+    made_once(partial(warehouse.execute, create_table(weeks, _WEEKS, warehouse.dialect)))
 
     def attempt() -> None:
         with warehouse.transaction() as session:
-            session.execute(create_table(weeks, _WEEKS, warehouse.dialect))
             session.lock(weeks)
-            files = kept.table("files")
             if warehouse.columns(files):
                 return  # another run was quicker
             staging, *aggregates = steps(kept)

@@ -7,7 +7,7 @@ from datetime import date
 from functools import partial
 
 from churn import feature_rows, kept, lives
-from churn.calendar import WEEK, monday_of
+from churn.calendar import WEEK, check_weeks, monday_of
 from churn.config import identifier
 from churn.kept_tables import ask, names
 from churn.warehouse.base import Warehouse
@@ -47,10 +47,15 @@ def prune(warehouse: Warehouse, schema: str, keep_weeks: int, *, dry_run: bool) 
 
     Returns:
         What was, or would be, removed.
+
+    Raises:
+        UsageError: fewer than one week, or more than a hundred years of them.
+        RunError: the warehouse refused; each definition's tables are there as a whole or not at all.
     """
+    check_weeks("keep_weeks", keep_weeks, least=1)
     found = _definitions(warehouse, identifier(schema))
     furthest = max((each.reached for each in found), default=date.max)
-    old = [each for each in found if each.reached < furthest - keep_weeks * WEEK]
+    old = [each for each in found if furthest - each.reached > keep_weeks * WEEK]
     for each in () if dry_run else old:
         retried(partial(_remove, warehouse, each), "removing kept tables")
     return old

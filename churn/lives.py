@@ -17,7 +17,7 @@ from churn.kept import WEEKS_AT_ONCE
 from churn.kept_tables import Definition, analyze, digest, run
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import Step, create_table, insert, load_step, written
-from churn.warehouse.retry import retried
+from churn.warehouse.retry import made_once, retried
 
 LIFE, STATE, LEDGER = "user_life", "user_state", "life_weeks"
 # Of both tables: the state is each user's latest life.
@@ -65,7 +65,8 @@ def bring_forward(warehouse: Warehouse, lives: Definition, builds: Mapping[date,
     """
     for name, columns in ((LEDGER, _LEDGER_COLUMNS), (LIFE, COLUMNS), (STATE, COLUMNS)):
         if not warehouse.columns(lives.table(name)):
-            warehouse.execute(create_table(lives.table(name), columns, warehouse.dialect))
+            text = create_table(lives.table(name), columns, warehouse.dialect)
+            made_once(partial(warehouse.execute, text))
     first = _first_difference(_ledger(warehouse, lives), builds)
     weeks = [week for week in builds if first and week >= first]
     for index in range(0, len(weeks), WEEKS_AT_ONCE):

@@ -18,7 +18,7 @@ from churn.config import identifier
 from churn.errors import RunError, UsageError
 from churn.warehouse.base import Dialect, Session, Warehouse
 from churn.warehouse.render import render, sql_root
-from churn.warehouse.retry import retried
+from churn.warehouse.retry import made_once, retried
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ SCHEMA = "churn"
 SCORES, REASONS, PUBLISHED = f"{SCHEMA}.scores", f"{SCHEMA}.reasons", f"{SCHEMA}.published"
 VERSIONS = f"{SCHEMA}.schema_version"
 _REASON_NAMES = frozenset({"rank", "feature", "value", "contribution"})
-_ONE_BY_ONE = 3  # statements that two may begin at the same moment, of which one is told that it is too late
 
 
 @dataclass(frozen=True)
@@ -179,15 +178,12 @@ def _apply(warehouse: Warehouse, migration: Migration) -> bool:
 
 def _make_versions(warehouse: Warehouse, migration: Migration) -> None:
     """Make the schema and the record of migrations, before which there is nothing to lock."""
-    for attempt in range(_ONE_BY_ONE):
-        try:
-            for statement in _remaining(warehouse, migration).statements:
-                warehouse.execute(statement)
-        except RunError:
-            if attempt == _ONE_BY_ONE - 1:
-                raise
-        else:
-            return
+
+    def make() -> None:
+        for statement in _remaining(warehouse, migration).statements:
+            warehouse.execute(statement)
+
+    made_once(make)
 
 
 def _versions(session: Session | Warehouse) -> set[int]:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -11,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
+from churn import redaction
 from churn.disk import as_run_error, file_lock, flush
 from churn.errors import RunError
 
@@ -29,7 +29,16 @@ _DEFAULTS = {
 
 
 def connect(tracking_uri: str) -> Any:
-    """Return an MlflowClient of a store that is set up, with MLflow's own log lines silenced."""
+    """Return an MlflowClient of a store that is set up, with MLflow's own log lines silenced.
+
+    Raises:
+        RunError: the URI is no address that can be taken apart.
+    """
+    if "://" in tracking_uri and redaction.parsed(tracking_uri) is None:
+        raise RunError(
+            f"mlflow_tracking_uri {redaction.shown(tracking_uri)} is no address: write scheme://user:password"
+            "@host:port/database, the port a number, and signs of user and password such as / as %2F"
+        )
     _import_mlflow()
     from mlflow.tracking import MlflowClient
 
@@ -52,11 +61,8 @@ def _import_mlflow() -> None:
 
 def sqlite_file(tracking_uri: str) -> Path | None:
     """Return the file of a SQLite tracking URI; None for a server, another database, or one in memory."""
-    try:
-        url = make_url(tracking_uri)
-    except ArgumentError:
-        return None
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+    url = redaction.parsed(tracking_uri)
+    if url is None or url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
     return Path(str(url.database)).absolute()
 
@@ -128,23 +134,21 @@ def mlflow_errors(tracking_uri: str, doing: str) -> Iterator[None]:
         else "check that the file is whole and may be written, or move it away for a new one"
     )
     # An address may hold a password, and so may whatever the error quotes.
-    cause: BaseException | None
+    where, secrets = redaction.shown(tracking_uri), redaction.secrets_of(tracking_uri)
     try:
         yield
+        return
     except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:
         told = _silence(error) if file is None else ""
-        reason = _without_secrets((told or str(error).strip() or repr(error)).splitlines()[0])
-        message = (
-            f"could not {doing} in MLflow at {_without_secrets(tracking_uri)}: {reason.rstrip('.')}; {advice}"
+        reason = redaction.without_secrets(
+            (told or str(error).strip() or repr(error)).splitlines()[0], secrets
         )
-        cause = None if "@" in tracking_uri else error
+        failed = RunError(f"could not {doing} in MLflow at {where}: {reason.rstrip('.')}; {advice}")
+        cause: BaseException = error
     except OSError as error:
-        raise as_run_error(
-            error, f"could not {doing} in MLflow: writing", _without_secrets(tracking_uri)
-        ) from error
-    else:
-        return
-    raise RunError(message) from cause
+        refused = as_run_error(error, f"could not {doing} in MLflow: writing", where)
+        failed, cause = RunError(redaction.without_secrets(str(refused), secrets)), error
+    raise failed from (None if secrets else cause)
 
 
 def _silence(error: BaseException) -> str:
@@ -157,8 +161,3 @@ def _silence(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     return f"it cannot be reached ({error.strerror or error})" if isinstance(error, OSError) else ""
-
-
-def _without_secrets(text: str) -> str:
-    """Leave out user and password of each address in a text."""
-    return re.sub(r"//[^/\s]*@", "//", text)

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from churn.config import Settings
 from churn.config_blocks import PrefectSettings
 from churn.errors import ConfigError, RunError
+from churn.redaction import shown
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -184,6 +184,8 @@ def _load(kind: "type[Block]", name: str, what: str) -> Any:
         fault = f"has no block of that name and of type {kind.get_block_type_slug()!r}" if missing else None
     except PrefectHTTPStatusError as error:
         fault = f"refuses it (status {error.response.status_code}): check PREFECT_API_KEY and its rights"
+    except httpx.InvalidURL:
+        fault = "has no address that can be used: check PREFECT_API_URL, and write signs such as / as %2F"
     except (httpx.TransportError, RuntimeError, OSError) as error:
         unreachable = isinstance(error, httpx.TransportError | OSError) or "API" in str(error)
         fault = "does not answer: check PREFECT_API_URL" if unreachable else None
@@ -201,8 +203,7 @@ def server() -> str:
     url = get_current_settings().api.url
     if not url:
         return "the Prefect server of this machine"
-    parts = urlsplit(str(url))
-    return f"the Prefect server at {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"the Prefect server at {shown(str(url))}"
 
 
 def _kind(error: Exception) -> str:

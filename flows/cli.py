@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from churn.calendar import MOST_WEEKS
 from churn.errors import ChurnError, UsageError
 from flows.terminal import end_in_order, ending, quiet, stop_requested
 
@@ -120,7 +121,7 @@ def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None
 @click.option("--force", is_flag=True, help="Make a new run even where one is committed or could be resumed.")
 @click.option(
     "--rebuild-weeks",
-    type=click.IntRange(0),
+    type=click.IntRange(0, MOST_WEEKS),
     default=0,
     show_default=True,
     help="Read so many of the latest weeks of raw activity again, for rows that came late; implies --force.",
@@ -242,7 +243,10 @@ def migrate(data: Path, out: Path, profile: str | None, yes: bool) -> None:
 @_out
 @click.option("--product", help="Only this product (default: all).")
 @click.option(
-    "--keep-weeks", type=click.IntRange(1), required=True, help="Target weeks to keep, the newest ones."
+    "--keep-weeks",
+    type=click.IntRange(1, MOST_WEEKS),
+    required=True,
+    help="Target weeks to keep, the newest ones.",
 )
 @_profile
 @_yes

@@ -10,7 +10,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from churn.calendar import Windows, last_complete_as_of
+from churn.calendar import Windows, check_weeks, last_complete_as_of
 from churn.checkpoint import Checkpoint
 from churn.cluster import client_in_background
 from churn.committed import Outcome, outcome, repeated
@@ -66,6 +66,7 @@ def weekly_churn(
     with tried_again_where_it_can_help():
         chosen = load_settings(data, out, settings)
         chosen.product(product)
+        check_weeks("rebuild_weeks", rebuild_weeks)
         windows = Windows(as_of or last_complete_as_of(date.today()))
         with credentials(chosen):
             made = _run_week(chosen, product, windows, force or rebuild_weeks > 0, rebuild_weeks)

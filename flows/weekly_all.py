@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow, tags
 
-from churn.calendar import Windows, last_complete_as_of
+from churn.calendar import Windows, check_weeks, last_complete_as_of
 from churn.committed import Outcome
 from churn.config import load_settings
 from churn.errors import RunError
@@ -50,11 +50,12 @@ def weekly_all(
         What each run came to.
 
     Raises:
-        UsageError: unknown product, or ``as_of`` is not a Sunday; nothing was run.
+        UsageError: unknown product, ``as_of`` is not a Sunday, or too many weeks; nothing was run.
         RunError: products failed; the others are published.
     """
     log_stages()
     chosen = load_settings(data, out, settings)
+    check_weeks("rebuild_weeks", rebuild_weeks)
     windows = Windows(as_of or last_complete_as_of(date.today()))
     names = list(dict.fromkeys(products or chosen.products))
     for name in names:

@@ -1,5 +1,6 @@
 """What must hold before a log is taken: every fault is counted and its first rows are named, all at once."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,12 @@ _EARLIEST = "1970-01-02"  # what an empty time often turns into is 1970-01-01
 _NO_ID = "('null', 'NULL', 'None', 'nan', 'NaN', '<NA>', 'N/A', 'n/a')"
 
 
+_LONGEST_ID = 250  # characters: `churn erase` takes no longer one
+# What Python strips from either end, of which DuckDB's trim knows the space alone; and what ends a line.
+_UNFIT_ID = r"'^[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]|[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]$|[\n\r\x{00}]'"
+_HIGHEST = "1e10"  # that the sums of value have room for: a run refuses values from here on
+
+
 @dataclass(frozen=True)
 class Checked:
     """A log without faults.
@@ -33,11 +40,15 @@ class Checked:
 
 @dataclass(frozen=True)
 class _Rule:
-    """Rows for which ``broken`` holds are faults; ``says`` is filled in with the count."""
+    """Rows for which ``broken`` holds are faults; ``says`` is filled in with the count.
+
+    ``personal``: what such rows hold is not shown.
+    """
 
     column: str
     broken: str
     says: str
+    personal: bool = False
 
 
 def number_sql(log: Log, column: str) -> str:
@@ -90,10 +101,28 @@ def check_log(con: Any, log: Log, wanted: Mapping[str, str], clock: Clock) -> Ch
 def _rules(log: Log, wanted: Mapping[str, str], clock: Clock) -> list[_Rule]:
     user, when, name = wanted["user_id"], wanted["occurred_at"], identifier(wanted["user_id"])
     no_user = blank_sql(log, user)
+    unfit = []
     if is_text(log.columns[user]):
         no_user = f"({no_user} OR trim({name}) IN {_NO_ID})"
+        unfit = [
+            _Rule(
+                user,
+                f"NOT {no_user} AND regexp_matches({name}, {_UNFIT_ID})",
+                "{count} have a user id with spaces around it or a line break in it: `churn erase` could not "
+                "find such people; trim it",
+                personal=True,
+            ),
+            _Rule(
+                user,
+                f"length({name}) > {_LONGEST_ID}",
+                f"{{count}} have a user id of more than {_LONGEST_ID} characters, which `churn erase` could "
+                "not take: use a shorter one, such as a hash of it",
+                personal=True,
+            ),
+        ]
     rules = [
         _Rule(user, no_user, "{count} have no user id (null, blank, or a word such as 'null' or 'nan')"),
+        *unfit,
         _Rule(when, clock.empty, "{count} have no time"),
         _Rule(
             when,
@@ -134,24 +163,31 @@ def _rules(log: Log, wanted: Mapping[str, str], clock: Clock) -> list[_Rule]:
                 f"isfinite({number}) AND {number} < 0",
                 "{count} have a negative value: values must be >= 0",
             ),
+            _Rule(
+                value,
+                f"isfinite({number}) AND {number} >= {_HIGHEST}",
+                "{count} have a value of 10^10 or more, which no run takes: mend or remove them, or use a "
+                "larger unit",
+            ),
         ]
     return rules
 
 
 def _examples(con: Any, log: Log, rule: _Rule) -> str:
-    """Name the first rows that break a rule, and what they hold."""
+    """Name the first rows that break a rule, and what they hold; of ids one row, and not the id."""
+    most = 1 if rule.personal else _EXAMPLES
     found: list[str] = []
     for part in log.parts:
         rows = con.execute(
             f"SELECT n, CAST(v AS VARCHAR) FROM (SELECT row_number() OVER () AS n, "
             f"{identifier(rule.column)} AS v, coalesce({rule.broken}, false) AS broken FROM {part.scan}) "
-            f"WHERE broken LIMIT {_EXAMPLES - len(found)}"
+            f"WHERE broken LIMIT {most - len(found)}"
         ).fetchall()
         where = f"{part.label} row" if len(log.parts) > 1 else "row"
-        found += [f"{where} {row} {_shown(value)}" for row, value in rows]
-        if len(found) == _EXAMPLES:
+        found += [f"{where} {row}" + f" {_shown(value)}" * (not rule.personal) for row, value in rows]
+        if len(found) == most:
             break
-    return f"; column {rule.column!r}: {', '.join(found)}"
+    return f"; column {rule.column!r}: {'such as ' * rule.personal}{', '.join(found)}"
 
 
 def _shown(value: str | None) -> str:
@@ -201,5 +237,6 @@ def product_names(con: Any, log: Log, column: str | None) -> dict[str, str]:
 
 def product_name(value: str) -> str:
     """Return a name that is safe in SQL and paths; text without an ASCII letter or digit gets a number."""
-    made = slug(value)
-    return made if made.strip("_") else f"product_{crc32(value.encode()):08x}"
+    if not re.search("[A-Za-z0-9]", value):
+        return f"product_{crc32(value.encode()):08x}"
+    return slug(value)

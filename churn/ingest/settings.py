@@ -32,7 +32,7 @@ value_unit = {unit}  # what `value` counts: "seconds", "dollars", "units", "even
 categories = {categories}
 # The same for devices, {most_devices} at most.
 devices = {devices}
-
+{left_out}
 [products.{name}.training]
 # "all": every user at every past date (best below some 100,000 users); "cohort": one past date a user.
 sampling = {sampling}
@@ -59,7 +59,9 @@ def settings_text(
         first=summary.first,
         last=summary.last,
     )
+    categories, devices = _Names(any_case=True), _Names(any_case=False)
     for name, value in products.items():
+        left_out: list[str] = []
         found = summary.products[value or name]
         text += _PRODUCT.format(
             name=name,
@@ -70,9 +72,10 @@ def settings_text(
             verb=_toml(verb),
             unit=_toml(value_unit),
             most_categories=_MOST_CATEGORIES,
-            categories=_toml(_distinct(found.categories, _MOST_CATEGORIES)),
+            categories=_toml(categories.choose(found.categories, _MOST_CATEGORIES, left_out)),
             most_devices=_MOST_DEVICES,
-            devices=_toml(_distinct(found.devices, _MOST_DEVICES)),
+            devices=_toml(devices.choose(found.devices, _MOST_DEVICES, left_out)),
+            left_out=_said(left_out),
             sampling=_toml(_sampling(found)),
             max_dates=_SMALL_LOG_DATES if found.users < _SMALL_LOG_USERS else _DATES,
         )
@@ -83,12 +86,38 @@ def _sampling(product: ProductSummary) -> str:
     return "all" if product.users < _COHORTS_FROM else "cohort"
 
 
-def _distinct(values: Iterable[str], most: int) -> list[str]:
-    """The first values that give different feature names."""
-    kept: dict[str, str] = {}
-    for value in values:
-        kept.setdefault(slug(value), value)
-    return list(kept.values())[:most]
+class _Names:
+    """Feature names that are given: products share them, so each stands for one spelling in all of them."""
+
+    def __init__(self, *, any_case: bool) -> None:
+        """``any_case``: whether a run takes values that differ in case alone for the same."""
+        self._any_case = any_case
+        self._given: dict[str, str] = {}
+
+    def choose(self, values: Iterable[str], most: int, left_out: list[str]) -> list[str]:
+        """Return the first values, as they are spelled for all products.
+
+        Those that differ from another by signs only cannot have a feature: they go to ``left_out``.
+        """
+        chosen: dict[str, None] = {}
+        for value in values:
+            if len(chosen) == most:
+                break
+            first = self._given.setdefault(slug(value), value)
+            if first == value or (self._any_case and first.lower() == value.lower()):
+                chosen[first] = None
+            else:
+                left_out.append(value)
+        return list(chosen)
+
+
+def _said(left_out: Iterable[str]) -> str:
+    """A comment on values without a feature; nothing where there are none."""
+    listed = ", ".join(_toml(_comment(value[:40])) for value in left_out)
+    return (
+        f"# Without a feature, as another one's name is the same but for case and signs: {listed}\n"
+        * bool(listed)
+    )
 
 
 def _toml(value: str | list[str]) -> str:

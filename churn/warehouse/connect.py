@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from churn.aws import not_installed
 from churn.config_warehouse import WarehouseSettings
 from churn.errors import ChurnError, ConfigError, RunError
+from churn.redaction import without_secrets
 from churn.warehouse.aws import Login, aws_login
 from churn.warehouse.base import LostConnectionError, SerialisationError
 
@@ -38,7 +39,6 @@ _PASSING = re.compile(
 _FINAL = re.compile(
     r"FATAL|authentication|password|certificate|server does not support SSL|refuses SSL", re.I
 )
-_CREDENTIALS = re.compile(r"(\w+://)[^\s/@]*@|((?:password|pwd)\s*[=:]\s*)\S+", re.I)
 
 
 class Redactor:
@@ -55,9 +55,7 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """Return the text without secrets."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return _CREDENTIALS.sub(lambda found: f"{found[1] or found[2]}***", text)
+        return without_secrets(text, self._secrets)
 
 
 def log_in(settings: WarehouseSettings) -> Login:

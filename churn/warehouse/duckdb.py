@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
 from glob import escape
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +42,7 @@ _TRANSACTION_MEMORY = "256MB"
 _LOG_SIZE = "1GB"
 _BYTES = "parse_formatted_bytes('{}')"
 _DISK_ADVICE = ". Free some space or choose another --out, and run again"
+_PLACES = count()
 _DISK_FAULTS = ("No space left", "quota exceeded", "File too large", "Read-only file system")
 
 
@@ -288,7 +290,8 @@ class DuckDBWarehouse:
 
         What lies there is neither logged nor compressed, which took longer than making it.
         """
-        place = identifier(f"{schema}_scratch")
+        # Short: a schema may be as long as a name can be. Runs of other threads have places of their own.
+        place = f"churn_scratch_{next(_PLACES)}"
         self.execute(f"attach ':memory:' as {place}")
         try:
             yield place

@@ -14,6 +14,7 @@ from churn.warehouse.base import LostConnectionError, SerialisationError
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 6
+_MAKING = 3  # times for what two may begin at the same moment, of which one is told that it is too late
 _FIRST_PAUSE = 0.1  # seconds; doubled each time, and shaken by half so that two do not meet again
 
 Result = TypeVar("Result")
@@ -41,6 +42,26 @@ def retried(transaction: Callable[[], Result], what: str) -> Result:
             logger.warning("%s is tried again in %.1f s: %s", what, pause, error)
         time.sleep(pause)
     return transaction()
+
+
+def made_once(make: Callable[[], object]) -> None:
+    """Make a schema or a table, of which two at once are told in any words that one was quicker.
+
+    Args:
+        make: statements with ``if not exists``, each a transaction of its own: both find nothing there, and
+            the later one then meets the other's row in the catalogue. The next time it finds what is there.
+
+    Raises:
+        RunError: the warehouse refused each time.
+    """
+    for _ in range(_MAKING - 1):
+        try:
+            make()
+        except RunError as error:
+            logger.debug("made once more, if another has not: %s", error)
+        else:
+            return
+    make()
 
 
 def _passes(error: RunError) -> bool:

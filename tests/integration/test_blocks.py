@@ -247,10 +247,15 @@ def test_a_block_that_cannot_be_used_is_named_and_not_shown(settings: Settings, 
     assert f"the block {name!r} (prefect." in message
 
 
-def test_a_server_that_does_not_answer_is_told_without_its_password() -> None:
-    with temporary_settings({PREFECT_API_URL: "http://me:canary-password@127.0.0.1:9/api"}):
+@pytest.mark.parametrize(
+    ("password", "fault"),
+    [("canary-password", "does not answer"), ("canary/pass@word", "has no address that can be used")],
+)
+def test_a_server_that_does_not_answer_is_told_without_its_password(password: str, fault: str) -> None:
+    with temporary_settings({PREFECT_API_URL: f"http://me:{password}@127.0.0.1:9/api"}):
         message = refusal(naming(aws_credentials="keys"))
-    assert "the Prefect server at http://127.0.0.1:9/api does not answer: check PREFECT_API_URL" in message
+    assert f"the Prefect server at http://127.0.0.1:9/api {fault}: check PREFECT_API_URL" in message
+    assert "canary" not in message
 
 
 def test_without_prefect_aws_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

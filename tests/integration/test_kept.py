@@ -3,8 +3,11 @@
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from datetime import date, timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 
 from churn import kept, kept_prune
 from churn.config import Settings
-from churn.errors import ConfigError, RunError, SourceError
+from churn.errors import ConfigError, RunError, SourceError, UsageError
 from churn.prepare import drop, plan, run_steps
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb import DuckDBWarehouse
@@ -278,6 +281,38 @@ def test_products_share_what_is_kept(warehouse: Warehouse, data: Path) -> None:
     assert bring(warehouse, data, AS_OF).raw_rows == 0
 
 
+def test_two_first_runs_at_once_make_the_tables_together(
+    redshift: Redshift, bucket: Bucket, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHURN_REDSHIFT_USER", "churn")
+    monkeypatch.setenv("CHURN_REDSHIFT_PASSWORD", "unused")
+    expected = fresh(data, AS_OF)
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(RedshiftWarehouse(redshift.settings()))),
+            stack.enter_context(closing(RedshiftWarehouse(redshift.settings()))),
+        ]
+        fill(opened[0], data, bucket)
+        pool = stack.enter_context(ThreadPoolExecutor(2))
+        for index in range(8):  # two that begin at the same moment are in each other's way in most rounds
+            chosen = settings_of(data).model_copy(update={"kept_schema": f"kept_{index}"})
+            barrier = Barrier(2, timeout=60)
+
+            def first(number: int, chosen: Settings = chosen, barrier: Barrier = barrier) -> None:
+                warehouse, schema = opened[number], f"run_{chosen.kept_schema}_{number}"
+                warehouse.execute(f"create schema {schema}")
+                view = create(load_step("sources/events/activity.sql", {}), {}, {}, schema, "redshift")
+                warehouse.execute(view.sql)
+                barrier.wait()
+                kept.bring_forward(warehouse, chosen, schema, AS_OF, today=TODAY)
+
+            for done in [pool.submit(first, number) for number in range(2)]:
+                done.result()
+            facts = kept.define(chosen).table("week_facts")
+            found = opened[0].fetch(f"select * from {facts}").to_pylist()
+            assert sorted(found, key=str) == expected["week_facts"]
+
+
 def test_a_hole_in_the_history_is_told_of(tmp_path: Path, open_warehouse: Open) -> None:
     hole = {MONDAY - 4 * WEEK + timedelta(days=day) for day in range(7)}
     data = event_folder(tmp_path, [row for row in log() if row["occurred_at"].date() not in hole])
@@ -368,3 +403,18 @@ def test_tables_of_definitions_that_fell_weeks_behind_are_removed(warehouse: War
     assert there() == before - gone
     assert kept_prune.prune(warehouse, "churn_kept", 1, dry_run=False) == []
     assert made(warehouse, new, AS_OF) == ((), rows)
+
+
+def test_more_weeks_than_any_history_has_remove_nothing_or_are_refused(
+    data: Path, open_warehouse: Open
+) -> None:
+    opened = open_warehouse(data)
+    opened.execute("create schema kept_of_old")
+    for digest, week in (("0a", AS_OF), ("0b", date(1, 1, 1))):
+        opened.execute(f"create table kept_of_old.weeks_{digest} as select date '{week}' as week_start")
+    assert len(kept_prune.prune(opened, "kept_of_old", 5200, dry_run=True)) == 1
+    opened.execute("drop table kept_of_old.weeks_0a")
+    assert kept_prune.prune(opened, "kept_of_old", 1, dry_run=True) == []
+    for weeks in (0, 200_000, 10**30):
+        with pytest.raises(UsageError, match=f"keep_weeks is {weeks}: give 1 to 5200 weeks"):
+            kept_prune.prune(opened, "kept_of_old", weeks, dry_run=True)

@@ -9,11 +9,13 @@ from churn.calendar import (
     LABEL_DELAY,
     LAST_OBSERVED_OFFSET,
     LEAD_OFFSET,
+    MOST_WEEKS,
     OBSERVATION_WEEKS,
     OBSERVED_OFFSETS,
     TARGET_OFFSET,
     WEEK,
     Windows,
+    check_weeks,
     labelled_dates,
     last_complete_as_of,
     monday_of,
@@ -138,3 +140,10 @@ def test_windows_at_odd_turns_of_the_calendar(as_of: date, first_observed: date,
 
 def test_windows_sort_by_date() -> None:
     assert sorted([Windows(date(2024, 6, 30)), Windows(date(2024, 6, 23))])[0].as_of == date(2024, 6, 23)
+
+
+@pytest.mark.parametrize("count", [-1, MOST_WEEKS + 1, 200_000, 10**30])
+def test_a_number_of_weeks_that_no_date_can_be_reckoned_with_is_refused(count: int) -> None:
+    with pytest.raises(UsageError, match=f"rebuild_weeks is {count}: give 0 to {MOST_WEEKS} weeks"):
+        check_weeks("rebuild_weeks", count)
+    check_weeks("rebuild_weeks", MOST_WEEKS)

@@ -283,6 +283,27 @@ def test_slugs_are_readable() -> None:
     assert slug("2024 Olympics") == "_2024_olympics"
 
 
+def test_slugs_tell_texts_apart_whose_letters_are_lost() -> None:
+    texts = [
+        "映画",
+        "音楽",
+        "Кино",
+        "Новости",
+        "BBC Радио",
+        "BBC Кино",
+        "Pâté",
+        "Pêtê",
+        "2024 映画",
+        "!!!",
+        "??",
+    ]
+    assert len({slug(text) for text in texts}) == len(texts)
+    assert re.fullmatch(r"bbc_[0-9a-f]{8}", slug("BBC Радио"))
+    assert slug("Кино") == slug("КИНО") == "_9380692f"
+    assert slug("x" * 40) == "x" * 32
+    assert slug("News \u2013 Sport") == "news_sport"
+
+
 @pytest.mark.parametrize("field", ["categories", "devices"])
 def test_values_that_would_share_a_feature_are_refused(tmp_path: Path, field: str) -> None:
     data = folder(

@@ -23,12 +23,13 @@ from hypothesis import strategies as st
 import churn.ingest.folder as folder_module
 import churn.ingest.named as named_module
 import churn.ingest.settings as settings_module
-from churn.config import load_settings
+from churn.config import load_settings, slug
 from churn.errors import ChurnError, RunError, SourceError, UsageError
 from churn.ingest import Ingested, ingest
 from churn.ingest.columns import CONTRACT
 from churn.ingest.settings import settings_text
 from churn.ingest.write import ProductSummary, Summary
+from churn.kept import define
 
 DAY = datetime(2026, 6, 22, 9, 30)
 SCHEMA = {
@@ -537,6 +538,34 @@ def test_every_fault_is_listed_at_once_with_its_first_rows(tmp_path: Path) -> No
         assert said in message
 
 
+def test_a_value_that_no_run_takes_is_refused(tmp_path: Path) -> None:
+    message = refused(parquet(tmp_path, value=[1.0, 9_999_999_999.99, 1e10, 2e10]), tmp_path)
+    assert "2 of 4 rows have a value of 10^10 or more, which no run takes" in message
+    assert "row 3 ('10000000000.0'), row 4 ('20000000000.0')" in message
+
+
+@pytest.mark.parametrize(
+    ("unfit", "says"),
+    [
+        *((user, "have a user id with spaces around it") for user in (" canary", "canary\t", "canary\v")),
+        *(
+            (user, "have a user id with spaces around it")
+            for user in ("\xa0canary", "canary\u3000", "canary\x1f")
+        ),
+        ("canary\nbird", "or a line break in it"),
+        ("canary" + "x" * 245, "have a user id of more than 250 characters"),
+    ],
+)
+def test_ids_that_could_not_be_erased_are_refused_and_not_shown(
+    tmp_path: Path, unfit: str, says: str
+) -> None:
+    message = refused(parquet(tmp_path, user_id=["a", unfit, "x" * 250, "a b", unfit]), tmp_path)
+    assert "2 of 5 rows" in message
+    assert says in message
+    assert "column 'user_id': such as row 2\n" in message
+    assert "canary" not in message
+
+
 def test_examples_name_the_file_when_there_are_several(tmp_path: Path) -> None:
     parquet(tmp_path, "log/a.parquet", user_id=["x", None])
     parquet(tmp_path, "log/b.parquet", user_id=["x", "y", None])
@@ -612,6 +641,29 @@ def test_the_largest_categories_and_devices_are_listed(tmp_path: Path) -> None:
 def test_names_that_would_give_one_feature_are_listed_once(tmp_path: Path) -> None:
     take(parquet(tmp_path, category=["A&B", "A&B", "a b", "c"]), tmp_path / "data")
     assert load_settings(tmp_path / "data", tmp_path).products["main"].categories == ("A&B", "c")
+
+
+def test_categories_in_any_script_are_all_listed(tmp_path: Path) -> None:
+    take(parquet(tmp_path, category=["Кино", "Новости", "Спорт", "Drama", "映画"]), tmp_path / "data")
+    product = load_settings(tmp_path / "data", tmp_path).products["main"]
+    assert set(product.categories) == {"Кино", "Новости", "Спорт", "Drama", "映画"}
+
+
+def test_products_spell_a_category_alike_so_that_each_can_run(tmp_path: Path) -> None:
+    source = parquet(
+        tmp_path,
+        product=["tv"] * 4 + ["radio"] * 3,
+        category=["Drama", "Drama", "Tea & cake", "映画", "drama", "tea, cake", "音楽"],
+        device=["TV", "TV", "TV", "TV", "tv", "tv", "car"],
+    )
+    take(source, tmp_path / "data")
+    read = load_settings(tmp_path / "data", tmp_path)
+    assert set(read.products["tv"].categories) == {"Drama", "Tea & cake", "映画"}
+    assert set(read.products["radio"].categories) == {"Drama", "音楽"}
+    assert read.products["radio"].devices == ("car",)  # of devices, a run tells case apart
+    assert define(read).names["categories"] == sorted(map(slug, ["Drama", "Tea & cake", "映画", "音楽"]))
+    written = (tmp_path / "data/churn.toml").read_text("utf-8")
+    assert 'but for case and signs: "tea, cake", "tv"' in written
 
 
 def test_sampling_and_unit_follow_the_log(tmp_path: Path) -> None:

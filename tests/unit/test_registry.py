@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.errors import RunError, UsageError
+from churn.redaction import without_secrets
 from churn.registry import Champion, LoggedRun, champion, log_run, prepare
 from tests.support.disks import mounted
 
@@ -259,6 +261,37 @@ def test_a_server_that_does_not_answer_is_explained_without_the_password(
     assert "canary" not in f"{caught.value} {caught.value.__cause__}"
     assert time.monotonic() - began < 20  # MLflow by itself tries for 240 s
     assert caplog.records == []  # no "Retrying (Retry(total=6, ...", a line a try
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("postgresql://me:pa/canary@127.0.0.1:1/mlflow", "postgresql://127.0.0.1:1/mlflow"),
+        ("postgresql://me:pa@canary@127.0.0.1:1/mlflow", "postgresql://127.0.0.1:1/mlflow"),
+        ("postgresql://me:pa?canary@127.0.0.1:1/mlflow", "postgresql://***"),
+        ("postgresql://127.0.0.1:1/mlflow?user=me&password=canary", "postgresql://127.0.0.1:1/mlflow"),
+        ("postgresql://me:canary/mlflow", "postgresql://***"),
+        ("http://canary@127.0.0.1:9", "http://127.0.0.1:9"),
+    ],
+)
+def test_a_password_is_hidden_wherever_it_stands_in_the_address(address: str, told: str) -> None:
+    with pytest.raises(RunError) as caught:
+        prepare(address)
+    assert f"{told}: " in str(caught.value) or f"{told} is no address: write" in str(caught.value)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("cannot open redshift://me:pa/ss@word@host/db at all", "cannot open redshift://***@host/db at all"),
+        ("dsn is host=h password='two words' port=1", "dsn is host=h password=*** port=1"),
+        ("s3://bucket/me@home is not there", "s3://bucket/me@home is not there"),
+        ("sqlite:////data/me@home/mlflow.db is locked", "sqlite:////data/me@home/mlflow.db is locked"),
+    ],
+)
+def test_what_looks_like_a_password_is_taken_out_of_a_message_and_nothing_else(text: str, told: str) -> None:
+    assert without_secrets(text) == told
 
 
 def test_a_server_that_is_silent_is_given_up_after_as_long_as_the_person_has_set(

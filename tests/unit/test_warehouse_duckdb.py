@@ -498,3 +498,12 @@ def test_a_transaction_takes_little_memory_and_gives_the_limit_back(data: Path, 
             with pytest.raises(RunError), warehouse.transaction() as session:
                 session.execute("select nothing")
             assert limits(warehouse) == [outside]
+
+
+def test_runs_with_the_longest_names_have_scratch_places_of_their_own(warehouse: DuckDBWarehouse) -> None:
+    schema = "r" * 63
+    with warehouse.scratch(schema) as one, warehouse.scratch(schema) as other:
+        assert one != other
+        for place in (one, other):
+            warehouse.execute(f"create table {place}.t as select '{place}' as a")
+        assert warehouse.fetch(f"select a from {one}.t").to_pylist() == [{"a": one}]

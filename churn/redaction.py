@@ -1,0 +1,73 @@
+"""Passwords kept out of messages: one place that knows what an address or a library's words may give away."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+_HIDDEN = "***"
+# Up to the last "@", as a password may hold a slash or an "@". One in a file's name tells of no user.
+_USER = re.compile(r"\b(?!s3:|file:)(\w[\w+.-]*://)[^\s/]\S*@", re.I)
+_NAMED = re.compile(
+    r"""((?:password|passwd|pwd)["']?\s*[=:]\s*|(?:secret|token)=)("[^"]*"|'[^']*'|\S+)""", re.I
+)
+_SHORTEST = 4  # of a part of a password that is looked for: shorter ones are parts of ordinary words
+
+
+def parsed(address: str) -> URL | None:
+    """Return an address in its parts; None where it has none, or its port is no number."""
+    try:
+        return make_url(address)
+    except (ArgumentError, ValueError):
+        return None
+
+
+def without_secrets(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return text without passwords: those that are known, and what looks like one.
+
+    Args:
+        text: for people to read.
+        secrets: what must not be shown, such as ``secrets_of`` an address.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, _HIDDEN)
+    return _NAMED.sub(rf"\g<1>{_HIDDEN}", _USER.sub(rf"\g<1>{_HIDDEN}@", text))
+
+
+def shown(address: str) -> str:
+    """Return an address for messages: without its user, password and query, which may hold a password too."""
+    scheme, parts, _ = address.partition("://")
+    url = parsed(address)
+    if url is None:
+        return f"{scheme}://{_HIDDEN}" if parts else without_secrets(address)
+    if url.get_backend_name() == "sqlite":
+        return f"{scheme}:///{url.database or ''}"
+    if "?" in f"{url.username}{url.password}":
+        return f"{scheme}://{_HIDDEN}"  # nobody can tell where the password ends
+    host = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
+    port = f":{url.port}" if url.port is not None else ""
+    path = f"/{url.database}" if url.database is not None else ""
+    # What stands before an "@" that is left is the rest of a user or password with a sign in it.
+    return f"{scheme}://{f'{host}{port}{path}'.rpartition('@')[2]}"
+
+
+def secrets_of(address: str) -> frozenset[str]:
+    """Return what an address holds that no message may repeat: its password, and the values of its query."""
+    rest = address.partition("://")[2]
+    url, query = parsed(address), list[str]()
+    if url is None:
+        user = rest
+    elif url.get_backend_name() != "sqlite" and "@" in f"{url.host}{url.database}":
+        user = rest.rpartition("@")[0]
+    else:
+        user = "" if url.username is None else rest.partition("@")[0]
+    for value in url.query.values() if url is not None else ():
+        query += [value] if isinstance(value, str) else value
+    name, _, password = user.partition(":")
+    password = password or name  # a token may stand alone
+    parts = (*re.split(r"[@/?:]", password), *query)
+    return frozenset(
+        {password, unquote(password), *(part for part in parts if len(part) >= _SHORTEST)} - {""}
+    )
