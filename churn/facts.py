@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
-from churn import kept
+from churn import kept, kept_weeks
 from churn.calendar import (
     LABEL_DELAY,
     OBSERVATION_WEEKS,
@@ -94,7 +94,7 @@ def activity_facts(
     values = {
         **match_parameters(product),
         "known_until": windows.as_of,
-        "history_start": kept.HISTORY_START,
+        "history_start": kept_weeks.HISTORY_START,
         "today": today,
     }
 
@@ -119,7 +119,7 @@ def activity_facts(
             ("huge_values", "have a value that is no number, or above 10^10: mend or remove them"),
             (
                 "ancient_rows",
-                f"are dated before {kept.HISTORY_START}, as empty times are: mend or remove them",
+                f"are dated before {kept_weeks.HISTORY_START}, as empty times are: mend or remove them",
             ),
             (
                 "future_rows",

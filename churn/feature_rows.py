@@ -56,7 +56,7 @@ def dates_there(
     """Return the dates whose rows can be used again.
 
     Args:
-        builds: the kept weeks, as ``kept.builds`` returns them.
+        builds: the kept weeks, as ``kept_weeks.builds`` returns them.
         wanted: dates, and which users are wanted at each, as ``cohorts.mask`` tells it.
     """
     if not warehouse.columns(rows.table(LEDGER)):

@@ -14,14 +14,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import partial
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import Any
 
 from churn.calendar import OBSERVATION_WEEKS, WEEK, monday_of
 from churn.config import Settings, identifier, slug
 from churn.errors import ConfigError
 from churn.features import DAYPARTS, WEEKDAYS
-from churn.kept_tables import Definition, analyze, ask, digest, now, run
+from churn.kept_tables import Definition, analyze, digest, run
+from churn.kept_weeks import (
+    COLUMNS,
+    HISTORY_START,
+    LEDGER,
+    OUTSIDE,
+    Rows,
+    builds,
+    ledger_of,
+    write_found,
+    write_week,
+)
 from churn.sources import activity_table
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.render import (
@@ -38,30 +48,10 @@ from churn.warehouse.retry import made_once, retried
 
 logger = logging.getLogger(__name__)
 
-LEDGER = "weeks"
 AGGREGATES = ("week_facts", "user_week", "user_item_week")
-# What an empty time often turns into, 1970-01-01 or 1900-01-01, is no activity.
-HISTORY_START = date(1970, 1, 2)
-# Rows of no week are counted under this one.
-OUTSIDE = date(1, 1, 1)
 # Raw rows of so many weeks lie in a staging table at once.
 WEEKS_AT_ONCE = OBSERVATION_WEEKS
-# What is made from a week tells by `build` whether the week was made again since.
-_WEEKS = {
-    "week_start": "date not null",
-    "raw_rows": "bigint not null",
-    "rows_there": "bigint not null",
-    "build": "varchar(32) not null",
-    "built_at": "timestamp not null",
-}
 _FILES = {"file": "varchar(1000) not null", "stamp": "varchar(100) not null"}
-
-
-class _Rows(NamedTuple):
-    """A week's raw rows: of which it was made, and which were there when all were counted last."""
-
-    read: int
-    there: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,7 @@ def define(settings: Settings) -> Definition:
     mapping = load_step(f"sources/{settings.source}/activity.sql", {})
     kept = Definition(settings.kept_schema, "", names, values)
     texts = [written(mapping, {}), *(written(step, names) for step in steps(kept))]
-    return replace(kept, digest=digest([settings.source, _WEEKS, texts, sorted(values.items())]))
+    return replace(kept, digest=digest([settings.source, COLUMNS, texts, sorted(values.items())]))
 
 
 def _by_slug(settings: Settings, field: str) -> dict[str, str]:
@@ -148,14 +138,14 @@ def bring_forward(
     stamps = warehouse.stamps(activity_table(settings.source))
     _forget_if_changed(warehouse, kept, stamps)
     built = _Builder(warehouse, kept, schema, stamps)
-    ledger = _ledger(warehouse, kept)
+    ledger = ledger_of(warehouse, kept)
     days = {"history_start": HISTORY_START, "today": today}
     latest = monday_of(until - timedelta(days=6))
     again = {latest - index * WEEK for index in range(rebuild_weeks)}
     if ledger:
         first = min((week for week in ledger if week != OUTSIDE), default=latest)
         built.make(sorted({*_weeks(first, latest)} - ledger.keys() | again & {*_weeks(first, latest)}))
-        ledger = _ledger(warehouse, kept)
+        ledger = ledger_of(warehouse, kept)
         there = _rows_there(warehouse, settings.source, schema, ledger, latest, today)
         if there == sum(rows.there for rows in ledger.values()):
             return _told(built, ledger, latest)
@@ -164,8 +154,8 @@ def bring_forward(
     past = {week: rows for week, rows in found.items() if week is not None and week <= latest}
     if past:
         built.make(sorted({*_weeks(min(past), latest)} - ledger.keys()))
-    _write_found(warehouse, kept, found, outside)
-    return _told(built, _ledger(warehouse, kept), latest)
+    write_found(warehouse, kept, found, outside)
+    return _told(built, ledger_of(warehouse, kept), latest)
 
 
 def _weeks(first: date, last: date) -> Iterator[date]:
@@ -174,15 +164,8 @@ def _weeks(first: date, last: date) -> Iterator[date]:
         first += WEEK
 
 
-def _ledger(warehouse: Warehouse, kept: Definition, session: Session | None = None) -> dict[date, _Rows]:
-    """Return the raw rows of each week that is kept."""
-    text = f"select week_start, raw_rows, rows_there from {kept.table(LEDGER)}"
-    found = ask(warehouse, session or warehouse, text, {})
-    return {row["week_start"]: _Rows(int(row["raw_rows"]), int(row["rows_there"])) for row in found}
-
-
 def _rows_there(
-    warehouse: Warehouse, source: str, schema: str, ledger: Mapping[date, _Rows], latest: date, today: date
+    warehouse: Warehouse, source: str, schema: str, ledger: Mapping[date, Rows], latest: date, today: date
 ) -> int:
     """Return how many raw rows there are, without those after the last week that is kept."""
     last = max([latest, *ledger]) + timedelta(days=6)
@@ -202,7 +185,7 @@ def _count_weeks(warehouse: Warehouse, schema: str, days: Mapping[str, date]) ->
     return {row["week_start"]: int(row["raw_rows"]) for row in found}
 
 
-def _told(built: "_Builder", ledger: Mapping[date, _Rows], latest: date) -> Brought:
+def _told(built: "_Builder", ledger: Mapping[date, Rows], latest: date) -> Brought:
     weeks = {week: rows for week, rows in ledger.items() if week != OUTSIDE and week <= latest}
     late = {week: rows.there - rows.read for week, rows in weeks.items() if rows.there != rows.read}
     warnings = []
@@ -253,7 +236,7 @@ def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
     if warehouse.columns(files):
         return
     made_once(partial(warehouse.execute, f"create schema if not exists {identifier(kept.schema)}"))
-    made_once(partial(warehouse.execute, create_table(weeks, _WEEKS, warehouse.dialect)))
+    made_once(partial(warehouse.execute, create_table(weeks, COLUMNS, warehouse.dialect)))
 
     def attempt() -> None:
         with warehouse.transaction() as session:
@@ -283,42 +266,6 @@ def _forget_if_changed(warehouse: Warehouse, kept: Definition, stamps: Mapping[s
     with warehouse.transaction() as session:
         for name in (LEDGER, "files", *AGGREGATES):
             session.execute(f"delete from {kept.table(name)}")
-
-
-def _write_found(
-    warehouse: Warehouse, kept: Definition, found: Mapping[date | None, int], outside: int
-) -> None:
-    """Write how many raw rows there are, so that they are counted again only when there are more or fewer."""
-    text = f"update {kept.table(LEDGER)} set rows_there = :rows where week_start = :week"
-    with warehouse.transaction() as session:
-        session.lock(kept.table(LEDGER))
-        _write_week(warehouse, session, kept, OUTSIDE, outside)
-        for week, rows in _ledger(warehouse, kept, session).items():
-            there = found.get(week, 0)
-            if week != OUTSIDE and there != rows.there:
-                run(warehouse, session, text, {"week": week, "rows": there})
-
-
-def _write_week(warehouse: Warehouse, session: Session, kept: Definition, week: date, rows: int) -> None:
-    weeks = kept.table(LEDGER)
-    values = {"week": week, "rows": rows, "build": uuid4().hex, "now": now()}
-    run(warehouse, session, f"delete from {weeks} where week_start = :week", values)
-    run(
-        warehouse,
-        session,
-        f"insert into {weeks} (week_start, raw_rows, rows_there, build, built_at)"
-        " values (:week, :rows, :rows, :build, :now)",
-        values,
-    )
-
-
-def builds(
-    warehouse: Warehouse, kept: Definition, until: date, session: Session | None = None
-) -> dict[date, str]:
-    """Return the weeks kept up to a Sunday, in order, each with what tells it from itself made again."""
-    text = f"select week_start, build from {kept.table(LEDGER)} where week_start between :first and :until"
-    found = ask(warehouse, session or warehouse, text, {"first": HISTORY_START - WEEK, "until": until})
-    return {row["week_start"]: row["build"] for row in sorted(found, key=lambda row: row["week_start"])}
 
 
 class _Builder:
@@ -392,7 +339,7 @@ class _Builder:
         ).to_pylist()
         rows = {row["week_start"]: int(row["raw_rows"]) for row in counted}
         for week in weeks:
-            _write_week(warehouse, session, kept, week, rows.get(week, 0))
+            write_week(warehouse, session, kept, week, rows.get(week, 0))
         self._write_files(session)
         return rows
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 
-from churn import feature_rows, kept, lives
+from churn import feature_rows, kept_weeks, lives
 from churn.calendar import WEEK, check_weeks, monday_of
 from churn.config import identifier
 from churn.kept_tables import ask, names
@@ -15,7 +15,7 @@ from churn.warehouse.retry import retried
 
 # Which table of a definition tells how far the others have come, and by which column.
 LEDGERS: Mapping[str, str] = {
-    kept.LEDGER: "week_start",
+    kept_weeks.LEDGER: "week_start",
     lives.LEDGER: "week_start",
     feature_rows.LEDGER: "as_of_date",
 }

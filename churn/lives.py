@@ -10,7 +10,7 @@ from datetime import date
 from functools import partial
 from typing import Any
 
-from churn import kept
+from churn import kept_weeks
 from churn.config import Product
 from churn.facts import match_names, match_parameters
 from churn.kept import WEEKS_AT_ONCE
@@ -58,7 +58,7 @@ def bring_forward(warehouse: Warehouse, lives: Definition, builds: Mapping[date,
     """Make lives agree with the weeks that are kept; return the weeks that were made.
 
     Args:
-        builds: the kept weeks up to some Sunday, in order, as ``kept.builds`` returns them.
+        builds: the kept weeks up to some Sunday, in order, as ``kept_weeks.builds`` returns them.
 
     Raises:
         RunError: the warehouse refused; weeks that were finished stay.
@@ -102,7 +102,7 @@ def _attempt(warehouse: Warehouse, lives: Definition, since: date, builds: Mappi
             for table in (life, ledger):
                 run(warehouse, session, f"delete from {table} where week_start >= :first_week", weeks)
             session.execute(f"delete from {state}")
-            _insert(warehouse, session, lives, STATE, {"first_week": kept.HISTORY_START})
+            _insert(warehouse, session, lives, STATE, {"first_week": kept_weeks.HISTORY_START})
         _insert(warehouse, session, lives, LIFE, weeks)
         run(
             warehouse,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 
-from churn import feature_rows, kept, lives
+from churn import feature_rows, kept, kept_weeks, lives
 from churn.calendar import LABEL_DELAY, WEEK, Windows, labelled_dates
 from churn.cohorts import EVERYBODY
 from churn.config import Settings, identifier
@@ -79,7 +79,7 @@ def plan(
     made = planned(settings.source, name, product, windows, dates, schema, facts, kept.define(settings))
     with stages.stage("user lives", "prepare"):
         # Of all weeks, as a run of a later date may be about to read those that this one makes again.
-        builds = kept.builds(warehouse, made.tables.aggregates, date.max)
+        builds = kept_weeks.builds(warehouse, made.tables.aggregates, date.max)
         lives.bring_forward(warehouse, made.tables.lives, builds)
     known = {week: build for week, build in builds.items() if week <= as_of}
     return replace(_with_what_is_kept(warehouse, made, known), warnings=brought.warnings)

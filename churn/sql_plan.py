@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
-from churn import cohorts, feature_rows, kept, lives
+from churn import cohorts, feature_rows, kept, kept_weeks, lives
 from churn.calendar import (
     OBSERVATION_WEEKS,
     OBSERVED_OFFSETS,
@@ -269,7 +269,7 @@ def read_steps(plan: Plan, dialect: Dialect) -> dict[str, str]:
     plan = _in_own_schema(plan)
     aggregates, lived = plan.tables.aggregates, plan.tables.lives
     activity = load_step(f"sources/{plan.source}/activity.sql", {})
-    values = {**aggregates.values, "first_day": kept.HISTORY_START, "last_day": plan.known_until}
+    values = {**aggregates.values, "first_day": kept_weeks.HISTORY_START, "last_day": plan.known_until}
     made = {"activity": for_reading(activity, {}, {}, plan.schema, dialect)}
     for step in kept.steps(aggregates):
         name = step.name if step.name == "week_activity" else aggregates.name(step.name)
@@ -280,7 +280,7 @@ def read_steps(plan: Plan, dialect: Dialect) -> dict[str, str]:
         f"-- {state.header.splitlines()[0]} Before the first week: none.\n{empty};\n"
     )
     life = replace(life, name=lived.name(lives.LIFE))
-    values = {**lived.values, "first_week": kept.HISTORY_START, "last_week": plan.known_until}
+    values = {**lived.values, "first_week": kept_weeks.HISTORY_START, "last_week": plan.known_until}
     made[life.name] = for_reading(life, lived.names, values, plan.schema, dialect)
     return made | {
         step.name: for_reading(step, plan.names, plan.parameters, plan.schema, dialect) for step in plan.steps

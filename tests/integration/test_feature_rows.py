@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn import feature_rows, kept, lives
+from churn import feature_rows, kept, kept_weeks, lives
 from churn.config import Settings
 from churn.errors import CheckError, RunError
 from churn.prepare import drop, plan, run_step, run_steps
@@ -218,7 +218,7 @@ def life(warehouse: Warehouse, data: Path, until: date) -> Rows:
     chosen = settings_of(data)
     definition = kept.define(chosen)
     lived = lives.define(definition, chosen.products["food"])
-    lives.bring_forward(warehouse, lived, kept.builds(warehouse, definition, until))
+    lives.bring_forward(warehouse, lived, kept_weeks.builds(warehouse, definition, until))
     rows = warehouse.fetch(f"select * from {lived.table(lives.LIFE)}").to_pylist()
     state = warehouse.fetch(f"select * from {lived.table(lives.STATE)}").to_pylist()
     latest = {row["user_id"]: row for row in sorted(rows, key=lambda row: row["week_start"])}

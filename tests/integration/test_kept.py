@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn import kept, kept_prune
+from churn import kept, kept_prune, kept_weeks
 from churn.config import Settings
 from churn.errors import ConfigError, RunError, SourceError, UsageError
 from churn.prepare import drop, plan, run_steps
@@ -150,12 +150,12 @@ def test_weeks_that_another_run_makes_meanwhile_are_left_as_they_are(
         if computes and not made:
             made.append(True)
             assert bring(warehouse, data, AS_OF, "other").raw_rows
-            made.append(kept.builds(warehouse, definition, AS_OF))
+            made.append(kept_weeks.builds(warehouse, definition, AS_OF))
         return transaction(computes=computes)
 
     monkeypatch.setattr(warehouse, "transaction", after_another_run)
     assert bring(warehouse, data, AS_OF).raw_rows == 0
-    assert kept.builds(warehouse, definition, AS_OF) == made[1]
+    assert kept_weeks.builds(warehouse, definition, AS_OF) == made[1]
     assert tables(warehouse, data) == fresh(data)
 
 
@@ -163,7 +163,7 @@ def test_weeks_that_are_forgotten_meanwhile_are_made(
     warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bring(warehouse, data, AS_OF)
-    ledger, transaction = kept.define(settings_of(data)).table(kept.LEDGER), warehouse.transaction
+    ledger, transaction = kept.define(settings_of(data)).table(kept_weeks.LEDGER), warehouse.transaction
 
     def after_forgetting(*, computes: bool = False) -> Any:
         if computes:
