@@ -1,6 +1,6 @@
 -- Makes: features_listening, what kinds of audio a user listened to in the observation window.
 -- Grain: snapshot; users without known items have missing values.
--- From: eligible, user_item_week, formats. Each second is of one kind:
+-- From: eligible, user_item_week, formats. Each second of an episode is of one kind; what has no episode's id is of none:
 --   live_radio       live, and no music mix: a podcast heard while it is broadcast is radio
 --   demand_radio     on demand, neither podcast nor mix
 --   sounds_podcasts  on demand, a podcast made for Sounds
