@@ -15,10 +15,11 @@ from fsspec.core import url_to_fs
 from psycopg2.extras import execute_values
 from sqlalchemy import text
 
-from churn import migrate
+from churn import feature_rows, migrate
 from churn.config_warehouse import WarehouseSettings
 from churn.explain.reasons import REASON_SCHEMA, REASONS
 from churn.features import DOUBLE, INTEGER, TEXT
+from churn.kept_tables import Definition
 from churn.partitions import partition_name
 from churn.plan.sample import AS_OF, SCORED_AT, TARGET, Snapshots
 from churn.publish import Published, publish_scores
@@ -35,8 +36,11 @@ RUN = "20260629t180000z-3fa1c2"
 TABLE = "bench.snapshots"
 _TYPES = {pa.string(): TEXT, pa.date32(): "date", pa.float32(): "real", pa.int32(): INTEGER}
 _KINDS = {pa.float32(): DOUBLE, pa.int32(): INTEGER, pa.string(): TEXT}
+ROWS = Definition("bench", "0", {}, {})
 PLAN: Any = SimpleNamespace(  # all that `unload` asks of one
     schema="bench",
+    windows=SimpleNamespace(as_of=AS_OF),
+    tables=SimpleNamespace(rows=ROWS),
     catalogue=SimpleNamespace(
         features=[SimpleNamespace(name=name, type=_KINDS[SHAPE.schema.field(name).type]) for name in FEATURES]
     ),
@@ -84,6 +88,9 @@ def fill(warehouse: Warehouse, files: Sequence[str]) -> None:
     warehouse.execute("create schema bench")
     warehouse.execute(f"create table {TABLE} ({columns})")
     warehouse.load_parquet(TABLE, files, SHAPE.schema.names)
+    dates = ROWS.table(feature_rows.LEDGER)
+    warehouse.execute(f"create table {dates} (as_of_date date)")
+    warehouse.execute(f"insert into {dates} values (date '{AS_OF}')")
     warehouse.execute(f"create view bench.feature_set as select 'score' as purpose, * from {TABLE}")
 
 

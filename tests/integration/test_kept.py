@@ -182,7 +182,7 @@ def test_a_failure_within_a_chunk_leaves_whole_weeks_only(
 ) -> None:
     bring(warehouse, data, AS_OF - 3 * WEEK)
     before = tables(warehouse, data)
-    monkeypatch.setattr(kept, "_write_week", lambda *_: (_ for _ in ()).throw(RunError("gone")))
+    monkeypatch.setattr(kept, "write_week", lambda *_: (_ for _ in ()).throw(RunError("gone")))
     with pytest.raises(RunError, match="gone"):
         bring(warehouse, data, AS_OF)
     assert tables(warehouse, data) == before

@@ -82,7 +82,7 @@ def in_database(redshift: Redshift) -> Iterator[tuple[str, str]]:
     yield "warehouse: log", "\n".join(line for line in log if REFUSAL not in line)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_no_secret_is_found_in_anything_that_a_run_leaves_whether_it_fails_or_not(
     data: Path,
     tmp_path: Path,
@@ -142,7 +142,7 @@ def test_no_secret_is_found_in_anything_that_a_run_leaves_whether_it_fails_or_no
         with open(tmp_path / f"{attempt}.log", "wb") as log:
             codes.append(
                 subprocess.run(
-                    command, env=variables, stdout=log, stderr=log, timeout=200, check=False
+                    command, env=variables, stdout=log, stderr=log, timeout=400, check=False
                 ).returncode
             )
     said = {name: (tmp_path / f"{name}.log").read_text("utf-8") for name in ("fails", "succeeds")}
