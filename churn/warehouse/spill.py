@@ -26,10 +26,8 @@ def remove_spills_of_the_dead(database: Path) -> None:
     Raises:
         RunError: something cannot be removed.
     """
-    own, default = (
-        spill_folder(database),
-        f"{database.name}.tmp",
-    )  # DuckDB's own choice, for whoever else opens it
+    own = spill_folder(database)
+    default = f"{database.name}.tmp"  # DuckDB's own choice, for whoever else opens it
     for folder in sorted(database.parent.iterdir()):
         if folder == own or not (folder.name == default or folder.name.startswith(f"{default}-")):
             continue
