@@ -12,9 +12,9 @@ import sys
 # What stands as None in sys.modules is not there to be imported.
 sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]  # documented, but not in the type
 
-import churn.scoring  # noqa: E402, F401  # after the line above, and for the import alone
-from churn.explain.batch import tally, top  # noqa: E402  # after the line above
-from churn.explain.treeshap_kernel import kernel  # noqa: E402  # after the line above
+import churn.scoring.scorer  # noqa: E402, F401  # after the line above, and for the import alone
+from churn.explain.kernel import kernel  # noqa: E402  # after the line above
+from churn.explain.loops import tally, top  # noqa: E402  # after the line above
 
 for loops in (kernel, top, tally):
     loops.ready()

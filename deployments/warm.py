@@ -10,9 +10,9 @@ import platform
 import subprocess
 import sys
 
-from churn.compiled import Compiled
+from churn.explain.jit import Compiled
 
-MODULES = ("churn.explain.treeshap_kernel", "churn.explain.batch")
+MODULES = ("churn.explain.kernel", "churn.explain.loops")
 LEVELS = ("x86-64-v3", "x86-64-v4")  # with AVX2; with AVX-512
 
 

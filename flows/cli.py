@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from churn.calendar import MOST_WEEKS
-from churn.errors import ChurnError, UsageError
-from flows.terminal import end_in_order, ending, quiet, stop_requested
+from churn.core.calendar import MOST_WEEKS
+from churn.core.errors import ChurnError, UsageError
+from flows.console import end_in_order, ending, quiet, stop_requested
 
 # Prefect, XGBoost and the like are imported inside the commands, so that `--help` answers at once.
 
@@ -74,7 +74,7 @@ def cli() -> None:
 def demo(users: int, weeks: int, seed: int, into: Path) -> None:
     """Simulate a broadcaster and run the weekly job for iPlayer and Sounds."""
     quiet(prefect_home=into / "prefect")
-    from flows.commands import run_demo
+    from flows.commands.run import run_demo
 
     run_demo(users=users, weeks=weeks, seed=seed, into=into)
 
@@ -87,7 +87,7 @@ def demo(users: int, weeks: int, seed: int, into: Path) -> None:
 @click.option("--end", type=_Day(), help="Last Sunday of the simulated history.")
 def simulate(into: Path, users: int, weeks: int, seed: int, end: date | None) -> None:
     """Write the source tables of a simulated broadcaster."""
-    from flows.commands import run_simulate
+    from flows.commands.run import run_simulate
 
     run_simulate(into=into, users=users, weeks=weeks, seed=seed, end=end)
 
@@ -106,7 +106,7 @@ def simulate(into: Path, users: int, weeks: int, seed: int, end: date | None) ->
 @click.option("--force", is_flag=True, help="Replace an existing data folder.")
 def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None, force: bool) -> None:
     """Make a data folder from an event log: a Parquet or CSV file, or `grocery` or `cdnow`."""
-    from flows.commands import run_ingest
+    from flows.commands.run import run_ingest
 
     run_ingest(source=source, into=into, columns=columns, timezone=timezone, force=force)
 
@@ -138,7 +138,7 @@ def run(
 ) -> None:
     """Run the weekly job."""
     quiet()
-    from flows.commands import run_weekly
+    from flows.commands.run import run_weekly
 
     run_weekly(
         data=data,
@@ -162,7 +162,7 @@ def run(
 def backtest(data: Path, product: str, dates: Sequence[date], json_file: Path, profile: str | None) -> None:
     """Train as of past dates with what was known then, and compare with what people did."""
     quiet()
-    from flows.commands import run_backtest
+    from flows.commands.run import run_backtest
 
     run_backtest(data=data, product=product, dates=dates, json_file=json_file, profile=profile)
 
@@ -184,7 +184,7 @@ def render(
     data: Path, product: str, as_of: date | None, dialect: str, step: str | None, profile: str | None
 ) -> None:
     """Print the SQL of every step without running it."""
-    from flows.commands import run_render
+    from flows.commands.run import run_render
 
     run_render(data=data, product=product, as_of=as_of, dialect=dialect, step=step, profile=profile)
 
@@ -198,7 +198,7 @@ def render(
 def explain(data: Path, out: Path, product: str, user: str, profile: str | None) -> None:
     """Print a user's score and top reasons, in words."""
     quiet()
-    from flows.commands import run_explain
+    from flows.commands.run import run_explain
 
     run_explain(data=data, out=out, product=product, user=user, profile=profile)
 
@@ -208,7 +208,7 @@ def explain(data: Path, out: Path, product: str, user: str, profile: str | None)
 @_profile
 def products(data: Path, profile: str | None) -> None:
     """List the products that a data folder knows (the built-in ones where it does not exist)."""
-    from flows.commands import run_products
+    from flows.commands.run import run_products
 
     run_products(data=data, profile=profile)
 
@@ -220,7 +220,7 @@ def products(data: Path, profile: str | None) -> None:
 def check(data: Path, out: Path, profile: str | None) -> None:
     """Try everything that the settings name: store, warehouse, MLflow, scheduler, Prefect."""
     quiet()
-    from flows.upkeep import run_check
+    from flows.commands.maintain import run_check
 
     run_check(data=data, out=out, profile=profile)
 
@@ -233,7 +233,7 @@ def check(data: Path, out: Path, profile: str | None) -> None:
 def migrate(data: Path, out: Path, profile: str | None, yes: bool) -> None:
     """Bring the published tables to what this release needs; the SQL is shown first."""
     quiet()
-    from flows.upkeep import run_migrate
+    from flows.commands.maintain import run_migrate
 
     run_migrate(data=data, out=out, profile=profile, yes=yes)
 
@@ -255,7 +255,7 @@ def prune(
 ) -> None:
     """Remove old runs from the lake, and kept tables of old definitions."""
     quiet()
-    from flows.upkeep import run_prune
+    from flows.commands.maintain import run_prune
 
     run_prune(data=data, out=out, product=product, keep_weeks=keep_weeks, profile=profile, yes=yes)
 
@@ -269,7 +269,7 @@ def prune(
 def erase(data: Path, out: Path, user_file: Path, profile: str | None, yes: bool) -> None:
     """Remove users from every run in the lake and from the published tables."""
     quiet()
-    from flows.upkeep import run_erase
+    from flows.commands.maintain import run_erase
 
     run_erase(data=data, out=out, user_file=user_file, profile=profile, yes=yes)
 
@@ -289,7 +289,7 @@ def erase(data: Path, out: Path, user_file: Path, profile: str | None, yes: bool
 @_yes
 def sweep(data: Path, out: Path, older_than: float, profile: str | None, yes: bool) -> None:
     """Stop Fargate tasks, and remove task definitions and clusters, that runs left behind."""
-    from flows.sweep import run_sweep
+    from flows.commands.maintain import run_sweep
 
     run_sweep(data=data, out=out, older_than=older_than, profile=profile, yes=yes)
 
@@ -311,7 +311,7 @@ def sweep(data: Path, out: Path, older_than: float, profile: str | None, yes: bo
 def alerts(url_file: Path, silent_after: int) -> None:
     """Let the Prefect server tell of runs that fail, crash or do not start."""
     quiet()
-    from flows.alerts import run_alerts
+    from flows.commands.alerts import run_alerts
 
     run_alerts(url_file=url_file, silent_after=silent_after)
 
@@ -327,7 +327,7 @@ def alerts(url_file: Path, silent_after: int) -> None:
 @click.option("--json", "json_file", type=_PATH, help="File for the figures.")
 def plan(**given: Any) -> None:
     """Say how many workers an audience needs, how long they take, and what they cost."""
-    from flows.plan import run_plan
+    from flows.commands.capacity import run_plan
 
     run_plan(**given)
 

@@ -10,16 +10,17 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from churn.calendar import Windows, check_weeks, last_complete_as_of
-from churn.checkpoint import Checkpoint
-from churn.cluster import client_in_background
-from churn.committed import Outcome, outcome, repeated
-from churn.config import Settings, load_settings
-from churn.sql_plan import Plan
-from churn.weekly_run import WeeklyRun, begin
-from flows.blocks import credentials
-from flows.run_page import log_stages, product_and_date
-from flows.tries import tried_again_where_it_can_help
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.core.calendar import Windows, check_weeks, last_complete_as_of
+from churn.dataset.plan import Plan
+from churn.jobs.weekly.checkpoint import Checkpoint
+from churn.jobs.weekly.finish import Outcome, outcome, repeated
+from churn.jobs.weekly.run import WeeklyRun, begin
+from churn.scoring.cluster.client import client_in_background
+from flows.credentials import credentials
+from flows.retries import tried_again_where_it_can_help
+from flows.run_names import log_stages, product_and_date
 from tasks import weekly as tasks
 from tasks.artifacts import show_outcome
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from prefect import flow, tags
 
-from churn.calendar import Windows, check_weeks, last_complete_as_of
-from churn.committed import Outcome
-from churn.config import load_settings
-from churn.errors import RunError
-from flows.run_page import PART_TAG, log_stages, product_and_date
+from churn.config.load import load_settings
+from churn.core.calendar import Windows, check_weeks, last_complete_as_of
+from churn.core.errors import RunError
+from churn.jobs.weekly.finish import Outcome
+from flows.run_names import PART_TAG, log_stages, product_and_date
 from flows.weekly import weekly_churn
 from tasks.artifacts import show_products
 

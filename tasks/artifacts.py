@@ -9,7 +9,7 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
-from churn.committed import Outcome
+from churn.jobs.weekly.finish import Outcome
 
 _logger = logging.getLogger(__name__)
 _PARTS = ("prepare", "train", "score", "publish")

@@ -15,18 +15,20 @@ from prefect.context import TaskRunContext
 from prefect.states import State
 from prefect.tasks import exponential_backoff
 
-from churn import committed, prepare, weekly
-from churn.checkpoint import Checkpoint
-from churn.checks import Passed, check_snapshots
-from churn.errors import BY_HAND
-from churn.lake import Run
-from churn.publish import Published
-from churn.scoring import PartitionRow
-from churn.sql_plan import Plan
-from churn.unload import rows_by
-from churn.warehouse.render import Step
-from churn.weekly import Files, Progress
-from churn.weekly_run import WeeklyRun
+from churn.core.errors import BY_HAND
+from churn.dataset import build as prepare
+from churn.dataset.checks import Passed, check_snapshots
+from churn.dataset.plan import Plan
+from churn.dataset.unload import rows_by
+from churn.jobs.weekly import finish as committed
+from churn.jobs.weekly import stages as weekly
+from churn.jobs.weekly.checkpoint import Checkpoint
+from churn.jobs.weekly.run import WeeklyRun
+from churn.jobs.weekly.stages import Files, Progress
+from churn.lake.lake import Run
+from churn.outputs.tables import Published
+from churn.scoring.scorer import PartitionRow
+from churn.warehouse.templates import Step
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

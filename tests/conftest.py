@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 
 pytest_plugins = ["tests.support.fixtures_aws", "tests.support.fixtures_weekly"]
 

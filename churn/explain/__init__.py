@@ -3,10 +3,10 @@
 Contributions are in log-odds (the model's margin): a user's margin is the bias plus all contributions.
 """
 
-from churn.explain.outputs import read_contributions, read_reasons
+from churn.explain.effects import ContributionSummary, FeatureImportance, read_summary
+from churn.explain.readers import read_contributions, read_reasons
 from churn.explain.reasons import TopReasons, reason_table, top_reasons
-from churn.explain.summary import ContributionSummary, FeatureImportance, read_summary
-from churn.explain.words import in_words
+from churn.explain.wording import in_words
 
 __all__ = [
     "ContributionSummary",

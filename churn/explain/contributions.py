@@ -9,7 +9,7 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from churn.explain.treeshap import TreeShap, UnsupportedModelError
-from churn.model import Model
+from churn.model.artifact import Model
 
 logger = logging.getLogger(__name__)
 

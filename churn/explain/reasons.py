@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from churn.explain.batch import top
+from churn.explain.loops import top
 
 REASONS = 5
 

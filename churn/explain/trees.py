@@ -8,8 +8,8 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from churn.errors import RunError
-from churn.explain.treeshap_kernel import ENTER, LANES, LEAVE, LOW, LOW_AND_LEAF, NODE, TWO_LOWS
+from churn.core.errors import RunError
+from churn.explain.kernel import ENTER, LANES, LEAVE, LOW, LOW_AND_LEAF, NODE, TWO_LOWS
 
 MAXIMUM_POINTS = 16  # of quadrature: exact up to 32 distinct features on a path
 _TINY = 1e-30  # instead of a cover share of 0: the sign of h tells where a row went

@@ -38,9 +38,9 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import ArrayLike, NDArray
 
-from churn.errors import RunError
+from churn.core.errors import RunError
+from churn.explain.kernel import kernel
 from churn.explain.trees import UnsupportedModelError, flatten
-from churn.explain.treeshap_kernel import kernel
 
 __all__ = ["TreeShap", "UnsupportedModelError"]
 

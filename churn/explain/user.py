@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from churn.errors import RunError, UsageError
-from churn.explain.outputs import read_reasons
-from churn.explain.words import habit, in_words
-from churn.features import Feature, Range
-from churn.phrases import Phrases
+from churn.core.errors import RunError, UsageError
+from churn.explain.readers import read_reasons
+from churn.explain.wording import habit, in_words
+from churn.features.catalogue import Feature, Range
+from churn.features.phrases import Phrases
 
 _TOLD = ["predicted_probability", "product", "target_week_start_date", "as_of", "run_id", "__filename"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from churn.phrases import Phrases
+from churn.features.phrases import Phrases
 
 DOUBLE, INTEGER, TEXT = "double precision", "integer", "varchar(250)"
 

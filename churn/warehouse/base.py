@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
-from churn.errors import RunError
+from churn.core.errors import RunError
 
 Dialect = Literal["duckdb", "redshift", "postgres"]
 

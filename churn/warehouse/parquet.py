@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.spec import AbstractBufferedFile
 
-from churn.errors import RunError
+from churn.core.errors import RunError
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import psutil
 
-from churn.cluster import open_client
-from churn.fanout import Done, FanOut
+from churn.scoring.cluster.client import open_client
+from churn.scoring.fanout import Done, FanOut
 from tests.support.dask_processes import Processes, dask_processes
 from tests.support.fanout_tasks import Row, Task
 

@@ -38,12 +38,14 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from churn.calendar import WEEK
-from churn.config import Settings, load_settings
-from churn.prepare import drop, plan, run_steps
-from churn.simulate import LAST_SUNDAY, simulate
-from churn.simulate.write import ACTIVITY, COHORTS_FROM
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.core.calendar import WEEK
+from churn.dataset.build import plan, run_steps
+from churn.dataset.run_schemas import drop
+from churn.sources.simulator import LAST_SUNDAY, simulate
+from churn.sources.simulator.write import ACTIVITY, COHORTS_FROM
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.benchmarks import features_naive as naive
 from tests.benchmarks.score import peak_mb
 from tests.support.profiles import ProfiledWarehouse

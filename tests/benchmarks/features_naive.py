@@ -13,12 +13,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from churn import cohorts
-from churn.calendar import OBSERVATION_WEEKS, OBSERVED_OFFSETS, WEEK, labelled_dates
-from churn.config import Product, Settings, slug
-from churn.features import DAYPARTS, WEEKDAYS
+from churn.config.settings import Product, Settings
+from churn.core.calendar import OBSERVATION_WEEKS, OBSERVED_OFFSETS, WEEK, labelled_dates
+from churn.core.names import slug
+from churn.features import cohorts
+from churn.features.catalogue import DAYPARTS, WEEKDAYS
 from churn.warehouse.base import Warehouse
-from churn.warehouse.render import create, load_step
+from churn.warehouse.templates import create, load_step
 
 VIEWS = ("activity", "content", "titles", "formats", "profile", "factors")
 FIRST_STEP = ("target_weeks", "snapshots", "weeks", "trend")

@@ -21,13 +21,14 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
-from churn.backtest import snapshots
-from churn.config import Product, load_settings
-from churn.features import catalogue
-from churn.model import FeatureSchema
-from churn.resampling import cluster_codes, interval, resampled
-from churn.sources import Availability
-from churn.training import train
+from churn.config.load import load_settings
+from churn.config.settings import Product
+from churn.features.catalogue import catalogue
+from churn.jobs.backtest import snapshots
+from churn.model.artifact import FeatureSchema
+from churn.model.bootstrap import cluster_codes, interval, resampled
+from churn.model.training import train
+from churn.sources.availability import Availability
 from tests.benchmarks.groups_candidates import GROUPS, candidates
 from tests.benchmarks.quality import Task, folder_of, tasks
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import betaln, gammaln
 
-from churn.config import load_settings
-from churn.prepare import plan, run_steps
-from churn.warehouse.duckdb import DuckDBWarehouse
-from churn.warehouse.render import steps_for
+from churn.config.load import load_settings
+from churn.dataset.build import plan, run_steps
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.templates import steps_for
 
 Floats = NDArray[np.float64]
 GROUPS: Mapping[str, tuple[str, ...]] = {

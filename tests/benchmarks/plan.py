@@ -31,21 +31,16 @@ import numpy as np
 import psutil
 from rich.console import Console
 
-from churn.cluster import open_client
-from churn.config_cluster import ClusterSettings
-from churn.config_store import StoreSettings
+from churn.config.cluster import ClusterSettings
+from churn.config.store import StoreSettings
+from churn.dataset.unload import partition_size
 from churn.explain import read_summary
-from churn.fanout import FanOut
-from churn.lake import Lake, RunFolder
-from churn.manifest import Manifest
-from churn.model import Model
-from churn.partitions import PartitionRow, merge_rows, partition_name
-from churn.plan.calibrate import calibrate
-from churn.plan.model import Job, Plan, plan
-from churn.plan.prices import Prices, read_prices
-from churn.plan.probe import Nothing, do_nothing
-from churn.plan.rates import Rates
-from churn.plan.sample import (
+from churn.jobs.capacity.calibrate import calibrate
+from churn.jobs.capacity.model import Job, Plan, plan
+from churn.jobs.capacity.prices import Prices, read_prices
+from churn.jobs.capacity.probe import Nothing, do_nothing
+from churn.jobs.capacity.rates import Rates
+from churn.jobs.capacity.sample import (
     AS_OF,
     PRODUCT,
     RUN_ID,
@@ -54,10 +49,15 @@ from churn.plan.sample import (
     partition_task,
     write_features,
 )
-from churn.scoring import score_partition
-from churn.store import WithStore
-from churn.summary import read_scored
-from churn.unload import partition_size
+from churn.lake.filesystem import WithStore
+from churn.lake.lake import Lake, RunFolder
+from churn.lake.manifest import Manifest
+from churn.model.artifact import Model
+from churn.outputs.report.build import read_scored
+from churn.scoring.cluster.client import open_client
+from churn.scoring.fanout import FanOut
+from churn.scoring.partition import PartitionRow, merge_rows, partition_name
+from churn.scoring.scorer import score_partition
 from tests.benchmarks.plan_scale import scale
 from tests.benchmarks.plan_tables import print_efficiency, print_overhead, print_requests, print_validation
 from tests.benchmarks.score import cpu_of, interleaved, peak_mb, typical

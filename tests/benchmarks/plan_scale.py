@@ -23,12 +23,20 @@ from distributed import Client, Worker
 from rich.console import Console
 
 from churn.explain import read_summary
-from churn.fanout import FanOut
-from churn.manifest import Manifest
-from churn.partitions import PartitionRow, merge_rows, partition_name
-from churn.plan.probe import Nothing, do_nothing
-from churn.plan.sample import AS_OF, PRODUCT, RUN_ID, SCORED_AT, TARGET, partition_task, write_features
-from churn.scoring import score_partition
+from churn.jobs.capacity.probe import Nothing, do_nothing
+from churn.jobs.capacity.sample import (
+    AS_OF,
+    PRODUCT,
+    RUN_ID,
+    SCORED_AT,
+    TARGET,
+    partition_task,
+    write_features,
+)
+from churn.lake.manifest import Manifest
+from churn.scoring.fanout import FanOut
+from churn.scoring.partition import PartitionRow, merge_rows, partition_name
+from churn.scoring.scorer import score_partition
 from tests.benchmarks.plan_tables import new_table
 from tests.benchmarks.score_data import SHAPE, fitted_model
 

@@ -32,14 +32,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from churn.backtest import snapshots
-from churn.config import load_settings
-from churn.config_training import TrainingSettings
-from churn.evaluation import evaluate, log_loss, paired_difference
-from churn.ingest import ingest
-from churn.model import FeatureSchema, Matrix
-from churn.simulate import simulate
-from churn.training import train
+from churn.config.load import load_settings
+from churn.config.training import TrainingSettings
+from churn.jobs.backtest import snapshots
+from churn.model.artifact import FeatureSchema, Matrix
+from churn.model.metrics import evaluate, log_loss, paired_difference
+from churn.model.training import train
+from churn.sources.ingest import ingest
+from churn.sources.simulator import simulate
 
 DEFAULT = "churn default"
 LIGHTGBM = "LightGBM, 100 trees"

@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from churn.backtest import snapshots
-from churn.config import load_settings
-from churn.config_training import TrainingSettings
-from churn.evaluation import log_loss
+from churn.config.load import load_settings
+from churn.config.training import TrainingSettings
 from churn.explain.contributions import contributions
 from churn.explain.reasons import top_reasons
-from churn.features import catalogue
-from churn.model import sigmoid
-from churn.sources import Availability
-from churn.training import train
+from churn.features.catalogue import catalogue
+from churn.jobs.backtest import snapshots
+from churn.model.artifact import sigmoid
+from churn.model.metrics import log_loss
+from churn.model.training import train
+from churn.sources.availability import Availability
 from tests.benchmarks.quality import Task, folder_of, tasks
 
 REASONS = 3

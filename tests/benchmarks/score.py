@@ -33,11 +33,11 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from churn.cluster import open_client
-from churn.config_cluster import ClusterSettings
-from churn.fanout import FanOut
-from churn.partitions import merge_rows
-from churn.scoring import score_partition
+from churn.config.cluster import ClusterSettings
+from churn.scoring.cluster.client import open_client
+from churn.scoring.fanout import FanOut
+from churn.scoring.partition import merge_rows
+from churn.scoring.scorer import score_partition
 from tests.benchmarks.score_data import Snapshots, write_snapshots
 from tests.benchmarks.score_peers import kernel_alone, peers
 

@@ -1,4 +1,4 @@
-"""Made-up score snapshots of 150 features, and a model of 300 trees of depth 6: see ``churn.plan.sample``.
+"""Made-up score snapshots of 150 features, and a model of 300 trees of depth 6: see ``churn.jobs.capacity.sample``.
 
 Unlike the quick model of a calibration it is fitted on 40,000 rows, 64 bins and half of the features a tree.
 """
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from churn.model import Model
-from churn.plan.sample import Shape, Snapshots
-from churn.plan.sample import fitted_model as fit
-from churn.plan.sample import write_snapshots as write
+from churn.jobs.capacity.sample import Shape, Snapshots
+from churn.jobs.capacity.sample import fitted_model as fit
+from churn.jobs.capacity.sample import write_snapshots as write
+from churn.model.artifact import Model
 
 __all__ = ["FEATURES", "SHAPE", "Snapshots", "fitted_model", "write_snapshots"]
 

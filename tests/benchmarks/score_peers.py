@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from churn.explain.contributions import contributions
 from churn.explain.treeshap import TreeShap
-from churn.model import Model
-from churn.scoring import score_partition
+from churn.model.artifact import Model
+from churn.scoring.scorer import score_partition
 from tests.benchmarks.score_data import FEATURES, Snapshots
 
 REASONS = 5

@@ -54,7 +54,7 @@ def start_numba():
 def import_churn():
     import churn.explain.treeshap
 def load():
-    from churn.explain.treeshap_kernel import kernel
+    from churn.explain.kernel import kernel
     kernel.ready()
 def import_numba():
     import numba

@@ -15,20 +15,21 @@ from fsspec.core import url_to_fs
 from psycopg2.extras import execute_values
 from sqlalchemy import text
 
-from churn import feature_rows, migrate
-from churn.config_warehouse import WarehouseSettings
+from churn.config.warehouse import WarehouseSettings
+from churn.dataset.unload import partition_size, unload
 from churn.explain.reasons import REASON_SCHEMA, REASONS
-from churn.features import DOUBLE, INTEGER, TEXT
-from churn.kept_tables import Definition
-from churn.partitions import partition_name
-from churn.plan.sample import AS_OF, SCORED_AT, TARGET, Snapshots
-from churn.publish import Published, publish_scores
-from churn.score_schema import SCORE_DICTIONARIES, SCORE_SCHEMA, score_table
-from churn.scoring import score_partition
-from churn.unload import partition_size, unload
+from churn.features import store as feature_rows
+from churn.features.aggregates.tables import Definition
+from churn.features.catalogue import DOUBLE, INTEGER, TEXT
+from churn.jobs.capacity.sample import AS_OF, SCORED_AT, TARGET, Snapshots
+from churn.outputs import migrations as migrate
+from churn.outputs.tables import Published, publish_scores
+from churn.scoring.partition import partition_name
+from churn.scoring.schema import SCORE_DICTIONARIES, SCORE_SCHEMA, score_table
+from churn.scoring.scorer import score_partition
 from churn.warehouse.base import Warehouse
-from churn.warehouse.connect import connect
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.redshift.connect import connect
 from tests.benchmarks.score_data import FEATURES, SHAPE, write_snapshots
 
 FILE_ROWS = 100_000
@@ -50,7 +51,7 @@ PLAN: Any = SimpleNamespace(  # all that `unload` asks of one
 def open_warehouse(folder: Path, redshift: Mapping[str, Any] | None) -> Warehouse:
     """Open DuckDB's file in a folder, or Redshift."""
     if redshift is not None:
-        from churn.warehouse.redshift import RedshiftWarehouse
+        from churn.warehouse.redshift.client import RedshiftWarehouse
 
         return RedshiftWarehouse(WarehouseSettings(**redshift))
     source = folder / "data" / "tables" / "events.activity"

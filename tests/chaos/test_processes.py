@@ -15,10 +15,10 @@ from typing import Any
 import dask.config
 import pytest
 
-from churn.cluster import open_client
-from churn.errors import RunError
-from churn.fanout import FanOut
-from churn.partitions import PartitionRow, merge_rows
+from churn.core.errors import RunError
+from churn.scoring.cluster.client import open_client
+from churn.scoring.fanout import FanOut
+from churn.scoring.partition import PartitionRow, merge_rows
 from tests.support.chaos_tasks import Noted, count, score_and_note, timeless, written
 from tests.support.dask_processes import Processes, dask_processes
 from tests.support.small_models import partition_task, small_model, snapshots

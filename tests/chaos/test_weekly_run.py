@@ -20,9 +20,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from churn import migrate
-from churn.lake import Lake
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.lake.lake import Lake
+from churn.outputs import migrations as migrate
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.chaos.conftest import SUMMARY
 from tests.support.churn_runs import Ended, Runs
 from tests.support.fixtures_aws import Bucket, Redshift

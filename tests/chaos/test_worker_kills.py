@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from distributed import Client
 
-from churn.cluster import open_client
-from churn.config_cluster import ClusterSettings
-from churn.fanout import Done, FanOut
-from churn.outputs import SCRATCH
-from churn.partitions import PartitionRow, merge_rows
-from churn.scoring import score_partition
+from churn.config.cluster import ClusterSettings
+from churn.scoring.cluster.client import open_client
+from churn.scoring.fanout import Done, FanOut
+from churn.scoring.files import SCRATCH
+from churn.scoring.partition import PartitionRow, merge_rows
+from churn.scoring.scorer import score_partition
 from tests.support.chaos_tasks import timeless, written
 from tests.support.small_models import partition_task, small_model, snapshots
 

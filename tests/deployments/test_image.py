@@ -19,8 +19,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from churn.compiled import Compiled
-from churn.scoring import score_partition
+from churn.explain.jit import Compiled
+from churn.scoring.scorer import score_partition
 from deployments import check_image, warm
 from tests.support.small_models import partition_task, small_model, snapshots
 
@@ -38,8 +38,8 @@ import json, os, sys
 from datetime import date, datetime
 from distributed import Client
 import churn
-from churn.partitions import PartitionTask
-from churn.scoring import score_partition
+from churn.scoring.partition import PartitionTask
+from churn.scoring.scorer import score_partition
 
 def look():
     import churn, os

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cfnlint.decode import decode
 
-from churn.config import load_settings
+from churn.config.load import load_settings
 
 DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
 README = (DEPLOYMENTS / "README.md").read_text()

@@ -6,12 +6,12 @@ import dask.config
 import pytest
 from distributed import Client
 
-from churn.cluster import open_client
-from churn.config_cluster import ClusterSettings
-from churn.errors import ConfigError, RunError
-from churn.fanout import FanOut
-from churn.scoring import score_partition
-from churn.versions import PACKAGES, check_versions, compare, installed
+from churn.config.cluster import ClusterSettings
+from churn.core.errors import ConfigError, RunError
+from churn.scoring.cluster.client import open_client
+from churn.scoring.cluster.versions import PACKAGES, check_versions, compare, installed
+from churn.scoring.fanout import FanOut
+from churn.scoring.scorer import score_partition
 from tests.support.certificates import issue
 from tests.support.dask_processes import dask_processes
 from tests.support.small_models import partition_task, small_model, snapshots
@@ -19,9 +19,9 @@ from tests.support.small_models import partition_task, small_model, snapshots
 ADDRESS = "tls://127.0.0.1:9"
 OTHER_PYTHON = """
 import sys, types
-import churn.versions
+import churn.scoring.cluster.versions
 told = types.SimpleNamespace(major=3, minor=10)
-churn.versions.sys = types.SimpleNamespace(version_info=told, modules=sys.modules)
+churn.scoring.cluster.versions.sys = types.SimpleNamespace(version_info=told, modules=sys.modules)
 """
 
 
@@ -128,7 +128,7 @@ def strange(running, name, text):
         ("import churn; churn.__version__ = '9.9.9'", r"churn: \S+ \(client, scheduler, worker tcp.*\), 9\.9\.9 \(worker tcp"),
         ("import xgboost; xgboost.__version__ = '3.1.0'", r"xgboost: 3\.\S+ \(client, scheduler, .*\), 3\.1\.0 \(worker tcp"),
         (OTHER_PYTHON, r"python: 3\.\d+ \(client, scheduler, worker tcp.*\), 3\.10 \(worker tcp"),
-        ("import sys; sys.modules['churn.versions'] = None", r"worker tcp\S+ cannot say its versions, as this program"),
+        ("import sys; sys.modules['churn.scoring.cluster.versions'] = None", r"worker tcp\S+ cannot say its versions, as this program"),
     ],
     ids=["churn", "xgboost", "python", "without this module"],
 )  # fmt: skip

@@ -11,13 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from churn.config import Settings, load_settings
-from churn.errors import ChurnError, ConfigError, RunError, SourceError, UsageError
-from churn.prepare import plan, run_steps
-from churn.source_tables import OPTIONAL, VIEWS
-from churn.sources import ABSENT, Availability, readable
-from churn.sql_plan import Plan
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.core.errors import ChurnError, ConfigError, RunError, SourceError, UsageError
+from churn.dataset.build import plan, run_steps
+from churn.dataset.plan import Plan
+from churn.sources.availability import ABSENT, Availability, readable
+from churn.sources.contract import OPTIONAL, VIEWS
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.data_folders import (
     ACTIVITY,
     AS_OF,
@@ -417,7 +418,7 @@ def test_an_output_folder_in_use_is_refused_and_nothing_there_changes(
     data = event_folder(tmp_path / "data", GOOD)
     file = tmp_path / "out" / "warehouse.duckdb"
     code = (
-        "import sys; from pathlib import Path; from churn.warehouse.duckdb import DuckDBWarehouse\n"
+        "import sys; from pathlib import Path; from churn.warehouse.duckdb.client import DuckDBWarehouse\n"
         "held = DuckDBWarehouse(Path(sys.argv[1]), Path(sys.argv[2]))\n"
         "held.execute('create schema mine'); print('open', flush=True); sys.stdin.read()"
     )

@@ -10,15 +10,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from churn.calendar import monday_of
-from churn.config import Settings, load_settings
-from churn.errors import SourceError
-from churn.features import DAYPARTS
-from churn.ingest import ingest
-from churn.prepare import drop, plan, run_steps
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.core.calendar import monday_of
+from churn.core.errors import SourceError
+from churn.dataset.build import plan, run_steps
+from churn.dataset.run_schemas import drop
+from churn.features.catalogue import DAYPARTS
+from churn.sources.ingest import ingest
 from churn.warehouse.base import Warehouse
-from churn.warehouse.duckdb import DuckDBWarehouse
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.data_folders import (
     ACTIVITY,
     AS_OF,

@@ -24,13 +24,14 @@ from prefect.settings import (
 from prefect.testing.utilities import prefect_test_harness
 from prefect_aws import AwsCredentials
 
-from churn.config import Settings, load_settings
-from churn.errors import ConfigError, RunError
-from churn.lake import Lake
-from churn.warehouse.connect import PASSWORD_VARIABLE, USER_VARIABLE
-from churn.warehouse.redshift import RedshiftWarehouse
-from flows import blocks
-from flows.blocks import credentials
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.core.errors import ConfigError, RunError
+from churn.lake.lake import Lake
+from churn.warehouse.redshift.client import RedshiftWarehouse
+from churn.warehouse.redshift.connect import PASSWORD_VARIABLE, USER_VARIABLE
+from flows import credentials as blocks
+from flows.credentials import credentials
 from tests.support.command_line import exit_code
 from tests.support.data_folders import AS_OF, write_table
 from tests.support.fixtures_aws import LOGIN, PASSWORD, Bucket, Redshift

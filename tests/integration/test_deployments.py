@@ -21,7 +21,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from churn.lake import Lake
+from churn.lake.lake import Lake
 from tests.support.data_folders import AS_OF, EVENTS, write_table
 from tests.support.prefect_server import ROOT, PrefectServer, listener, wait_for
 

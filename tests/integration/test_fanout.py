@@ -13,11 +13,11 @@ import psutil
 import pytest
 from distributed import Client, Future, LocalCluster
 
-from churn.cluster import client_in_background, local_size, open_client
-from churn.config_cluster import ClusterSettings
-from churn.errors import CheckError, ConfigError, RunError
-from churn.fanout import FanOut
-from churn.scoring import merge_rows, score_partition
+from churn.config.cluster import ClusterSettings
+from churn.core.errors import CheckError, ConfigError, RunError
+from churn.scoring.cluster.client import client_in_background, local_size, open_client
+from churn.scoring.fanout import FanOut
+from churn.scoring.scorer import merge_rows, score_partition
 from tests.support.fanout_tasks import Task, attempts, perform
 from tests.support.small_models import partition_task, small_model, snapshots
 
@@ -284,9 +284,9 @@ SCRIPT = textwrap.dedent(
         file.write("once\\n")
 
     import json, os, psutil
-    from churn.cluster import client_in_background
-    from churn.config_cluster import ClusterSettings
-    from churn.fanout import FanOut
+    from churn.scoring.cluster.client import client_in_background
+    from churn.config.cluster import ClusterSettings
+    from churn.scoring.fanout import FanOut
     from tests.support.fanout_tasks import Task, perform
 
     def state():
@@ -330,7 +330,7 @@ def test_a_script_starts_lean_workers_and_ends_in_silence(tmp_path):
     assert (tmp_path / "imported").read_text() == "once\n"
     assert found["listening"] == ["127.0.0.1"]
     for modules, threads in found["workers"]:
-        assert "churn.scoring" in modules
+        assert "churn.scoring.scorer" in modules
         assert not {"prefect", "flows", "tasks", "mlflow"} & set(modules)
         assert threads == "1"
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in found["processes"]))

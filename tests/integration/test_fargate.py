@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from churn.cluster import client_in_background, open_client
-from churn.cluster.fargate import check_fargate
-from churn.ecs import CREATED_TAG, NAME_TAG, aws_tags
-from churn.errors import ConfigError, RunError
-from churn.fanout import FanOut
-from churn.scoring import score_partition
-from churn.sweep import sweep
+from churn.core.errors import ConfigError, RunError
+from churn.scoring.cluster.client import client_in_background, open_client
+from churn.scoring.cluster.ecs import CREATED_TAG, NAME_TAG, aws_tags
+from churn.scoring.cluster.fargate import check_fargate
+from churn.scoring.cluster.sweep import sweep
+from churn.scoring.fanout import FanOut
+from churn.scoring.scorer import score_partition
 from tests.support.certificates import issue
 from tests.support.command_line import exit_code
 from tests.support.fanout_tasks import Task, perform
@@ -32,7 +32,7 @@ RUN = {"run": "20260629t180000z-3fa1c2", "product": "food"}
 
 @pytest.fixture
 def aws(tmp_path, monkeypatch, s3_server):
-    monkeypatch.setattr("churn.cluster.fargate._LOOK_PAUSE", 0.2)
+    monkeypatch.setattr("churn.scoring.cluster.fargate._LOOK_PAUSE", 0.2)
     with fargate(tmp_path / "tasks", monkeypatch, s3_server) as stand_in:
         stand_in.threads = threads()
         yield stand_in
@@ -137,8 +137,8 @@ def check_tags(tags):
 
 
 def test_without_a_cluster_of_its_own_one_is_made_for_the_run_and_a_lost_worker_is_replaced(aws, monkeypatch):
-    monkeypatch.setattr("churn.cluster.fargate._LOST_SECONDS", 1)
-    monkeypatch.setattr("churn.cluster.library._REFILL_SECONDS", 0.5)
+    monkeypatch.setattr("churn.scoring.cluster.fargate._LOST_SECONDS", 1)
+    monkeypatch.setattr("churn.scoring.cluster.fargate_cluster._REFILL_SECONDS", 0.5)
     with client_in_background(aws.settings(1, ecs_cluster=None), RUN) as ask:
         time.sleep(0.2)
         assert aws.tasks == []  # it is paid by the second: nothing starts before it is asked for
@@ -185,7 +185,7 @@ def test_a_start_that_fails_half_way_says_what_was_waited_for_and_leaves_nothing
 
 def test_some_workers_for_which_there_is_no_capacity_do_not_keep_the_others_from_working(aws, monkeypatch):
     monkeypatch.setattr("dask_cloudprovider.aws.ecs.Timeout", impatient)
-    monkeypatch.setattr("churn.cluster.library._REFILL_SECONDS", 0.5)
+    monkeypatch.setattr("churn.scoring.cluster.fargate_cluster._REFILL_SECONDS", 0.5)
     aws.deeds["worker"] = "refuse"
     settings = aws.settings(1, spot=True)
     with client_in_background(settings, RUN) as ask:
@@ -323,8 +323,8 @@ def test_the_command_only_shows_until_it_is_told_to_do_it(aws, tmp_path, capsys)
 
 SCRIPT = """
 import sys, time
-from churn.cluster import open_client
-from churn.config_cluster import ClusterSettings
+from churn.scoring.cluster.client import open_client
+from churn.config.cluster import ClusterSettings
 with open_client(ClusterSettings.model_validate_json(sys.argv[1]), {"product": "food"}) as client:
     print("up", flush=True)
     time.sleep(600)

@@ -19,9 +19,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from churn.cluster import open_client
-from churn.config_cluster import ClusterSettings
-from churn.lake import Lake, Run
+from churn.config.cluster import ClusterSettings
+from churn.lake.lake import Lake, Run
+from churn.scoring.cluster.client import open_client
 from tests.support.churn_runs import Ended, Runs
 from tests.support.data_folders import AS_OF, files_below
 from tests.support.disks import mounted
@@ -139,8 +139,8 @@ def check_refused(ended: Ended, told: str) -> None:
     [
         "during eligible",  # SQL
         "during train",
-        "before churn.weekly.keep",  # all is there to score with, and not written down
-        "before churn.desk_disk.place_folder",  # everything is written, the commit's one step is not taken
+        "before churn.jobs.weekly.stages.keep",  # all is there to score with, and not written down
+        "before churn.lake.staging_local.place_folder",  # everything is written, the commit's one step is not taken
     ],
 )
 def test_a_kill_before_the_commit_leaves_nothing_and_the_next_run_starts_clean(
@@ -160,9 +160,9 @@ def test_a_kill_before_the_commit_leaves_nothing_and_the_next_run_starts_clean(
 @pytest.mark.parametrize(
     "moment",
     [
-        "before churn.lake.Lake.settle",  # committed, and the pointer not renewed
-        "before churn.publish._score_failures",  # in the transaction that publishes
-        "before churn.registry._model_version",  # MLflow has half of its record
+        "before churn.lake.lake.Lake.settle",  # committed, and the pointer not renewed
+        "before churn.outputs.tables._score_failures",  # in the transaction that publishes
+        "before churn.outputs.tracking._model_version",  # MLflow has half of its record
     ],
 )
 def test_a_kill_after_the_commit_is_finished_by_the_next_run(
@@ -183,7 +183,7 @@ def test_a_kill_of_a_second_run_leaves_the_first_current_and_published(
 ) -> None:
     assert runs(*line(data, out)).code == 0
     (first,) = committed(out)
-    killed = runs(*line(data, out, "--force"), kill="before churn.desk_disk.place_folder")
+    killed = runs(*line(data, out, "--force"), kill="before churn.lake.staging_local.place_folder")
     assert killed.code == -signal.SIGKILL
     (current,) = committed(out)
     assert current.manifest == first.manifest
@@ -362,7 +362,12 @@ def check_equal(run: Run, calm: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "moment", ["after 2 partitions", "before churn.weekly.write_report", "before churn.desk_disk.stamp"]
+    "moment",
+    [
+        "after 2 partitions",
+        "before churn.jobs.weekly.stages.write_report",
+        "before churn.lake.staging_local.stamp",
+    ],
 )
 def test_a_run_killed_after_training_is_resumed_and_comes_to_the_same(
     runs: Runs, data: Path, out: Path, calm: Run, moment: str
@@ -404,7 +409,7 @@ def test_a_run_can_be_killed_and_resumed_again_and_again(
 ) -> None:
     for moment in (
         "after 1 partitions",
-        "before churn.weekly.score_users",
+        "before churn.jobs.weekly.stages.score_users",
         "during check sources",
         "after 3 partitions",
     ):

@@ -9,14 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn import feature_rows, kept, kept_weeks, lives
-from churn.config import Settings
-from churn.errors import CheckError, RunError
-from churn.prepare import drop, plan, run_step, run_steps
-from churn.sql_plan import Plan
-from churn.unload import unload
+from churn.config.settings import Settings
+from churn.core.errors import CheckError, RunError
+from churn.dataset.build import plan, run_step, run_steps
+from churn.dataset.plan import Plan
+from churn.dataset.run_schemas import drop
+from churn.dataset.unload import unload
+from churn.features import store as feature_rows
+from churn.features.aggregates import ledger as kept_weeks
+from churn.features.aggregates import lifetime as lives
+from churn.features.aggregates import weekly as kept
 from churn.warehouse.base import Warehouse
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.integration.test_kept import bring, log
 from tests.support.data_folders import (
     AS_OF,

@@ -8,10 +8,10 @@ import duckdb
 import psutil
 import pytest
 
-from churn.calendar import monday_of
-from churn.config import Settings
-from churn.prepare import plan, run_steps
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.config.settings import Settings
+from churn.core.calendar import monday_of
+from churn.dataset.build import plan, run_steps
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.benchmarks.score import peak_mb
 from tests.support.data_folders import AS_OF, TODAY, event, event_folder, event_settings, weekly_events
 

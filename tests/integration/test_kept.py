@@ -14,14 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn import kept, kept_prune, kept_weeks
-from churn.config import Settings
-from churn.errors import ConfigError, RunError, SourceError, UsageError
-from churn.prepare import drop, plan, run_steps
+from churn.config.settings import Settings
+from churn.core.errors import ConfigError, RunError, SourceError, UsageError
+from churn.dataset.build import plan, run_steps
+from churn.dataset.run_schemas import drop
+from churn.features.aggregates import ledger as kept_weeks
+from churn.features.aggregates import weekly as kept
+from churn.jobs import prune as kept_prune
 from churn.warehouse.base import Warehouse
-from churn.warehouse.duckdb import DuckDBWarehouse
-from churn.warehouse.redshift import RedshiftWarehouse
-from churn.warehouse.render import create, load_step
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.redshift.client import RedshiftWarehouse
+from churn.warehouse.templates import create, load_step
 from tests.support.data_folders import (
     AS_OF,
     TODAY,

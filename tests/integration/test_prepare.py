@@ -18,15 +18,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn import backtest
-from churn.checks import check_snapshots
-from churn.config import Settings, load_settings
-from churn.errors import RunError, SourceError
-from churn.features import DOUBLE, INTEGER, TEXT
-from churn.prepare import drop, leftover_schemas, outcome_table, outcomes, plan, run_step, run_steps
-from churn.sql_plan import Plan, read_steps
-from churn.unload import read_snapshots, rows_by, snapshot_schema, unload
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.core.errors import RunError, SourceError
+from churn.dataset.build import plan, run_step, run_steps
+from churn.dataset.checks import check_snapshots
+from churn.dataset.labels import outcome_table, outcomes
+from churn.dataset.plan import Plan, read_steps
+from churn.dataset.run_schemas import drop, leftover_schemas
+from churn.dataset.unload import read_snapshots, rows_by, snapshot_schema, unload
+from churn.features.catalogue import DOUBLE, INTEGER, TEXT
+from churn.jobs import backtest
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.data_folders import (
     ACTIVITY,
     AS_OF,
@@ -600,11 +603,11 @@ FULL_DISK = """
 import resource, signal, sys
 from datetime import date
 from pathlib import Path
-from churn.config import load_settings
-from churn.errors import RunError, SourceError
-from churn.prepare import plan, run_steps
-from churn.unload import unload
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.config.settings import load_settings
+from churn.core.errors import RunError, SourceError
+from churn.dataset.build import plan, run_steps
+from churn.dataset.unload import unload
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 data, out = Path(sys.argv[1]), Path(sys.argv[2])
 training = {"sampling": "all", "max_dates": 5}
 settings = load_settings(data, out, {"products": {"iplayer": {"training": training}}})

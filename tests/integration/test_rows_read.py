@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from churn.config import load_settings
-from churn.prepare import plan, run_steps
+from churn.config.load import load_settings
+from churn.dataset.build import plan, run_steps
 from tests.support.data_folders import (
     ACTIVITY,
     AS_OF,

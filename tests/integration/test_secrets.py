@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn import migrate
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.outputs import migrations as migrate
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.data_folders import AS_OF
 from tests.support.fixtures_aws import LOGIN, Bucket, Redshift
 from tests.support.lakes import own_settings

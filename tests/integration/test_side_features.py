@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.features import catalogue
-from churn.sources import Availability
-from churn.warehouse.duckdb import DuckDBWarehouse
-from churn.warehouse.render import Statement, load_step, render
+from churn.features.catalogue import catalogue
+from churn.sources.availability import Availability
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.templates import Statement, load_step, render
 from tests.sql.test_golden import CONTRACT, read_plan
 from tests.support.data_folders import AS_OF, event_folder, weekly_events
 

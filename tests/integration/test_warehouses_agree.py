@@ -9,14 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from churn.checks import check_snapshots
-from churn.config import Settings, load_settings
-from churn.prepare import drop, leftover_schemas, outcome_table, outcomes, plan, run_steps
-from churn.sql_plan import Plan
-from churn.unload import count_rows, read_snapshots, rows_by, snapshot_schema, unload
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.dataset.build import plan, run_steps
+from churn.dataset.checks import check_snapshots
+from churn.dataset.labels import outcome_table, outcomes
+from churn.dataset.plan import Plan
+from churn.dataset.run_schemas import drop, leftover_schemas
+from churn.dataset.unload import count_rows, read_snapshots, rows_by, snapshot_schema, unload
 from churn.warehouse.base import Warehouse
-from churn.warehouse.duckdb import DuckDBWarehouse
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.data_folders import (
     AS_OF,
     TODAY,

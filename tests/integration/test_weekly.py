@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import flows.cli
-from churn.config import load_settings
-from churn.lake import FOLDERS, Lake, Run
-from churn.model import Model
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.config.load import load_settings
+from churn.lake.lake import FOLDERS, Lake, Run
+from churn.model.artifact import Model
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.command_line import exit_code
 from tests.support.data_folders import files_below
 
@@ -447,7 +447,7 @@ FROM_PYTHON = """
 import json, sys
 from datetime import date
 from pathlib import Path
-from flows.terminal import quiet
+from flows.console import quiet
 
 data, out = Path(sys.argv[1]), Path(sys.argv[2])
 if __name__ == "__main__":

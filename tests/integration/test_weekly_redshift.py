@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from churn import migrate
-from churn.desk import STALE_SECONDS
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.lake.staging import STALE_SECONDS
+from churn.outputs import migrations as migrate
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.churn_runs import Runs
 from tests.support.fixtures_aws import Bucket, Redshift
 from tests.support.lakes import own_settings
@@ -71,8 +71,8 @@ def test_redshift_and_s3_come_to_what_one_machine_comes_to(
         pytest.param("during unload score", marks=pytest.mark.chaos),
         pytest.param("during train", marks=pytest.mark.chaos),
         "during score and explain",
-        pytest.param("before churn.lake.Lake.settle", marks=pytest.mark.chaos),
-        "before churn.committed.publish_scores",
+        pytest.param("before churn.lake.lake.Lake.settle", marks=pytest.mark.chaos),
+        "before churn.jobs.weekly.finish.publish_scores",
     ],
 )
 def test_a_kill_leaves_nothing_that_is_seen_and_the_next_run_finishes(

@@ -18,18 +18,19 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from churn import lives
-from churn.calendar import Windows
-from churn.config import Product, Settings
-from churn.features import catalogue
-from churn.kept import define
-from churn.kept_tables import Definition
-from churn.sources import ActivityFacts, Availability
-from churn.sql_plan import Plan, Tables
+from churn.config.settings import Product, Settings
+from churn.core.calendar import Windows
+from churn.dataset.plan import Plan, Tables
+from churn.features.activity_facts import ActivityFacts
+from churn.features.aggregates import lifetime as lives
+from churn.features.aggregates.tables import Definition
+from churn.features.aggregates.weekly import define
+from churn.features.catalogue import catalogue
+from churn.sources.availability import Availability
 from churn.warehouse.base import Warehouse
-from churn.warehouse.duckdb import DuckDBWarehouse
-from churn.warehouse.redshift import RedshiftWarehouse
-from churn.warehouse.render import Step, create, load_step, render, sql_root
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.redshift.client import RedshiftWarehouse
+from churn.warehouse.templates import Step, create, load_step, render, sql_root
 from tests.support.data_folders import AS_OF, BBC, EVENTS, write_table
 from tests.support.fixtures_aws import Redshift
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from churn.outputs import SCRATCH
-from churn.partitions import PartitionRow, PartitionTask
-from churn.scoring import score_partition
+from churn.scoring.files import SCRATCH
+from churn.scoring.partition import PartitionRow, PartitionTask
+from churn.scoring.scorer import score_partition
 
 
 @dataclass(frozen=True)

@@ -106,11 +106,11 @@ def without_prefect() -> Callable[..., Any]:
     """Return the weekly flow as a plain function that calls its tasks as plain functions."""
     from prefect import Task
 
-    import flows.commands
+    import flows.commands.run
     import flows.weekly
     import tasks.weekly
 
-    flows.commands.start_server = lambda: None
+    flows.commands.run.start_server = lambda: None
     found = {name: value for name, value in vars(tasks.weekly).items() if isinstance(value, Task)}
     flows.weekly.tasks = SimpleNamespace(**{name: _Plain(task.fn) for name, task in found.items()})
     flows.weekly.weekly_churn = flows.weekly.weekly_churn.fn
@@ -147,7 +147,7 @@ def _arm(moment: str) -> None:
     """
     when, _, what = moment.partition(" ")
     if when == "during":
-        from churn.stages import Stages
+        from churn.core.timing import Stages
 
         original = Stages.stage
 
@@ -213,11 +213,11 @@ def _run(request: Mapping[str, Any]) -> int:
 
 
 def _serve() -> None:
-    from flows.terminal import quiet
+    from flows.console import quiet
 
     quiet()
     without_prefect()
-    from churn import registry
+    from churn.outputs import tracking as registry
 
     registry.prepare(f"sqlite:///{sys.argv[1]}")
     requests: dict[int, str] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from churn.config_cluster import ClusterSettings
+from churn.config.cluster import ClusterSettings
 from tests.support.certificates import Pair
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from churn.config import Product, Settings
+from churn.config.settings import Product, Settings
 
 AS_OF = date(2024, 6, 30)  # its target week is 8 to 14 July 2024
 TODAY = date(2024, 8, 1)

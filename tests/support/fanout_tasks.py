@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from churn.errors import CheckError
+from churn.core.errors import CheckError
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ import pytest
 from moto.core.exceptions import JsonRESTError
 from moto.secretsmanager import secretsmanager_backends
 
-from churn.config_cluster import ClusterSettings, FargateSettings
+from churn.config.cluster import ClusterSettings, FargateSettings
 from tests.support.certificates import Pair
 from tests.support.fixtures_aws import use_s3
 from tests.support.s3 import REGION, S3Server, environment

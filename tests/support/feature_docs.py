@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from churn.config import Product, Settings, builtin_products
-from churn.features import DOUBLE, INTEGER, TEXT, Catalogue, Feature, catalogue
-from churn.sources import ABSENT, Availability
-from churn.sql_plan import plan_without_data
-from churn.warehouse.render import Step, sql_root
+from churn.config.load import builtin_products
+from churn.config.settings import Product, Settings
+from churn.dataset.plan import plan_without_data
+from churn.features.catalogue import DOUBLE, INTEGER, TEXT, Catalogue, Feature, catalogue
+from churn.sources.availability import ABSENT, Availability
+from churn.warehouse.templates import Step, sql_root
 from tests.support.data_folders import AS_OF
 from tests.support.seed_features import ALL, SEED, STEPS, SeedFeature
 

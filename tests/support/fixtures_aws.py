@@ -11,8 +11,8 @@ import pytest
 import s3fs
 from sqlalchemy.engine import URL
 
-from churn.config_warehouse import WarehouseSettings
-from churn.warehouse.connect import PASSWORD_VARIABLE, USER_VARIABLE
+from churn.config.warehouse import WarehouseSettings
+from churn.warehouse.redshift.connect import PASSWORD_VARIABLE, USER_VARIABLE
 from tests.support.postgres import Server, postgres_server
 from tests.support.redshift import Front
 from tests.support.s3 import BUCKET, Faults, S3Server, environment, faulting

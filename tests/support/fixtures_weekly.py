@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from filelock import FileLock
 
-from churn.cluster import open_client
-from churn.config_cluster import ClusterSettings
+from churn.config.cluster import ClusterSettings
+from churn.scoring.cluster.client import open_client
 from tests.support.churn_runs import Runs
 from tests.support.data_folders import AS_OF, EVENTS, write_table
 from tests.support.s3 import S3Server, environment

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.core import url_to_fs
 
-from churn.lake import Lake, Manifest, Run
+from churn.lake.lake import Lake, Manifest, Run
 from tests.support.fixtures_aws import Bucket
 
 AS_OF = date(2026, 6, 28)

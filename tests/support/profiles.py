@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from churn.warehouse import duckdb as engine
+from churn.warehouse.duckdb import client as engine
 
 
 class _ProfiledCursor(engine._Cursor):

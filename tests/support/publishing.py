@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from churn.explain.reasons import REASON_SCHEMA
-from churn.publish import Published, publish_scores
-from churn.score_schema import SCORE_SCHEMA
+from churn.outputs.tables import Published, publish_scores
+from churn.scoring.schema import SCORE_SCHEMA
 from tests.support.data_folders import AS_OF
 
 WEEK = date(2024, 7, 8)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from churn.evaluation import wilson_interval
-from churn.report.data import (
+from churn.model.metrics import wilson_interval
+from churn.outputs.report.data import (
     Audience,
     CalibrationRow,
     Check,

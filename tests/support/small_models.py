@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost as xgb
 
-from churn.model import KEYS, FeatureSchema, Model, ModelCard
-from churn.scoring import PartitionTask
+from churn.model.artifact import KEYS, FeatureSchema, Model, ModelCard
+from churn.scoring.scorer import PartitionTask
 
 AS_OF, TARGET = date(2026, 6, 28), date(2026, 7, 6)
 NATIONS = ("england", "scotland", "wales")

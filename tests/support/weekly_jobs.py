@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
-from churn.lake import Lake, Run
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.lake.lake import Lake, Run
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.churn_runs import Ended, Runs
 from tests.support.data_folders import AS_OF
 from tests.support.fixtures_aws import LOGIN, PASSWORD, Bucket, Redshift

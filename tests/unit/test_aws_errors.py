@@ -8,11 +8,11 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from churn.aws import region_of
-from churn.config_store import StoreSettings
-from churn.ecs import aws_client, telling
-from churn.errors import RunError
-from churn.store import s3_options
+from churn.config.store import StoreSettings
+from churn.core.aws import region_of
+from churn.core.errors import RunError
+from churn.lake.filesystem import s3_options
+from churn.scoring.cluster.ecs import aws_client, telling
 
 
 @pytest.fixture(autouse=True)

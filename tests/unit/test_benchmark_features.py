@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from churn.simulate import simulate
+from churn.sources.simulator import simulate
 from tests.benchmarks import features
 from tests.benchmarks.features import Bench, Job, carry_out, split
 from tests.support.data_folders import event_folder, weekly_events

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.calendar import (
+from churn.core.calendar import (
     FIRST_OBSERVED_OFFSET,
     LABEL_DELAY,
     LAST_OBSERVED_OFFSET,
@@ -21,7 +21,7 @@ from churn.calendar import (
     monday_of,
     sunday_on_or_before,
 )
-from churn.errors import UsageError
+from churn.core.errors import UsageError
 
 DAY = timedelta(days=1)
 MONDAY, SUNDAY = 0, 6

@@ -15,11 +15,12 @@ import s3fs
 from distributed import Client, LocalCluster
 from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
 
-from churn import migrate
-from churn.check_up import Tried, check_up
-from churn.config import Settings, load_settings
-from churn.registry import prepare
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.jobs.doctor import Tried, check_up
+from churn.outputs import migrations as migrate
+from churn.outputs.tracking import prepare
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.command_line import exit_code
 from tests.support.data_folders import (
     AS_OF,
@@ -158,7 +159,7 @@ def scheduler() -> Iterator[LocalCluster]:
 def test_a_scheduler_by_address_must_have_a_worker_that_answers(
     data: Path, scheduler: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("churn.check_up._PATIENCE", 1)
+    monkeypatch.setattr("churn.jobs.doctor._PATIENCE", 1)
     settings = chosen(data, cluster={"kind": "address", "address": scheduler.scheduler_address})
     without = tried(settings)["scheduler"]
     assert not without.ok
@@ -171,7 +172,7 @@ def test_a_scheduler_by_address_must_have_a_worker_that_answers(
 def test_workers_that_a_run_keeps_busy_are_no_fault(
     data: Path, scheduler: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("churn.check_up._PATIENCE", 2)
+    monkeypatch.setattr("churn.jobs.doctor._PATIENCE", 2)
     settings = chosen(data, cluster={"kind": "address", "address": scheduler.scheduler_address})
     scheduler.scale(1)
     with Client(scheduler) as run:
@@ -185,7 +186,7 @@ def test_workers_that_a_run_keeps_busy_are_no_fault(
 
 
 def test_a_scheduler_that_is_not_there_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("churn.check_up._PATIENCE", 1)
+    monkeypatch.setattr("churn.jobs.doctor._PATIENCE", 1)
     settings = chosen(data, cluster={"kind": "address", "address": "tcp://127.0.0.1:9"})
     assert failed(tried(settings)) == ["scheduler"]
 

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn import checkpoint
-from churn.checkpoint import HOLDOUT, Basis, Checkpoint
-from churn.checks import Passed
-from churn.config import Settings
-from churn.errors import RunError
-from churn.evaluation import evaluate
-from churn.lake import Lake, RunFolder
-from churn.stages import StageRecord
+from churn.config.settings import Settings
+from churn.core.errors import RunError
+from churn.core.timing import StageRecord
+from churn.dataset.checks import Passed
+from churn.jobs.weekly import checkpoint
+from churn.jobs.weekly.checkpoint import HOLDOUT, Basis, Checkpoint
+from churn.lake.lake import Lake, RunFolder
+from churn.model.metrics import evaluate
 from tests.support.small_models import small_model
 
 WEEK = date(2026, 7, 6)

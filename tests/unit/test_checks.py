@@ -5,11 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from churn.checks import Passed, check_equal_rows, check_snapshots, warn_features
-from churn.errors import CheckError
-from churn.prepare import plan, run_steps
-from churn.sql_plan import Plan
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.core.errors import CheckError
+from churn.dataset.build import plan, run_steps
+from churn.dataset.checks import Passed, check_equal_rows, check_snapshots, warn_features
+from churn.dataset.plan import Plan
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.data_folders import AS_OF, TODAY, event, event_folder, event_settings, weekly_events
 
 Opened = tuple[DuckDBWarehouse, Plan, dict[str, int]]

@@ -13,8 +13,8 @@ import pytest
 import sqlglot
 
 import flows.cli
-import flows.commands
-from churn.config import builtin_products
+import flows.commands.run
+from churn.config.load import builtin_products
 from tests.support.command_line import exit_code
 from tests.support.data_folders import AS_OF, files_below, weekly_events, write_table
 
@@ -135,7 +135,7 @@ def test_run_refuses_a_date_that_the_data_do_not_reach_before_prefect_is_importe
     call: Call, data: str, chosen: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "flows.weekly", None)  # importing it now fails
-    monkeypatch.setattr(flows.commands, "start_server", pytest.fail)
+    monkeypatch.setattr(flows.commands.run, "start_server", pytest.fail)
     write_table(Path(data), "events.activity", weekly_events(["a"], 3, AS_OF))
     code, out, err = call("run", *chosen, "--data", data, "--out", "out")
     *before, told = err.splitlines()
@@ -230,7 +230,7 @@ def test_stopping_is_a_failure_without_a_traceback(call: Call, monkeypatch: pyte
     def stopped(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(flows.commands, "run_products", stopped)
+    monkeypatch.setattr(flows.commands.run, "run_products", stopped)
     assert refusal(call("products"), 1) == "stopped; nothing half-written is to be seen"
 
 
@@ -238,7 +238,7 @@ def test_a_bug_keeps_its_traceback(call: Call, monkeypatch: pytest.MonkeyPatch) 
     def broken(**_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(flows.commands, "run_products", broken)
+    monkeypatch.setattr(flows.commands.run, "run_products", broken)
     with pytest.raises(ZeroDivisionError):
         call("products")
 

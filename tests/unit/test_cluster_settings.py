@@ -6,9 +6,9 @@ import pytest
 from distributed.worker_memory import parse_memory_limit
 from pydantic import ValidationError
 
-from churn.cluster import expected_threads
-from churn.config import Settings
-from churn.config_cluster import ClusterSettings, FargateSettings
+from churn.config.cluster import ClusterSettings, FargateSettings
+from churn.config.settings import Settings
+from churn.scoring.cluster.client import expected_threads
 
 DIGEST = "sha256:" + "ab" * 32
 REQUIRED = {
@@ -114,6 +114,6 @@ def test_workers_of_fargate_need_a_lake_that_they_can_reach(tmp_path):
 
 
 def test_a_local_run_does_not_import_aws_libraries():
-    code = "import sys, churn.cluster, flows.cli; print({'boto3', 'dask_cloudprovider', 'aiobotocore'} & set(sys.modules))"
+    code = "import sys, churn.scoring.cluster.client, flows.cli; print({'boto3', 'dask_cloudprovider', 'aiobotocore'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "set()"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.cohorts import EVERYBODY, covers, drawn, mask, slots
+from churn.features.cohorts import EVERYBODY, covers, drawn, mask, slots
 
 FIRST = date(2024, 1, 7)
 

@@ -10,19 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from churn.config import (
-    LOGIN_VARIABLES,
-    ClusterSettings,
-    Product,
-    Settings,
-    builtin_products,
-    identifier,
-    load_settings,
-    slug,
-)
-from churn.errors import ConfigError, UsageError
-from churn.publish import SCORE_COLUMNS
-from churn.warehouse.connect import PASSWORD_VARIABLE, USER_VARIABLE
+from churn.config.load import LOGIN_VARIABLES, builtin_products, load_settings
+from churn.config.settings import ClusterSettings, Product, Settings
+from churn.core.errors import ConfigError, UsageError
+from churn.core.names import identifier, slug
+from churn.outputs.tables import SCORE_COLUMNS
+from churn.warehouse.redshift.connect import PASSWORD_VARIABLE, USER_VARIABLE
 
 UNSAFE = [
     "",

@@ -17,7 +17,7 @@ import yaml
 from moto import mock_aws
 from prefect_aws.workers.ecs_worker import ECSJobConfiguration, ECSWorker
 
-from churn.config import builtin_products
+from churn.config.load import builtin_products
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE: dict[str, Any] = json.loads((ROOT / "deployments" / "ecs-job-template.json").read_text("utf-8"))

@@ -14,14 +14,15 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 import flows.cli
-from churn.config import ENVIRONMENT_PREFIX, Product, Settings, load_settings
-from churn.config_blocks import PrefectSettings
-from churn.config_cluster import ClusterSettings, FargateSettings
-from churn.config_explain import ExplainSettings
-from churn.config_store import StoreSettings
-from churn.config_training import TrainingSettings
-from churn.config_warehouse import WarehouseSettings
-from churn.errors import ConfigError
+from churn.config.cluster import ClusterSettings, FargateSettings
+from churn.config.explain import ExplainSettings
+from churn.config.load import ENVIRONMENT_PREFIX, load_settings
+from churn.config.prefect import PrefectSettings
+from churn.config.settings import Product, Settings
+from churn.config.store import StoreSettings
+from churn.config.training import TrainingSettings
+from churn.config.warehouse import WarehouseSettings
+from churn.core.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

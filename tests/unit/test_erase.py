@@ -24,18 +24,21 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.core import url_to_fs
 
-import churn.erase
-import churn.erase_run
-from churn import desk_s3, migrate
-from churn.committed import publish
-from churn.config import Settings, load_settings
-from churn.erase import Erased, count_found, erase, has_lake, read_users
-from churn.erasure_map import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kept, table_columns
-from churn.errors import RunError, UsageError
-from churn.lake import Lake, Run
+import churn.jobs.erase.erase
+import churn.jobs.erase.run_files
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.core.errors import RunError, UsageError
+from churn.jobs.erase.erase import Erased, count_found, erase, has_lake, read_users
+from churn.jobs.erase.inventory import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kept, table_columns
+from churn.jobs.weekly.finish import publish
+from churn.lake import staging_s3 as desk_s3
+from churn.lake.lake import Lake, Run
+from churn.lake.open import lake_of
+from churn.outputs import migrations as migrate
 from churn.warehouse.base import Warehouse
-from churn.warehouse.redshift import RedshiftWarehouse
-from churn.weekly_run import lake_of, open_warehouse
+from churn.warehouse.open import open_warehouse
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.churn_runs import Runs
 from tests.support.data_folders import AS_OF, EVENTS, files_below, write_table
 from tests.support.fixtures_aws import Bucket, Redshift
@@ -493,14 +496,14 @@ def test_a_run_that_begins_while_users_are_erased_is_named(
     """It may have read them from the tables that are kept from run to run before they were deleted there."""
     users = kept.scored("food")[:2]
     week = kept.current("food").manifest.target_week_start
-    real, begun = churn.erase._erase_from_tables, []
+    real, begun = churn.jobs.erase.erase._erase_from_tables, []
 
     def erase_from_tables(*arguments: Any, **options: Any) -> list[Erased]:
         begun.append(kept.lake.begin("food", week, "20260101t000000z-abcdef"))
         return real(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(churn.erase, "_erase_from_tables", erase_from_tables)
+        patch.setattr(churn.jobs.erase.erase, "_erase_from_tables", erase_from_tables)
         with pytest.raises(RunError, match=r"run 20260101t000000z-abcdef: .*: erase again when it has ended"):
             kept.erase(users)
     begun[0].abandon()
@@ -515,14 +518,14 @@ def test_a_run_that_is_committed_while_users_are_erased_is_named_if_it_holds_one
     late = kept.current("pan")
     content = kept.lake.fs.cat_file(f"{late.base}/manifest.json")
     kept.lake.fs.rm_file(f"{late.base}/manifest.json")
-    real = churn.erase._erase_from_tables
+    real = churn.jobs.erase.erase._erase_from_tables
 
     def erase_from_tables(*arguments: Any, **options: Any) -> list[Erased]:
         kept.lake.fs.pipe_file(f"{late.base}/manifest.json", content)
         return real(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(churn.erase, "_erase_from_tables", erase_from_tables)
+        patch.setattr(churn.jobs.erase.erase, "_erase_from_tables", erase_from_tables)
         with pytest.raises(RunError, match=f"run {late.manifest.run_id}: it was committed meanwhile: erase"):
             kept.erase(users)
     kept.erase(users)
@@ -536,7 +539,7 @@ import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from churn import backtest
-from churn.config import load_settings
+from churn.config.settings import load_settings
 from tests.support.data_folders import AS_OF
 
 def killed(*_):
@@ -582,7 +585,7 @@ def test_scratch_of_a_killed_process_that_cannot_be_removed_is_named(
     def refused(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("churn.scratch.shutil.rmtree", refused)
+    monkeypatch.setattr("churn.core.tempdirs.shutil.rmtree", refused)
     with pytest.raises(RunError, match=rf"{left}, left by a process .*Permission denied.*remove it by hand"):
         kept_local.erase(USERS[:1])
 
@@ -719,7 +722,12 @@ def test_a_kill_before_any_rename_leaves_whole_files_and_a_repeat_finishes(
 
 
 @pytest.mark.parametrize(
-    "moment", ["churn.disk.flush", "churn.erase_run._rewrite", "churn.erase._erase_from_tables"]
+    "moment",
+    [
+        "churn.core.files.flush",
+        "churn.jobs.erase.run_files._rewrite",
+        "churn.jobs.erase.erase._erase_from_tables",
+    ],
 )
 def test_a_process_that_is_killed_does_no_harm(
     kept_local: Kept, runs: Runs, data: Path, tmp_path: Path, moment: str
@@ -781,7 +789,7 @@ def test_a_kill_in_the_warehouse_leaves_its_tables_as_they_were(
     before = {place: rows for place, rows in kept.holders(users).items() if place in tables}
     for moment in range(1, 4):
         with monkeypatch.context() as patch:
-            patch.setattr(churn.erase, "_run", Countdown(moment).wrap(churn.erase._run))
+            patch.setattr(churn.jobs.erase.erase, "_run", Countdown(moment).wrap(churn.jobs.erase.erase._run))
             with pytest.raises(Killed):
                 kept.erase(users)
         assert kept.holders(users) == before
@@ -793,7 +801,7 @@ def test_a_run_that_is_changed_or_pruned_meanwhile_is_told(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users, first = kept.scored("food")[:3], kept.runs()[0]
-    real = churn.erase_run._rows_of
+    real = churn.jobs.erase.run_files._rows_of
 
     def rows_of(run: Run, dataset: str) -> int:
         found = real(run, dataset)
@@ -801,7 +809,7 @@ def test_a_run_that_is_changed_or_pruned_meanwhile_is_told(
             kept.lake.fs.rm_file(f"{run.base}/manifest.json")
         return found
 
-    monkeypatch.setattr(churn.erase_run, "_rows_of", rows_of)
+    monkeypatch.setattr(churn.jobs.erase.run_files, "_rows_of", rows_of)
     with pytest.raises(RunError, match=f"run {first.manifest.run_id} at .* was changed or pruned meanwhile"):
         kept.erase(users)
     assert len(kept.runs()) == 2

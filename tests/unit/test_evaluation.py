@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, roc_auc_score
 
-from churn import evaluation
-from churn.errors import CheckError
-from churn.evaluation import (
+from churn.core.errors import CheckError
+from churn.model import metrics as evaluation
+from churn.model.metrics import (
     best_threshold,
     calibration_table,
     evaluate,

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from churn.errors import RunError, UsageError
-from churn.explain import outputs, read_contributions, read_reasons, read_summary, reason_table, top_reasons
+from churn.core.errors import RunError, UsageError
+from churn.explain import read_contributions, read_reasons, read_summary, reason_table, top_reasons
+from churn.explain import readers as outputs
 from churn.explain.contributions import Contributions, additivity_gap, contributions
-from churn.explain.summary import ContributionSummary, ValueCuts, value_cuts
-from churn.scoring import score_partition
+from churn.explain.effects import ContributionSummary, ValueCuts, value_cuts
+from churn.scoring.scorer import score_partition
 from tests.support.small_models import booster_of, model_of, partition_task, small_model, snapshots
 
 finite = st.floats(-1e6, 1e6, width=32)

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from churn.features import catalogue
-from churn.sources import ABSENT, Availability
+from churn.features.catalogue import catalogue
+from churn.sources.availability import ABSENT, Availability
 from tests.support.feature_docs import CATALOGUES, KEPT_TO, PAGE, PRODUCTS, groups, kept_part, page
 from tests.support.seed_features import ALL, SEED, STEPS, SeedFeature, expanded
 

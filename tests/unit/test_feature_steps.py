@@ -7,13 +7,15 @@ import pytest
 import sqlglot
 from jinja2 import Environment, meta
 
-from churn.calendar import Windows
-from churn.config import Product, Settings, builtin_products
-from churn.features import catalogue
-from churn.kept import define
-from churn.sources import ABSENT, ActivityFacts, Availability
-from churn.sql_plan import Plan, define_tables
-from churn.warehouse.render import load_step, render, sql_root
+from churn.config.load import builtin_products
+from churn.config.settings import Product, Settings
+from churn.core.calendar import Windows
+from churn.dataset.plan import Plan, define_tables
+from churn.features.activity_facts import ActivityFacts
+from churn.features.aggregates.weekly import define
+from churn.features.catalogue import catalogue
+from churn.sources.availability import ABSENT, Availability
+from churn.warehouse.templates import load_step, render, sql_root
 
 AS_OF = date(2024, 6, 30)
 FLAGS = list(ABSENT)

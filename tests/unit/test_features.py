@@ -4,11 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.calendar import OBSERVED_OFFSETS
-from churn.config import Product, identifier, slug
-from churn.features import DAYPARTS, DOUBLE, INTEGER, TEXT, WEEKDAYS, catalogue, share_columns
-from churn.sources import ABSENT, Availability
-from churn.warehouse.render import sql_root
+from churn.config.settings import Product
+from churn.core.calendar import OBSERVED_OFFSETS
+from churn.core.names import identifier, slug
+from churn.features.catalogue import DAYPARTS, DOUBLE, INTEGER, TEXT, WEEKDAYS, catalogue, share_columns
+from churn.sources.availability import ABSENT, Availability
+from churn.warehouse.templates import sql_root
 
 NOTHING = Availability(**dict.fromkeys(ABSENT, False))
 EVERYTHING = Availability()

@@ -26,20 +26,23 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from churn import migrate
-from churn.config import IDENTIFIER, Settings, load_settings
-from churn.config_store import StoreSettings
-from churn.erase import erase, read_users
-from churn.errors import ChurnError, ConfigError, RunError, UsageError
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.config.store import StoreSettings
+from churn.core.errors import ChurnError, ConfigError, RunError, UsageError
+from churn.core.names import IDENTIFIER
+from churn.dataset.build import plan, run_steps
+from churn.dataset.plan import plan_without_data, read_steps
+from churn.dataset.run_schemas import drop
 from churn.explain.user import explain_user
-from churn.lake import Lake
-from churn.manifest import PRODUCT_NAME
-from churn.prepare import drop, plan, run_steps
-from churn.publish import publish_scores
-from churn.sql_plan import plan_without_data, read_steps
-from churn.store import is_local
-from churn.warehouse.duckdb import DuckDBWarehouse
-from churn.warehouse.render import render
+from churn.jobs.erase.erase import erase, read_users
+from churn.lake.filesystem import is_local
+from churn.lake.lake import Lake
+from churn.lake.manifest import PRODUCT_NAME
+from churn.outputs import migrations as migrate
+from churn.outputs.tables import publish_scores
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.templates import render
 from tests.support.command_line import exit_code
 from tests.support.data_folders import AS_OF, TODAY, event_folder, files_below, weekly_events
 

@@ -20,16 +20,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import churn.ingest.folder as folder_module
-import churn.ingest.named as named_module
-import churn.ingest.settings as settings_module
-from churn.config import load_settings, slug
-from churn.errors import ChurnError, RunError, SourceError, UsageError
-from churn.ingest import Ingested, ingest
-from churn.ingest.columns import CONTRACT
-from churn.ingest.settings import settings_text
-from churn.ingest.write import ProductSummary, Summary
-from churn.kept import define
+import churn.sources.ingest.folder as folder_module
+import churn.sources.ingest.named as named_module
+import churn.sources.ingest.settings as settings_module
+from churn.config.load import load_settings
+from churn.core.errors import ChurnError, RunError, SourceError, UsageError
+from churn.core.names import slug
+from churn.features.aggregates.weekly import define
+from churn.sources.ingest import Ingested, ingest
+from churn.sources.ingest.columns import CONTRACT
+from churn.sources.ingest.settings import settings_text
+from churn.sources.ingest.write import ProductSummary, Summary
 
 DAY = datetime(2026, 6, 22, 9, 30)
 SCHEMA = {
@@ -787,8 +788,8 @@ def test_a_swap_that_fails_puts_the_old_folder_back(tmp_path: Path, monkeypatch:
 CHILD = """
 import resource, signal, sys
 from pathlib import Path
-from churn.errors import RunError
-from churn.ingest import ingest
+from churn.core.errors import RunError
+from churn.sources.ingest import ingest
 if sys.argv[3] != "0":
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)

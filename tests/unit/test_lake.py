@@ -23,10 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from churn import desk_disk
-from churn.disk import file_lock
-from churn.errors import RunError, UsageError
-from churn.lake import FOLDERS, Lake, Run, new_run_id
+from churn.core.errors import RunError, UsageError
+from churn.core.files import file_lock
+from churn.lake import staging_local as desk_disk
+from churn.lake.lake import FOLDERS, Lake, Run, new_run_id
 from tests.support.disks import mounted
 from tests.support.lakes import AS_OF, STARTED, WEEK, commit, go_at_once, manifest, python
 
@@ -42,7 +42,7 @@ def visible(root: Path) -> list[str]:
 BEGIN_AND_WAIT = """
 import sys, time
 from datetime import date
-from churn.lake import Lake
+from churn.lake.lake import Lake
 folder = Lake(sys.argv[1]).begin("food", date(2026, 7, 6), sys.argv[2])
 with open(folder.path("scores", "part-00000.parquet"), "wb") as file:
     file.write(b"half")
@@ -197,7 +197,7 @@ def test_runs_killed_at_any_moment_leave_whole_runs_or_nothing(lake: Lake, root:
     code = """
 import sys
 from datetime import date, datetime, timedelta, UTC
-from churn.lake import Lake, Manifest, new_run_id
+from churn.lake.lake import Lake, Manifest, new_run_id
 lake = Lake(sys.argv[1])
 print("ready", flush=True)
 while True:
@@ -343,11 +343,11 @@ def test_a_commit_that_fails_can_be_adopted_until_its_last_step(
 def test_what_cannot_be_adopted_is_swept_with_a_line_that_says_why(
     lake: Lake, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "churn.stages")
+    caplog.set_level(logging.INFO, "churn.core.timing")
     staging = kept(lake, "died")
     (staging / f".checkpoint-{WEEK}.json").unlink()
     lake.begin("food", WEEK, "next").abandon()
-    (told,) = [record.getMessage() for record in caplog.records if record.name == "churn.stages"]
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "churn.core.timing"]
     assert told.endswith(
         "the unfinished run died is not resumed: it ended before its model was trained, or in the last step "
         "of its commit"
@@ -357,7 +357,7 @@ def test_what_cannot_be_adopted_is_swept_with_a_line_that_says_why(
     kept(lake, "forced")
     lake.begin("food", WEEK, "anew").abandon()
     assert desk(root) == [".lock"]
-    assert not [record for record in caplog.records if record.name == "churn.stages"], "it was asked for"
+    assert not [record for record in caplog.records if record.name == "churn.core.timing"], "it was asked for"
 
 
 def test_a_living_run_is_not_adopted(lake: Lake) -> None:
@@ -373,7 +373,7 @@ def test_a_dead_run_is_adopted_by_one_of_many(lake: Lake, root: Path) -> None:
     code = """
 import sys
 from datetime import date
-from churn.lake import Lake
+from churn.lake.lake import Lake
 lake = Lake(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -451,7 +451,7 @@ def test_processes_that_adopt_and_are_killed_at_any_moment_lose_nothing(lake: La
 import sys
 from datetime import date, datetime, UTC
 from pathlib import Path
-from churn.lake import Lake, Manifest
+from churn.lake.lake import Lake, Manifest
 lake, week, turn = Lake(sys.argv[1]), date(2026, 7, 6), 0
 print("ready", flush=True)
 while True:
@@ -549,9 +549,9 @@ def test_a_file_size_limit_says_what_to_do_and_loses_nothing(lake: Lake, root: P
 import resource, sys
 from datetime import date
 from churn import desk_disk
-from churn.disk import file_lock
-from churn.errors import RunError
-from churn.lake import Lake
+from churn.core.files import file_lock
+from churn.core.errors import RunError
+from churn.lake.lake import Lake
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))
 try:
     with Lake(sys.argv[1]).begin("food", date(2026, 7, 6), "big") as folder:
@@ -574,9 +574,9 @@ def test_a_folder_that_may_not_be_written_says_so(tmp_path: Path) -> None:
 import os, sys
 from datetime import date
 from churn import desk_disk
-from churn.disk import file_lock
-from churn.errors import RunError
-from churn.lake import Lake
+from churn.core.files import file_lock
+from churn.core.errors import RunError
+from churn.lake.lake import Lake
 lake = Lake(sys.argv[1])
 if os.geteuid() == 0:
     os.setuid(65534)  # nothing is forbidden to the superuser

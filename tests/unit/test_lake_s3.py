@@ -11,12 +11,12 @@ import pytest
 import s3fs
 from fsspec.core import url_to_fs
 
-from churn import desk_s3
-from churn.config_store import StoreSettings
-from churn.errors import RunError
-from churn.lake import Lake
-from churn.manifest import FileStamp
-from churn.outputs import PartitionFiles, write_small
+from churn.config.store import StoreSettings
+from churn.core.errors import RunError
+from churn.lake import staging_s3 as desk_s3
+from churn.lake.lake import Lake
+from churn.lake.manifest import FileStamp
+from churn.scoring.files import PartitionFiles, write_small
 from tests.support.fixtures_aws import Bucket
 from tests.support.lakes import (
     AS_OF,

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.core import url_to_fs
 
-from churn.errors import RunError
-from churn.lake import Lake, Run, RunFolder
+from churn.core.errors import RunError
+from churn.lake.lake import Lake, Run, RunFolder
 from tests.support.lakes import (
     AS_OF,
     PLACES,
@@ -227,7 +227,7 @@ COMMIT_ON_AND_ON = """
 import sys
 from datetime import date, datetime, timedelta, UTC
 from fsspec.core import url_to_fs
-from churn.lake import Lake, Manifest, new_run_id
+from churn.lake.lake import Lake, Manifest, new_run_id
 lake = Lake(sys.argv[1])
 lake.runs()
 print("ready", flush=True)
@@ -288,7 +288,7 @@ def test_processes_that_commit_at_once_all_succeed_and_the_latest_started_is_cur
     code = """
 import sys
 from datetime import date, datetime, timedelta, UTC
-from churn.lake import Lake, Manifest
+from churn.lake.lake import Lake, Manifest
 lake = Lake(sys.argv[1])
 lake.runs()
 print("ready", flush=True)

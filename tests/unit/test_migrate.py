@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from churn import migrate
-from churn.errors import RunError, UsageError
+from churn.core.errors import RunError, UsageError
+from churn.outputs import migrations as migrate
 from churn.warehouse.base import Dialect
-from churn.warehouse.duckdb import DuckDBWarehouse
-from churn.warehouse.render import sql_root
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.templates import sql_root
 from tests.support.data_folders import AS_OF, event, write_table
 from tests.support.publishing import TABLES, Counted, rows_of, tables
 

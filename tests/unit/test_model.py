@@ -8,8 +8,8 @@ import xgboost as xgb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.errors import RunError
-from churn.model import FeatureSchema, Model, ModelCard, category_codes, order_values, sigmoid
+from churn.core.errors import RunError
+from churn.model.artifact import FeatureSchema, Model, ModelCard, category_codes, order_values, sigmoid
 
 
 def table_of(rows=400, seed=0):

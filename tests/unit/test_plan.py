@@ -9,19 +9,19 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from churn.config_cluster import ClusterSettings
-from churn.errors import ConfigError, UsageError
-from churn.plan import requests
-from churn.plan.calibrate import Effort, calibrate
-from churn.plan.model import MOST_WORKERS, SCHEDULER, Job, Plan, around, choose, plan
-from churn.plan.prices import Prices, read_prices
-from churn.plan.rates import Rates
-from churn.plan.requests import PART_BYTES, Requests
-from churn.plan.sample import LEAST_FEATURES, Shape
-from churn.plan.sizes import Size, smallest
-from churn.plan.words import assumptions
-from churn.unload import partition_size
-from flows.plan import in_words, span
+from churn.config.cluster import ClusterSettings
+from churn.core.errors import ConfigError, UsageError
+from churn.dataset.unload import partition_size
+from churn.jobs.capacity import requests
+from churn.jobs.capacity.calibrate import Effort, calibrate
+from churn.jobs.capacity.model import MOST_WORKERS, SCHEDULER, Job, Plan, around, choose, plan
+from churn.jobs.capacity.prices import Prices, read_prices
+from churn.jobs.capacity.rates import Rates
+from churn.jobs.capacity.requests import PART_BYTES, Requests
+from churn.jobs.capacity.sample import LEAST_FEATURES, Shape
+from churn.jobs.capacity.sizes import Size, smallest
+from churn.jobs.capacity.wording import assumptions
+from flows.commands.capacity import in_words, span
 from tests.support.command_line import exit_code
 
 PRICES = read_prices()
@@ -391,7 +391,7 @@ def test_bad_input_is_refused_in_one_sentence(call, arguments: list[str], code: 
 @pytest.fixture
 def quick(rates: Rates, monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures of the tiny calibration above, instead of 20 seconds for each call."""
-    monkeypatch.setattr("churn.plan.calibrate.calibrate", lambda features, trees, depth: rates)
+    monkeypatch.setattr("churn.jobs.capacity.calibrate.calibrate", lambda features, trees, depth: rates)
 
 
 @pytest.mark.usefixtures("quick")

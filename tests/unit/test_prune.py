@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn import desk_disk
-from churn.desk_s3 import S3Desk
-from churn.errors import RunError, UsageError
-from churn.lake import Lake, Pruned
+from churn.core.errors import RunError, UsageError
+from churn.lake import staging_local as desk_disk
+from churn.lake.lake import Lake, Pruned
+from churn.lake.staging_s3 import S3Desk
 from tests.support.lakes import (
     AS_OF,
     PLACES,

@@ -8,14 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from churn import migrate
-from churn.errors import CheckError, RunError, UsageError
+from churn.core.errors import CheckError, RunError, UsageError
 from churn.explain.reasons import REASON_SCHEMA
-from churn.publish import REASON_COLUMNS, SCORE_COLUMNS, Published
-from churn.score_schema import SCORE_SCHEMA
+from churn.outputs import migrations as migrate
+from churn.outputs.tables import REASON_COLUMNS, SCORE_COLUMNS, Published
+from churn.scoring.schema import SCORE_SCHEMA
 from churn.warehouse.base import Warehouse
-from churn.warehouse.duckdb import DuckDBWarehouse
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.data_folders import AS_OF, event, write_table
 from tests.support.publishing import (
     LATER_RUN,

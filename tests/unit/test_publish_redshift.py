@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from churn import migrate
-from churn.errors import RunError
-from churn.publish import Published
-from churn.warehouse import retry
+from churn.core.errors import RunError
+from churn.outputs import migrations as migrate
+from churn.outputs.tables import Published
+from churn.warehouse import retries as retry
 from churn.warehouse.base import LostConnectionError
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.fixtures_aws import Bucket, Redshift
 from tests.support.publishing import (
     LATER_RUN,

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.errors import RunError, UsageError
-from churn.redaction import without_secrets
-from churn.registry import Champion, LoggedRun, champion, log_run, prepare
+from churn.core.errors import RunError, UsageError
+from churn.core.redaction import without_secrets
+from churn.outputs.tracking import Champion, LoggedRun, champion, log_run, prepare
 from tests.support.disks import mounted
 
 REPOSITORY = Path(__file__).parents[2]
@@ -332,7 +332,12 @@ def test_a_full_disk_is_explained_and_the_run_logged_once_there_is_space(
 def test_a_kill_during_the_set_up_leaves_nothing_that_the_next_one_trips_over(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from churn.registry import prepare; prepare(sys.argv[1])", uri],
+        [
+            sys.executable,
+            "-c",
+            "import sys; from churn.outputs.tracking import prepare; prepare(sys.argv[1])",
+            uri,
+        ],
         cwd=REPOSITORY,
     )
     unfinished = tmp_path / ".mlflow.db.new"
@@ -363,7 +368,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 from datetime import date
 from churn import registry
-assert "mlflow" not in sys.modules, "importing churn.registry must be quick"
+assert "mlflow" not in sys.modules, "importing churn.outputs.tracking must be quick"
 uri, root, model = sys.argv[1:]
 registry.prepare(uri)
 for _ in range(2):

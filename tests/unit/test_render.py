@@ -15,15 +15,16 @@ from jinja2 import Environment, UndefinedError, meta
 from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
-from churn import kept, lives
-from churn.config import Product, Settings
-from churn.config_training import TrainingSettings
-from churn.errors import RunError, UsageError
-from churn.features import catalogue
-from churn.sources import ABSENT, Availability, readable
-from churn.sql_plan import Plan, plan_without_data, read_steps
+from churn.config.settings import Product, Settings
+from churn.config.training import TrainingSettings
+from churn.core.errors import RunError, UsageError
+from churn.dataset.plan import Plan, plan_without_data, read_steps
+from churn.features.aggregates import lifetime as lives
+from churn.features.aggregates import weekly as kept
+from churn.features.catalogue import catalogue
+from churn.sources.availability import ABSENT, Availability, readable
 from churn.warehouse.base import Dialect
-from churn.warehouse.render import (
+from churn.warehouse.templates import (
     DISTRIBUTED_BY,
     SORTED_BY,
     Step,
@@ -399,7 +400,7 @@ def test_a_step_that_needs_itself_is_an_error(tmp_path: Path, monkeypatch: pytes
     steps.mkdir()
     (steps / "a_one.sql").write_text("select * from {{ ref('a_two') }}", "utf-8")
     (steps / "a_two.sql").write_text("select * from {{ ref('a_one') }}", "utf-8")
-    monkeypatch.setattr("churn.warehouse.render.sql_root", lambda: tmp_path)
+    monkeypatch.setattr("churn.warehouse.templates.sql_root", lambda: tmp_path)
     with pytest.raises(CycleError):
         steps_for("bbc", ["a_one"], {})
 

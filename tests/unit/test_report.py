@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from churn.errors import RunError
-from churn.report import ReportData, charts, render_report, words, write_report
-from churn.report import format as fmt
-from churn.report.data import (
+from churn.core.errors import RunError
+from churn.outputs.report import ReportData, charts, render_report, write_report
+from churn.outputs.report import format as fmt
+from churn.outputs.report import wording as words
+from churn.outputs.report.data import (
     Audience,
     CalibrationRow,
     Estimate,
@@ -28,8 +29,8 @@ from churn.report.data import (
     TrendPoint,
     ValueEffect,
 )
-from churn.report.svg import nice_ticks
-from churn.warehouse.render import sql_root
+from churn.outputs.report.svg import nice_ticks
+from churn.warehouse.templates import sql_root
 from tests.support.report_example import example_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}

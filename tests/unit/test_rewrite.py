@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.rewrite import count_rows_of, without_rows_of
+from churn.jobs.erase.parquet_rewrite import count_rows_of, without_rows_of
 
 USERS = st.lists(st.sampled_from(["a", "b", "c", "ü", "a ", "", None]), max_size=40)
 

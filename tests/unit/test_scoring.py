@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from churn import scoring
-from churn.errors import CheckError, RunError
+from churn.core.errors import CheckError, RunError
 from churn.explain import read_contributions, read_summary
 from churn.explain.contributions import Contributions, contributions
-from churn.explain.summary import ValueCuts
-from churn.model import sigmoid
-from churn.publish import SCORE_COLUMNS
-from churn.scoring import SCORE_SCHEMA, merge_rows, score_partition
+from churn.explain.effects import ValueCuts
+from churn.model.artifact import sigmoid
+from churn.outputs.tables import SCORE_COLUMNS
+from churn.scoring import scorer as scoring
+from churn.scoring.scorer import SCORE_SCHEMA, merge_rows, score_partition
 from tests.support.small_models import NATIONS, booster_of, model_of, partition_task, small_model, snapshots
 
 DATASETS = ("scores", "shap", "reasons", "effects")

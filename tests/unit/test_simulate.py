@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn.config import load_settings
-from churn.errors import UsageError
-from churn.simulate import Simulated, simulate
-from churn.simulate import behaviour as b
-from churn.simulate.content import CONTENT_COLUMNS, IPLAYER, SOUNDS, make_catalogue
-from churn.simulate.people import EXTENSION_COLUMNS, PROFILE_COLUMNS, make_people
-from churn.simulate.rows import ACTIVITY_COLUMNS
-from churn.simulate.write import TABLES
+from churn.config.load import load_settings
+from churn.core.errors import UsageError
+from churn.sources.simulator import Simulated, simulate
+from churn.sources.simulator import behaviour as b
+from churn.sources.simulator.activity_rows import ACTIVITY_COLUMNS
+from churn.sources.simulator.content import CONTENT_COLUMNS, IPLAYER, SOUNDS, make_catalogue
+from churn.sources.simulator.people import EXTENSION_COLUMNS, PROFILE_COLUMNS, make_people
+from churn.sources.simulator.write import TABLES
 
 START = date(2026, 3, 2)
 ACTIVITY = "audience.audience_activity_daily_summary_enriched"
@@ -470,8 +470,8 @@ import resource, signal, sys
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
-from churn.errors import RunError
-from churn.simulate import simulate
+from churn.core.errors import RunError
+from churn.sources.simulator import simulate
 try:
     simulate(Path(sys.argv[1]), users=2_000, weeks=30)
 except RunError as error:

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from churn.errors import UsageError
-from churn.simulate import Simulated, mails, segments, side_tables, simulate, user_actions
-from churn.simulate.content import IPLAYER, SOUNDS
-from churn.simulate.faults import MISSING, blank, with_strangers
-from churn.simulate.week import Week
-from churn.simulate.write import TABLES
+from churn.core.errors import UsageError
+from churn.sources.simulator import Simulated, mails, segments, side_tables, simulate, user_actions
+from churn.sources.simulator.content import IPLAYER, SOUNDS
+from churn.sources.simulator.faults import MISSING, blank, with_strangers
+from churn.sources.simulator.week import Week
+from churn.sources.simulator.write import TABLES
 
 ACTIVITY = "audience.audience_activity_daily_summary_enriched"
 TEXT, DATE, MOMENT = pa.string(), pa.date32(), pa.timestamp("us")
@@ -608,6 +608,6 @@ def test_the_documentation_states_the_constants_in_use() -> None:
     stated = re.findall(r"^\| `(\w+)\.(\w+)` \|[^|]*\| (-?[\d.]+) \|$", text, re.M)
     assert len(stated) > 20
     for module, name, value in stated:
-        assert getattr(import_module(f"churn.simulate.{module}"), name) == float(value), name
+        assert getattr(import_module(f"churn.sources.simulator.{module}"), name) == float(value), name
     assert all(f"`{name}`" in text for name in (segments.INACTIVE, *dict(segments.SEGMENT_WEEKS)))
     assert all(f"tables/{name}/" in text for name in TABLES if "clicks" not in name)

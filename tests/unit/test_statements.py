@@ -12,17 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from churn.errors import RunError, UsageError
-from churn.warehouse.render import render
-from churn.warehouse.statements import (
-    bind,
-    copy_statement,
-    grant_statement,
-    label_of,
-    literal,
-    s3_url,
-    unload_statement,
-)
+from churn.core.errors import RunError, UsageError
+from churn.warehouse.quoting import bind, label_of, literal
+from churn.warehouse.redshift.unload_copy import copy_statement, grant_statement, s3_url, unload_statement
+from churn.warehouse.templates import render
 from tests.support.postgres import USER, Server
 from tests.support.redshift_sql import parse_copy, parse_unload, tokens
 

@@ -11,9 +11,17 @@ import pytest
 from fsspec.core import url_to_fs
 from pydantic import ValidationError
 
-from churn.config_store import StoreSettings
-from churn.errors import UsageError
-from churn.store import WithStore, address, configure, local_copy, local_draft, open_root, s3_options
+from churn.config.store import StoreSettings
+from churn.core.errors import UsageError
+from churn.lake.filesystem import (
+    WithStore,
+    address,
+    configure,
+    local_copy,
+    local_draft,
+    open_root,
+    s3_options,
+)
 from tests.support.fixtures_aws import Bucket
 from tests.support.lakes import own_settings
 

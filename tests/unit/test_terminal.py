@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flows import terminal
+from flows import console as terminal
 
 
 @pytest.fixture(autouse=True)

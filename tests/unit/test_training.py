@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import ValidationError
 
-from churn.config_training import TrainingSettings
-from churn.errors import CheckError, RunError
-from churn.evaluation import best_threshold
-from churn.model import sigmoid
-from churn.splits import split
-from churn.training import train
-from churn.training_rows import read_rows
+from churn.config.training import TrainingSettings
+from churn.core.errors import CheckError, RunError
+from churn.model.artifact import sigmoid
+from churn.model.metrics import best_threshold
+from churn.model.rows import read_rows
+from churn.model.splits import split
+from churn.model.training import train
 
 AS_OF = date(2026, 6, 28)
 LATEST = AS_OF - timedelta(days=14)
@@ -292,7 +292,7 @@ def test_wrong_settings_are_refused(wrong):
 STOPPED = """
 import os, signal, time
 from xgboost.core import DataIter
-from flows.terminal import end_in_order
+from flows.console import end_in_order
 from tests.unit.test_training import fit, snapshots
 
 original = DataIter._next_wrapper

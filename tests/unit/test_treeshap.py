@@ -17,7 +17,7 @@ import xgboost as xgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from churn.errors import RunError
+from churn.core.errors import RunError
 from churn.explain import trees
 from churn.explain.treeshap import TreeShap, UnsupportedModelError
 

@@ -8,8 +8,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 from prefect.states import Failed
 
-from churn.disk import storage_errors
-from churn.errors import CheckError, ConfigError, RunError, SourceError, UsageError
+from churn.core.errors import CheckError, ConfigError, RunError, SourceError, UsageError
+from churn.core.io_errors import storage_errors
 from flows.weekly_all import told
 from tasks import weekly as tasks
 from tasks.artifacts import show_products

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.unload import partition_size
+from churn.dataset.unload import partition_size
 
 ROWS = st.integers(0, 50_000_000)
 FEATURES = st.integers(1, 5_000)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from churn import migrate
-from churn.lake import Lake
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.lake.lake import Lake
+from churn.outputs import migrations as migrate
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.command_line import exit_code
 from tests.support.data_folders import AS_OF, event_folder, files_below, weekly_events
 from tests.support.fixtures_aws import Bucket, Redshift

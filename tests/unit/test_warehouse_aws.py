@@ -13,10 +13,10 @@ from typing import Any
 import boto3
 import pytest
 
-from churn.config_warehouse import WarehouseSettings
-from churn.errors import ConfigError, RunError
-from churn.warehouse.aws import Login, aws_login
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.config.warehouse import WarehouseSettings
+from churn.core.errors import ConfigError, RunError
+from churn.warehouse.redshift.client import RedshiftWarehouse
+from churn.warehouse.redshift.login import Login, aws_login
 from tests.support.fixtures_aws import ROLE, Bucket, Redshift, forget_credentials
 
 CANARY = "canary-9c1e"

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn.calendar import monday_of
-from churn.errors import RunError, SourceError, UsageError
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.core.calendar import monday_of
+from churn.core.errors import RunError, SourceError, UsageError
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.data_folders import AS_OF, EVENTS, event, write_table
 
 Open = Callable[..., DuckDBWarehouse]
@@ -331,7 +331,7 @@ def test_files_may_store_the_same_text_and_numbers_differently(data: Path, open_
 HOLD = """
 import sys
 from pathlib import Path
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 warehouse = DuckDBWarehouse(Path(sys.argv[1]), Path(sys.argv[2]))
 print("open", flush=True)
 sys.stdin.read()
@@ -342,7 +342,7 @@ warehouse.close()
 SPILL = """
 import os, sys
 from pathlib import Path
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 database = Path(sys.argv[1]) if sys.argv[1] else None
 warehouse = DuckDBWarehouse(database, Path(sys.argv[2]), memory="100MB", threads=1)
 with warehouse.scratch("run_food") as place:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn.errors import RunError
-from churn.warehouse.duckdb import DuckDBWarehouse
+from churn.core.errors import RunError
+from churn.warehouse.duckdb.client import DuckDBWarehouse
 from churn.warehouse.parquet import Writer, checked_files, copy_manifest, look_at, read_manifest
 from tests.support.data_folders import AS_OF, event, write_table
 from tests.support.fixtures_aws import Bucket

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 import s3fs
 
-from churn.config_warehouse import WarehouseSettings
-from churn.errors import ConfigError, RunError
+from churn.config.warehouse import WarehouseSettings
+from churn.core.errors import ConfigError, RunError
 from churn.warehouse.base import LostConnectionError, SerialisationError
-from churn.warehouse.redshift import RedshiftWarehouse
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.fixtures_aws import ROLE, Bucket, Redshift
 from tests.support.redshift import Fault
 from tests.support.redshift_sql import RefusalError

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from churn.config_warehouse import WarehouseSettings
+from churn.config.warehouse import WarehouseSettings
 
 ROLE = "arn:aws:iam::123456789012:role/churn"
 WHOLE: dict[str, Any] = {

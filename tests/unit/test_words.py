@@ -10,16 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from churn.config import Product, builtin_products
-from churn.errors import RunError, UsageError
+from churn.config.load import builtin_products
+from churn.config.settings import Product
+from churn.core.errors import RunError, UsageError
 from churn.explain import in_words
 from churn.explain.reasons import REASON_SCHEMA
 from churn.explain.user import explain_user
-from churn.explain.words import habit, limit
-from churn.features import TEXT, Feature, catalogue
-from churn.phrases import Phrases
-from churn.sources import Availability
-from churn.warehouse.render import sql_root
+from churn.explain.wording import habit, limit
+from churn.features.catalogue import TEXT, Feature, catalogue
+from churn.features.phrases import Phrases
+from churn.sources.availability import Availability
+from churn.warehouse.templates import sql_root
 
 SHOP = Product(
     title="food",

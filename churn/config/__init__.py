@@ -1,0 +1,1 @@
+"""What a run is told: settings, profiles and product definitions."""

@@ -1,0 +1,140 @@
+"""Settings read from defaults, churn.toml, a profile, the environment and the command line."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from churn.config.messages import in_sentences, where
+from churn.config.settings import CONFIG_FILE, DEFAULT_PROFILE, Settings
+from churn.core.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "CHURN_"
+
+
+# A login is no setting: settings are shown, compared and written down.
+LOGIN_VARIABLES = frozenset({"CHURN_REDSHIFT_USER", "CHURN_REDSHIFT_PASSWORD"})
+
+
+@cache
+def builtin_products() -> dict[str, dict[str, Any]]:
+    """Return the product definitions that come with the package, as read from TOML."""
+    folder = files("churn.config") / "products"
+    return {
+        entry.name.removesuffix(".toml"): tomllib.loads(entry.read_text("utf-8"))
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".toml")
+    }
+
+
+def load_settings(
+    data: Path, out: Path, overrides: Mapping[str, Any] | None = None, *, optional: bool = False
+) -> Settings:
+    """Read the settings that go with a data folder.
+
+    Args:
+        data: folder with ``churn.toml`` and ``tables/``.
+        out: folder that runs write into.
+        overrides: settings given by hand, which win over file and environment.
+        optional: whether to go on with the built-in products where there is no data folder.
+
+    Raises:
+        ConfigError: the folder or file is missing, is not TOML, or has wrong or unknown keys (all listed).
+    """
+    path = data / CONFIG_FILE
+    missing = not path.is_file()
+    if missing and not optional:
+        raise ConfigError(
+            f"{path} does not exist: name a data folder made by `churn simulate` or `churn ingest` "
+            "with --data"
+        )
+    try:
+        read = {} if missing else tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    environment = _environment()
+    over = _merge(environment, dict(overrides or {}))
+    said = {"given by hand": dict(overrides or {}), f"{ENVIRONMENT_PREFIX}*": environment}
+    chosen, faults = _with_profile(read, over, where(["profile"], ENVIRONMENT_PREFIX, said))
+    merged = _merge(chosen, over)
+    own = merged.get("products", {})
+    if merged.get("source", "bbc") == "bbc" and isinstance(own, Mapping):
+        merged["products"] = _merge(builtin_products(), own)
+    faults += [
+        f"{key}: it is given with --{key}, not as a setting" for key in ("data", "out") if key in merged
+    ]
+    try:
+        settings = Settings(**{**merged, "data": data, "out": out})
+    except ValidationError as error:
+        named = f"[profiles.{merged.get('profile', DEFAULT_PROFILE)}]"
+        sources = {**said, named: _profile_table(read, merged)}
+        faults += in_sentences(error, Settings, prefix=ENVIRONMENT_PREFIX, sources=sources)
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        name = str(merged.get("profile", DEFAULT_PROFILE))[:80]
+        also = [] if name == DEFAULT_PROFILE else [f"profile {name}"]
+        also += [f"{ENVIRONMENT_PREFIX}* variables"] if environment else []
+        beside = f" (with {' and '.join(also)})" if also else ""
+        raise ConfigError(f"{path}{beside} is wrong:\n{listed}")
+    return settings
+
+
+def _with_profile(
+    read: Mapping[str, Any], over: Mapping[str, Any], origin: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what a file says with the profile that ``over`` or the file itself chooses; and faults.
+
+    ``origin`` tells where ``over`` has the choice from.
+    """
+    rest = dict(read)
+    profiles = rest.pop("profiles", {})
+    if not (isinstance(profiles, Mapping) and all(isinstance(table, Mapping) for table in profiles.values())):
+        return rest, ["profiles: must be tables, such as [profiles.aws]"]
+    chosen = over.get("profile", rest.get("profile", DEFAULT_PROFILE))
+    known = sorted({DEFAULT_PROFILE, *profiles})
+    if chosen not in known:
+        return rest, [f"profile{origin}: {str(chosen)[:80]!r} is unknown; the file has: {', '.join(known)}"]
+    table = profiles.get(chosen, {})
+    nested = sorted({"profile", "profiles"} & table.keys())
+    return _merge(rest, table), [f"profiles.{chosen}.{key}: a profile cannot hold this" for key in nested]
+
+
+def _profile_table(read: Mapping[str, Any], merged: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the chosen profile says, where it can be found."""
+    profiles = read.get("profiles")
+    table = profiles.get(merged.get("profile", DEFAULT_PROFILE)) if isinstance(profiles, Mapping) else None
+    return table if isinstance(table, Mapping) else {}
+
+
+def _environment() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in sorted(os.environ.items()):  # CHURN_CLUSTER comes before CHURN_CLUSTER__WORKERS
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in LOGIN_VARIABLES:
+            *parents, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            level = found
+            for parent in parents:
+                level = level.setdefault(parent, {})
+                if not isinstance(level, dict):
+                    raise ConfigError(
+                        f"{name} sets a part of {parent!r}, which another variable sets as a whole: unset one"
+                    )
+            level[key] = value
+    return found
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,208 @@
+"""Settings and product definitions: frozen models, unknown keys refused, all faults reported at once.
+
+Settings come, in rising order of precedence, from the defaults below, ``DATA/churn.toml``, the table of the
+chosen profile in it (``[profiles.aws]``), environment variables (``CHURN_SEED=2``,
+``CHURN_CLUSTER__WORKERS=4``) and the command line.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from churn.config.cluster import ClusterSettings
+from churn.config.explain import ExplainSettings
+from churn.config.prefect import PrefectSettings
+from churn.config.store import StoreSettings, like_a_bucket
+from churn.config.training import TrainingSettings
+from churn.config.warehouse import WarehouseSettings
+from churn.core.errors import UsageError
+from churn.core.names import _LONGEST_PRODUCT, identifier, slug
+
+_LARGEST_SEED = 2**32 - 1  # of the generator in XGBoost; beyond it, seeds repeat
+
+
+# What MLflow keeps runs in: a file, a server or a database. It no longer takes a folder of files.
+_TRACKING = (
+    r"^(sqlite:///\S.*|https?://[^/\s]+\S*|(postgresql|mysql|mssql)(\+\w+)?://[^/\s]+\S*"
+    r"|databricks(-uc)?(://\S+)?)$"
+)
+
+
+CONFIG_FILE = "churn.toml"
+
+
+DEFAULT_PROFILE = "local"
+
+
+# The other columns of the published scores, which the id column's name must differ from.
+_SCORE_COLUMNS = frozenset(
+    {
+        "target_week_start_date", "learner_type", "learner_name", "predicted_probability",
+        "optimal_threshold", "optimal_classification", "score_datetime", "product", "as_of", "run_id",
+        "model_version", "margin", "reason_1", "reason_2", "reason_3",
+        "rank", "feature", "value", "contribution",
+    }
+)  # fmt: skip
+
+
+def _identifier_field(name: str) -> str:
+    try:
+        return identifier(name)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+def _product_name(name: str) -> str:
+    if len(name) > _LONGEST_PRODUCT:
+        raise ValueError(
+            f"{name[:80]!r} is too long for a product: use {_LONGEST_PRODUCT} characters at most"
+        )
+    return name
+
+
+def _id_column(name: str) -> str:
+    if name in _SCORE_COLUMNS:
+        raise ValueError(f"{name!r} is the name of another column of the published scores")
+    return name
+
+
+Identifier = Annotated[str, AfterValidator(_identifier_field)]
+
+
+ProductName = Annotated[Identifier, AfterValidator(_product_name)]
+
+
+IdColumn = Annotated[Identifier, AfterValidator(_id_column)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Product(_Frozen):
+    """Something a user can leave.
+
+    Attributes:
+        title: its name for people.
+        verb: what people did with it, for the report and the reasons: ``used``, ``bought``.
+        match: values of ``activity.product`` that count as this product; none = any.
+        value_unit: what ``activity.value`` measures: ``seconds`` of playback, ``dollars``, ``units``.
+        minimum_value: eligible users have more than this value in the observation window; none = no rule.
+        minimum_account_age_days: younger accounts are not trained on, where account dates are known.
+        categories: categories that get a share feature each.
+        devices: devices that get a share feature each.
+        factors: how many item factors a recommender has for the product's content.
+        follows: what users can do to come back to something: kinds of ``follows.kind``.
+        listening: whether people listen to it, so that radio, podcasts and music mixes are told apart.
+        training: how the product's model is fitted.
+    """
+
+    title: str
+    verb: str = "used"
+    match: tuple[str, ...] = ()
+    value_unit: str = "units"
+    minimum_value: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    minimum_account_age_days: int = Field(default=14, ge=0)
+    categories: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    factors: int = Field(default=0, ge=0, le=20)
+    follows: tuple[Literal["follow", "subscribe", "bookmark"], ...] = ()
+    listening: bool = False
+    training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _distinct_feature_names(self) -> "Product":
+        listed = {"categories": self.categories, "devices": self.devices, "follows": self.follows}
+        for field, values in listed.items():
+            names = [slug(value) for value in values]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{field} that give the same feature name: {', '.join(twice)}")
+        return self
+
+
+class Settings(_Frozen):
+    """Everything that a run needs to know besides the product and the date.
+
+    Attributes:
+        data: folder of the source tables (the local warehouse's input).
+        out: folder of everything that a run writes.
+        profile: which ``[profiles.<name>]`` of ``churn.toml`` was merged over the rest of it.
+        source: which ``sql/sources/<source>`` maps the raw tables onto the source contract.
+        products: product definitions by name.
+        seed: seed of everything that draws numbers.
+        id_column: name of the user id column in published tables.
+        kept_schema: schema of the warehouse that weekly aggregates are kept in.
+        publish_reasons: whether the reasons are published beside the scores.
+        partition_rows: users in one scoring partition, at most; none = by users, features and workers.
+        sql_memory: memory that the embedded warehouse may use, for example ``4GB``.
+        mlflow_tracking_uri: where runs are tracked; default: a SQLite file in ``out``.
+        explain: what is kept of the contributions.
+        cluster: where scoring runs.
+        store: where the lake lies.
+        warehouse: which warehouse runs the SQL.
+        prefect: blocks of Prefect that hold credentials.
+    """
+
+    data: Path
+    out: Path
+    profile: str = DEFAULT_PROFILE
+    source: Literal["bbc", "events"] = "bbc"
+    products: Mapping[ProductName, Product] = Field(default_factory=dict)
+    seed: int = Field(default=1, ge=0, le=_LARGEST_SEED)
+    id_column: IdColumn = "user_id"
+    kept_schema: Identifier = "churn_kept"
+    publish_reasons: bool = False
+    partition_rows: int | None = Field(default=None, ge=1)
+    sql_memory: str = Field(
+        default="4GB", pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$", examples=["4GB"]
+    )
+    mlflow_tracking_uri: str | None = Field(
+        default=None, pattern=_TRACKING, examples=["https://mlflow.example.org", "sqlite:////data/mlflow.db"]
+    )
+    explain: ExplainSettings = ExplainSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    store: StoreSettings = StoreSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
+    prefect: PrefectSettings = PrefectSettings()
+
+    @model_validator(mode="after")
+    def _login_is_used(self) -> "Settings":
+        warehouse = self.warehouse
+        if self.prefect.redshift_login and warehouse.kind == "redshift" and warehouse.auth != "environment":
+            raise ValueError("prefect.redshift_login goes with warehouse.auth 'environment'")
+        return self
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's tracking URI."""
+        return self.mlflow_tracking_uri or f"sqlite:///{self.out.resolve() / 'mlflow.db'}"
+
+    def product(self, name: str) -> Product:
+        """Return a product's definition.
+
+        Raises:
+            UsageError: it is unknown; the message lists the known ones.
+        """
+        if name not in self.products:
+            known = ", ".join(sorted(self.products)) or "none"
+            raise UsageError(f"unknown product {name[:80]!r}; {self.data / CONFIG_FILE} knows: {known}")
+        return self.products[name]
+
+    @model_validator(mode="after")
+    def _scheduler_is_named(self) -> "Settings":
+        if self.cluster.kind == "address" and not self.cluster.address:
+            raise ValueError("cluster.kind 'address' needs cluster.address, such as tcp://10.0.0.7:8786")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_reach_the_lake(self) -> "Settings":
+        lake = self.store.lake or ""
+        if self.cluster.kind == "fargate" and not lake.startswith("s3://"):
+            meant = f" (did you mean s3://{lake}?)" if like_a_bucket(lake) else ""
+            raise ValueError(
+                f"cluster.kind 'fargate' needs a lake on S3, which its workers can reach: store.lake{meant}"
+            )
+        return self

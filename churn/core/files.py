@@ -1,0 +1,98 @@
+"""What a local disk gives that an object store does not: atomic renames, locks, flushing.
+
+Locks are ``flock`` locks: the system frees them when their process dies, however it dies, so that a lock that
+can be taken proves its owner dead. No process id is trusted (ids are reused, and differ between containers).
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def file_lock(path: str) -> Iterator[None]:
+    """Hold an exclusive lock on a file, which is made if missing; wait for whoever holds it."""
+    with open(path, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # Not left to closing: a child forked meanwhile has a copy of the file, and would keep the lock.
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def remove_folder(folder: str) -> bool:
+    """Remove a folder with all that is in it; tell whether it is gone, and log why it is not."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return not os.path.exists(folder)
+    except OSError as error:
+        _logger.warning(
+            "could not remove %s (%s); the next run of this product tries again", folder, error.strerror
+        )
+        return False
+    return True
+
+
+def replace_file(path: str, content: bytes) -> None:
+    """Write a file under a scratch name, flush it, and put it in its place in one step."""
+    folder, name = os.path.split(path)
+    scratch = f"{folder}/.{name}.{secrets.token_hex(4)}"
+    try:
+        with open(scratch, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+    flush(folder)
+
+
+def place_folder(staging: str, target: str) -> None:
+    """Move a folder to its place in one step; the target must not exist, its parents may."""
+    parent = os.path.dirname(target)
+    os.makedirs(parent, exist_ok=True)
+    os.rename(staging, target)
+    for folder in (parent, os.path.dirname(parent)):
+        flush(folder)
+
+
+def flush(path: str) -> None:
+    """Wait until a file or folder is on the disk, so that a power cut cannot lose it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def stamp(base: str, names: Iterable[str], *, durably: bool = False) -> dict[str, tuple[int, str]]:
+    """Return the size in bytes and the SHA-256 (hexadecimal) of files, by their sorted paths below ``base``.
+
+    Args:
+        durably: whether to flush each of them to the disk too.
+    """
+    ordered = sorted(names)
+
+    def one(name: str) -> tuple[int, str]:
+        with open(f"{base}/{name}", "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if durably:
+                os.fsync(file.fileno())
+            return file.tell(), digest
+
+    # Hashing frees the interpreter and flushing waits for the disk: threads overlap both.
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return dict(zip(ordered, pool.map(one, ordered), strict=True))

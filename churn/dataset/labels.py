@@ -1,0 +1,39 @@
+"""What scored users did: the label's own SQL step, read on to the target week's end."""
+
+from collections.abc import Mapping
+from datetime import date
+
+from churn.config.settings import Settings
+from churn.core.names import identifier
+from churn.dataset.plan import Plan
+from churn.features import store as feature_rows
+from churn.features.aggregates import weekly as kept
+from churn.warehouse.base import Warehouse
+
+
+def outcomes(
+    warehouse: Warehouse, settings: Settings, made: Plan, schema: str, *, today: date | None = None
+) -> Plan:
+    """Return the plan that learns what scored users did; it reads on to the target week's end.
+
+    Makes its schema, and brings the kept weekly aggregates forward.
+
+    Args:
+        made: the plan that they were scored by; its schema is there.
+        schema: where the tables are made; it must not be in use.
+        today: the day on which this is run.
+    """
+    end = made.windows.target_week_end
+    warehouse.execute(f"create schema {identifier(schema)}")
+    kept.bring_forward(warehouse, settings, made.schema, end, today=today or max(end, date.today()))
+    feature_rows.show(warehouse, made.tables.rows, schema)
+    return made.outcomes(schema)
+
+
+def outcome_table(warehouse: Warehouse, plan: Plan) -> Mapping[str, int]:
+    """Return user id -> churned (1, 0) for the users of a plan made by ``outcomes``."""
+    found = warehouse.fetch(
+        f"select user_id, churned from {plan.schema}.snapshots"
+        " where purpose = 'score' and churned is not null"
+    )
+    return dict(zip(found["user_id"].to_pylist(), found["churned"].to_pylist(), strict=True))

@@ -1,0 +1,125 @@
+"""Snapshots out of the warehouse into Parquet files, which training and scoring read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import fsspec.core
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from churn.core.errors import RunError
+from churn.core.names import identifier
+from churn.dataset.plan import Plan
+from churn.features import store as feature_rows
+from churn.features.catalogue import DOUBLE, INTEGER
+from churn.warehouse.base import Dialect, Warehouse
+from churn.warehouse.templates import Statement, render
+
+# A task costs some 20 ms besides its rows, and 5,000 rows take a worker about 150 ms.
+_SMALLEST_PARTITION = 5_000
+# Its largest file, SHAP, is nearly incompressible: a reader of a whole one takes this much memory. At 150
+# features that is 160,000 rows, which a worker scores in about 5 s: that much is lost with it.
+_LARGEST_FILE_BYTES = 96_000_000
+_BYTES_PER_VALUE = 4
+# One worker's last partition makes the others wait for a quarter of their work at most.
+_PARTITIONS_PER_WORKER = 4
+# What makes a warehouse that writes Parquet itself write these types; it may have nothing for int8.
+_SQL_TYPES = {pa.float32(): "real", pa.int32(): "integer", pa.int8(): "smallint"}
+_ARROW_TYPES = {DOUBLE: pa.float32(), INTEGER: pa.int32()}
+
+Files = Sequence[tuple[str, int]]
+
+
+def snapshot_schema(plan: Plan, *, labelled: bool) -> pa.Schema:
+    """Return the Arrow schema of unloaded snapshots: float32, int32 and dictionary-free text columns."""
+    keys = [pa.field("user_id", pa.string()), pa.field("as_of_date", pa.date32())]
+    label = [pa.field("churned", pa.int8())] if labelled else []
+    features = [pa.field(f.name, _ARROW_TYPES.get(f.type, pa.string())) for f in plan.catalogue.features]
+    return pa.schema([*keys, *label, *features])
+
+
+def partition_size(rows: int, features: int, workers: int) -> int:
+    """Return how many rows each scoring partition gets, so that partitions are equal (but for the last).
+
+    Several partitions for each worker where there are rows enough, none so small that overhead dominates, and
+    none so large that its files are unwieldy or that much is lost with a worker; the last rule wins. A worker
+    needs no more memory for a larger one, as rows stream through it.
+
+    Args:
+        rows: rows to score.
+        features: columns of a SHAP file.
+        workers: threads that score at once.
+    """
+    largest = max(1, _LARGEST_FILE_BYTES // (_BYTES_PER_VALUE * max(1, features)))
+    balanced = min(_PARTITIONS_PER_WORKER * workers, rows // _SMALLEST_PARTITION)
+    partitions = max(1, balanced, -(-rows // largest))
+    return max(1, -(-rows // partitions))
+
+
+def count_rows(warehouse: Warehouse, plan: Plan, purpose: str) -> int:
+    """Return how many snapshots there are to ``unload``."""
+    text = "select count(*) as snapshots from {{ ref('feature_set') }} where purpose = :purpose"
+    query = render(text, {}, {"purpose": purpose}, plan.schema, warehouse.dialect)
+    return int(warehouse.fetch(query.sql, query.parameters)["snapshots"][0].as_py())
+
+
+def unload(
+    warehouse: Warehouse, plan: Plan, purpose: str, folder: str | Path, rows_per_file: int
+) -> list[tuple[str, int]]:
+    """Write snapshots to Parquet files of about ``rows_per_file`` rows.
+
+    The embedded warehouse orders them by as-of date and user, and names them ``part-00000.parquet`` and so
+    on; Redshift's slices write at once, each what it has.
+
+    Args:
+        purpose: ``train`` (with the label) or ``score``.
+        folder: path or URL of a folder for these files alone.
+
+    Returns:
+        Each file with its rows.
+
+    Raises:
+        RunError: the folder cannot be written, the warehouse refused, or another run removed rows meanwhile.
+    """
+    schema = snapshot_schema(plan, labelled=purpose == "train")
+    query = _selection(plan, purpose, schema, warehouse.dialect)
+    files = warehouse.unload(
+        query.sql, query.parameters, str(folder), schema=schema, rows_per_file=rows_per_file
+    )
+    dates = plan.training_dates if purpose == "train" else (plan.windows.as_of,)
+    feature_rows.check_kept(warehouse, plan.tables.rows, dates)
+    return files
+
+
+def _selection(plan: Plan, purpose: str, schema: pa.Schema, dialect: Dialect) -> Statement:
+    columns = ", ".join(
+        f"cast({identifier(f.name)} as {_SQL_TYPES[f.type]}) as {f.name}" if f.type in _SQL_TYPES else f.name
+        for f in schema
+    )
+    order = "order by as_of_date, user_id" if dialect == "duckdb" else ""
+    text = f"select {columns} from {{{{ ref('feature_set') }}}} where purpose = :purpose {order}"
+    return render(text, {}, {"purpose": purpose}, plan.schema, dialect)
+
+
+def read_snapshots(files: Files, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read unloaded snapshots back into one table, in order of as-of date and user if both are read."""
+    if not files:
+        raise RunError("there are no snapshots to read: no user was eligible")
+    table = pa.concat_tables(_read(path, columns) for path, _ in files)
+    if "churned" in table.column_names:  # two bytes wide where Redshift wrote it
+        index = table.column_names.index("churned")
+        table = table.set_column(index, "churned", table["churned"].cast(pa.int8()))
+    if {"as_of_date", "user_id"} <= set(table.column_names) and any("://" in path for path, _ in files):
+        table = table.sort_by([("as_of_date", "ascending"), ("user_id", "ascending")])
+    return table
+
+
+def _read(path: str, columns: Sequence[str] | None) -> pa.Table:
+    fs, found = fsspec.core.url_to_fs(path)
+    with fs.open(found, "rb") as file:
+        return pq.read_table(file, columns=list(columns) if columns else None)
+
+
+def rows_by(files: Files) -> int:
+    """Return the rows of unloaded files together."""
+    return sum(rows for _, rows in files)

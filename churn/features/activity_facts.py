@@ -1,0 +1,194 @@
+"""What is known of a product's activity before any step runs, and whether it is enough to run on."""
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any
+
+from churn.config.settings import Settings
+from churn.core.calendar import (
+    LABEL_DELAY,
+    OBSERVATION_WEEKS,
+    WEEK,
+    Windows,
+    labelled_dates,
+    last_complete_as_of,
+    monday_of,
+    sunday_on_or_before,
+)
+from churn.core.errors import SourceError, UsageError
+from churn.features.aggregates import ledger as kept_weeks
+from churn.features.aggregates import weekly as kept
+from churn.features.product_filter import match_names, match_parameters
+from churn.sources.availability import Availability, check_tables
+from churn.warehouse.base import Warehouse
+from churn.warehouse.templates import render, sql_root
+
+
+@dataclass(frozen=True)
+class ActivityFacts:
+    """What one pass over a product's activity found.
+
+    Attributes:
+        rows: rows of the product up to the day until which activity is known.
+        first_date: its first day.
+        last_date: its last day.
+        available: which optional columns hold anything.
+    """
+
+    rows: int
+    first_date: date
+    last_date: date
+    available: Availability
+
+
+# One date held out, one whose target week it overlaps, one to stop on and one to fit on.
+MINIMUM_TRAINING_DATES = 4
+
+
+def check_over(as_of: date, today: date) -> None:
+    """Refuse an as-of date that is not over yet.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if as_of >= today:
+        raise UsageError(
+            f"the as-of date {as_of} is not over yet (today is {today}), and features end on it; "
+            f"the latest as-of date is {last_complete_as_of(today)}"
+        )
+
+
+def check_reach(warehouse: Warehouse, settings: Settings, windows: Windows) -> None:
+    """Refuse an as-of date in whose last week the data hold nothing: quick, before anything is begun.
+
+    Raises:
+        UsageError: the as-of date is not over yet.
+        SourceError: the tables are wrong, or end too early; the message names the latest as-of date.
+    """
+    check_over(windows.as_of, date.today())
+    check_tables(warehouse, settings.source)
+    text = (sql_root() / "sources" / settings.source / "activity.sql").read_text("utf-8")
+    query = f"select max(activity_date) as last_date from (\n{text}) as activity"
+    statement = render(query, {}, {}, "unused", warehouse.dialect)
+    last: date | None = warehouse.fetch(statement.sql, statement.parameters)["last_date"][0].as_py()
+    if last is not None and last < windows.last_week_start:
+        raise SourceError(
+            f"the data end on {last}, and have nothing in the week that ends on the as-of date "
+            f"{windows.as_of}: add --as-of {sunday_on_or_before(last)}, the latest that they reach"
+        )
+
+
+def activity_facts(
+    warehouse: Warehouse,
+    settings: Settings,
+    name: str,
+    windows: Windows,
+    schema: str,
+    today: date,
+    available: Availability,
+    *,
+    outside: bool,
+) -> ActivityFacts:
+    """Return what is known of a product's activity up to the as-of date, from the kept aggregates.
+
+    Args:
+        schema: a run's schema, where the view ``activity`` is.
+        today: the day on which this is run.
+        available: what can be read, as far as tables tell.
+        outside: whether some rows of some product are of no week.
+
+    Raises:
+        SourceError: the product is empty, or rows break the source contract.
+    """
+    product = settings.products[name]
+    values = {
+        **match_parameters(product),
+        "known_until": windows.as_of,
+        "history_start": kept_weeks.HISTORY_START,
+        "today": today,
+    }
+
+    def one_row(file: str) -> dict[str, Any]:
+        text = (sql_root() / file).read_text("utf-8")
+        names = {**match_names(product), "kept": kept.define(settings).table}
+        statement = render(text, names, values, schema, warehouse.dialect)
+        found: dict[str, Any] = warehouse.fetch(statement.sql, statement.parameters).to_pylist()[0]
+        return found
+
+    row = one_row("checks/activity.sql")
+    if outside:
+        row |= one_row("kept/outside.sql")
+    if not row["product_rows"]:
+        raise SourceError(_empty_product(warehouse, settings, name, windows, schema))
+    faults = [
+        f"{row[column]:,} rows {what}"
+        for column, what in (
+            ("null_users", "have no user id (null or blank): remove them, or give them one"),
+            ("null_dates", "have no date: remove them"),
+            ("negative_values", "have a negative value: durations and amounts are 0 or more"),
+            ("huge_values", "have a value that is no number, or above 10^10: mend or remove them"),
+            (
+                "ancient_rows",
+                f"are dated before {kept_weeks.HISTORY_START}, as empty times are: mend or remove them",
+            ),
+            (
+                "future_rows",
+                f"are dated after today ({today}), up to {row.get('latest_date')}: mend the clock or the log",
+            ),
+        )
+        if row.get(column)
+    ]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        kept.forget_faulty(warehouse, settings)
+        raise SourceError(f"the activity of product {name!r} breaks the source contract:\n{listed}")
+    available = replace(
+        available,
+        category=row["categories"] > 0,
+        device=row["devices"] > 0,
+        item=row["items"] > 0,
+        series=row["series"] > 0,
+        time_of_day=row["rows_with_time"] > 0,
+        live=row["rows_with_live"] > 0,
+        page_views=row["rows_with_page_views"] > 0,
+        other_products=row["other_rows"] > 0,
+    )
+    return ActivityFacts(int(row["product_rows"]), row["first_date"], row["last_date"], available)
+
+
+def _empty_product(warehouse: Warehouse, settings: Settings, name: str, windows: Windows, schema: str) -> str:
+    text = (sql_root() / "checks" / "products.sql").read_text("utf-8")
+    statement = render(text, {"kept": kept.define(settings).table}, {}, schema, warehouse.dialect)
+    found = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
+    listed = ", ".join(f"{row['product']} ({int(row['events']):,} events)" for row in found) or "none"
+    wanted = ", ".join(settings.products[name].match) or "any"
+    return (
+        f"product {name!r} has no activity up to {windows.as_of}: it matches {wanted}, "
+        f"and the products in the data are {listed}. Mend `match` in its definition, or choose a later date"
+    )
+
+
+def check_history(name: str, windows: Windows, facts: ActivityFacts) -> None:
+    """Refuse a product without activity in the last week, or with too little history to train on.
+
+    Raises:
+        SourceError: the message names the latest, or the earliest, as-of date that can be.
+    """
+    if facts.last_date < windows.last_week_start:
+        latest = sunday_on_or_before(facts.last_date)
+        raise SourceError(
+            f"product {name!r} has no activity in the week that ends on {windows.as_of}: its activity ends "
+            f"on {facts.last_date}, so the latest as-of date is {latest}"
+        )
+    dates = labelled_dates(windows.as_of, facts.first_date, MINIMUM_TRAINING_DATES)
+    if len(dates) < MINIMUM_TRAINING_DATES:
+        first_week = monday_of(facts.first_date + timedelta(days=6))
+        needed = OBSERVATION_WEEKS + LABEL_DELAY // WEEK + MINIMUM_TRAINING_DATES - 1
+        have = max(0, (windows.as_of - first_week).days // 7 + 1)
+        earliest = first_week + needed * WEEK - timedelta(days=1)
+        raise SourceError(
+            f"product {name!r} has {have} full weeks of history on {windows.as_of} (activity starts on "
+            f"{facts.first_date}), but {needed} are needed: 13 to observe, 2 until the label is known, and "
+            f"{MINIMUM_TRAINING_DATES - 1} more for {MINIMUM_TRAINING_DATES} as-of dates to train and judge "
+            f"on. The earliest as-of date is {earliest}"
+        )

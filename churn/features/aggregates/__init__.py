@@ -1,0 +1,1 @@
+"""Incremental tables in the warehouse: weekly aggregates and lifetime statistics, with their ledgers."""

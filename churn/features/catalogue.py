@@ -1,0 +1,87 @@
+"""The catalogue of features: what each column is called, means, and is measured in.
+
+The catalogue and the SQL steps must name the same columns; a test compares them.
+"""
+
+from collections.abc import Callable, Iterator
+
+from churn.config.settings import Product
+from churn.features.feature import DOUBLE, INTEGER, TEXT, Catalogue, Feature, Range
+from churn.features.groups import activity, content, devices, favourites, listening, schedule, shares
+from churn.features.groups import content as last_week
+from churn.features.groups import marketing as contact
+from churn.features.groups import other_products as beside
+from churn.features.groups import profile as people
+from churn.features.groups.profile import SEGMENT_PRODUCTS
+from churn.features.groups.shares import DAYPARTS, WEEKDAYS, share_columns
+from churn.sources.availability import Availability
+
+__all__ = [
+    "DAYPARTS", "DOUBLE", "INTEGER", "SEGMENT_PRODUCTS", "TEXT", "WEEKDAYS",
+    "Catalogue", "Feature", "Range", "catalogue", "share_columns",
+]  # fmt: skip
+
+
+def catalogue(product: Product, available: Availability) -> Catalogue:
+    """Return the features that a product has where only ``available`` can be read."""
+    features: list[Feature] = []
+    left_out: dict[str, str] = {}
+    for group, reason_missing, make in _GROUPS:
+        reason = reason_missing(product, available)
+        if reason:
+            left_out[group] = reason
+        else:
+            features.extend(make(product))
+    return Catalogue(tuple(features), left_out)
+
+
+_Reason = Callable[[Product, Availability], str]
+
+
+def _needs(*flags: str, listed: str = "") -> _Reason:
+    """Say which part of the sources, or else what of the product's definition, a group lacks."""
+
+    def reason(product: Product, available: Availability) -> str:
+        value = getattr(product, listed) if listed else True
+        if value is False:
+            return f"the product's definition does not say {listed}"
+        reasons = (available.reason(flag) for flag in flags if not getattr(available, flag))
+        return next(reasons, "" if value else f"the product's definition lists no {listed}")
+
+    return reason
+
+
+def _needs_other(product: Product, available: Availability) -> str:
+    """Say why there are no products beside one."""
+    if not product.match:
+        return "the product spans all products: there is no other"
+    return available.reason("other_products")
+
+
+_GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
+    ("activity", _needs(), activity.activity),
+    ("page views", _needs("page_views"), activity.page_views),
+    ("trend", _needs(), activity.trend),
+    ("lifetime", _needs(), activity.lifetime),
+    ("category", _needs("category", listed="categories"), shares.category),
+    ("schedule match", _needs("content", "category", listed="categories"), schedule.schedule_match),
+    ("device", _needs("device", listed="devices"), devices.device),
+    ("time of day", _needs("time_of_day"), shares.daypart),
+    ("weekday", _needs(), shares.weekday),
+    ("items", _needs("item"), content.items),
+    ("content", _needs("content", "item", "series"), content.content),
+    ("episodes", _needs("content", "item", "series"), content.episodes),
+    ("last week", _needs("content", "item", "series"), last_week.last_week),
+    ("listening", _needs("item", "live", "formats", listed="listening"), listening.listening),
+    ("other products", _needs_other, beside.other_products),
+    ("profile", _needs("profile"), people.profile),
+    ("segments", _needs("segments"), people.segments),
+    ("activations", _needs("activations"), favourites.activations),
+    ("activation titles", _needs("activations", "titles"), favourites.activation_titles),
+    ("favourite", _needs("item"), favourites.favourite),
+    ("favourite titles", _needs("item", "titles"), favourites.favourite_titles),
+    ("item factors", _needs("item", "factors", listed="factors"), favourites.factors),
+    ("newsletter", _needs("newsletter"), contact.newsletter),
+    ("e-mail", _needs("mails"), contact.mails),
+    ("follows", _needs("follows", listed="follows"), contact.follows),
+)

@@ -1,0 +1,1 @@
+"""The feature groups: one module each with names, types, units, meanings and words."""

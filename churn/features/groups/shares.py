@@ -1,0 +1,74 @@
+"""How the value is spread over categories and times."""
+
+from collections.abc import Iterator
+
+from churn.config.settings import Product
+from churn.core.names import slug
+from churn.features import phrases
+from churn.features.feature import DOUBLE, INTEGER, SHARE, Feature, maker
+from churn.sources.availability import Availability
+
+DAYPARTS = (
+    ("breakfast", 6, 9),
+    ("daytime", 10, 16),
+    ("early_peak", 17, 19),
+    ("peak", 20, 21),
+    ("late", 22, 23),
+    ("overnight", 0, 5),
+)
+_DAYPART_WORDS = {
+    "daytime": "in the daytime",
+    "early_peak": "at early peak",
+    "late": "late",
+    "overnight": "overnight",
+}
+WEEKDAYS = (
+    "sunday",
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+)  # as SQL's dow counts
+
+
+def share_columns(product: Product, available: Availability) -> list[str]:
+    """Return the columns of ``user_week`` that become shares, without their ``value_`` prefix."""
+    return [
+        *(f"category_{slug(category)}" for category in product.categories if available.category),
+        *(["other_category"] if product.categories and available.category else []),
+        *(f"daypart_{name}" for name, _, _ in DAYPARTS if available.time_of_day),
+        *(f"weekday_{name}" for name in WEEKDAYS),
+    ]
+
+
+def _share(group: str, column: str, product: Product, place: str, seed_step: int) -> Feature:
+    meaning, said = f"share of {phrases.stuff(product)} {place}", phrases.share(product, place)
+    return Feature(
+        f"share_{column}", group, "features_shares", DOUBLE, "share", meaning, said, SHARE, seed_step
+    )
+
+
+def category(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    feature = maker(
+        "category", "features_shares", {"categories_used": phrases.used_kinds(product, "category")}, 3
+    )
+    yield feature("categories_used", INTEGER, "categories", "categories used in 13 weeks")
+    for value in product.categories:
+        yield _share("category", f"category_{slug(value)}", product, f"in {value}", 3)
+    yield _share("category", "other_category", product, "in no listed category", 3)
+
+
+def daypart(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    for name, first, last in DAYPARTS:
+        place = f"{_DAYPART_WORDS.get(name, 'at ' + name)} ({first:02}:00 to {last:02}:59)"
+        yield _share("time of day", f"daypart_{name}", product, place, 11)
+
+
+def weekday(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    for name in WEEKDAYS:
+        yield _share("weekday", f"weekday_{name}", product, f"on {name.title()}s", 11)

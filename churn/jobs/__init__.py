@@ -1,0 +1,1 @@
+"""One module a job, called by flows and commands: weekly run, back-test, erase, doctor, prune, capacity."""

@@ -1,0 +1,177 @@
+"""Back-tests: train as of a past date with what was known then, and compare with what people did."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from churn import __version__
+from churn.config.load import load_settings
+from churn.config.settings import Settings
+from churn.core.errors import SourceError
+from churn.core.tempdirs import scratch_folder
+from churn.dataset.build import plan, run_steps
+from churn.dataset.checks import check_snapshots
+from churn.dataset.labels import outcome_table, outcomes
+from churn.dataset.plan import Plan
+from churn.dataset.unload import read_snapshots, unload
+from churn.model.metrics import evaluate
+from churn.model.training import train
+from churn.warehouse.base import Warehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+
+logger = logging.getLogger(__name__)
+
+_ROWS_PER_FILE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """What a back-test trains on and is judged on.
+
+    Attributes:
+        plan: how the snapshots were made.
+        training: past snapshots whose label was known on the as-of date.
+        scored: the as-of date's eligible users with ``churned`` as it turned out.
+    """
+
+    plan: Plan
+    training: pa.Table
+    scored: pa.Table
+
+
+def prepare(warehouse: Warehouse, settings: Settings, product: str, as_of: date) -> Snapshots:
+    """Build the snapshots of one as-of date and learn their outcomes afterwards.
+
+    Features, eligibility and training labels read activity up to the as-of date only; outcomes come from a
+    second pass of the label's own SQL step that may read on to the end of the target week.
+
+    Raises:
+        SourceError: the target week is not over in the data, or a source is wrong.
+        CheckError: the snapshots broke a check.
+    """
+    schema = f"backtest_{product}_{as_of:%Y%m%d}"
+    planned = plan(warehouse, settings, product, as_of, schema)
+    rows = run_steps(warehouse, planned)
+    check_snapshots(warehouse, planned, rows)
+    with scratch_folder() as scratch:
+        tables = {}
+        for purpose in ("train", "score"):
+            folder = scratch / purpose
+            folder.mkdir()
+            tables[purpose] = read_snapshots(unload(warehouse, planned, purpose, folder, _ROWS_PER_FILE))
+    outcome_plan = outcomes(warehouse, settings, planned, f"{schema}_outcomes")
+    run_steps(warehouse, outcome_plan)
+    learned = outcome_table(warehouse, outcome_plan)
+    _check_target_week(warehouse, planned)
+    for name in (outcome_plan.schema, planned.schema):
+        warehouse.execute(f"drop schema {name} cascade")
+    churned = pa.array([learned.get(user) for user in tables["score"]["user_id"].to_pylist()], pa.int8())
+    scored = tables["score"].add_column(2, "churned", churned)
+    return Snapshots(planned, tables["train"], scored)
+
+
+def _check_target_week(warehouse: Warehouse, planned: Plan) -> None:
+    # The whole log's last day: one product may be quiet for days.
+    found = warehouse.fetch(f"select max(activity_date) as last_date from {planned.schema}.activity")
+    last = found["last_date"][0].as_py()
+    windows = planned.windows
+    if last is None or last < windows.target_week_end - timedelta(days=1):
+        raise SourceError(
+            f"what happened after {windows.as_of} is not known: the target week is "
+            f"{windows.target_week_start} to {windows.target_week_end}, and the activity ends on "
+            f"{last}. Choose an earlier --as-of"
+        )
+
+
+def snapshots(data: Path, product: str, as_of: date) -> tuple[pa.Table, pa.Table]:
+    """Return (training, scored with outcomes) of a data folder, in memory: for benchmarks and notebooks."""
+    settings = load_settings(data, data)
+    warehouse = DuckDBWarehouse(None, data, memory=settings.sql_memory)
+    try:
+        made = prepare(warehouse, settings, product, as_of)
+    finally:
+        warehouse.close()
+    return made.training, made.scored
+
+
+def backtest(settings: Settings, product: str, dates: Sequence[date], predictions: Path) -> dict[str, Any]:
+    """Train as of each date with what was known then, score its eligible users, and judge the scores.
+
+    Args:
+        dates: past Sundays whose target week is over in the data.
+        predictions: Parquet file to write: user_id, as_of, target_week_start_date, churned,
+            predicted_probability.
+
+    Returns:
+        Figures of each date and of all dates together (users resampled as a whole), ready for JSON.
+    """
+    warehouse = DuckDBWarehouse(None, settings.data, memory=settings.sql_memory)
+    judged: list[pa.Table] = []
+    figures: list[dict[str, Any]] = []
+    try:
+        for as_of in sorted(set(dates)):
+            made = prepare(warehouse, settings, product, as_of)
+            model = train(
+                made.training,
+                product=product,
+                as_of=as_of,
+                settings=settings.product(product).training,
+                seed=settings.seed,
+                code_version=__version__,
+            ).model
+            probability = model.probability(model.schema.encode(made.scored))
+            churned = made.scored["churned"].to_numpy()
+            evaluation = evaluate(churned, probability, seed=settings.seed)
+            figures.append(
+                {
+                    "as_of": as_of.isoformat(),
+                    "model_version": model.card.model_version,
+                    **evaluation.to_dict(),
+                }
+            )
+            logger.info(
+                "%s as of %s: %s rows, log loss %.4f",
+                product,
+                as_of,
+                f"{len(churned):,}",
+                evaluation.log_loss.value,
+            )
+            judged.append(_predictions(made, probability))
+    finally:
+        warehouse.close()
+    table = pa.concat_tables(judged)
+    predictions.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, predictions, compression="zstd")
+    overall = evaluate(
+        table["churned"].to_numpy(),
+        table["predicted_probability"].to_numpy(),
+        clusters=table["user_id"].to_numpy(zero_copy_only=False),
+        seed=settings.seed,
+    )
+    return {
+        "product": product,
+        "dates": figures,
+        "all": overall.to_dict(),
+        "predictions": str(predictions),
+    }
+
+
+def _predictions(made: Snapshots, probability: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Table:
+    rows = made.scored.num_rows
+    week = made.plan.windows.target_week_start
+    return pa.table(
+        {
+            "user_id": made.scored["user_id"],
+            "as_of": made.scored["as_of_date"],
+            "target_week_start_date": pa.repeat(pa.scalar(week, pa.date32()), rows),
+            "churned": made.scored["churned"],
+            "predicted_probability": pa.array(probability),
+        }
+    )

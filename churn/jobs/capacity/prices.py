@@ -1,0 +1,110 @@
+"""List prices and what Fargate and S3 are like: a dated file that a person edits."""
+
+import tomllib
+from datetime import date
+from importlib import resources
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, ValidationError
+
+from churn.core.errors import ConfigError
+
+BUILT_IN = "prices.toml"
+_SECONDS_AN_HOUR = 3600
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TaskPrice(_Frozen):
+    """Dollars for one vCPU and one GB of a task, each for an hour."""
+
+    vcpu_hour: NonNegativeFloat
+    gb_hour: NonNegativeFloat
+
+    def dollars(self, vcpus: float, gb: float, seconds: float) -> float:
+        """Return what a task of this size costs for so long."""
+        return (vcpus * self.vcpu_hour + gb * self.gb_hour) * seconds / _SECONDS_AN_HOUR
+
+
+class FargatePrice(TaskPrice):
+    """The same on demand; tasks, Spot ones too, are billed for ``minimum_seconds`` at least."""
+
+    minimum_seconds: NonNegativeFloat
+
+
+class S3Price(_Frozen):
+    """Dollars for requests, a thousand at a time, and for keeping a GB for a month."""
+
+    thousand_writes: NonNegativeFloat
+    thousand_reads: NonNegativeFloat
+    gb_month: NonNegativeFloat
+
+
+class Place(_Frozen):
+    """What the place is like where workers run.
+
+    Attributes:
+        task_start_seconds: from asking for a task to its program running.
+        vcpu_speed: of a vCPU against a core of the machine that rates were measured on.
+        request_seconds: until the store answers.
+        megabytes_a_second: between a worker and the store.
+        writes_a_second: that the store takes for one prefix.
+        reads_a_second: the same for reading.
+    """
+
+    task_start_seconds: NonNegativeFloat
+    vcpu_speed: PositiveFloat = 1.0
+    request_seconds: NonNegativeFloat
+    megabytes_a_second: PositiveFloat
+    writes_a_second: PositiveFloat
+    reads_a_second: PositiveFloat
+
+
+class Prices(_Frozen):
+    """A price file.
+
+    Attributes:
+        region: AWS region that the prices are of.
+        as_of: when a person last looked at them.
+        fargate: tasks on demand.
+        fargate_spot: tasks that AWS may take back.
+        s3: requests and storage.
+        place: what Fargate and S3 are like.
+    """
+
+    region: str = Field(min_length=1)
+    as_of: date
+    fargate: FargatePrice
+    fargate_spot: TaskPrice
+    s3: S3Price
+    place: Place
+
+
+def read_prices(path: Path | None = None) -> Prices:
+    """Read a price file; None = the one that comes with the program.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or lacks or misspells something; the message names the
+            file and lists every fault.
+    """
+    name = f"{path}" if path else f"churn/jobs/capacity/{BUILT_IN}"
+    try:
+        text = (
+            path.read_text("utf-8")
+            if path
+            else resources.files("churn.jobs.capacity").joinpath(BUILT_IN).read_text()
+        )
+        return Prices.model_validate(tomllib.loads(text))
+    except OSError as error:
+        raise ConfigError(f"the price file {name} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the price file {name} is not TOML ({error})") from error
+    except ValidationError as error:
+        faults = "\n".join(
+            f"  - {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
+        )
+        raise ConfigError(
+            f"the price file {name} cannot be used; compare it with churn/jobs/capacity/{BUILT_IN}:\n{faults}"
+        ) from error

@@ -1,0 +1,276 @@
+"""Whether everything that the settings name can be reached and used: tried with the least that a run needs.
+
+What is made on the way (a schema with one small table, a few small files) is removed again. No login, key or
+password is in what is told: each part's own errors leave them out.
+"""
+
+import logging
+import operator
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+
+import dask.config
+import pyarrow as pa
+from fsspec.core import url_to_fs
+
+from churn.config.settings import Settings
+from churn.config.store import like_a_bucket
+from churn.core.errors import ChurnError, RunError
+from churn.core.io_errors import storage_errors
+from churn.dataset.run_schemas import drop
+from churn.lake.filesystem import address, is_local
+from churn.lake.lake import Lake
+from churn.lake.open import lake_of
+from churn.outputs.migrations import pending
+from churn.outputs.mlflow_client import connect, mlflow_errors, sqlite_file
+from churn.scoring.cluster.client import local_size, open_client
+from churn.sources.availability import check_tables
+from churn.warehouse.base import InUseError, Warehouse
+from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.open import open_warehouse
+
+logger = logging.getLogger(__name__)
+
+_ROWS = 2
+_SCHEMA = pa.schema([pa.field("n", pa.int32())])
+_PATIENCE = 10  # seconds
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One thing that was tried.
+
+    Attributes:
+        what: ``warehouse: write``, ``store``, ``MLflow`` and the like.
+        ok: whether it worked.
+        told: what was found or, where it failed, what was wrong and what to do; one line.
+    """
+
+    what: str
+    ok: bool
+    told: str
+
+
+def check_up(settings: Settings) -> Iterator[Tried]:
+    """Try everything that the settings name, and yield what came of each as soon as it is known.
+
+    Where a part cannot be reached at all, that is all that is told of it. What a run is using is no fault.
+    """
+    settings = _hasty(settings)
+    yield _try("store", lambda: _store(settings))
+    yield from _warehouse(settings)
+    yield _try("MLflow", lambda: _mlflow(settings))
+    yield _try("scheduler", lambda: _scheduler(settings))
+
+
+def _hasty(settings: Settings) -> Settings:
+    """Return the settings with less patience: who waits for an answer is told after the second failure."""
+    warehouse = settings.warehouse.model_copy(update={"retries": min(settings.warehouse.retries, 1)})
+    store = settings.store.model_copy(update={"max_attempts": min(settings.store.max_attempts, 2)})
+    return settings.model_copy(update={"warehouse": warehouse, "store": store})
+
+
+def _try(what: str, action: Callable[[], str]) -> Tried:
+    try:
+        return Tried(what, True, action())
+    except ChurnError as error:
+        return Tried(what, False, "; ".join(line.strip() for line in str(error).splitlines()))
+
+
+def _store(settings: Settings) -> str:
+    """Write, read, list and remove one file in the lake."""
+    with _scratch(settings) as folder:
+        fs, path = url_to_fs(folder)
+        content = secrets.token_bytes(16)
+        with storage_errors("trying the store", path):
+            fs.pipe_file(f"{path}/try", content)
+            if fs.cat_file(f"{path}/try") != content or len(fs.ls(path, detail=False)) != 1:
+                raise RunError(
+                    f"{path}: what was written is not what is read: is somebody else writing there?"
+                )
+            fs.rm_file(f"{path}/try")
+    told = f"wrote, read and removed a file at {lake_of(settings).root}"
+    bucket = like_a_bucket(settings.store.lake or "")
+    if bucket:
+        told += f", a folder on this machine: if {bucket} is a bucket, write s3://{settings.store.lake}"
+    return told
+
+
+@contextmanager
+def _scratch(settings: Settings) -> Iterator[str]:
+    """Yield a new, empty folder of the lake that no reader looks at, and remove it."""
+    lake = lake_of(settings)
+    _, root = url_to_fs(lake.root)
+    path = f"{str(root).rstrip('/')}/.check/{secrets.token_hex(8)}"
+    with storage_errors("trying the store", path):
+        if is_local(lake.fs):
+            lake.fs.makedirs(path)
+    try:
+        yield address(lake.fs, path)
+    except BaseException:
+        with suppress(ChurnError):  # what failed first is what is told
+            _remove(lake, path)
+        raise
+    _remove(lake, path)
+
+
+def _remove(lake: Lake, path: str) -> None:
+    with storage_errors("removing what was tried from the store", path):
+        if lake.fs.exists(path):
+            lake.fs.rm(path, recursive=True)
+        if is_local(lake.fs):
+            with suppress(OSError):  # another check uses it
+                os.rmdir(os.path.dirname(path))
+
+
+def _warehouse(settings: Settings) -> Iterator[Tried]:
+    with ExitStack() as stack:
+
+        def reach() -> str:
+            kind = settings.warehouse.kind
+            where = settings.out / "warehouse.duckdb" if kind == "duckdb" else settings.warehouse.host
+            try:
+                opened.append(stack.enter_context(closing(open_warehouse(settings))))
+            except InUseError:
+                aside = DuckDBWarehouse(None, settings.data, memory=settings.sql_memory)
+                opened.append(stack.enter_context(closing(aside)))
+                in_use.append(f"{where} is in use by a run")
+                return f"{kind}: {in_use[0]}; the rest is tried in memory"
+            opened[0].fetch("select 1 as one")
+            return f"{kind} at {where}"
+
+        opened: list[Warehouse] = []
+        in_use: list[str] = []
+        reached = _try("warehouse", reach)
+        yield reached
+        if not reached.ok:
+            return
+        warehouse = opened[0]
+        yield _try("warehouse: read", lambda: _sources(settings, warehouse))
+        schema = f"churn_check_{secrets.token_hex(6)}"
+        table = f"{schema}.tried"
+        written = _try("warehouse: write", lambda: _write(warehouse, schema, table))
+        stack.callback(_drop, warehouse, schema)
+        yield written
+        if written.ok:
+            yield from _through_the_store(settings, warehouse, table)
+        if in_use:
+            yield Tried("warehouse: published tables", True, f"not looked at: {in_use[0]}")
+        else:
+            yield _try("warehouse: published tables", lambda: _published(settings, warehouse))
+
+
+def _drop(warehouse: Warehouse, schema: str) -> None:
+    try:
+        drop(warehouse, schema)
+    except RunError as error:
+        logger.warning("the schema %s may be left in the warehouse: %s", schema, error)
+
+
+def _sources(settings: Settings, warehouse: Warehouse) -> str:
+    sources = check_tables(warehouse, settings.source)
+    without = "; ".join(dict.fromkeys(sources.available.reasons.values()))
+    return (
+        f"the tables of source {settings.source} are as they should be ({', '.join(sources.views)})"
+        f"{'; ' + without if without else ''}"
+    )
+
+
+def _write(warehouse: Warehouse, schema: str, table: str) -> str:
+    """Make what a run makes: a schema and a table in it."""
+    warehouse.execute(f"create schema {schema}")
+    warehouse.execute(f"create table {table} as select 0 as n union all select 1 as n")
+    _expect(warehouse, table, _ROWS)
+    return "made a schema and a table, and read it"
+
+
+def _expect(warehouse: Warehouse, table: str, rows: int) -> None:
+    found = int(warehouse.fetch(f"select count(*) as there from {table}")["there"][0].as_py())
+    if found != rows:
+        raise RunError(f"{table} has {found} rows, but {rows} were written: look at the warehouse's own log")
+
+
+def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> Iterator[Tried]:
+    """Unload the table into the lake, and load it from there."""
+    files: list[tuple[str, int]] = []
+
+    def unload(folder: str) -> str:
+        files.extend(
+            warehouse.unload(f"select n from {table}", None, folder, schema=_SCHEMA, rows_per_file=1000)
+        )
+        if sum(rows for _, rows in files) != _ROWS:
+            raise RunError(f"{sum(rows for _, rows in files)} rows were unloaded instead of {_ROWS}")
+        return f"unloaded a table to {lake_of(settings).root}"
+
+    def copy() -> str:
+        warehouse.load_parquet(table, [path for path, _ in files], _SCHEMA.names)
+        _expect(warehouse, table, 2 * _ROWS)
+        return "loaded it again"
+
+    unloaded: Tried | None = None
+    try:
+        with _scratch(settings) as folder:
+            unloaded = _try("warehouse: unload", lambda: _stored("unloading", folder, lambda: unload(folder)))
+            yield unloaded
+            if unloaded.ok:
+                yield _try("warehouse: copy", lambda: _stored("loading", folder, copy))
+    except ChurnError as error:  # the folder's own; what failed first is what is told
+        if unloaded is None or unloaded.ok:
+            yield Tried("warehouse: unload", False, str(error))
+
+
+def _stored(doing: str, folder: str, action: Callable[[], str]) -> str:
+    with storage_errors(doing, folder):
+        return action()
+
+
+def _published(settings: Settings, warehouse: Warehouse) -> str:
+    lacking = pending(warehouse, settings.id_column)
+    if lacking and warehouse.dialect != "duckdb":
+        raise RunError(
+            f"{len(lacking)} migration(s) are to be made ({', '.join(each.title for each in lacking)}): run "
+            "`churn migrate`"
+        )
+    return "they are as this release needs them" if not lacking else "the next run makes them"
+
+
+def _mlflow(settings: Settings) -> str:
+    uri = settings.tracking_uri
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
+        return f"{file} is made by the first run"
+    with mlflow_errors(uri, "look for experiments"):
+        found = connect(uri).search_experiments(max_results=1)
+    where = str(file) if file is not None else "the server"
+    return f"{where} answers" + ("" if found else "; it has no experiment yet")
+
+
+def _scheduler(settings: Settings) -> str:
+    """Reach a scheduler that is given by address, and let a worker of its answer."""
+    cluster = settings.cluster
+    if cluster.kind == "local" and not cluster.address:
+        return f"each run starts {local_size(cluster)} worker process(es) on this machine"
+    if cluster.kind == "fargate":
+        from churn.scoring.cluster.fargate import check_fargate  # AWS' libraries are slow to import
+
+        return check_fargate(cluster)
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": f"{_PATIENCE} s"}),
+        open_client(cluster) as client,
+    ):
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        answer = client.submit(operator.add, 1, 1, pure=False)
+        try:
+            answer.result(timeout=_PATIENCE)
+        except TimeoutError as error:
+            others = {key for keys in client.processing().values() for key in keys} - {answer.key}
+            if others:
+                return f"{cluster.address} answers; its {workers} worker(s) are busy with a run"
+            raise RunError(
+                f"the scheduler at {cluster.address} has {workers} worker(s), and none has answered in "
+                f"{_PATIENCE} s: start some, or wait until they are free"
+            ) from error
+    return f"{cluster.address} answers, and so does one of its {workers} worker(s)"

@@ -1,0 +1,365 @@
+"""Users taken out of everything that this program keeps: every run in the lake, and the warehouse.
+
+``churn.jobs.erase.inventory`` lists where user ids are kept. What holds none is left as it is: models,
+charts, sums by feature, logs, MLflow's records. Source tables belong to whoever fills them, and are not
+touched: erase there first, or a run that reads those weeks again scores the same users again.
+
+All of it happens while the record of what is published is locked. So two erasures wait for each other, and so
+does whoever publishes, who then reads what the lake holds by then; readers never wait. The lake comes before
+the warehouse, and is looked at again after it: who erases is told of runs that have begun meanwhile. A kill
+leaves some users erased from some places, and the same command finishes.
+"""
+
+import logging
+from collections.abc import Collection, Container, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+from churn.config.settings import Settings
+from churn.core.errors import RunError, UsageError, passing_over
+from churn.core.io_errors import storage_errors
+from churn.core.names import identifier
+from churn.core.tempdirs import sweep_scratch
+from churn.dataset.run_schemas import drop, leftover_schemas
+from churn.features.aggregates.tables import names_by_schema
+from churn.jobs.erase.inventory import (
+    KEPT_COLUMN,
+    PUBLISHED,
+    RECORD,
+    RUN_DATASETS,
+    TABLES,
+    is_kept,
+    table_columns,
+)
+from churn.jobs.erase.run_files import erase_from_run, erase_unfinished
+from churn.jobs.prune import LEDGERS
+from churn.jobs.weekly.run import is_dead
+from churn.lake.lake import Lake
+from churn.lake.open import lake_of
+from churn.lake.run import Run
+from churn.warehouse.base import Session, Warehouse
+from churn.warehouse.retries import retried
+from churn.warehouse.templates import render
+
+logger = logging.getLogger(__name__)
+
+LONGEST_ID = 250  # characters; no table holds a longer one
+_BOUND_AT_ONCE = 500
+_USERS = "erased_users"
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Rows of the given users in one place.
+
+    Attributes:
+        where: the run, or the warehouse.
+        dataset: the run's dataset, or the table.
+        rows: how many were removed, or would be.
+    """
+
+    where: str
+    dataset: str
+    rows: int
+
+
+def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry_run: bool) -> list[Erased]:
+    """Remove users from every run in the lake and from the published tables; see this module's text.
+
+    Args:
+        settings: they name the lake, and the id column of the published tables.
+        warehouse: where the published tables are.
+        users: their ids; one that is nowhere to be found is no error.
+        dry_run: only count.
+
+    Returns:
+        Where rows of them were; nothing for a place that has none.
+
+    Raises:
+        UsageError: there is no user, or what cannot be a user id.
+        RunError: a run or the warehouse could not be read or written, or a run is being written; the message
+            says which, and users are erased from everything else, unless it is the warehouse that refused.
+    """
+    ids = _distinct(users)
+    columns = _columns(settings, warehouse)
+    record = RECORD if warehouse.columns(RECORD) and not dry_run else None
+    lake = lake_of(settings)
+    in_lake: dict[Erased, None] = {}  # a second attempt finds nothing more of what the first has erased
+    seen: set[str] = set()
+    failures: list[str] = []
+
+    def attempt() -> list[Erased]:
+        failures.clear()
+        with warehouse.transaction() as session:
+            if record is not None:
+                session.lock(record)
+            in_lake.update(dict.fromkeys(_erase_from_lake(lake, ids, seen, failures, dry_run=dry_run)))
+            return _erase_from_tables(session, warehouse, columns, ids, record, dry_run=dry_run)
+
+    in_tables = retried(attempt, "erasing users")
+    if not dry_run:
+        failures += sweep_scratch()
+        _drop_leftovers(warehouse, failures)
+        in_lake.update(dict.fromkeys(_look_again(lake, ids, seen, failures)))
+        if warehouse.dialect == "duckdb":
+            warehouse.execute("checkpoint")
+    if failures:
+        listed = "\n".join(f"  - {failure}" for failure in failures)
+        raise RunError(f"users are erased from everything but what follows; mend it, and repeat:\n{listed}")
+    return [*in_lake, *in_tables]
+
+
+def has_lake(settings: Settings) -> bool:
+    """Tell whether there is anything where the settings say that the lake is.
+
+    Raises:
+        RunError: the store refused.
+    """
+    lake = lake_of(settings)
+    with storage_errors("looking for the lake", lake.root):
+        return bool(lake.fs.exists(url_to_fs(lake.root)[1]))
+
+
+def count_found(settings: Settings, warehouse: Warehouse, users: Sequence[str]) -> int:
+    """Return how many of the users have a row anywhere; ask before they are erased.
+
+    Args:
+        settings: they name the lake, and the id column of the published tables.
+        warehouse: where the published tables are.
+        users: their ids.
+
+    Raises:
+        UsageError: there is no user, or what cannot be a user id.
+        RunError: the store or the warehouse refused.
+    """
+    ids = _distinct(users)
+    missing = _missing_from_tables(warehouse, _columns(settings, warehouse), ids)
+    lake = lake_of(settings)
+    with storage_errors("reading the lake", lake.root):
+        files = lake.fs.find(url_to_fs(lake.root)[1])
+        # The newest first: most are there, and nobody is looked for twice.
+        for path in sorted(files, reverse=True):
+            folder, _, name = path.rpartition("/")
+            column = RUN_DATASETS.get(folder.rpartition("/")[2])
+            if not missing:
+                break
+            if column is not None and name.endswith(".parquet"):
+                missing -= _users_in(lake.fs, path, column, missing)
+    return len(ids) - len(missing)
+
+
+def _missing_from_tables(warehouse: Warehouse, columns: Mapping[str, str], ids: pa.Array) -> set[str]:
+    """Return the users that are in none of the published tables."""
+    missing = set(ids.to_pylist())
+
+    def look() -> None:
+        with warehouse.transaction() as session:
+            _bind_users(session, warehouse, ids)
+            for table, column in columns.items():
+                chosen = f'from {table} where "{identifier(column)}" in (select user_id from {_USERS})'
+                found = session.fetch(f'select distinct "{identifier(column)}" as found {chosen}')
+                missing.difference_update(found["found"].to_pylist())
+            session.execute(f"drop table {_USERS}")
+
+    if columns:
+        retried(look, "looking for users")
+    return missing
+
+
+def _users_in(fs: AbstractFileSystem, path: str, column: str, users: Collection[str]) -> set[str]:
+    """Return which of the users a Parquet file has; none of one that is damaged, which erasing tells of."""
+    wanted = pa.array(sorted(users), pa.string())
+    try:
+        with fs.open(path, "rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
+            groups = (
+                file.read_row_group(index, columns=[column])[column].cast(pa.string())
+                for index in range(file.num_row_groups)
+            )
+            kept = (group.filter(pc.is_in(group, value_set=wanted)) for group in groups)
+            return {user for group in kept for user in group.to_pylist()}
+    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError, FileNotFoundError) as error:
+        logger.debug("%s is passed over while users are looked for: %s", path, error)
+        return set()
+
+
+def read_users(path: Path) -> list[str]:
+    """Read a file of user ids, one a line; blank lines are passed over.
+
+    Raises:
+        UsageError: the file cannot be read, is not UTF-8, or holds no id.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            users = [user for line in lines if (user := line.strip())]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or error) if isinstance(error, OSError) else "it is not UTF-8"
+        raise UsageError(
+            f"{path} cannot be read ({reason}): give a text file with one user id a line"
+        ) from error
+    if not users:
+        raise UsageError(f"{path} holds no user id: give a text file with one a line")
+    return users
+
+
+def _distinct(users: Sequence[str]) -> pa.Array:
+    ids = sorted(set(users))
+    if not ids:
+        raise UsageError("there is no user to erase: give at least one id")
+    for number, user in enumerate(users, start=1):
+        if not user.strip() or "\0" in user or len(user) > LONGEST_ID:
+            raise UsageError(
+                f"user {number} of {len(users):,} cannot be a user id: it is blank, longer than {LONGEST_ID} "
+                "characters, or holds a NUL"
+            )
+    return pa.array(ids, pa.string())
+
+
+# --- lake ---
+
+
+def _erase_from_lake(
+    lake: Lake, ids: pa.Array, seen: set[str], failures: list[str], *, dry_run: bool
+) -> list[Erased]:
+    """Erase from every run, also after one that refuses; put the folders of the committed ones into seen."""
+    # First: a run that is committed meanwhile was still being written, and is told of, or is erased from.
+    found = _erase_unfinished(lake, ids, failures, dry_run=dry_run)
+    for run in lake.runs(failures=failures):
+        seen.add(run.base)
+        rows = passing_over(failures, partial(erase_from_run, run, ids, dry_run=dry_run)) or {}
+        found += [Erased(_name(run), dataset, count) for dataset, count in rows.items()]
+    return found
+
+
+def _erase_unfinished(lake: Lake, ids: pa.Array, failures: list[str], *, dry_run: bool) -> list[Erased]:
+    root = str(url_to_fs(lake.root)[1]).rstrip("/")
+    found = passing_over(failures, partial(erase_unfinished, lake.fs, root, ids, dry_run=dry_run)) or {}
+    return [Erased(name, "all of it", count) for name, count in found.items()]
+
+
+def _look_again(lake: Lake, ids: pa.Array, seen: Container[str], failures: list[str]) -> list[Erased]:
+    """Tell of runs that have begun meanwhile: they may have read the users before these were deleted.
+
+    For when that is committed: a run is claimed before it reads, so one that begins later finds none of them.
+    """
+    late: list[str] = []
+    found = _erase_unfinished(lake, ids, late, dry_run=False)
+    # After the unfinished ones, of which one may be committed meanwhile.
+    for run in lake.runs(failures=late):
+        if run.base in seen:
+            continue
+        rows = passing_over(late, partial(erase_from_run, run, ids, dry_run=True))
+        if rows:
+            late.append(f"{_name(run)}: it was committed meanwhile: erase again")
+    failures += [each for each in late if each not in failures]  # what was told before is told once
+    return found
+
+
+def _name(run: Run) -> str:
+    told = run.manifest
+    return f"{told.product}, week of {told.target_week_start}, run {told.run_id}"
+
+
+# --- warehouse ---
+
+
+def _columns(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
+    """Return the published tables that are there, and the column of each that holds the user id."""
+    found = {}
+    for table, column in table_columns(settings).items():
+        there = warehouse.columns(table)
+        if there and column not in there:
+            raise RunError(
+                f"{table} has no column {column!r}, which the setting id_column names: set it to the table's"
+            )
+        if there:
+            found[table] = column
+    return found | dict.fromkeys(_kept_tables(settings, warehouse), KEPT_COLUMN)
+
+
+def _kept_tables(settings: Settings, warehouse: Warehouse) -> list[str]:
+    """Return the kept tables of users, of whichever definition, also in a schema that was used before.
+
+    Elsewhere a table of that name may be somebody else's, unless the ledger of its definition is beside it.
+    """
+    there = names_by_schema(warehouse)
+    return [
+        f"{schema}.{name}"
+        for schema, found in there.items()
+        for name in found
+        if is_kept(name) and (schema == settings.kept_schema or _has_ledger(name, found))
+    ]
+
+
+def _has_ledger(table: str, beside: Container[str]) -> bool:
+    ending = table.rpartition("_")[2]
+    return any(f"{ledger}_{ending}" in beside for ledger in LEDGERS)
+
+
+def _drop_leftovers(warehouse: Warehouse, failures: list[str]) -> None:
+    """Drop the tables of dead runs of every product, and tell of those that a run may be at."""
+    for schema in passing_over(failures, partial(leftover_schemas, warehouse)) or []:
+        if is_dead(warehouse, schema):
+            passing_over(failures, partial(drop, warehouse, schema))
+        else:
+            failures.append(
+                f"schema {schema} of the warehouse: a run that goes on, or that was killed less than 48 "
+                "hours ago, has its tables there: erase again when it has ended, or when they are over"
+            )
+
+
+def _erase_from_tables(
+    session: Session,
+    warehouse: Warehouse,
+    columns: Mapping[str, str],
+    ids: pa.Array,
+    record: str | None,
+    *,
+    dry_run: bool,
+) -> list[Erased]:
+    """Count the users' rows in the tables, and delete them; the record's totals go down with them."""
+    if not columns:
+        return []
+    found = []
+    _bind_users(session, warehouse, ids)
+    for table, column in columns.items():
+        chosen = f'from {table} where "{identifier(column)}" in (select user_id from {_USERS})'
+        # What is kept from run to run has no record to keep true.
+        key = "product, target_week_start_date" if table in TABLES else "1"
+        by_week = session.fetch(f"select {key}, count(*) as gone {chosen} group by {key}").to_pylist()
+        if not by_week:
+            continue
+        found.append(Erased("warehouse", table, sum(int(row["gone"]) for row in by_week)))
+        if dry_run:
+            continue
+        session.execute(f"delete {chosen}")
+        for row in by_week if record is not None and table in TABLES else []:
+            text = (
+                f"update {record} set {TABLES[table]} = {TABLES[table]} - :gone"
+                " where product = :product and target_week_start_date = :target_week_start_date"
+            )
+            _run(session, warehouse, text, row)
+    session.execute(f"drop table {_USERS}")
+    return found
+
+
+def _bind_users(session: Session, warehouse: Warehouse, ids: pa.Array) -> None:
+    """Put the ids into a table that only this transaction sees: as bound values, some at a time."""
+    session.execute(f"create temporary table {_USERS} (user_id varchar({4 * LONGEST_ID}) not null)")
+    for start in range(0, len(ids), _BOUND_AT_ONCE):
+        values = {f"user_{n}": user for n, user in enumerate(ids[start : start + _BOUND_AT_ONCE].to_pylist())}
+        rows = ", ".join(f"(:{name})" for name in values)
+        text = f"insert into {_USERS} (user_id) values {rows}"
+        _run(session, warehouse, text, values)
+
+
+def _run(session: Session, warehouse: Warehouse, text: str, values: Mapping[str, Any]) -> None:
+    statement = render(text, {}, values, PUBLISHED, warehouse.dialect)
+    session.execute(statement.sql, statement.parameters)

@@ -1,0 +1,302 @@
+"""Users taken out of one run's files, and runs that are not committed found.
+
+A committed run is erased from in three steps: its manifest names the files that are about to change
+(``erasing``: their stamps are void); each file is written anew without the users and put in its place in one
+step; the manifest gets the new stamps and row counts, and a note of how many users went (``erased``). A
+reader finds whole files at any moment. What a kill cuts short, a repeat finishes: files that hold none of the
+users any more are only stamped.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
+from hashlib import file_digest
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+from churn.core.errors import RunError
+from churn.core.files import file_lock, flush, replace_file, stamp
+from churn.core.io_errors import storage_errors
+from churn.core.tempdirs import scratch_folder
+from churn.jobs.erase.inventory import RUN_DATASETS
+from churn.jobs.erase.parquet_rewrite import count_rows_of, without_rows_of
+from churn.lake import staging_s3 as desk_s3
+from churn.lake.claims import OWNER_SUFFIX, sweep, take_over
+from churn.lake.filesystem import is_local
+from churn.lake.manifest import Erasure, FileStamp, Manifest
+from churn.lake.paths import MANIFEST, run_folder
+from churn.lake.run import REMAKE, Run, path_inside
+
+_SCRATCH = ".erasing"
+_USER = "user_id"
+
+logger = logging.getLogger(__name__)
+
+
+def erase_from_run(run: Run, ids: pa.Array, *, dry_run: bool) -> dict[str, int]:
+    """Remove users from a committed run; return the rows by dataset, of those that have any.
+
+    Raises:
+        RunError: a file is damaged, the store refused, or the run was changed or removed meanwhile.
+    """
+    rows = _count(run, ids)
+    if not dry_run and (rows or run.manifest.erasing):
+        _erase(run, rows, ids)
+    return _by_dataset(rows)
+
+
+def _count(run: Run, ids: pa.Array) -> dict[str, int]:
+    """Return the rows of users in each file of a run that has any, by the file's path in the run."""
+    found = {}
+    for name in sorted(run.manifest.files):
+        column = RUN_DATASETS.get(_dataset(name))
+        if column is not None and name.endswith(".parquet"):
+            with _parquet_errors(run, name), run.fs.open(_path(run, name), "rb") as source:
+                found[name] = count_rows_of(source, column, ids)
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def _erase(run: Run, rows: Mapping[str, int], ids: pa.Array) -> None:
+    file = _ManifestFile(run)
+    _sweep(run)
+    changing = tuple(sorted({*rows, *run.manifest.erasing}))
+    file.replace(run.manifest.model_copy(update={"erasing": changing}))
+    stamps = {name: _rewrite(run, name, ids) if name in rows else _stamp(run, name) for name in changing}
+    counted = {name: _rows_of(run, name) for name in RUN_DATASETS if name in run.manifest.rows}
+    gone = run.manifest.rows.get("scores", 0) - counted.get("scores", 0)
+    note = Erasure(erased_at=datetime.now(UTC).replace(microsecond=0), users=gone)
+    ending = {
+        "rows": run.manifest.rows | counted,
+        "files": run.manifest.files | stamps,
+        "erased": (*run.manifest.erased, note),
+        "erasing": (),
+    }
+    file.replace(run.manifest.model_copy(update=ending))
+
+
+class _ManifestFile:
+    """A run's manifest, replaced in one step; on S3 only while it is what was read or written last."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._path = f"{run.base}/{MANIFEST}"
+        self._tag: str | None = None
+        if not is_local(run.fs):
+            with storage_errors("reading a manifest", run.base):
+                found = desk_s3.read(run.fs, self._path)
+            if found is None or Manifest.model_validate_json(found[0]) != run.manifest:
+                raise self._changed()
+            self._tag = found[1]
+
+    def replace(self, manifest: Manifest) -> None:
+        content = manifest.model_dump_json(indent=2).encode()
+        with storage_errors("erasing users", self._run.base):
+            try:
+                if self._tag is None:
+                    if not self._run.fs.exists(self._path):
+                        raise self._changed()
+                    replace_file(self._path, content)
+                else:
+                    self._tag = desk_s3.put(self._run.fs, self._path, content, IfMatch=self._tag)
+            except FileExistsError as error:
+                if not self._run.fs.exists(self._path):  # pruned: what was written since is nobody's
+                    self._run.fs.rm(self._run.base, recursive=True)
+                raise self._changed() from error
+
+    def _changed(self) -> RunError:
+        return RunError(
+            f"run {self._run.manifest.run_id} at {self._run.base} was changed or pruned meanwhile"
+        )
+
+
+def _sweep(run: Run) -> None:
+    """Remove what an erasure that was killed had not put in its place: a committed run has no such names."""
+    with storage_errors("erasing users", run.base):
+        for path in run.fs.find(run.base):
+            if path.rpartition("/")[2].startswith("."):
+                run.fs.rm_file(path)
+
+
+def _rewrite(run: Run, name: str, ids: pa.Array) -> FileStamp:
+    """Write a file anew without the users, and put it in its place in one step."""
+    path, column = _path(run, name), RUN_DATASETS[_dataset(name)]
+    folder, file_name = os.path.split(path)
+    local = is_local(run.fs)
+    # On a disk beside the file, where a rename is one step; readers pass over names that begin with a dot.
+    with nullcontext(folder) if local else scratch_folder() as scratch_place:
+        scratch_name = f".{file_name}{_SCRATCH}"
+        scratch = f"{scratch_place}/{scratch_name}"
+        with _parquet_errors(run, name), run.fs.open(path, "rb") as source, open(scratch, "wb") as target:
+            without_rows_of(source, target, column, ids)
+        with storage_errors("erasing users", path):
+            size, sha256 = stamp(str(scratch_place), [scratch_name], durably=local)[scratch_name]
+            if local:
+                shutil.copymode(path, scratch)
+                os.replace(scratch, path)
+                flush(folder)
+            else:
+                run.fs.put_file(scratch, path)
+    return FileStamp(size=size, sha256=sha256)
+
+
+def _stamp(run: Run, name: str) -> FileStamp:
+    """Stamp a file that an erasure which was cut short has written, or had not come to yet."""
+    path = _path(run, name)
+    with storage_errors("reading the run", path), run.fs.open(path, "rb") as file:
+        return FileStamp(size=run.fs.size(path), sha256=file_digest(file, "sha256").hexdigest())
+
+
+def _rows_of(run: Run, dataset: str) -> int:
+    rows = 0
+    for name in run.manifest.files:
+        if _dataset(name) == dataset:
+            with _parquet_errors(run, name), run.fs.open(_path(run, name), "rb") as source:
+                rows += pq.read_metadata(source).num_rows
+    return rows
+
+
+def _path(run: Run, name: str) -> str:
+    return path_inside(run.base, (name,))
+
+
+def _by_dataset(rows: Mapping[str, int]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, count in rows.items():
+        found[_dataset(name)] = found.get(_dataset(name), 0) + count
+    return found
+
+
+def _dataset(name: str) -> str:
+    return name.partition("/")[0]
+
+
+@contextmanager
+def _parquet_errors(run: Run, name: str) -> Iterator[None]:
+    """Name the run's file in what Arrow and the store say; a file of another form is a damaged one."""
+    try:
+        with storage_errors("erasing users", f"{run.base}/{name}"):
+            yield
+    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError) as error:
+        raise RunError(f"{run.base}/{name} is damaged ({error}). {REMAKE}") from error
+
+
+# --- runs that are not committed ---
+
+
+def erase_unfinished(fs: AbstractFileSystem, root: str, ids: pa.Array, *, dry_run: bool) -> dict[str, int]:
+    """Remove the unfinished runs of dead processes that hold any of the users, with all that is in them.
+
+    Args:
+        fs: the lake's file system.
+        root: the lake's root in it.
+        ids: the users.
+        dry_run: only count.
+
+    Returns:
+        Rows of the users by run: ``food, unfinished run 20260629t180000z-3fa1c2``.
+
+    Raises:
+        RunError: a run is being written, or cannot be told from one that is: whatever it holds now, it may
+            have read the users already.
+    """
+    found: dict[str, int] = {}
+    left: list[str] = []
+    with storage_errors("reading the lake", root):
+        for desk in _folders(fs, f"{root}/.staging"):
+            with file_lock(f"{desk}/.lock") if is_local(fs) else nullcontext():
+                told = _erase_desk(fs, root, desk, ids, dry_run=dry_run)
+            product = desk.rpartition("product=")[2]
+            for base, rows in told.items():
+                name = f"{product}, unfinished run {base.rpartition('/')[2].removeprefix('run=')}"
+                if rows is None:
+                    left.append(name)
+                elif rows:
+                    found[name] = rows
+    if left:
+        raise RunError(
+            f"{'; '.join(left)}: it is being written, or a process that died elsewhere has left it (that "
+            "goes after 48 hours): erase again when it has ended"
+        )
+    return found
+
+
+def _erase_desk(
+    fs: AbstractFileSystem, root: str, desk: str, ids: pa.Array, *, dry_run: bool
+) -> dict[str, int | None]:
+    """Return the users' rows in each unfinished run that is gone, or would be; None: it stays."""
+    claimed = {} if is_local(fs) else _claimed_on_s3(fs, root, desk)
+    rows = {base: _rows_below(fs, base, ids) for base in (_folders(fs, desk) if is_local(fs) else claimed)}
+    if dry_run:
+        return {base: found for base, (found, _) in rows.items()}
+    if not is_local(fs):
+        return {base: None for base, (found, _) in rows.items() if found or claimed[base]}
+    holding = [base for base, (found, unclear) in rows.items() if found or unclear]
+    sweep(desk, _NotIn(holding))
+    return {
+        base: found if not os.path.exists(base) else None
+        for base, (found, _) in rows.items()
+        if base in holding or not _is_dead(base)
+    }
+
+
+def _is_dead(staging: str) -> bool:
+    """Tell whether no process of this host writes a folder any more, which then may stay to be adopted."""
+    owner = take_over(staging)
+    if owner is None:
+        return not os.path.exists(staging)
+    owner.close()
+    return True
+
+
+class _NotIn:
+    """Tells of a staging folder whether it is none of these."""
+
+    def __init__(self, folders: Container[str]) -> None:
+        self._folders = folders
+
+    def __call__(self, staging: str) -> bool:
+        return staging not in self._folders
+
+
+def _folders(fs: AbstractFileSystem, folder: str) -> list[str]:
+    with suppress(FileNotFoundError):
+        return sorted(info["name"] for info in fs.ls(folder, detail=True) if info["type"] == "directory")
+    return []
+
+
+def _claimed_on_s3(fs: AbstractFileSystem, root: str, desk: str) -> dict[str, bool]:
+    """Return the folders of a product's runs that are not committed, and whether each may be written now."""
+    found = {}
+    for owner in sorted(path for path in fs.find(desk) if path.endswith(OWNER_SUFFIX)):
+        claim = desk_s3.read(fs, owner)
+        if claim is not None:
+            told = json.loads(claim[0])
+            product = desk.rpartition("product=")[2]
+            base = run_folder(
+                root, product, told["week"], owner.rpartition("/")[2].removesuffix(OWNER_SUFFIX)
+            )
+            if not fs.exists(f"{base}/{MANIFEST}"):
+                found[base] = told["state"] != "ended"
+    return found
+
+
+def _rows_below(fs: AbstractFileSystem, base: str, ids: pa.Array) -> tuple[int, bool]:
+    """Return the rows of users below a folder, and whether a file is there that cannot be read."""
+    rows, unclear = 0, False
+    for path in sorted(fs.find(base)):
+        if not path.endswith(".parquet"):
+            continue
+        try:
+            with fs.open(path, "rb") as source:
+                if _USER in pq.read_schema(source).names:
+                    source.seek(0)
+                    rows += count_rows_of(source, _USER, ids)
+        except (pa.ArrowInvalid, FileNotFoundError):  # half-written, or finished and moved meanwhile
+            unclear = True
+    return rows, unclear

@@ -1,0 +1,85 @@
+"""Kept tables of definitions that no run uses any more: known by the weeks they have reached, and removed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+
+from churn.core.calendar import WEEK, check_weeks, monday_of
+from churn.core.names import identifier
+from churn.features import store as feature_rows
+from churn.features.aggregates import ledger as kept_weeks
+from churn.features.aggregates import lifetime as lives
+from churn.features.aggregates.tables import ask, names
+from churn.warehouse.base import Warehouse
+from churn.warehouse.retries import retried
+
+# Which table of a definition tells how far the others have come, and by which column.
+LEDGERS: Mapping[str, str] = {
+    kept_weeks.LEDGER: "week_start",
+    lives.LEDGER: "week_start",
+    feature_rows.LEDGER: "as_of_date",
+}
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """The kept tables of one definition.
+
+    Attributes:
+        tables: qualified names, the ledger first.
+        reached: Monday of the last week that they have.
+    """
+
+    tables: tuple[str, ...]
+    reached: date
+
+
+def prune(warehouse: Warehouse, schema: str, keep_weeks: int, *, dry_run: bool) -> list[Outdated]:
+    """Remove the kept tables of definitions that have fallen weeks behind the one that is furthest.
+
+    Each definition's go in one transaction, behind the lock that runs take. A product that was paused for so
+    long has its tables made from raw activity again.
+
+    Args:
+        schema: where tables are kept.
+        keep_weeks: how many weeks a definition may be behind.
+        dry_run: whether to tell only what would be removed.
+
+    Returns:
+        What was, or would be, removed.
+
+    Raises:
+        UsageError: fewer than one week, or more than a hundred years of them.
+        RunError: the warehouse refused; each definition's tables are there as a whole or not at all.
+    """
+    check_weeks("keep_weeks", keep_weeks, least=1)
+    found = _definitions(warehouse, identifier(schema))
+    furthest = max((each.reached for each in found), default=date.max)
+    old = [each for each in found if furthest - each.reached > keep_weeks * WEEK]
+    for each in () if dry_run else old:
+        retried(partial(_remove, warehouse, each), "removing kept tables")
+    return old
+
+
+def _definitions(warehouse: Warehouse, schema: str) -> list[Outdated]:
+    """Return the definitions that have reached any week; another is that of a run that has just begun."""
+    there = names(warehouse, schema)
+    found = []
+    for ledger, column in LEDGERS.items():
+        for name in (name for name in there if re.fullmatch(rf"{ledger}_[0-9a-f]+", name)):
+            ending = name.removeprefix(ledger)
+            others = (other for other in there if other.endswith(ending) and other != name)
+            tables = tuple(f"{schema}.{identifier(each)}" for each in (name, *others))
+            reached = ask(warehouse, warehouse, f"select max({column}) as reached from {tables[0]}", {})
+            if reached[0]["reached"] is not None:
+                found.append(Outdated(tables, monday_of(reached[0]["reached"])))
+    return found
+
+
+def _remove(warehouse: Warehouse, old: Outdated) -> None:
+    with warehouse.transaction() as session:
+        session.lock(old.tables[0])
+        for table in reversed(old.tables):
+            session.execute(f"drop table {table}")

@@ -1,0 +1,170 @@
+"""A committed run: loaded into the warehouse, logged to MLflow, and told of; each safe to repeat."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+from churn.config.settings import Settings
+from churn.core.calendar import Windows
+from churn.core.errors import RunError
+from churn.core.io_errors import storage_errors
+from churn.core.timing import Stages
+from churn.jobs.weekly import checkpoint
+from churn.jobs.weekly.run import sweep_tables
+from churn.lake.filesystem import local_copy
+from churn.lake.lake import Run
+from churn.lake.open import lake_of
+from churn.outputs import tracking as registry
+from churn.outputs.tables import Published, publish_scores
+from churn.warehouse.base import Warehouse
+from churn.warehouse.open import open_warehouse
+
+logger = logging.getLogger(__name__)
+
+
+def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
+    """Load a committed run's scores into the warehouse; safe to repeat."""
+    manifest = run.manifest
+    with ExitStack() as stack:
+        published = {}
+        for dataset in ("scores", "reasons") if settings.publish_reasons else ("scores",):
+            folder = run.path(dataset)
+            if warehouse.dialect == "duckdb":  # which reads local files only
+                folder = str(stack.enter_context(local_copy(folder)))
+            names = sorted(name for name in manifest.files if name.startswith(f"{dataset}/"))
+            published[dataset] = [f"{folder}/{name.partition('/')[2]}" for name in names]
+        return publish_scores(
+            warehouse,
+            published["scores"],
+            product=manifest.product,
+            target_week_start=manifest.target_week_start,
+            run_id=manifest.run_id,
+            started_at=manifest.started_at,
+            rows=manifest.rows["scores"],
+            id_column=settings.id_column,
+            reason_paths=published.get("reasons"),
+            scratch=lake_of(settings).scratch(manifest.product),
+        )
+
+
+def track(settings: Settings, run: Run) -> None:
+    """Log a committed run to MLflow: totals, figures and the model; nothing about a single user."""
+    manifest = run.manifest
+    with _committed(run):
+        registry.log_run(
+            settings.tracking_uri,
+            str(settings.out.resolve() / "mlflow"),
+            product=manifest.product,
+            run_id=manifest.run_id,
+            as_of=manifest.as_of,
+            params=dict(manifest.settings),
+            metrics={
+                **manifest.metrics,
+                **{f"rows_{name}": float(rows) for name, rows in manifest.rows.items()},
+            },
+            tags={"model_version": manifest.model_version, "code_version": manifest.code_version},
+            artifacts=[run.path("model"), run.path("charts")],
+        )
+
+
+@contextmanager
+def _committed(run: Run) -> Iterator[None]:
+    """Say in MLflow's errors that the run itself is not lost."""
+    try:
+        yield
+    except RunError as error:
+        manifest = run.manifest
+        raise RunError(
+            f"run {manifest.run_id} of {manifest.product} is committed, but not logged: {error}; "
+            "run again to log it, which computes nothing anew"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to, for people.
+
+    Attributes:
+        product: the product.
+        title: its name for people.
+        as_of: the as-of date.
+        run_id: the run.
+        users: users scored.
+        metrics: churn rate predicted, and the figures of the holdout.
+        seconds: wall time by part of the run.
+        report: the report's path.
+        scores: the folder of the score files.
+        repeated: the run had been committed before and nothing was computed.
+    """
+
+    product: str
+    title: str
+    as_of: date
+    run_id: str
+    users: int
+    metrics: Mapping[str, float]
+    seconds: Mapping[str, float]
+    report: str
+    scores: str
+    repeated: bool
+
+
+def outcome(settings: Settings, run: Run, *, repeated: bool, stages: Stages | None = None) -> Outcome:
+    """Return what a committed run came to."""
+    manifest = run.manifest
+    parts: dict[str, float] = {}
+    for name, seconds in (stages.seconds() if stages else manifest.seconds).items():
+        part = name.partition(".")[0]
+        parts[part] = parts.get(part, 0.0) + seconds
+    return Outcome(
+        product=manifest.product,
+        title=settings.products[manifest.product].title,
+        as_of=manifest.as_of,
+        run_id=manifest.run_id,
+        users=manifest.rows["scores"],
+        metrics=manifest.metrics,
+        seconds=parts,
+        report=run.path("charts", "report.html"),
+        scores=run.path("scores"),
+        repeated=repeated,
+    )
+
+
+def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
+    """Return what the committed run of a target week came to; None where there is none.
+
+    What a kill, or a warehouse or MLflow out of reach, may have left undone after its commit is done now.
+    """
+    run = lake_of(settings).committed(name, windows.target_week_start)
+    if run is None:
+        return None
+    if run.manifest.settings.get("digest") != checkpoint.settings_digest(settings, name):
+        logger.warning(
+            "settings of %s have changed since run %s of that week was made (%s): --force makes a new one",
+            name,
+            run.manifest.run_id,
+            _settings_since(settings, run),
+        )
+    lake_of(settings).settle(name)
+    with closing(open_warehouse(settings)) as warehouse:
+        sweep_tables(warehouse, name)
+        publish(settings, warehouse, run)
+    with _committed(run):
+        logged = registry.is_logged(settings.tracking_uri, product=name, run_id=run.manifest.run_id)
+    if not logged:
+        track(settings, run)
+    return outcome(settings, run, repeated=True)
+
+
+def _settings_since(settings: Settings, run: Run) -> str:
+    """Return the names of the settings that have changed since a run was made."""
+    where = f"{run.base}/logs/{checkpoint.SETTINGS}"
+    with storage_errors("reading the settings of the run", where):
+        if not run.fs.exists(where):
+            return "it does not say which"
+        before: dict[str, str] = json.loads(run.fs.cat_file(where))
+    now = checkpoint.settings_digests(settings, run.manifest.product)
+    return ", ".join(checkpoint.changed(before, now))

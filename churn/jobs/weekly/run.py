@@ -1,0 +1,172 @@
+"""One weekly run while it is being made: what belongs to it, how it begins or is resumed, and how it ends."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from churn.config.settings import Product, Settings
+from churn.core.calendar import Windows
+from churn.core.errors import RunError
+from churn.core.tempdirs import sweep_scratch
+from churn.core.timing import Stages
+from churn.dataset.run_schemas import drop, leftover_schemas, run_schema
+from churn.jobs.weekly import checkpoint
+from churn.jobs.weekly.checkpoint import Basis, Checkpoint
+from churn.lake.filesystem import is_local
+from churn.lake.lake import RunFolder, new_run_id
+from churn.lake.open import check_lake, lake_of
+from churn.lake.staging import STALE_SECONDS
+from churn.outputs import migrations as migrate
+from churn.warehouse.base import Warehouse
+from churn.warehouse.open import open_warehouse
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WeeklyRun:
+    """One execution for a product and as-of date, while it is being made.
+
+    Attributes:
+        settings: the settings it runs with.
+        name: the product's name.
+        windows: the windows of its as-of date.
+        run_id: unique, and sorted by start.
+        started_at: when it started; every score carries it.
+        warehouse: where its SQL runs.
+        folder: its staging folder in the lake.
+        stages: what took how long.
+        basis: what its scores depend on.
+        checkpoint: what an earlier process of this run has left, where this one resumes it.
+    """
+
+    settings: Settings
+    name: str
+    windows: Windows
+    run_id: str
+    started_at: datetime
+    warehouse: Warehouse
+    folder: RunFolder
+    stages: Stages
+    basis: Basis
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def product(self) -> Product:
+        """The product's definition."""
+        return self.settings.products[self.name]
+
+    @property
+    def schema(self) -> str:
+        """The warehouse schema of this run's tables."""
+        return run_schema(self.name, self.run_id)
+
+    @property
+    def train_folder(self) -> str:
+        """Where training snapshots are unloaded; scratch, which the commit leaves out."""
+        return self.folder.path(".train")
+
+
+@contextmanager
+def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) -> Iterator[WeeklyRun]:
+    """Start a run, or go on with one that ended while it scored; sweep what other dead runs left behind.
+
+    On the way out the run's tables are removed and, unless it was committed or can be resumed, its staging
+    folder.
+
+    Args:
+        resume: whether to go on with an earlier run if there is one of the same settings, data and program.
+
+    Raises:
+        UsageError: unknown product, or ``as_of`` is not a Sunday.
+        ConfigError: the warehouse cannot reach the lake.
+        RunError: the output folder is in use by another run, the disk refused, or the published tables have
+            to be migrated first.
+    """
+    settings.product(name)
+    windows = Windows(as_of)
+    started_at = datetime.now(UTC).replace(microsecond=0)
+    lake = lake_of(settings)
+    check_lake(settings)
+    with closing(open_warehouse(settings)) as warehouse:
+        migrate.bring_forward(warehouse, settings.id_column)  # rather than fail with this hours later
+        sweep_tables(warehouse, name)
+        for failure in sweep_scratch():
+            logger.warning("%s", failure)
+        # Taken before anything is read: what changes later is not in the scores.
+        basis = checkpoint.basis(settings, name, f"{as_of}")
+        stages = Stages(name)
+        folder = lake.adopt(name, windows.target_week_start) if resume else None
+        left = None if folder is None else _left(folder, basis, stages)
+        if folder is None or left is None:
+            folder = lake.begin(name, windows.target_week_start, new_run_id(started_at))
+        else:
+            started_at = left.started_at
+        run = WeeklyRun(
+            settings, name, windows, folder.run_id, started_at, warehouse, folder, stages, basis, left
+        )
+        try:
+            with folder:
+                if is_local(folder.fs):
+                    Path(run.train_folder).mkdir(exist_ok=True)
+                try:
+                    yield run
+                finally:
+                    _drop_tables(run)
+        finally:
+            if folder.kept:
+                logger.warning(
+                    "run %s is kept for 48 hours: run again to go on where it stopped, or with --force to "
+                    "start anew",
+                    run.run_id,
+                )
+
+
+def _left(folder: RunFolder, basis: Basis, stages: Stages) -> Checkpoint | None:
+    """Return what a dead run has left, or remove it where it is of no use."""
+    try:
+        left = Checkpoint.read(folder, basis)
+    except RunError as error:
+        stages.tell("prepare", f"the unfinished run {folder.run_id} is not resumed: {error}")
+        folder.abandon()
+        return None
+    done = checkpoint.done(folder.base, len(left.partitions))
+    stages.tell(
+        "prepare", f"resuming run {folder.run_id}: {done} of {len(left.partitions)} partitions are done"
+    )
+    stages.records.extend(left.stages)
+    return left
+
+
+def sweep_tables(warehouse: Warehouse, name: str) -> None:
+    """Remove the tables of the product's dead runs."""
+    for schema in leftover_schemas(warehouse, name):
+        if is_dead(warehouse, schema):
+            drop(warehouse, schema)
+
+
+def is_dead(warehouse: Warehouse, schema: str) -> bool:
+    """Tell of a run's schema whether no run can be at it, but for one of this process itself.
+
+    This process has the embedded warehouse to itself. In another one, a run may be at it that started less
+    than 48 hours ago.
+    """
+    if warehouse.dialect == "duckdb":
+        return True
+    started = re.search(r"_(\d{8}t\d{6})z_[0-9a-f]+$", schema)
+    if started is None:
+        return False
+    age = datetime.now(UTC) - datetime.strptime(started[1], "%Y%m%dt%H%M%S").replace(tzinfo=UTC)
+    return age.total_seconds() > STALE_SECONDS
+
+
+def _drop_tables(run: WeeklyRun) -> None:
+    """Remove the run's tables; where that fails (a full disk), the product's next run does it."""
+    try:
+        drop(run.warehouse, run.schema)
+    except RunError as error:
+        logger.warning("the tables of run %s are still in the warehouse: %s", run.run_id, error)

@@ -1,0 +1,284 @@
+"""The weekly run of one product: its stages as plain functions.
+
+The flow decides the order and the tasks call these functions; everything they share is a ``WeeklyRun``.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
+from churn import __version__
+from churn.core.errors import RunError
+from churn.core.files import remove_folder
+from churn.core.io_errors import storage_errors
+from churn.dataset.checks import Passed, check_equal_rows, warn_features
+from churn.dataset.plan import Plan
+from churn.dataset.unload import count_rows, partition_size, read_snapshots, rows_by, unload
+from churn.explain import read_summary
+from churn.jobs.weekly import checkpoint
+from churn.jobs.weekly.checkpoint import Checkpoint
+from churn.jobs.weekly.run import WeeklyRun
+from churn.lake.filesystem import WithStore, is_local, local_draft
+from churn.lake.lake import FileStamp, Manifest, Run
+from churn.model.metrics import Evaluation
+from churn.model.training import train
+from churn.outputs import tracking as registry
+from churn.outputs.report import write_report
+from churn.outputs.report.build import read_scored, report_data, stages_of, true_log_loss
+from churn.outputs.report.data import ReportData, RunFacts
+from churn.scoring.cluster.client import expected_threads
+from churn.scoring.fanout import Done, FanOut
+from churn.scoring.partition import partition_name
+from churn.scoring.scorer import PartitionRow, PartitionTask, RunSummary, merge_rows, score_partition
+
+logger = logging.getLogger(__name__)
+
+Files = Sequence[tuple[str, int]]
+Progress = Callable[[float, str], None]
+_PROGRESS_SECONDS = 5.0
+_MOVED_AT_ONCE = 8
+_TRAINING_FILE_ROWS = 100_000  # training reads them all at once
+
+
+def unload_snapshots(run: WeeklyRun, plan: Plan, purpose: str) -> Files:
+    """Write the snapshots to train on, or to score in partitions, to Parquet."""
+    if purpose == "train":
+        return unload(run.warehouse, plan, purpose, run.train_folder, _TRAINING_FILE_ROWS)
+    size = run.settings.partition_rows or partition_size(
+        count_rows(run.warehouse, plan, purpose),
+        len(plan.catalogue.features),
+        expected_threads(run.settings.cluster),
+    )
+    return _named(run, unload(run.warehouse, plan, purpose, run.folder.path("features"), size))
+
+
+def _named(run: WeeklyRun, files: Files) -> Files:
+    """Give features files that a warehouse has written itself the names that their partitions have."""
+    names = [run.folder.path("features", f"{partition_name(index)}.parquet") for index in range(len(files))]
+    if [address for address, _ in files] != names:
+        fs, folder = url_to_fs(run.folder.path("features"))
+        moves = [(url_to_fs(old)[1], url_to_fs(new)[1]) for (old, _), new in zip(files, names, strict=True)]
+        with storage_errors("naming the features", folder), ThreadPoolExecutor(_MOVED_AT_ONCE) as pool:
+            list(pool.map(lambda move: fs.mv(*move), moves))
+            for left in set(fs.find(folder)) - {
+                new for _, new in moves
+            }:  # such as the warehouse's own manifest
+                fs.rm_file(left)
+    return [(name, rows) for name, (_, rows) in zip(names, files, strict=True)]
+
+
+def train_model(run: WeeklyRun, plan: Plan, files: Files) -> list[str]:
+    """Fit the product's model on unloaded snapshots, save it and its holdout in the run's folder.
+
+    Returns:
+        Warnings for the reader of the report.
+    """
+    snapshots = read_snapshots(files)
+    result = train(
+        snapshots,
+        product=run.name,
+        as_of=run.windows.as_of,
+        settings=run.product.training,
+        seed=run.settings.seed,
+        code_version=__version__,
+    )
+    fs, holdout = url_to_fs(run.folder.path(checkpoint.HOLDOUT))
+    with storage_errors("writing the model", run.folder.base):
+        with local_draft(run.folder.path("model")) as draft:
+            result.model.save(draft)
+        pq.write_table(result.holdout, holdout, filesystem=fs)
+    return [*_warn_model(run.name, result.evaluation), *warn_features(snapshots, plan.catalogue.names)]
+
+
+def keep(
+    run: WeeklyRun, files: Mapping[str, Files], passed: Sequence[Passed], warnings: Sequence[str]
+) -> Checkpoint:
+    """Write down what scoring needs, so that from here on the run can be resumed."""
+    partitions = [rows for _, rows in files["score"]]
+    kept = Checkpoint(
+        run_id=run.run_id,
+        started_at=run.started_at,
+        basis=run.basis,
+        partitions=tuple(partitions),
+        training_rows=rows_by(files["train"]),
+        passed=tuple(passed),
+        warnings=tuple(warnings),
+        stages=tuple(run.stages.records),
+        files=_stamps(run, len(partitions)) if run.folder.resumable else {},
+    )
+    run.folder.keep(kept.model_dump_json().encode())
+    if is_local(run.folder.fs):
+        remove_folder(run.train_folder)  # the largest part of it; nothing reads it any more
+    return kept
+
+
+def _stamps(run: WeeklyRun, partitions: int) -> dict[str, FileStamp]:
+    return checkpoint.stamps(run.folder.base, checkpoint.inputs(run.folder.base, partitions))
+
+
+def score_users(
+    run: WeeklyRun, kept: Checkpoint, client: Any, on_progress: Progress | None = None
+) -> list[PartitionRow]:
+    """Score and explain every partition over the cluster; return one row a partition, in order.
+
+    Args:
+        on_progress: called every few seconds and at the end with the share of partitions done, in per cent,
+            and a sentence of totals.
+    """
+    tasks = [
+        PartitionTask(
+            index=index,
+            features=run.folder.path("features", f"{partition_name(index)}.parquet"),
+            run_folder=run.folder.path(),
+            product=run.name,
+            as_of=run.windows.as_of,
+            target_week_start=run.windows.target_week_start,
+            run_id=run.run_id,
+            model_folder=run.folder.path("model"),
+            score_datetime=run.started_at.replace(tzinfo=None),
+            reasons=run.settings.explain.reasons,
+            contributions=run.settings.explain.contributions,
+        )
+        for index in range(len(kept.partitions))
+    ]
+    told = 0.0
+
+    def tell(done: Done[PartitionRow]) -> None:
+        nonlocal told
+        at_end = done.done == done.total
+        if not at_end and done.seconds - told < _PROGRESS_SECONDS:
+            return
+        told = done.seconds
+        sentence = (
+            f"{done.done:,} of {done.total:,} partitions, {done.rows:,} of {kept.users:,} users, "
+            f"{done.rows_per_second:,.0f} users a second, {done.seconds_left:.0f} s left"
+        )
+        if not at_end:
+            run.stages.tell("score", sentence)
+        if on_progress is not None:
+            on_progress(100 * done.done / done.total, sentence)
+
+    score = score_partition
+    if not is_local(run.folder.fs):
+        score = WithStore(run.settings.store, score_partition)
+    return FanOut(client).run(score, tasks, key=lambda task: task.name, on_done=tell)
+
+
+def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[PartitionRow]) -> Run:
+    """Check that everything adds up, write the report, and commit the run to the lake in one step."""
+    folder = run.folder
+    card, evaluation, holdout = checkpoint.read_model(folder.path())
+    summary = merge_rows(partitions, kept.partitions)
+    passed = [
+        *kept.passed,
+        check_equal_rows("scoring", {"unloaded": kept.users, "scored": summary.rows}),
+        Passed(
+            "margin = bias + sum of contributions",
+            f"largest gap {summary.additivity_gap:.1e} (log-odds) among {summary.checked_rows:,} users",
+        ),
+        *_rounded(summary),
+        Passed(
+            "label rate, rows and classes to train on", f"{card.rows:,} rows, {card.churn_rate:.1%} churned"
+        ),
+    ]
+    names = [f"{partition_name(index)}.parquet" for index in range(len(kept.partitions))]
+    features, scores = ([folder.path(part, name) for name in names] for part in ("features", "scores"))
+    data = report_data(
+        plan=plan,
+        run=RunFacts(
+            run_id=run.run_id,
+            model_version=card.model_version,
+            code_version=__version__,
+            started_at=run.started_at,
+            stages=stages_of(run.stages.records),
+        ),
+        card=card,
+        evaluation=evaluation,
+        holdout=holdout,
+        true_log_loss=true_log_loss(run.settings.data, run.name, holdout),
+        summary=summary,
+        importance=read_summary(folder.path()).importance(),
+        scored=read_scored(features, scores),
+        passed=passed,
+        warnings=[*kept.warnings, *card.notes],
+    )
+    with local_draft(folder.path("charts")) as charts:
+        write_report(data, charts / "report.html")
+        (charts / "report.json").write_text(data.model_dump_json(indent=1), "utf-8")
+    described = [asdict(feature) for feature in plan.catalogue.features]
+    with local_draft(folder.path("logs")) as logs:
+        (logs / "features.json").write_text(json.dumps(described, indent=1), "utf-8")
+        (logs / checkpoint.SETTINGS).write_text(json.dumps(run.basis.settings, indent=1), "utf-8")
+    written = {
+        f"{dataset}/{partition_name(row.index)}.parquet": stamp
+        for row in partitions
+        for dataset, stamp in row.files.items()
+    }
+    return folder.commit(_manifest(run, data, kept.training_rows).model_copy(update={"files": written}))
+
+
+def _rounded(summary: RunSummary) -> list[Passed]:
+    """State what writing contributions as float16 cost, where that was asked for."""
+    if not summary.rounding:
+        return []
+    return [
+        Passed(
+            "contributions as float16",
+            f"each rounded after that, by at most {summary.rounding:.1e} (log-odds)",
+        )
+    ]
+
+
+def _warn_model(name: str, evaluation: Evaluation) -> list[str]:
+    """Warn, on the terminal too, of a model that knows no more than the churn rate."""
+    model, base = evaluation.log_loss.value, evaluation.base_log_loss
+    if model < base:
+        return []
+    sentence = (
+        f"the model of {name} is no better than the churn rate alone on {evaluation.rows:,} held-out "
+        f"snapshots (log loss {model:.4f} against {base:.4f}): do not act on single scores"
+    )
+    logger.warning("%s", sentence)
+    return [sentence]
+
+
+def _manifest(run: WeeklyRun, data: ReportData, training_rows: int) -> Manifest:
+    holdout = data.holdout
+    metrics = {"mean_probability": data.audience.mean_probability}
+    if holdout is not None:
+        metrics |= {name: estimate.value for name, estimate in holdout.metrics.items()}
+        metrics["base_log_loss"] = holdout.base_log_loss
+        if holdout.true_log_loss is not None and holdout.regret is not None:
+            metrics |= {"true_log_loss": holdout.true_log_loss, "regret": holdout.regret}
+    return Manifest(
+        run_id=run.run_id,
+        product=run.name,
+        as_of=run.windows.as_of,
+        target_week_start=run.windows.target_week_start,
+        started_at=run.started_at,
+        model_version=data.run.model_version,
+        code_version=__version__,
+        rows={"training": training_rows, "scores": data.audience.users_scored},
+        metrics=metrics,
+        seconds=run.stages.seconds(),
+        warnings=data.warnings,
+        settings={
+            "seed": run.settings.seed,
+            "source": run.settings.source,
+            "digest": checkpoint.settings_digest(run.settings, run.name),
+        },
+    )
+
+
+def open_tracking(run: WeeklyRun) -> None:
+    """Set up where MLflow tracks; where that fails, say so and go on: logging comes last."""
+    try:
+        registry.prepare(run.settings.tracking_uri)
+    except RunError as error:
+        logger.warning("%s; the run of %s goes on, and tries again at its end", error, run.name)

@@ -1,0 +1,115 @@
+"""Claims on staging folders: flock locks that prove a dead process dead."""
+
+import fcntl
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+
+from churn.core.files import remove_folder
+from churn.lake.staging import STALE_SECONDS
+
+_logger = logging.getLogger(__name__)
+
+OWNER_SUFFIX = ".owner"
+
+
+def claim(staging: str) -> FileIO:
+    """Make and lock the file that says that this process owns a staging folder.
+
+    Call it under the lock that ``sweep`` is called under.
+
+    Returns:
+        The open file; the claim lasts until ``release`` or the end of the process.
+
+    Raises:
+        FileExistsError: the folder is claimed.
+    """
+    owner = FileIO(staging + OWNER_SUFFIX, "x")
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        _sign(owner)
+    except OSError:
+        release(owner)
+        raise
+    return owner
+
+
+def take_over(staging: str) -> FileIO | None:
+    """Take the claim of a process of this host that is dead; None: it lives, or ran elsewhere.
+
+    Call it under the lock that ``sweep`` is called under.
+    """
+    owner = _claim_of_the_dead(staging + OWNER_SUFFIX)
+    if owner is None:
+        return None
+    try:
+        if _is_of_this_host(owner):
+            owner.truncate(0)
+            _sign(owner)
+            return owner
+    except OSError:
+        owner.close()
+        raise
+    owner.close()
+    return None
+
+
+def _sign(owner: FileIO) -> None:
+    os.pwrite(owner.fileno(), f"{socket.gethostname()}\n{os.getpid()}\n".encode(), 0)
+
+
+def _claim_of_the_dead(path: str) -> FileIO | None:
+    """Open and lock an owner file; None where it is locked, gone or somebody else's."""
+    try:
+        owner = FileIO(path, "r+")
+    except FileNotFoundError:
+        return None  # ended meanwhile
+    except PermissionError:
+        _logger.warning("%s belongs to somebody else and stays there", path)
+        return None
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner.close()
+        return None
+    return owner
+
+
+def _is_of_this_host(owner: FileIO) -> bool:
+    host = os.pread(owner.fileno(), 4096, 0).decode(errors="replace").partition("\n")[0]
+    return host in ("", socket.gethostname())  # a claim without a name was killed as it was made
+
+
+def release(owner: FileIO) -> None:
+    """End a claim; the folder must be gone by then."""
+    Path(str(owner.name)).unlink(missing_ok=True)
+    owner.close()
+
+
+def sweep(desk: str, spare: Callable[[str], bool] = lambda staging: False) -> None:
+    """Remove staging whose owner's lock is free: made on this host, or long ago on another.
+
+    A folder that nobody has claimed is what a worker wrote that outlived its run; it goes too.
+
+    Args:
+        desk: the folder of a product's staging folders.
+        spare: tells of a staging folder whether it is to stay.
+    """
+    for path in Path(desk).glob(f"*{OWNER_SUFFIX}"):
+        staging = str(path).removesuffix(OWNER_SUFFIX)
+        owner = _claim_of_the_dead(str(path))
+        if owner is None:
+            continue
+        with owner:
+            age = time.time() - os.fstat(owner.fileno()).st_mtime
+            removable = _is_of_this_host(owner) or age > STALE_SECONDS
+            if removable and not spare(staging) and remove_folder(staging):
+                path.unlink(missing_ok=True)
+                _logger.info("swept what a dead run had left in %s", staging)
+    for folder in Path(desk).iterdir():
+        if folder.is_dir() and not os.path.exists(f"{folder}{OWNER_SUFFIX}"):
+            remove_folder(str(folder))

@@ -1,0 +1,94 @@
+"""What names a run, and what it says about itself: the frozen model of ``manifest.json``."""
+
+import re
+from datetime import date
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, NonNegativeInt, model_validator
+
+from churn.core.calendar import Windows
+from churn.core.errors import UsageError
+
+PRODUCT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class FileStamp(BaseModel):
+    """What a committed file must be: its size in bytes and the SHA-256 of its bytes (hexadecimal)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: NonNegativeInt
+    sha256: str
+
+
+class Erasure(BaseModel):
+    """Users who were taken out of a committed run: when, and how many of its scores went; no ids."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    erased_at: AwareDatetime
+    users: NonNegativeInt
+
+
+class Manifest(BaseModel):
+    """A run's account of itself; the commit fills in ``files``, ``committed_at`` and ``status``.
+
+    Attributes:
+        rows: rows of each dataset, such as ``{"scores": 20000}``.
+        metrics: the model's figures; one that is not finite is written as text (``"NaN"``), for strict JSON.
+        seconds: wall time of each stage.
+        warnings: sentences for the reader of the report.
+        settings: what the run was asked to do: no secrets, and nothing about a single user.
+        files: the stamp of every file, by its path inside the run's folder.
+        erased: who was taken out of it since.
+        erasing: files that an erasure is writing anew, or was when it was cut short: their stamps are void.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    product: str
+    as_of: date
+    target_week_start: date
+    started_at: AwareDatetime
+    committed_at: AwareDatetime | None = None
+    status: Literal["staged", "committed"] = "staged"
+    model_version: str
+    code_version: str
+    rows: dict[str, NonNegativeInt] = {}
+    metrics: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    warnings: tuple[str, ...] = ()
+    settings: dict[str, JsonValue] = {}
+    files: dict[str, FileStamp] = {}
+    erased: tuple[Erasure, ...] = ()
+    erasing: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _weeks_agree(self) -> Self:
+        expected = Windows(self.as_of).target_week_start
+        if self.target_week_start != expected:
+            raise ValueError(
+                f"the target week of {self.as_of} starts on {expected}, not on {self.target_week_start}"
+            )
+        return self
+
+
+def check_names(product: str, run_id: str = "0") -> None:
+    """Refuse a product or run id that could lead out of a folder, or be read as another.
+
+    Raises:
+        UsageError: the name is not 1 to 63 of the allowed characters.
+    """
+    if not PRODUCT_NAME.fullmatch(product):
+        raise UsageError(
+            f"product {product!r} cannot name a folder: use 1 to 63 of a-z, 0-9, '_' and '-', "
+            "a letter or digit first"
+        )
+    if not RUN_ID.fullmatch(run_id):
+        raise UsageError(
+            f"run id {run_id!r} cannot name a folder: use 1 to 63 of a-z, 0-9 and '-', "
+            "a letter or digit first"
+        )

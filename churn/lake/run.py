@@ -1,0 +1,88 @@
+"""A committed run: the frozen account of it, its files, and whether they are still what was committed."""
+
+import re
+from dataclasses import dataclass
+from hashlib import file_digest
+from typing import Any
+
+from churn.core.errors import RunError, UsageError
+from churn.core.io_errors import storage_errors
+from churn.lake.filesystem import address
+from churn.lake.manifest import Manifest
+from churn.lake.paths import MANIFEST
+
+__all__ = ["MANIFEST", "REMAKE", "Run", "path_inside"]
+
+REMAKE = "Restore it from a backup, or remove the run's folder and make the run again"
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._=-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A committed run.
+
+    Attributes:
+        manifest: what the run says about itself.
+        fs: the fsspec file system that holds it.
+        base: the run's folder in that file system.
+    """
+
+    manifest: Manifest
+    fs: Any
+    base: str
+
+    def path(self, *parts: str) -> str:
+        """Return where a file or folder in it is, such as ``path("scores", "part-00000.parquet")``.
+
+        That is a path or, on S3, an address; without parts it is the run's folder.
+        """
+        return address(self.fs, path_inside(self.base, parts))
+
+    def verify(self, *, checksums: bool = False) -> None:
+        """Check that the files are those that were committed: names and sizes, and bytes on request.
+
+        Raises:
+            RunError: naming what is missing, changed or unexpected, or that an erasure was cut short.
+        """
+        if self.manifest.erasing:
+            raise RunError(
+                f"users are being erased from run {self.manifest.run_id} at {self.base}: wait for it or, if "
+                "`churn erase` was stopped, run it again with the same file"
+            )
+        stamps = self.manifest.files
+        faults = []
+        with storage_errors("reading the run", self.base):
+            found = self.fs.find(self.base, detail=True)
+            sizes = {path[len(self.base) + 1 :]: info["size"] for path, info in found.items()}
+            for name in sorted((stamps.keys() | sizes.keys()) - {MANIFEST}):
+                if name not in sizes:
+                    faults.append(f"{name} is missing")
+                elif name not in stamps:
+                    faults.append(f"{name} does not belong to it")
+                elif sizes[name] != stamps[name].size:
+                    faults.append(f"{name} has {sizes[name]} bytes instead of {stamps[name].size}")
+                elif checksums and self._sha256(name) != stamps[name].sha256:
+                    faults.append(f"{name} has other bytes than those committed")
+        if faults:
+            listed = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+            raise RunError(f"run {self.manifest.run_id} at {self.base} is damaged: {listed}. {REMAKE}")
+
+    def _sha256(self, name: str) -> str:
+        with self.fs.open(f"{self.base}/{name}", "rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+
+
+def path_inside(base: str, parts: tuple[str, ...]) -> str:
+    """Return the path of a file or folder inside ``base``.
+
+    Raises:
+        UsageError: a name is unsafe, or leads out of it.
+    """
+    names = [name for part in parts for name in part.split("/")]
+    for name in names:
+        if not _FILE_NAME.fullmatch(name) or name in (".", ".."):
+            raise UsageError(
+                f"{'/'.join(parts)!r} is no path inside a run: use names of A-Z, a-z, 0-9 and '._=-'"
+            )
+    return "/".join([base, *names])

@@ -1,0 +1,216 @@
+"""Where runs are written on a local disk: a staging folder, locked by its process, that one rename commits.
+
+::
+
+    ROOT/.staging/product=<p>/.lock           held while anything of a product's desk changes
+    ROOT/.staging/product=<p>/<run id>/       a run that is being written
+    ROOT/.staging/product=<p>/<run id>.owner  locked by the process that writes it
+    ROOT/.staging/product=<p>/<run id>/.checkpoint-<Monday>.json   what the run needs to be gone on with
+
+Staging lies outside ``runs``, so that no reader's pattern can meet a half-written file. A run that ends
+without a commit leaves nothing, unless it has a checkpoint: then its staging folder stays for 48 hours, or
+until its target week has a committed run, and another process may adopt it.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+
+from churn.core.files import file_lock, flush, place_folder, remove_folder, replace_file, stamp
+from churn.core.timing import Stages
+from churn.lake.claims import claim, release, sweep, take_over
+from churn.lake.manifest import FileStamp
+from churn.lake.paths import MANIFEST, pointer, run_folder, week_folder
+from churn.lake.staging import STALE_SECONDS
+
+_CHECKPOINT = re.compile(r"\.checkpoint-(\d{4}-\d\d-\d\d)\.json")
+
+
+class DiskClaim:
+    """The right to write one staging folder; see ``churn.lake.staging.Claim``."""
+
+    def __init__(self, desk: "DiskDesk", product: str, week: str, run_id: str, owner: FileIO) -> None:
+        """Take over a staging folder whose owner file this process has locked."""
+        self.base = f"{desk.folder(product)}/{run_id}"
+        self.checkpoint = f"{self.base}/.checkpoint-{week}.json"
+        self._desk = desk
+        self._product = product
+        self._target = run_folder(desk.root, product, week, run_id)
+        self._owner = owner
+
+    def keep(self, checkpoint: bytes) -> None:
+        """See ``churn.lake.staging.Claim``."""
+        replace_file(self.checkpoint, checkpoint)
+
+    def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
+        """See ``churn.lake.staging.Claim``.
+
+        All is flushed to the disk before the last step, so that not even a power cut leaves a committed run
+        with holes. Every file is read: hashing frees the interpreter while others are flushed. That takes
+        long; what the run is resumed with stays until all of it is done.
+        """
+        Path(self.base, MANIFEST).unlink(missing_ok=True)  # of a process that was killed further down
+        names, folders, scratch = _below(self.base)
+        files = {
+            name: FileStamp(size=size, sha256=sha256)
+            for name, (size, sha256) in stamp(self.base, names, durably=True).items()
+        }
+        for folder in folders:
+            flush(folder)
+        replace_file(f"{self.base}/{MANIFEST}", finish(files))
+        for path in scratch:
+            _remove(path)
+        place_folder(self.base, self._target)
+        release(self._owner)
+        return self._target
+
+    def leave(self) -> bool:
+        """See ``churn.lake.staging.Claim``."""
+        if self._desk.resumable_week(self._product, self.base) is None:
+            return False
+        self._owner.close()  # without its lock the claim is adopted or swept by the product's next run
+        return True
+
+    def abandon(self) -> None:
+        """See ``churn.lake.staging.Claim``."""
+        if remove_folder(self.base):
+            release(self._owner)
+        else:
+            self._owner.close()
+
+
+class DiskDesk:
+    """The staging folders of a lake on a local disk; see ``churn.lake.staging.Desk``.
+
+    Args:
+        root: the lake's root.
+        folders: what every run's folder has in it from the start.
+    """
+
+    resumable = True
+
+    def __init__(self, root: str, folders: Sequence[str]) -> None:
+        """Keep the root; nothing is made yet."""
+        self.root = root
+        self._folders = folders
+
+    def folder(self, product: str) -> str:
+        """Return the folder of a product's staging folders."""
+        return f"{self.root}/.staging/product={product}"
+
+    def claim(self, product: str, week: str, run_id: str) -> DiskClaim | None:
+        """See ``churn.lake.staging.Desk``. What can be adopted for another week is spared."""
+        with self._locked(product) as desk:
+            sweep(desk, lambda staging: self._spared(product, week, staging))
+            try:
+                owner = claim(f"{desk}/{run_id}")
+            except FileExistsError:
+                return None
+            claimed = DiskClaim(self, product, week, run_id, owner)
+            try:
+                for name in self._folders:
+                    os.makedirs(f"{claimed.base}/{name}")
+            except BaseException:
+                claimed.abandon()
+                raise
+        return claimed
+
+    def adopt(self, product: str, week: str) -> tuple[str, DiskClaim] | None:
+        """See ``churn.lake.staging.Desk``."""
+        with self._locked(product) as desk:
+            for staging in sorted(str(path) for path in Path(desk).iterdir() if path.is_dir()):
+                if self.resumable_week(product, staging) != week:
+                    continue
+                owner = take_over(staging)
+                if owner is not None:
+                    run_id = Path(staging).name
+                    claimed = DiskClaim(self, product, week, run_id, owner)
+                    if os.path.exists(claimed.checkpoint):
+                        return run_id, claimed
+                    claimed.abandon()  # it was committed meanwhile
+        return None
+
+    def point(self, product: str, content: Callable[[], bytes | None]) -> None:
+        """See ``churn.lake.staging.Desk``."""
+        with self._locked(product) as desk:
+            sweep(desk, lambda staging: self.resumable_week(product, staging) is not None)
+            wanted, path = content(), pointer(self.root, product)
+            if wanted is not None and not (os.path.exists(path) and Path(path).read_bytes() == wanted):
+                replace_file(path, wanted)
+
+    def remove(self, product: str, week: str, run_id: str) -> None:
+        """See ``churn.lake.staging.Desk``. One rename hides the run; a kill after it leaves staging."""
+        with self._locked(product) as desk:
+            staging = f"{desk}/{run_id}"
+            remove_folder(staging)  # what a worker may have written that outlived the run
+            with suppress(FileNotFoundError):  # somebody else was quicker
+                os.rename(run_folder(self.root, product, week, run_id), staging)
+            remove_folder(staging)
+            with suppress(OSError):  # other runs are in it
+                os.rmdir(week_folder(self.root, product, week))
+
+    def resumable_week(self, product: str, staging: str) -> str | None:
+        """Return the week of a staging folder's checkpoint if it may still be gone on with.
+
+        It may not when it is old, or when its week has a committed run: nobody would run that week again.
+        """
+        with suppress(FileNotFoundError):  # committed or abandoned meanwhile
+            for name in os.listdir(staging):
+                found = _CHECKPOINT.fullmatch(name)
+                if found and time.time() - os.stat(f"{staging}/{name}").st_mtime < STALE_SECONDS:
+                    committed = Path(week_folder(self.root, product, found[1])).glob("run=*")
+                    return found[1] if next(committed, None) is None else None
+        return None
+
+    def _spared(self, product: str, week: str, staging: str) -> bool:
+        """Tell whether a dead run can be adopted for another week; say why where it never can be."""
+        found = self.resumable_week(product, staging)
+        if found is None and os.path.isdir(staging):
+            kept = any(map(_is_checkpoint, os.listdir(staging)))
+            why = (
+                "it is too old, or its week has a committed run"
+                if kept
+                else "it ended before its model was trained, or in the last step of its commit"
+            )
+            Stages(product).tell("prepare", f"the unfinished run {Path(staging).name} is not resumed: {why}")
+        return found not in (None, week)
+
+    @contextmanager
+    def _locked(self, product: str) -> Iterator[str]:
+        """Hold a product's lock, and yield its folder below ``.staging``."""
+        desk = self.folder(product)
+        os.makedirs(desk, exist_ok=True)
+        with file_lock(f"{desk}/.lock"):
+            yield desk
+
+
+def _below(base: str) -> tuple[list[str], list[str], list[str]]:
+    """Return what a run's folder holds: files by their path below it, folders, scratch (checkpoint last)."""
+    names: list[str] = []
+    folders: list[str] = []
+    scratch: list[str] = []
+    for folder, subfolders, files in os.walk(base):
+        folders.append(folder)
+        for name in [*subfolders, *files]:
+            if name.startswith("."):
+                scratch.append(f"{folder}/{name}")
+            elif name in files:
+                names.append(f"{folder}/{name}".removeprefix(f"{base}/"))
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    return names, folders, sorted(scratch, key=_is_checkpoint)
+
+
+def _is_checkpoint(path: str) -> bool:
+    return _CHECKPOINT.fullmatch(os.path.basename(path)) is not None
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)

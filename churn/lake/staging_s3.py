@@ -1,0 +1,346 @@
+"""Where runs are written on S3, which has no rename and no locks: in their place, until a manifest is there.
+
+::
+
+    ROOT/runs/product=<p>/week_start=<Monday>/run=<run id>/   a run; it exists once its manifest.json does
+    ROOT/.staging/product=<p>/<run id>.owner                  says who writes a run, or that it is to go
+    ROOT/.staging/product=<p>/copy/                           what a warehouse needs while it loads a run
+
+Every step that must not be done by two is one conditional write, which S3 lets only one of them win:
+
+- an owner file is made with ``If-None-Match: *``: a run id is claimed once;
+- a manifest is made with ``If-None-Match: *``: a run is committed once;
+- ``current.json`` is replaced with ``If-Match``, and whoever loses looks again at what is committed: an older
+  run never replaces a newer one;
+- a run is taken for dead by replacing its owner file with ``If-Match``, and a living run replaces it in the
+  same way just before it commits: so either it is swept or it commits, never both.
+
+Nothing can prove a process dead here. Its run is swept when its owner file is older than 48 hours, or at
+once by the process that failed to remove it. An owner file that says ``ended`` stays for another 48 hours, so
+that what a worker writes that outlived its run is swept too. Runs are not gone on with: a run that ends
+without a commit leaves nothing, or files that no reader looks at.
+"""
+
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from hashlib import file_digest
+from typing import Any
+
+from fsspec import AbstractFileSystem
+
+from churn.core.errors import RunError
+from churn.core.io_errors import storage_errors
+from churn.lake.claims import OWNER_SUFFIX
+from churn.lake.manifest import FileStamp
+from churn.lake.paths import MANIFEST, copy_folder, pointer, run_folder, staging_folder
+from churn.lake.staging import STALE_SECONDS
+
+_PROCESS = secrets.token_hex(8)
+_CONFLICT_PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
+_DELETED_AT_ONCE = 1_000  # S3's limit
+_READERS = 8
+
+_living: set[str] = set()  # owner files of this process' runs
+_logger = logging.getLogger(__name__)
+
+
+class S3Claim:
+    """The right to write one run; see ``churn.lake.staging.Claim``."""
+
+    def __init__(self, desk: "S3Desk", product: str, week: str, run_id: str, tag: str) -> None:
+        """Take over a run whose owner file this process has made; ``tag`` is its ETag."""
+        self.base = run_folder(desk.root, product, week, run_id)
+        self.checkpoint = f"{self.base}/.checkpoint-{week}.json"
+        self._desk = desk
+        self._week = week
+        self._owner = desk.owner_file(product, run_id)
+        self._tag: str | None = tag
+
+    def keep(self, checkpoint: bytes) -> None:
+        """Do nothing: a run on S3 is not gone on with."""
+
+    def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
+        """See ``churn.lake.staging.Claim``. Scratch (names that begin with a dot) is removed first."""
+        if not self._renew("writing"):
+            self._end()
+            raise RunError(
+                f"run {self.base} was taken for dead ({STALE_SECONDS // 3600} hours without a commit) and is "
+                "being removed: make it again"
+            )
+        sizes = self._desk.list(self.base)
+        scratch = [name for name in sizes if any(part.startswith(".") for part in name.split("/"))]
+        self._desk.delete(f"{self.base}/{name}" for name in scratch)
+        self._desk.abort_uploads(self.base)
+        files = self._stamps({name: sizes[name] for name in sorted(sizes.keys() - scratch)}, known)
+        try:
+            put(self._desk.fs, f"{self.base}/{MANIFEST}", finish(files), IfNoneMatch="*")
+        except FileExistsError as error:
+            self._end()  # what is there is not ours to remove
+            raise RunError(f"run {self.base} has been committed by somebody else: make a new one") from error
+        try:
+            with storage_errors("ending the claim", self._owner):
+                self._desk.delete([self._owner])
+        except RunError as error:
+            _logger.warning("%s; the next run of this product does it", error)
+        self._end()
+        return self.base
+
+    def leave(self) -> bool:
+        """Do nothing: a run on S3 is not gone on with."""
+        return False
+
+    def abandon(self) -> None:
+        """See ``churn.lake.staging.Claim``."""
+        if self._tag is None:
+            return
+        try:
+            with storage_errors("removing the run", self.base):
+                if self._renew("ended"):
+                    self._desk.clear(self.base)
+        except RunError as error:
+            _logger.warning("%s; the next run of this product tries again", error)
+        self._end()
+
+    def _renew(self, state: str) -> bool:
+        """Say anew that the run is ours, so that it is not taken for dead; tell whether it still is."""
+        try:
+            self._tag = put(self._desk.fs, self._owner, _claim_text(self._week, state), IfMatch=self._tag)
+        except FileExistsError:
+            return False
+        return True
+
+    def _end(self) -> None:
+        self._tag = None
+        _living.discard(self._owner)
+
+    def _stamps(self, sizes: Mapping[str, int], known: Mapping[str, FileStamp]) -> dict[str, FileStamp]:
+        """Return the stamp of every file; S3 has checked each upload, so a known one is only measured."""
+        missing = sorted(known.keys() - sizes.keys())
+        wrong = [name for name in known.keys() & sizes.keys() if known[name].size != sizes[name]]
+        if missing or wrong:
+            raise RunError(
+                f"{self.base} lost or changed {', '.join([*missing, *sorted(wrong)][:5])}: run again"
+            )
+
+        def stamp(name: str) -> FileStamp:
+            if name in known:
+                return known[name]
+            with self._desk.fs.open(f"{self.base}/{name}", "rb", cache_type="readahead") as file:
+                return FileStamp(size=sizes[name], sha256=file_digest(file, "sha256").hexdigest())
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            return dict(zip(sizes, pool.map(stamp, sizes), strict=True))
+
+
+class S3Desk:
+    """The runs of a lake on S3 that are not committed; see ``churn.lake.staging.Desk``.
+
+    Args:
+        fs: an ``s3fs.S3FileSystem`` that caches no listings.
+        root: the lake's root in it, ``bucket/prefix``.
+    """
+
+    resumable = False
+
+    def __init__(self, fs: AbstractFileSystem, root: str) -> None:
+        """Keep the root; nothing is made or read yet."""
+        self.fs = fs
+        self.root = root
+
+    def owner_file(self, product: str, run_id: str) -> str:
+        """Return the file that says who writes a run."""
+        return f"{staging_folder(self.root, product)}/{run_id}{OWNER_SUFFIX}"
+
+    def claim(self, product: str, week: str, run_id: str) -> S3Claim | None:
+        """See ``churn.lake.staging.Desk``."""
+        self._sweep(product)
+        owner = self.owner_file(product, run_id)
+        if owner in _living:
+            return None
+        _living.add(owner)  # before it is there: another thread's sweep would take it for a dead run's
+        try:
+            tag = put(self.fs, owner, _claim_text(week, "writing"), IfNoneMatch="*")
+        except FileExistsError:
+            _living.discard(owner)
+            return None
+        except BaseException:
+            _living.discard(owner)
+            raise
+        if self.fs.exists(f"{run_folder(self.root, product, week, run_id)}/{MANIFEST}"):
+            _living.discard(owner)
+            self.delete([owner])  # it was committed, and its claim ended, while we looked
+            return None
+        return S3Claim(self, product, week, run_id, tag)
+
+    def adopt(self, product: str, week: str) -> None:
+        """Return nothing: a run on S3 is not gone on with."""
+
+    def point(self, product: str, content: Callable[[], bytes | None]) -> None:
+        """See ``churn.lake.staging.Desk``."""
+        self._sweep(product)
+        path = pointer(self.root, product)
+        while True:
+            found = read(
+                self.fs, path
+            )  # before the runs, so that a pointer made of later ones is not replaced
+            wanted = content()
+            if wanted is None or (found is not None and found[0] == wanted):
+                return
+            condition = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found[1]}
+            try:
+                put(self.fs, path, wanted, **condition)
+                return
+            except FileExistsError:
+                # Others are at it too, and each time one of us is done.
+                time.sleep(0.01 + secrets.randbelow(100) / 1000)
+
+    def remove(self, product: str, week: str, run_id: str) -> None:
+        """See ``churn.lake.staging.Desk``. Its owner file has the rest of it swept if this is cut short."""
+        owner, base = self.owner_file(product, run_id), run_folder(self.root, product, week, run_id)
+        self.fs.pipe_file(owner, _claim_text(week, "ended"))
+        self.clear(base)
+        self.delete([owner])
+
+    def clear(self, base: str) -> None:
+        """Remove a run: its manifest first, so that nobody sees it."""
+        self.delete([f"{base}/{MANIFEST}"])
+        self.delete(f"{base}/{name}" for name in self.list(base))
+        self.abort_uploads(base)
+
+    def abort_uploads(self, base: str) -> None:
+        """Remove the parts of uploads below a folder that were cut short; nobody sees them, but they cost."""
+        bucket, _, key = base.partition("/")
+        uploads = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/").get(
+            "Uploads", []
+        )
+        for upload in uploads:
+            with suppress(FileNotFoundError):  # it has just ended
+                self.fs.call_s3(
+                    "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+
+    def list(self, base: str) -> dict[str, int]:
+        """Return the sizes of the files below a folder, by their paths below it."""
+        found = self._find(base)
+        return {path[len(base) + 1 :]: info["size"] for path, info in found.items()}
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove files; one that is not there is no error.
+
+        Raises:
+            OSError: some could not be removed.
+        """
+        keys = [path.partition("/")[2] for path in paths]
+        bucket = self.root.partition("/")[0]
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            wanted = {
+                "Objects": [{"Key": key} for key in keys[start : start + _DELETED_AT_ONCE]],
+                "Quiet": True,
+            }
+            # s3fs' own bulk_delete does not look at what S3 refused.
+            refused = self.fs.call_s3("delete_objects", Bucket=bucket, Delete=wanted).get("Errors", [])
+            if refused:
+                first = refused[0]
+                raise OSError(
+                    f"could not remove {first.get('Key')} and {len(refused) - 1} more: {first.get('Message')}"
+                )
+
+    def _find(self, folder: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = self.fs.find(folder, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {path: info for path, info in found.items() if path.startswith(f"{folder}/")}
+
+    def _sweep(self, product: str) -> None:
+        """Remove what dead runs left; see the module for which are dead."""
+        copies = copy_folder(self.root, product)
+        for owner, info in self._find(staging_folder(self.root, product)).items():
+            if owner.startswith(f"{copies}/") and _age(info) > STALE_SECONDS:
+                self.delete([owner])
+            if owner in _living or not owner.endswith(OWNER_SUFFIX):
+                continue
+            found = read(self.fs, owner)
+            if found is None:
+                continue  # ended meanwhile
+            told, old = json.loads(found[0]), _age(info) > STALE_SECONDS
+            run_id = owner.rsplit("/", 1)[-1].removesuffix(OWNER_SUFFIX)
+            base = run_folder(self.root, product, told["week"], run_id)
+            if told["state"] != "ended":
+                if not old and told["process"] != _process():
+                    continue
+                if self.fs.exists(f"{base}/{MANIFEST}"):
+                    self.delete([owner])  # committed; its process ended before it could say so
+                    continue
+                try:
+                    put(self.fs, owner, _claim_text(told["week"], "ended"), IfMatch=found[1])
+                except FileExistsError:
+                    continue  # it lives, or somebody else sweeps it
+                _logger.info("sweeping what a dead run has left in %s", base)
+            self.clear(base)
+            if told["state"] == "ended" and old:
+                self.delete([owner])
+
+
+def put(fs: AbstractFileSystem, path: str, content: bytes, **condition: Any) -> str:
+    """Write a small file on a condition (``IfNoneMatch="*"`` or ``IfMatch=<ETag>``); return its ETag.
+
+    An answer can be lost on its way after S3 has written the file. The request that is then repeated fails
+    its condition; that the file holds what we wrote tells that it was us.
+
+    Raises:
+        FileExistsError: the condition does not hold: somebody else has written or removed the file.
+        OSError: the store refused.
+    """
+    bucket, _, key = path.partition("/")
+    for pause in (*_CONFLICT_PAUSES, None):
+        try:
+            return str(fs.call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)["ETag"])
+        except OSError as error:
+            code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+            if code == "ConditionalRequestConflict" and pause is not None:  # another one is being carried out
+                time.sleep(pause)
+                continue
+            if code not in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
+                raise
+            found = read(fs, path)
+            if found is not None and found[0] == content:
+                return found[1]
+            raise FileExistsError(f"{path} was written by somebody else") from error
+    raise AssertionError("unreachable")
+
+
+def read(fs: AbstractFileSystem, path: str) -> tuple[bytes, str] | None:
+    """Return a small file's content and its ETag; None: it is not there."""
+    while True:
+        try:
+            # Reads what HEAD has just told the ETag of, and nothing else.
+            with fs.open(path, "rb") as file:
+                return bytes(file.read()), str(file.details["ETag"])
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if type(error).__name__ != "FileExpired":
+                raise  # else it was replaced between the two requests
+
+
+def _claim_text(week: str, state: str) -> bytes:
+    """Return an owner file's content; the nonce makes every one, and so its ETag, another."""
+    told = {"week": week, "state": state, "process": _process(), "nonce": secrets.token_hex(8)}
+    return json.dumps(told).encode()
+
+
+def _process() -> str:
+    return f"{_PROCESS}-{os.getpid()}"  # a fork is another
+
+
+def _age(info: Mapping[str, Any]) -> float:
+    modified: datetime = info["LastModified"]
+    return (datetime.now(UTC) - modified).total_seconds()

@@ -1,0 +1,1 @@
+"""The model: training rows, time-aware splits, fitting, metrics with intervals, the artefact on disk."""

@@ -1,0 +1,192 @@
+"""Which rows judge a model and which choose its number of trees: by time, else by user; never at random.
+
+Labels are known 14 days after an as-of date, so rows that judge are always at least that much later than rows
+that fit, as in a weekly run.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from churn.config.training import TrainingSettings
+from churn.core.calendar import LABEL_DELAY
+from churn.model.rows import Mask, TrainingRows
+
+Role = Literal["training", "validation", "gap", "holdout"]
+Judged = Literal["later_dates", "other_users"]
+# Users are dealt into this many parts where dates are too few.
+PARTS = 5
+_FEWEST_OF_A_CLASS = 5
+_DELAY = np.timedelta64(LABEL_DELAY.days, "D")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One trial of a number of trees: fit on some rows, judge on others."""
+
+    fit: Mask
+    validate: Mask
+
+
+@dataclass(frozen=True)
+class Split:
+    """What each row serves for before the final refit on everything.
+
+    Attributes:
+        holdout: rows that judge the model.
+        development: rows that the judged model is fitted on.
+        folds: trials within development that choose the number of trees.
+        judged_on: whether the holdout is of later dates, or of other users because there are too few dates.
+        roles: what each date serves for; ``gap`` dates lie less than 14 days before the holdout.
+        notes: what differs from the usual scheme, in sentences.
+    """
+
+    holdout: Mask
+    development: Mask
+    folds: tuple[Fold, ...]
+    judged_on: Judged
+    roles: dict[date, Role]
+    notes: tuple[str, ...]
+
+
+def split(rows: TrainingRows, settings: TrainingSettings) -> Split:
+    """Split training rows into holdout, development and validation folds within development.
+
+    The holdout is the latest ``holdout_dates`` dates (fewer if nothing else would be left), development all
+    that is at least 14 days older than its first date. Folds go back from the end of development in blocks of
+    ``validation_dates`` dates, each predicted from what is at least 14 days older, until they have
+    ``validation_rows`` rows together; later folds than the first must leave half of development to fit on.
+
+    Where dates are too few for a holdout, a fifth of the users (by a hash of the id) is held out at all
+    dates; where they are too few for a fold, folds are fifths of development's users in the same way.
+    """
+    notes = []
+    dates = np.unique(rows.dates)
+    chosen = _holdout_by_date(rows, dates, settings)
+    if chosen is None:
+        parts = _parts(rows, "holdout")
+        holdout, development = parts == 0, parts != 0
+        notes.append(
+            f"With {len(dates)} as-of date(s), none is at least 14 days later than enough others: a fifth of "
+            "the users was held out instead, and the figures do not show how the model does on a later week."
+        )
+    else:
+        holdout, development = chosen
+        count = len(np.unique(rows.dates[holdout]))
+        if count < settings.holdout_dates:
+            notes.append(f"The holdout is {count} as-of date(s), as there are only {len(dates)} in all.")
+    judged_on: Judged = "other_users" if chosen is None else "later_dates"
+    folds = _folds_by_date(rows, development, settings)
+    if not folds:
+        folds = _folds_by_user(rows, development, settings)
+        notes.append(
+            "The number of trees was chosen on other users, as there are too few as-of dates for later ones."
+        )
+    roles = _roles(dates, rows, holdout, development, folds, judged_on)
+    return Split(holdout, development, folds, judged_on, roles, tuple(notes))
+
+
+def _holdout_by_date(
+    rows: TrainingRows, dates: NDArray[np.datetime64], settings: TrainingSettings
+) -> tuple[Mask, Mask] | None:
+    """Return holdout and development; a shorter holdout where a longer one would leave no fold by date."""
+    found = []
+    for count in range(min(settings.holdout_dates, len(dates)), 0, -1):
+        first = dates[-count]
+        development = rows.dates <= first - _DELAY
+        if _fittable(rows, development):
+            found.append((rows.dates >= first, development))
+            if _folds_by_date(rows, development, settings):
+                return found[-1]
+    return found[0] if found else None
+
+
+def _folds_by_date(rows: TrainingRows, development: Mask, settings: TrainingSettings) -> tuple[Fold, ...]:
+    for size in range(settings.validation_dates, 0, -1):
+        folds: list[Fold] = []
+        for validate in _blocks(rows, development, size):
+            fit = development & (rows.dates <= rows.dates[validate][0] - _DELAY)
+            too_short = bool(folds) and 2 * fit.sum() < development.sum()
+            if too_short or not (_fittable(rows, fit) and _both_classes(rows, validate, 1)):
+                break
+            folds.append(Fold(fit, validate))
+            if _enough(folds, settings):
+                break
+        if folds:
+            return tuple(folds)
+    return ()
+
+
+def _blocks(rows: TrainingRows, development: Mask, size: int) -> Iterator[Mask]:
+    dates = np.unique(rows.dates[development])
+    for end in range(len(dates), size - 1, -size):
+        block = dates[end - size : end]
+        yield development & (rows.dates >= block[0]) & (rows.dates <= block[-1])
+
+
+def _folds_by_user(rows: TrainingRows, development: Mask, settings: TrainingSettings) -> tuple[Fold, ...]:
+    parts = _parts(rows, "validation")
+    folds: list[Fold] = []
+    for part in range(PARTS):
+        validate = development & (parts == part)
+        if validate.any():
+            folds.append(Fold(development & (parts != part), validate))
+        if folds and _enough(folds, settings):
+            break
+    return tuple(folds)
+
+
+def _enough(folds: list[Fold], settings: TrainingSettings) -> bool:
+    rows = sum(int(fold.validate.sum()) for fold in folds)
+    return rows >= settings.validation_rows or len(folds) >= settings.validation_folds
+
+
+def _fittable(rows: TrainingRows, which: Mask) -> bool:
+    return _both_classes(rows, which, _FEWEST_OF_A_CLASS)
+
+
+def _both_classes(rows: TrainingRows, which: Mask, fewest: int) -> bool:
+    churners = int(rows.churned[which].sum())
+    return min(churners, int(which.sum()) - churners) >= fewest
+
+
+def _parts(rows: TrainingRows, purpose: str) -> NDArray[np.int64]:
+    """Return each row's part of the users, by a hash of purpose and user id."""
+    first_rows = np.unique(rows.users, return_index=True)[1]
+    ids = rows.keys["user_id"].take(first_rows).to_pylist()
+    parts = [
+        int.from_bytes(hashlib.blake2b(f"{purpose}:{user}".encode(), digest_size=8).digest()) % PARTS
+        for user in ids
+    ]
+    return np.array(parts, dtype=np.int64)[rows.users]
+
+
+def _roles(
+    dates: NDArray[np.datetime64],
+    rows: TrainingRows,
+    holdout: Mask,
+    development: Mask,
+    folds: tuple[Fold, ...],
+    judged_on: Judged,
+) -> dict[date, Role]:
+    if judged_on == "other_users":
+        return dict.fromkeys(dates.tolist(), "training")
+    held = set(np.unique(rows.dates[holdout]).tolist())
+    developed = set(np.unique(rows.dates[development]).tolist())
+    validated = {day for fold in folds for day in np.unique(rows.dates[fold.validate]).tolist()}
+    # Folds by user validate on every date, which says nothing.
+    validated = validated if validated != developed else set()
+    roles: dict[date, Role] = {}
+    for day in dates.tolist():
+        if day in held:
+            roles[day] = "holdout"
+        elif day not in developed:
+            roles[day] = "gap"
+        else:
+            roles[day] = "validation" if day in validated else "training"
+    return roles

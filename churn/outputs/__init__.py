@@ -1,0 +1,1 @@
+"""Where results go: the HTML report, the published warehouse tables, MLflow."""

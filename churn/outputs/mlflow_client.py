@@ -1,0 +1,164 @@
+"""How MLflow is opened: quietly, calling nobody, and on a SQLite file that a kill cannot spoil."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from churn.core import redaction
+from churn.core.errors import RunError
+from churn.core.files import file_lock, flush
+from churn.core.io_errors import as_run_error
+
+# Always: the weekly job calls nobody. MLflow does not understand DO_NOT_TRACK=1, only "true".
+_FORCED = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+_DEFAULTS = {
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+    # A server that is not there is told of in seconds: MLflow by itself tries for four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+def connect(tracking_uri: str) -> Any:
+    """Return an MlflowClient of a store that is set up, with MLflow's own log lines silenced.
+
+    Raises:
+        RunError: the URI is no address that can be taken apart.
+    """
+    if "://" in tracking_uri and redaction.parsed(tracking_uri) is None:
+        raise RunError(
+            f"mlflow_tracking_uri {redaction.shown(tracking_uri)} is no address: write scheme://user:password"
+            "@host:port/database, the port a number, and signs of user and password such as / as %2F"
+        )
+    _import_mlflow()
+    from mlflow.tracking import MlflowClient
+
+    if (file := sqlite_file(tracking_uri)) is not None:
+        _make_database(tracking_uri, file)
+    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+
+def _import_mlflow() -> None:
+    os.environ.update(_FORCED)
+    for key, value in _DEFAULTS.items():
+        os.environ.setdefault(key, value)
+    import mlflow  # noqa: F401  # whether it is there
+
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        # What goes wrong is raised as well, and becomes a RunError; these lines only say it twice.
+        for name in ("mlflow", "alembic", "urllib3.connectionpool"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """Return the file of a SQLite tracking URI; None for a server, another database, or one in memory."""
+    url = redaction.parsed(tracking_uri)
+    if url is None or url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    return Path(str(url.database)).absolute()
+
+
+def _make_database(tracking_uri: str, file: Path) -> None:
+    """Make MLflow's SQLite file under another name, and put it in its place when it is whole.
+
+    MLflow would make it in place: a kill in the middle leaves a file that it can never open again, and it
+    waits for the disk after each of some 400 statements (6 s instead of 1).
+    """
+    if file.exists():
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=20)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(str(_lock(file))):
+        if file.exists():
+            return
+        unfinished = file.with_name(f".{file.name}.new")
+        for leftover in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        uri = make_url(tracking_uri).set(database=str(unfinished)).render_as_string(hide_password=False)
+
+        def hurry(connection: Any, _: object) -> None:
+            if isinstance(connection, sqlite3.Connection) and _is_open(connection, unfinished):
+                connection.execute("PRAGMA synchronous = OFF")
+
+        event.listen(Engine, "connect", hurry)
+        try:
+            # Its default experiment is never used; it would keep its artefacts beside the database.
+            SqlAlchemyStore(uri, str(file.parent / "mlartifacts")).engine.dispose()
+        finally:
+            event.remove(Engine, "connect", hurry)
+        flush(str(unfinished))
+        os.replace(unfinished, file)
+        flush(str(file.parent))
+
+
+def _is_open(connection: sqlite3.Connection, file: Path) -> bool:
+    names = [row[2] for row in connection.execute("PRAGMA database_list")]
+    return any(name and os.path.realpath(name) == os.path.realpath(file) for name in names)
+
+
+def _lock(file: Path) -> Path:
+    return file.with_name(f".{file.name}.lock")
+
+
+@contextmanager
+def one_at_a_time(tracking_uri: str) -> Iterator[None]:
+    """Let one process log to a SQLite file; a server keeps its own order."""
+    file = sqlite_file(tracking_uri)
+    with nullcontext() if file is None else file_lock(str(_lock(file))):
+        yield
+
+
+@contextmanager
+def mlflow_errors(tracking_uri: str, doing: str) -> Iterator[None]:
+    """Turn what MLflow, its database and the disk raise into a RunError without secrets."""
+    _import_mlflow()
+    from alembic.util.exc import CommandError
+    from mlflow.exceptions import MlflowException
+
+    file = sqlite_file(tracking_uri)
+    advice = (
+        "check that the server answers and that its credentials are right"
+        if file is None
+        else "check that the file is whole and may be written, or move it away for a new one"
+    )
+    # An address may hold a password, and so may whatever the error quotes.
+    where, secrets = redaction.shown(tracking_uri), redaction.secrets_of(tracking_uri)
+    try:
+        yield
+        return
+    except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:
+        told = _silence(error) if file is None else ""
+        reason = redaction.without_secrets(
+            (told or str(error).strip() or repr(error)).splitlines()[0], secrets
+        )
+        failed = RunError(f"could not {doing} in MLflow at {where}: {reason.rstrip('.')}; {advice}")
+        cause: BaseException = error
+    except OSError as error:
+        refused = as_run_error(error, f"could not {doing} in MLflow: writing", where)
+        failed, cause = RunError(redaction.without_secrets(str(refused), secrets)), error
+    raise failed from (None if secrets else cause)
+
+
+def _silence(error: BaseException) -> str:
+    """Say that a server does not answer, where that is what the error comes from; else nothing.
+
+    MLflow quotes three libraries' errors in one another.
+    """
+    while error.__context__ is not None:
+        error = error.__context__
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    return f"it cannot be reached ({error.strerror or error})" if isinstance(error, OSError) else ""

@@ -1,0 +1,307 @@
+"""What a run came to: the report's data, put together from training, scoring and checks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+from numpy.typing import NDArray
+
+from churn.core.prefetch import AHEAD, in_order
+from churn.core.timing import StageRecord
+from churn.dataset.checks import Passed
+from churn.dataset.plan import Plan
+from churn.explain.effects import FeatureImportance
+from churn.explain.wording import limit
+from churn.features.catalogue import Feature
+from churn.lake.filesystem import is_local
+from churn.model.artifact import ModelCard
+from churn.model.metrics import Evaluation, calibration_table, lift_table, log_loss
+from churn.outputs.report.data import (
+    Audience,
+    CalibrationRow,
+    Check,
+    Estimate,
+    FeatureEffect,
+    FeatureGroup,
+    GainsRow,
+    GroupEffect,
+    HistogramBin,
+    Holdout,
+    LeftOut,
+    OutputFile,
+    Reasons,
+    ReportData,
+    RunFacts,
+    Segment,
+    SegmentRow,
+    Stage,
+    TrainingFacts,
+    TrendPoint,
+    ValueEffect,
+)
+from churn.scoring.scorer import RunSummary
+
+_SHOWN_FEATURES = 15
+_HISTOGRAM_BINS = 20
+_NICE_SEGMENTS = {
+    "days_w2": ("Active days in the last observed week", ((1, 1), (2, 2), (3, 4), (5, 7))),
+    "active_weeks_13w": ("Active weeks of the last 13", ((1, 3), (4, 6), (7, 9), (10, 12), (13, 13))),
+}
+_FILES = (
+    ("scores", "one probability a user, and the first three reasons"),
+    ("shap", "one contribution for each user and feature, with the bias in the metadata"),
+    ("reasons", "the largest contributions of each user"),
+    ("effects", "what moves the predictions as a whole, by feature and value"),
+    ("features", "what the scores were computed from"),
+    ("model", "the booster and its card"),
+    ("charts", "this report and its data"),
+    ("logs", "features, partitions and stages"),
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the score files add up to, without any user in it.
+
+    Attributes:
+        histogram: users in 20 equal bins of probability.
+        segments: (feature, band) -> users and sum of probabilities.
+    """
+
+    histogram: NDArray[np.int64]
+    segments: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
+
+
+def read_scored(features: Sequence[str], scores: Sequence[str]) -> Scored:
+    """Sum up score files, a partition at a time.
+
+    Args:
+        features: features files, paths or addresses.
+        scores: the score file of each.
+    """
+    histogram = np.zeros(_HISTOGRAM_BINS, np.int64)
+    segments = {
+        name: (np.zeros(len(bands), np.int64), np.zeros(len(bands)))
+        for name, (_, bands) in _NICE_SEGMENTS.items()
+    }
+    for values, score in _read_side_by_side(features, scores):
+        probability = score["predicted_probability"].to_numpy()
+        histogram += np.histogram(probability, _HISTOGRAM_BINS, (0.0, 1.0))[0]
+        for name, (_, bands) in _NICE_SEGMENTS.items():
+            column = values[name].to_numpy()
+            for index, (low, high) in enumerate(bands):
+                inside = (column >= low) & (column <= high)
+                segments[name][0][index] += int(inside.sum())
+                segments[name][1][index] += float(probability[inside].sum())
+    return Scored(histogram, segments)
+
+
+def _read_side_by_side(features: Sequence[str], scores: Sequence[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield the columns wanted of each partition, in order; on S3, where one waits, of a few at once."""
+
+    def read(pair: tuple[str, str]) -> tuple[pa.Table, pa.Table]:
+        return _read(pair[0], list(_NICE_SEGMENTS)), _read(pair[1], ["predicted_probability"])
+
+    pairs = list(zip(features, scores, strict=True))
+    yield from in_order(read, pairs, AHEAD if any("://" in address for address in features) else 1)
+
+
+def _read(address: str, columns: list[str]) -> pa.Table:
+    fs, path = url_to_fs(address)
+    if is_local(fs):
+        return pq.read_table(path, columns=columns, partitioning=None)
+    # A few columns of many: fetched by themselves, and not the blocks that they lie in.
+    with fs.open(path, "rb", cache_type="none") as file:
+        return pq.read_table(file, columns=columns)
+
+
+def report_data(
+    *,
+    plan: Plan,
+    run: RunFacts,
+    card: ModelCard,
+    evaluation: Evaluation,
+    holdout: pa.Table,
+    true_log_loss: float | None,
+    summary: RunSummary,
+    importance: Sequence[FeatureImportance],
+    scored: Scored,
+    passed: Sequence[Passed],
+    warnings: Sequence[str],
+) -> ReportData:
+    """Put the report's data together.
+
+    Args:
+        plan: what ran in the warehouse.
+        run: ids, versions and stages.
+        card: the model's card.
+        evaluation: of the holdout, by the model that had not seen it.
+        holdout: the holdout's snapshots with ``churned`` and ``predicted_probability``.
+        true_log_loss: log loss of the true probabilities on the holdout, where they are known.
+        summary: sums over the partitions.
+        importance: what moves their predictions, largest first.
+        scored: sums over the score files.
+        passed: checks that held.
+        warnings: sentences for the reader.
+    """
+    windows = plan.windows
+    return ReportData(
+        product=plan.name,
+        title=plan.product.title,
+        verb=plan.product.verb,
+        observation_start=windows.observation_start,
+        as_of=windows.as_of,
+        lead_week_start=windows.as_of + timedelta(days=1),
+        lead_week_end=windows.as_of + timedelta(days=7),
+        target_week_start=windows.target_week_start,
+        target_week_end=windows.target_week_end,
+        run=run,
+        audience=Audience(
+            users_scored=summary.rows,
+            expected_churners=summary.mean_probability * summary.rows,
+            mean_probability=summary.mean_probability,
+            histogram=_histogram(scored.histogram),
+        ),
+        reasons=_reasons(plan, summary.rows, importance),
+        segments=_segments(scored),
+        holdout=_holdout(card, evaluation, holdout, true_log_loss),
+        trend=tuple(
+            TrendPoint(
+                as_of=day.as_of,
+                snapshots=day.rows,
+                churn_rate=day.churn_rate,
+                role=None if day.role == "gap" else day.role,
+            )
+            for day in card.dates
+        ),
+        groups_used=_groups(plan.catalogue.features),
+        groups_left_out=tuple(
+            LeftOut(name=name, reason=why) for name, why in plan.catalogue.left_out.items()
+        ),
+        warnings=tuple(warnings),
+        checks=tuple(Check(name=check.name, detail=check.detail) for check in passed),
+        training=TrainingFacts(
+            as_of_dates=card.training_dates,
+            snapshots=card.rows,
+            churn_rate=card.churn_rate,
+            features=len(card.features),
+            trees=card.trees,
+            parameters=dict(card.params),
+        ),
+        files=tuple(
+            OutputFile(path=path, holds=holds)
+            for path, holds in _FILES
+            if path not in ("scores", "shap", "reasons", "effects") or path in summary.datasets
+        ),
+    )
+
+
+def true_probabilities(data: Path, product: str, dates: Sequence[date]) -> pa.Table | None:
+    """Return the simulator's true churn probabilities of some as-of dates; None for real data."""
+    paths = [
+        data / "truth" / f"product={product}" / f"as_of_date={day}" / "part-00000.parquet" for day in dates
+    ]
+    if not all(path.is_file() for path in paths):
+        return None
+    return pa.concat_tables(
+        pq.ParquetFile(path).read(columns=["user_id", "as_of_date", "churn_probability"]) for path in paths
+    )
+
+
+def true_log_loss(data: Path, product: str, holdout: pa.Table) -> float | None:
+    """Return the log loss of the true probabilities on the holdout; None where they are not known."""
+    truth = true_probabilities(data, product, holdout["as_of_date"].unique().to_pylist())
+    if truth is None:
+        return None
+    joined = holdout.join(truth, keys=["user_id", "as_of_date"], join_type="left outer")
+    if joined["churn_probability"].null_count:
+        return None
+    return float(log_loss(joined["churned"].to_numpy(), joined["churn_probability"].to_numpy()))
+
+
+def stages_of(records: Sequence[StageRecord]) -> tuple[Stage, ...]:
+    """Return stage records as the report wants them."""
+    return tuple(Stage(name=record.name, seconds=record.seconds, rows=record.rows) for record in records)
+
+
+def _histogram(counts: NDArray[np.int64]) -> tuple[HistogramBin, ...]:
+    edges = [index / _HISTOGRAM_BINS for index in range(_HISTOGRAM_BINS + 1)]
+    return tuple(
+        HistogramBin(low=low, high=high, users=int(users))
+        for low, high, users in zip(edges[:-1], edges[1:], counts, strict=True)
+    )
+
+
+def _segments(scored: Scored) -> tuple[Segment, ...]:
+    made = []
+    for name, (title, bands) in _NICE_SEGMENTS.items():
+        users, sums = scored.segments[name]
+        rows = tuple(
+            SegmentRow(
+                name=str(low) if low == high else f"{low} to {high}",
+                users=int(users[index]),
+                mean_probability=float(sums[index] / users[index]) if users[index] else None,
+            )
+            for index, (low, high) in enumerate(bands)
+        )
+        made.append(Segment(title=title, rows=rows))
+    return tuple(made)
+
+
+def _reasons(plan: Plan, users: int, importance: Sequence[FeatureImportance]) -> Reasons:
+    described = {feature.name: feature for feature in plan.catalogue.features}
+    groups: dict[str, list[float]] = {}
+    for effect in importance:
+        groups.setdefault(described[effect.feature].group, []).append(effect.mean_abs)
+    ranked = sorted(groups.items(), key=lambda item: -sum(item[1]))
+    return Reasons(
+        features=tuple(_effect(described[e.feature], e) for e in importance[:_SHOWN_FEATURES]),
+        groups=tuple(GroupEffect(name=name, features=len(all_), mean_abs=sum(all_)) for name, all_ in ranked),
+        users=users,
+        ends="users on either side of the value at which the model typically divides them",
+    )
+
+
+def _effect(feature: Feature, effect: FeatureImportance) -> FeatureEffect:
+    ends = {}
+    if effect.cut is not None:
+        cut = limit(feature, effect.cut)
+        below, above = ("no", "yes") if feature.unit == "flag" else (f"below {cut}", f"{cut} or more")
+        if effect.low is not None:
+            ends["low"] = ValueEffect(value=below, contribution=effect.low)
+        if effect.high is not None:
+            ends["high"] = ValueEffect(value=above, contribution=effect.high)
+    return FeatureEffect(
+        name=feature.name,
+        group=feature.group,
+        meaning=feature.meaning,
+        mean_abs=effect.mean_abs,
+        mean=effect.mean,
+        **ends,
+    )
+
+
+def _holdout(
+    card: ModelCard, evaluation: Evaluation, holdout: pa.Table, true_log_loss: float | None
+) -> Holdout:
+    churned, probability = (holdout[name].to_numpy() for name in ("churned", "predicted_probability"))
+    return Holdout(
+        as_of_dates=tuple(sorted(holdout["as_of_date"].unique().to_pylist())),
+        snapshots=evaluation.rows,
+        base_rate=evaluation.churn_rate.value,
+        metrics={name: Estimate(**estimate.to_dict()) for name, estimate in evaluation.metrics.items()},
+        base_log_loss=evaluation.base_log_loss,
+        true_log_loss=true_log_loss,
+        calibration=tuple(CalibrationRow(**asdict(row)) for row in calibration_table(churned, probability)),
+        gains=tuple(GainsRow(**asdict(row)) for row in lift_table(churned, probability)),
+    )
+
+
+def _groups(features: Sequence[Feature]) -> tuple[FeatureGroup, ...]:
+    names = dict.fromkeys(feature.group for feature in features)
+    return tuple(FeatureGroup(name=name, features=sum(f.group == name for f in features)) for name in names)

@@ -1,0 +1,74 @@
+"""From report data to one self-contained HTML file."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from churn.core.errors import RunError
+from churn.outputs.report import charts
+from churn.outputs.report import format as fmt
+from churn.outputs.report import wording as words
+from churn.outputs.report.data import ReportData
+
+logger = logging.getLogger(__name__)
+
+TEMPLATE = "report.html.jinja"
+
+
+def render_report(data: ReportData) -> str:
+    """The report as an HTML page: styles and charts inline, no script, nothing fetched from anywhere."""
+    return _environment().get_template(TEMPLATE).render(d=data, words=words, charts=charts)
+
+
+def write_report(data: ReportData, path: Path | str) -> None:
+    """Render the report and put it at ``path`` in one step: readers see the old file or the new one.
+
+    Missing parent folders are made.
+
+    Raises:
+        RunError: the file cannot be written (no space, no permission); what was there stays.
+    """
+    target = Path(path)
+    html = render_report(data)
+    temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(html)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the report cannot be written to {target}: {error.strerror or error}; "
+            "make room or choose another folder, then write it again"
+        ) from error
+    logger.info("report of %s written to %s (%d bytes)", data.product, target, len(html.encode()))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters: dict[str, Any] = {
+        name: getattr(fmt, name)
+        for name in (
+            "count", "day", "days", "decimal", "lift", "moment", "percent", "people", "plural", "seconds",
+            "sentence", "short_day", "signed", "times",
+        )
+    }  # fmt: skip
+    environment.filters.update(filters)
+    environment.globals["day_range"] = fmt.day_range
+    return environment

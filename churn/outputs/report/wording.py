@@ -1,0 +1,359 @@
+"""Sentences and metric descriptions of the report: what the figures mean, in plain words."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from churn.outputs.report.data import Estimate, FeatureEffect, Holdout, MetricName, ReportData, SegmentRow
+from churn.outputs.report.format import (
+    DASH,
+    count,
+    day,
+    days,
+    decimal,
+    join_words,
+    lift,
+    people,
+    percent,
+    plural,
+    sentence,
+    signed,
+    times,
+)
+
+RECENT = 8  # past as-of dates that this run is compared with
+SAME_AS_USUAL = 0.0005  # differences below a twentieth of a point are no difference
+
+
+def headline(data: ReportData) -> tuple[str, str, str]:
+    """The report in one sentence, in three parts so that the middle one, the finding, can stand out."""
+    audience = data.audience
+    years = data.as_of.year != data.target_week_start.year
+    verb = "are" if count(audience.expected_churners) != "1" else "is"
+    return (
+        f"Of {people(audience.users_scored)} who {data.verb} {data.title} in the week to "
+        f"{day(data.as_of, years)}, ",
+        f"{count(audience.expected_churners)} ({percent(audience.mean_probability)})",
+        f" {verb} expected to stay away in the week of {day(data.target_week_start, years)}.",
+    )
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """A number at the top of the page, what it counts, and a line that explains it."""
+
+    value: str
+    label: str
+    explanation: str
+
+
+def key_figures(data: ReportData) -> list[KeyFigure]:
+    """At most four numbers that the headline leaves open, from what the run has."""
+    audience = data.audience
+    figures = [
+        KeyFigure(
+            count(audience.expected_churners),
+            "Expected to stay away",
+            f"of {people(audience.users_scored)} scored",
+        )
+    ]
+    usual = usual_rate(data)
+    if usual is None:
+        figures.append(
+            KeyFigure(percent(audience.mean_probability), "Average probability", "of staying away")
+        )
+    else:
+        gap = audience.mean_probability - usual
+        explanation = f"recently observed: {percent(usual)}"
+        figures.append(KeyFigure(_signed_points(gap), "Points against recent weeks", explanation))
+    likely = likelier_than_not(data)
+    if likely is not None:
+        figures.append(KeyFigure(count(likely), "Above one half", "more likely to stay away than to come"))
+    metrics = data.holdout.metrics if data.holdout else {}
+    if "lift_top_decile" in metrics:
+        factor = lift(metrics["lift_top_decile"].value)
+        explanation = "as often away as the average person, when tested on later weeks"
+        figures.append(KeyFigure(factor, "Riskiest tenth", explanation))
+    elif "auc" in metrics:
+        figures.append(KeyFigure(_three(metrics["auc"].value), "AUC", "when tested on later weeks"))
+    return figures
+
+
+def usual_rate(data: ReportData) -> float | None:
+    """The mean of the last observed churn rates, or None without a trend."""
+    rates = [p.churn_rate for p in data.trend[-RECENT:]]
+    return sum(rates) / len(rates) if rates else None
+
+
+def likelier_than_not(data: ReportData) -> int | None:
+    """Users with a probability of at least one half, or None where no bin begins there."""
+    bins = data.audience.histogram
+    if not any(math.isclose(b.low, 0.5) for b in bins):
+        return None
+    return sum(b.users for b in bins if b.low >= 0.5 - 1e-9)
+
+
+def comparison(data: ReportData, subject: str = "That") -> str | None:
+    """This run's mean probability against the mean of recent observed rates, or None without a trend."""
+    usual = usual_rate(data)
+    if usual is None:
+        return None
+    recent = data.trend[-RECENT:]
+    rates = [p.churn_rate for p in recent]
+    gap = data.audience.mean_probability - usual
+    if len(recent) == 1:
+        past = f"the rate of {percent(usual)} that was observed for {day(recent[0].as_of)}"
+    else:
+        past = (
+            f"the average of {percent(usual)} over the last {len(recent)} observed dates "
+            f"({percent(min(rates))} to {percent(max(rates))})"
+        )
+    if abs(gap) < SAME_AS_USUAL:
+        return f"{subject} is in line with {past}."
+    points = decimal(abs(gap) * 100, 1)
+    unit = "point" if points == "1.0" else "points"
+    return f"{subject} is {points} {unit} {'above' if gap > 0 else 'below'} {past}."
+
+
+def main_signs(data: ReportData, most: int = 3) -> str | None:
+    """The strongest features by meaning, or None without reasons."""
+    if data.reasons is None or not data.reasons.features:
+        return None
+    signs = [f.meaning for f in data.reasons.features[:most]]
+    return f"What tells most: {join_words(signs)}."
+
+
+def track_record(holdout: Holdout) -> str | None:
+    """Expected against observed on the holdout, from its calibration table."""
+    cases = sum(r.count for r in holdout.calibration)
+    if not cases:
+        return None
+    expected = sum(r.count * r.mean_predicted for r in holdout.calibration)
+    observed = sum(r.count * r.observed for r in holdout.calibration)
+    return (
+        f"Tested on {plural(cases, 'later case')} that training never saw, the model expected "
+        f"{count(expected)} to stay away; {count(observed)} did."
+    )
+
+
+def missed_bins(holdout: Holdout) -> str | None:
+    """Where the 95 % interval of what was observed misses what was predicted; None without intervals."""
+    rows = [(r, r.low, r.high) for r in holdout.calibration if r.low is not None and r.high is not None]
+    if not rows:
+        return None
+    missed = [
+        row for row, low, high in rows if low is not None and not low <= row.mean_predicted <= (high or 0)
+    ]
+    if not missed:
+        return f"In {_all_bins(len(rows))} the prediction lies within the interval of what was observed."
+    told = [f"{r.bin} ({'more' if r.observed > r.mean_predicted else 'fewer'} stayed away)" for r in missed]
+    bins = "bin" if len(missed) == 1 else "bins"
+    return (
+        f"In {bins} {join_words(told)} of {len(rows)} the interval misses the prediction; by chance alone, "
+        "one bin in twenty does."
+    )
+
+
+def _all_bins(bins: int) -> str:
+    return "its only bin" if bins == 1 else f"all {bins} bins"
+
+
+def stage(name: str) -> str:
+    """Return a stage's name in words: SQL steps are named after their tables."""
+    return STAGES.get(name, name.replace("_", " "))
+
+
+def holdout_scope(holdout: Holdout) -> str:
+    """Which cases the holdout has."""
+    dates = f", as of {days(holdout.as_of_dates)}" if holdout.as_of_dates else ""
+    return (
+        f"{plural(holdout.snapshots, 'case')} later than any the model was trained on{dates}; "
+        f"{percent(holdout.base_rate)} of them stayed away."
+    )
+
+
+def best_possible(holdout: Holdout) -> str | None:
+    """How far the model gets from knowing only the average to the best possible (simulated data)."""
+    if holdout.regret is None:
+        return None
+    known = "The data are simulated, so the best possible log loss is known."
+    if holdout.regret >= 1:
+        return f"{known} The model is no better than knowing only the average."
+    covered = percent(1 - max(holdout.regret, 0.0))
+    return (
+        f"{known} The model covers {covered} of the way from knowing only the average to knowing every true "
+        f"probability (regret {percent(holdout.regret)})."
+    )
+
+
+def risk_bands(data: ReportData) -> str | None:
+    """How many users are likelier than not to stay away and how many are safe, if bins end there."""
+    bins = data.audience.histogram
+    parts = []
+    likely = likelier_than_not(data)
+    if likely is not None:
+        who = f"{people(likely)} {'is' if likely == 1 else 'are'}" if likely else "nobody is"
+        parts.append(f"{who} more likely to stay away than to come")
+    if any(math.isclose(b.high, 0.1) for b in bins):
+        safe = sum(b.users for b in bins if b.high <= 0.1 + 1e-9)
+        verb = "has" if safe == 1 else "have"
+        parts.append(f"{people(safe)} {verb} a probability below {percent(0.1, 0)}")
+    return f"{sentence(join_words(parts))}." if parts else None
+
+
+def extremes(data: ReportData, least_share: float = 0.01) -> str | None:
+    """The segments with the highest and lowest mean probability among those with enough users."""
+    enough = least_share * data.audience.users_scored
+    rows: list[tuple[float, str, SegmentRow]] = [
+        (row.mean_probability, segment.title, row)
+        for segment in data.segments
+        for row in segment.rows
+        if row.mean_probability is not None and row.users >= max(enough, 1)
+    ]
+    if len(rows) < 2:
+        return None
+    ordered = sorted(rows, key=lambda r: r[0])
+    (low, low_title, low_row), (high, high_title, high_row) = ordered[0], ordered[-1]
+    return (
+        f"The risk is highest at {percent(high)} ({high_title}: {high_row.name}; {people(high_row.users)}) "
+        f"and lowest at {percent(low)} ({low_title}: {low_row.name}; {people(low_row.users)})."
+    )
+
+
+def in_words(feature: FeatureEffect) -> str | None:
+    """Which values raise and which lower the risk, as factors on the odds; None without ends."""
+    parts = [
+        f"{end.value}: odds {times(math.exp(end.contribution), 2 if end.contribution < 0 else 1)}"
+        for end in (feature.low, feature.high)
+        if end is not None
+    ]
+    return " \u00b7 ".join(parts) if parts else None
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """One line of the table of holdout metrics, ready to print."""
+
+    label: str
+    meaning: str
+    value: str
+    interval: str
+    references: tuple[str, ...]
+
+
+def metric_lines(holdout: Holdout) -> list[MetricLine]:
+    """The metrics that the holdout has, in a fixed order, each with what to compare it to."""
+    lines = []
+    for name, (label, meaning, show) in METRICS.items():
+        estimate = holdout.metrics.get(name)
+        if estimate is not None:
+            lines.append(
+                MetricLine(
+                    label,
+                    meaning,
+                    show(estimate.value),
+                    interval(estimate, show),
+                    _references(name, holdout),
+                )
+            )
+    return lines
+
+
+def interval(estimate: Estimate, show: Callable[[float], str]) -> str:
+    """``0.412 – 0.431``, or an empty text without an interval."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f"{show(estimate.low)} {DASH} {show(estimate.high)}"
+
+
+def _references(name: MetricName, holdout: Holdout) -> tuple[str, ...]:
+    """What the metric would be for somebody who knows only the base rate (and, if known, the truth)."""
+    rate = holdout.base_rate
+    if name == "log_loss":
+        base = f"base rate {_four(holdout.base_log_loss)}"
+        if holdout.true_log_loss is None:
+            return (base,)
+        return (base, f"best possible {_four(holdout.true_log_loss)}")
+    reference = {
+        "auc": "at random 0.500",
+        "pr_auc": f"at random {_three(rate)}",
+        "brier": f"base rate {_four(rate * (1 - rate))}",
+        "ece": "perfect 0",
+        "lift_top_decile": f"at random {times(1.0)}",
+    }
+    return (reference[name],)
+
+
+def _three(value: float) -> str:
+    return decimal(value, 3)
+
+
+def _four(value: float) -> str:
+    return decimal(value, 4)
+
+
+def _signed_points(gap: float) -> str:
+    return "\u00b10.0" if abs(gap) < SAME_AS_USUAL else signed(gap * 100, 1)
+
+
+def _points(value: float) -> str:
+    return f"{decimal(value * 100, 2)} points"
+
+
+METRICS: dict[MetricName, tuple[str, str, Callable[[float], str]]] = {
+    "log_loss": ("Log loss", "how surprised the model was by what happened; lower is better", _four),
+    "auc": (
+        "AUC",
+        "how often somebody who stayed away had a higher probability than somebody who came",
+        _three,
+    ),
+    "pr_auc": ("PR AUC", "average precision when people are approached riskiest first", _three),
+    "brier": ("Brier score", "mean squared error of the probabilities; lower is better", _four),
+    "ece": (
+        "Calibration error",
+        "mean distance between predicted and observed rates over the bins; lower is better",
+        _points,
+    ),
+    "lift_top_decile": (
+        "Lift, top tenth",
+        "churn rate among the riskiest tenth, as a multiple of everybody's",
+        lift,
+    ),
+}
+
+STAGES = {
+    "user_week": "activity by user and week",
+    "user_item_week": "activity by user, item and week",
+    "aggregate weeks": "read the activity of new weeks",
+    "user lives": "whole lives, up to the new weeks",
+    "eligible": "who can be scored",
+    "window_sums": "sums of 13 weeks",
+    "snapshots": "whom to train on and to score, and labels",
+    "series_state": "which series go on",
+    "title_state": "what programmes are",
+    "genre_schedule": "releases by category",
+    "features_activity": "features of activity",
+    "features_trend": "features of trend",
+    "features_lifetime": "features of the whole life",
+    "features_shares": "features of shares",
+    "features_devices": "features of devices",
+    "features_schedule": "features of the schedule",
+    "features_items": "features of items",
+    "features_content": "features of content",
+    "features_last_week": "features of the last week",
+    "features_listening": "features of listening",
+    "features_profile": "features of the profile",
+    "features_segments": "features of segments",
+    "features_activations": "features of what brought them",
+    "features_favourite": "features of favourites",
+    "features_newsletter": "features of the newsletter",
+    "features_mails": "features of e-mails",
+    "features_follows": "features of follows",
+    "features_episodes": "features of episodes to come",
+    "features_other": "features of other products",
+    "other_week": "other products by user and week",
+    "feature_rows": "keep all features side by side",
+    "feature_set": "features of whom to train on and to score",
+    "unload train": "unload what to train on",
+    "unload score": "unload whom to score",
+}

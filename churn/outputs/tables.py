@@ -1,0 +1,315 @@
+"""A run's scores and reasons into the warehouse, once: whole, checked, never an older run over a newer one.
+
+Everything happens in one transaction, so that whatever breaks it off leaves the old rows, and no staging
+table. The embedded warehouse needs none: a view on the files is checked, and then inserted from. The first
+statement locks ``churn.published``, the record of which run stands: publishers wait for
+each other there, while readers of the scores never wait.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from churn.core.errors import CheckError
+from churn.core.names import identifier
+from churn.outputs import migrations as migrate
+from churn.warehouse.base import Session, Warehouse
+from churn.warehouse.duckdb.client import view_on_files
+from churn.warehouse.retries import retried
+from churn.warehouse.templates import render, sql_root
+
+logger = logging.getLogger(__name__)
+
+REASON_COLUMNS = ("reason_1", "reason_2", "reason_3")
+_REQUIRED = (
+    "user_id", "target_week_start_date", "learner_type", "learner_name", "predicted_probability",
+    "optimal_threshold", "optimal_classification", "score_datetime", "product", "as_of", "run_id",
+    "model_version", "margin",
+)  # fmt: skip
+# In the order of the files, which COPY relies on.
+SCORE_COLUMNS = (*_REQUIRED, *REASON_COLUMNS)
+_FILE_REASONS = ("user_id", "rank", "feature", "value", "contribution")
+_REQUIRED_REASONS = ("user_id", "rank", "feature", "contribution")
+_LONGEST_VALUE = 250  # characters, of up to four bytes
+_KEY = "product = :product and target_week_start_date = :week"
+
+
+@dataclass(frozen=True)
+class Published:
+    """What publishing did.
+
+    Attributes:
+        table: the table of scores.
+        rows: scores of this run that stand in it now.
+        replaced: scores of the same product and target week that were there before.
+        kept_newer: run id of a newer run that was left in place; then ``rows`` is 0.
+        reasons: reasons of this run that stand in ``churn.reasons`` now.
+    """
+
+    table: str
+    rows: int
+    replaced: int
+    kept_newer: str | None = None
+    reasons: int = 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run's files and what they must hold."""
+
+    scores: tuple[str, ...]
+    reasons: tuple[str, ...] | None
+    rows: int
+    started_at: datetime
+    id_column: str
+    key: dict[str, Any]
+    scratch: str | None
+
+    @property
+    def run_id(self) -> str:
+        return str(self.key["run_id"])
+
+    def staging(self, what: str) -> str:
+        return f"{migrate.SCHEMA}.{identifier(f'staging_{what}_' + self.run_id.replace('-', '_'))}"
+
+
+def publish_scores(
+    warehouse: Warehouse,
+    paths: Sequence[str],
+    *,
+    product: str,
+    target_week_start: date,
+    run_id: str,
+    started_at: datetime,
+    rows: int,
+    id_column: str = "user_id",
+    reason_paths: Sequence[str] | None = None,
+    auto_migrate: bool | None = None,
+    scratch: str | None = None,
+) -> Published:
+    """Replace a product's and target week's scores and reasons by those of one run, in one transaction.
+
+    Args:
+        warehouse: where to.
+        paths: the run's score files.
+        product: the product.
+        target_week_start: the target week's Monday.
+        run_id: the run.
+        started_at: the run's ``score_datetime``, in UTC where it names no time zone; a run that started later
+            (of two that started together, the one whose id sorts last) is never overwritten.
+        rows: how many scores the run has.
+        id_column: name of the user id column in the tables.
+        reason_paths: the run's reason files; ``None`` publishes no reasons, and takes away those of the run
+            that is replaced.
+        auto_migrate: whether to bring the tables forward first; by default in the embedded warehouse only.
+        scratch: folder for a file that the warehouse may need meanwhile; by default that of the files.
+
+    Raises:
+        CheckError: the files hold other rows than they should; the tables are as they were.
+        RunError: the warehouse refused, the tables have another id column, or have to be migrated first; the
+            rows are as they were.
+        SerialisationError: other transactions kept coming between; the rows are as they were.
+        LostConnectionError: the connection was lost each time; the rows are the old ones or the new ones.
+    """
+    naive = started_at.astimezone(UTC).replace(tzinfo=None) if started_at.tzinfo else started_at
+    job = _Job(
+        scores=tuple(paths),
+        reasons=None if reason_paths is None else tuple(reason_paths),
+        rows=rows,
+        started_at=naive,
+        id_column=identifier(id_column),
+        key={"product": product, "week": target_week_start, "run_id": run_id},
+        scratch=scratch,
+    )
+    job.staging("reasons")  # a run id that cannot be part of a name is refused before anything is done
+    migrate.bring_forward(warehouse, id_column, auto_migrate)
+    return retried(lambda: _Transaction(warehouse, job).run(), f"publishing run {run_id} of {product}")
+
+
+class _Transaction:
+    """One attempt to publish."""
+
+    def __init__(self, warehouse: Warehouse, job: _Job) -> None:
+        self.warehouse = warehouse
+        self.job = job
+        self.staged_scores = job.staging("scores")
+        self.staged_reasons = job.staging("reasons")
+
+    def run(self) -> Published:
+        with self.warehouse.transaction() as session:
+            session.lock(migrate.PUBLISHED)
+            newer = self._newer(session)
+            if newer is not None:
+                logger.warning(
+                    "%s: run %s is newer than %s and stays published",
+                    migrate.SCORES,
+                    newer,
+                    self.job.run_id,
+                )
+                return Published(migrate.SCORES, 0, 0, newer)
+            model_version = self._stage_scores(session)
+            reasons = self._stage_reasons(session)
+            replaced = self._replace(session, reasons)
+            self._record(session, model_version, reasons)
+        return Published(migrate.SCORES, self.job.rows, replaced, reasons=reasons)
+
+    def _newer(self, session: Session) -> str | None:
+        """Return the run that stands if it is newer than this one."""
+        text = f"select run_id, score_datetime from {migrate.PUBLISHED} where {_KEY}"
+        for row in self._fetch(session, text):
+            if (row["score_datetime"], row["run_id"]) > (self.job.started_at, self.job.run_id):
+                return str(row["run_id"])
+        return None
+
+    def _stage_scores(self, session: Session) -> str | None:
+        """Load and check the scores; return the version of the model that made them."""
+        names = {"staging": self.staged_scores}
+        loaded = self._stage(session, "scores", self.job.scores, SCORE_COLUMNS)
+        (found,) = self._fetch(session, _text("check_scores"), {**names, "required": _REQUIRED})
+        failures = [*_score_failures(found, loaded, self.job.rows), *_nulls(found, _REQUIRED)]
+        if failures:
+            raise CheckError("publish", failures)
+        return None if found["model_version"] is None else str(found["model_version"])
+
+    def _stage_reasons(self, session: Session) -> int:
+        """Load and check the reasons, if they are to be published; return how many there are."""
+        if self.job.reasons is None:
+            return 0
+        names = {"staging": self.staged_reasons, "scores": self.staged_scores, "required": _REQUIRED_REASONS}
+        loaded = self._stage(session, "reasons", self.job.reasons, _FILE_REASONS)
+        (found,) = self._fetch(session, _text("check_reasons"), names)
+        failures = [*_reason_failures(found, loaded, self.job.rows), *_nulls(found, _REQUIRED_REASONS)]
+        if failures:
+            raise CheckError("publish reasons", failures)
+        return int(found["staged"])
+
+    def _stage(self, session: Session, what: str, paths: Sequence[str], columns: Sequence[str]) -> int | None:
+        """Let SQL read a run's files; return the rows loaded, or None where they stay in the files."""
+        staging = self.job.staging(what)
+        if self.warehouse.dialect == "duckdb":
+            session.execute(view_on_files(staging, paths, columns))
+            return None
+        self._execute(session, _text(f"staging_{what}"), {"staging": staging})
+        return session.load_parquet(staging, paths, columns, scratch=self.job.scratch)
+
+    def _replace(self, session: Session, reasons: int) -> int:
+        """Put the staged rows in the place of those that stand; return how many scores stood there."""
+        staged = "view" if self.warehouse.dialect == "duckdb" else "table"
+        replaced = self._execute(session, f"delete from {migrate.SCORES} where {_KEY}")
+        self._execute(session, f"delete from {migrate.REASONS} where {_KEY}")
+        columns = ", ".join(SCORE_COLUMNS[1:])
+        inserted = self._execute(
+            session,
+            f'insert into {migrate.SCORES} ("{self.job.id_column}", {columns})'
+            f" select user_id, {columns} from {self.staged_scores}",
+        )
+        _check_inserted(migrate.SCORES, inserted, self.job.rows)
+        if self.job.reasons is not None:
+            inserted = self._execute(
+                session,
+                f"""
+                insert into {migrate.REASONS} (
+                    "{self.job.id_column}", product, target_week_start_date, "rank", feature, "value",
+                    contribution, run_id
+                )
+                select
+                    user_id, cast(:product as varchar(63)), cast(:week as date), "rank", feature,
+                    substring("value", 1, {_LONGEST_VALUE}), contribution, cast(:run_id as varchar(63))
+                from {self.staged_reasons}
+                """,
+            )
+            _check_inserted(migrate.REASONS, inserted, reasons)
+            self._execute(session, f"drop {staged} {self.staged_reasons}")
+        self._execute(session, f"drop {staged} {self.staged_scores}")
+        return replaced
+
+    def _record(self, session: Session, model_version: str | None, reasons: int) -> None:
+        """Write down which run stands now."""
+        self._execute(session, f"delete from {migrate.PUBLISHED} where {_KEY}")
+        self._execute(
+            session,
+            f"""
+            insert into {migrate.PUBLISHED} (
+                product, target_week_start_date, run_id, score_datetime, model_version, score_rows,
+                reason_rows, published_at
+            )
+            values (:product, :week, :run_id, :started_at, :model_version, :scores, :reasons, :now)
+            """,
+            values={
+                "started_at": self.job.started_at,
+                "model_version": model_version,
+                "scores": self.job.rows,
+                "reasons": reasons,
+                "now": datetime.now(UTC).replace(tzinfo=None),
+            },
+        )
+
+    def _execute(
+        self,
+        session: Session,
+        text: str,
+        names: dict[str, Any] | None = None,
+        values: dict[str, Any] | None = None,
+    ) -> int:
+        dialect = self.warehouse.dialect
+        names = {"redshift": dialect == "redshift", **(names or {})}
+        statement = render(text, names, self.job.key | (values or {}), migrate.SCHEMA, dialect)
+        return session.execute(statement.sql, statement.parameters)
+
+    def _fetch(
+        self, session: Session, text: str, names: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        statement = render(text, names or {}, self.job.key, migrate.SCHEMA, self.warehouse.dialect)
+        rows: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
+        return rows
+
+
+def _text(name: str) -> str:
+    return (sql_root() / "publish" / f"{name}.sql").read_text("utf-8")
+
+
+def _check_inserted(table: str, inserted: int, checked: int) -> None:
+    """Check that what was inserted is what was checked, where the warehouse tells."""
+    if inserted not in (0, checked):
+        raise CheckError("publish", [f"{inserted:,} rows went into {table}, but {checked:,} were checked"])
+
+
+def _nulls(found: dict[str, Any], required: Sequence[str]) -> Iterator[str]:
+    for column in required:
+        if count := int(found[f"no_{column}"] or 0):
+            yield f"{count:,} rows have no {column}"
+
+
+def _score_failures(found: dict[str, Any], loaded: int | None, expected: int) -> Iterator[str]:
+    if loaded not in (None, expected) or found["staged"] != expected:
+        yield f"{found['staged']:,} rows were loaded, but the run scored {expected:,} users"
+    if found["repeated"]:
+        yield f"{found['repeated']:,} users occur more than once"
+    if found["models"] > 1:
+        yield f"the scores are of {found['models']} model versions"
+    for name, fault in (
+        ("improbable", "probabilities are not in [0, 1]"),
+        ("unclassified", "classifications are neither 0 nor 1"),
+        ("foreign_rows", "rows are of another product, target week or run"),
+    ):
+        if count := int(found[name] or 0):
+            yield f"{count:,} {fault}"
+
+
+def _reason_failures(found: dict[str, Any], loaded: int | None, users: int) -> Iterator[str]:
+    """Every user scored has the same number of reasons, ranked from 1."""
+    staged, ranks = int(found["staged"] or 0), int(found["ranks"] or 0)
+    if loaded not in (None, staged) or staged != users * ranks or found["users"] != users:
+        yield (
+            f"{staged:,} reasons of {found['users']:,} users were loaded, but the run scored {users:,} users"
+            f" and has {ranks} reasons of each"
+        )
+    for name, fault in (
+        ("misnumbered", f"users do not have each rank from 1 to {ranks} once"),
+        ("strangers", "reasons are of users who were not scored"),
+        ("infinite", "contributions are no finite numbers"),
+    ):
+        if count := int(found[name] or 0):
+            yield f"{count:,} {fault}"

@@ -1,0 +1,1 @@
+"""The Dask cluster: local processes, a scheduler by address, or Fargate tasks."""

@@ -1,0 +1,208 @@
+"""What this program has made in ECS: found by its tags, and removed.
+
+Whatever is made carries three tags: the name of the Dask cluster that it belongs to, what that was made for,
+and when. Nothing else is ever touched.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import Any, Literal
+
+from churn.core.aws import aws_errors, client_of, explained, reason
+from churn.core.errors import RunError
+
+NAME_TAG, CREATED_TAG, RUN_TAG, PRODUCT_TAG = "churn:cluster", "churn:created", "churn:run", "churn:product"
+PREFIX = "churn-"  # of the names of clusters, and so of families of task definitions
+_CHUNK = 100  # what AWS describes at once
+_DELETED_AT_ONCE = 10
+_TRIES = {"max_attempts": 8, "mode": "adaptive"}
+_EMPTY_SECONDS, _EMPTY_PAUSE = 120.0, 2.0  # for an ECS cluster to be rid of tasks that were stopped
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something in ECS that carries this program's tags.
+
+    Attributes:
+        kind: what it is.
+        arn: its name to AWS.
+        ecs_cluster: where it runs, of a task.
+        cluster: name of the Dask cluster that it belongs to.
+        created: when that was made.
+        run: the run that it was made for.
+        product: that run's product.
+    """
+
+    kind: Literal["task", "task definition", "ECS cluster"]
+    arn: str
+    ecs_cluster: str
+    cluster: str
+    created: datetime
+    run: str
+    product: str
+
+
+def tags_of(name: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of all that belongs to a Dask cluster.
+
+    Args:
+        name: the cluster's.
+        labels: ``run`` and ``product``, as far as they are known.
+    """
+    told = {RUN_TAG: labels.get("run"), PRODUCT_TAG: labels.get("product")}
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {NAME_TAG: name, CREATED_TAG: now, **{key: value for key, value in told.items() if value}}
+
+
+def aws_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return tags as ECS takes them."""
+    return [{"key": key, "value": value} for key, value in sorted(tags.items())]
+
+
+def aws_client(service: str, region: str | None) -> Any:
+    """Return a client of an AWS service, which tries again where AWS is busy.
+
+    Raises:
+        ConfigError: AWS' library is not installed.
+        RunError: no region is known.
+    """
+    with telling(f"reach {service}"):
+        return client_of(service, region, "Fargate", retries=_TRIES)
+
+
+def telling(what: str) -> AbstractContextManager[None]:
+    """Return what tells of AWS' errors with the cluster's settings; see ``churn.core.aws.explained``."""
+    return explained(what, "cluster.fargate.region", "the cluster's settings")
+
+
+def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Resource]:
+    """Return what carries this program's tags and still is there: running tasks and active definitions.
+
+    Args:
+        ecs: a client of ECS.
+        ecs_cluster: ARN of the only ECS cluster to look for tasks in; None = all of the region.
+        name: of the only Dask cluster to look for; None = all.
+
+    Raises:
+        RunError: AWS refused.
+    """
+    found: list[Resource] = []
+    with telling("look for tasks and task definitions"):
+        families = ecs.get_paginator("list_task_definition_families").paginate(
+            familyPrefix=name or PREFIX, status="ACTIVE"
+        )
+        for family in [each for page in families for each in page["families"]]:
+            pages = ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family, status="ACTIVE")
+            for arn in [each for page in pages for each in page["taskDefinitionArns"]]:
+                described = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+                found += _ours("task definition", arn, "", described.get("tags", []))
+        for cluster in _ecs_clusters(ecs, ecs_cluster):
+            arn = cluster["clusterArn"]
+            for task in running_tasks(ecs, arn):
+                found += _ours("task", task["taskArn"], arn, task.get("tags", []))
+            found += _ours("ECS cluster", arn, "", cluster.get("tags", []))
+    return [each for each in found if name is None or each.cluster == name]
+
+
+def running_tasks(ecs: Any, ecs_cluster: str, **only: str) -> list[dict[str, Any]]:
+    """Describe the tasks of an ECS cluster that are to run (or, with ``desiredStatus``, were stopped)."""
+    asked = {"desiredStatus": "RUNNING", **only}
+    pages = ecs.get_paginator("list_tasks").paginate(cluster=ecs_cluster, **asked)
+    arns = [arn for page in pages for arn in page["taskArns"]]
+    return [
+        task
+        for chunk in _chunks(arns, _CHUNK)
+        for task in ecs.describe_tasks(cluster=ecs_cluster, tasks=chunk, include=["TAGS"])["tasks"]
+    ]
+
+
+def _ecs_clusters(ecs: Any, only: str | None) -> list[dict[str, Any]]:
+    pages = ecs.get_paginator("list_clusters").paginate() if only is None else [{"clusterArns": [only]}]
+    arns = [arn for page in pages for arn in page["clusterArns"]]
+    described = [
+        cluster
+        for chunk in _chunks(arns, _CHUNK)
+        for cluster in ecs.describe_clusters(clusters=chunk, include=["TAGS"])["clusters"]
+    ]
+    return [cluster for cluster in described if cluster["status"] == "ACTIVE"]
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk
+
+
+def _ours(
+    kind: Literal["task", "task definition", "ECS cluster"],
+    arn: str,
+    ecs_cluster: str,
+    tags: Sequence[Mapping[str, str]],
+) -> list[Resource]:
+    """Return the resource in a list if its tags are this program's: name and age."""
+    told = {tag["key"]: tag.get("value", "") for tag in tags}
+    name = told.get(NAME_TAG, "")
+    try:
+        created = datetime.strptime(told.get(CREATED_TAG, ""), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return []
+    if not name.startswith(PREFIX):
+        return []
+    run, product = told.get(RUN_TAG, ""), told.get(PRODUCT_TAG, "")
+    return [Resource(kind, arn, ecs_cluster, name, created, run, product)]
+
+
+def remove(ecs: Any, resources: Sequence[Resource]) -> None:
+    """Take down what was found: definitions first, so that no task can be started by them any more.
+
+    Raises:
+        RunError: some could not be removed; all others are.
+    """
+    failed: list[str] = []
+
+    def attempt(what: Resource, action: Callable[..., Any], **arguments: str) -> None:
+        try:
+            action(**arguments)
+        except aws_errors() as error:
+            failed.append(f"{what.kind} {what.arn} ({reason(error)})")
+
+    by_kind = {
+        kind: [each for each in resources if each.kind == kind]
+        for kind in ("task definition", "task", "ECS cluster")
+    }
+    for each in by_kind["task definition"]:
+        attempt(each, ecs.deregister_task_definition, taskDefinition=each.arn)
+    for each in by_kind["task"]:
+        attempt(
+            each, ecs.stop_task, cluster=each.ecs_cluster, task=each.arn, reason=f"{each.cluster} is over"
+        )
+    for chunk in _chunks([each.arn for each in by_kind["task definition"]], _DELETED_AT_ONCE):
+        try:  # they can start nothing any more: the rest is tidiness
+            ecs.delete_task_definitions(taskDefinitions=chunk)
+        except aws_errors() as error:
+            _logger.info("task definitions are deregistered, but not deleted (%s)", reason(error))
+    for each in by_kind["ECS cluster"]:
+        attempt(each, partial(_delete_when_empty, ecs), arn=each.arn)
+    if failed:
+        raise RunError("these could not be removed:\n" + "\n".join(f"  - {each}" for each in failed))
+
+
+def _delete_when_empty(ecs: Any, arn: str) -> None:
+    """Delete an ECS cluster, waiting for tasks that were just stopped; foreign ones are left alone."""
+    end = time.monotonic() + _EMPTY_SECONDS
+    while True:
+        try:
+            ecs.delete_cluster(cluster=arn)
+            return
+        except ecs.exceptions.ClusterContainsTasksException:
+            if time.monotonic() > end or running_tasks(ecs, arn):
+                raise
+            time.sleep(_EMPTY_PAUSE)

@@ -1,0 +1,229 @@
+"""A partition's Parquet files: written out of sight, stamped as they are written, put in place together.
+
+On a local disk a file is written under a scratch name and renamed. On S3 it is written at its own name:
+nobody sees it before its last part is in. There it lies where the committed run will be, and so nothing is
+written once the run's manifest is there, by a worker that was thought dead.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Container, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile
+
+from churn.core.errors import RunError
+from churn.lake.filesystem import is_local
+from churn.lake.manifest import FileStamp
+from churn.lake.paths import MANIFEST
+
+SCRATCH = ".tmp"  # readers and the lake's commit pass over names that begin with a dot
+_READ_BYTES = 1 << 20
+# The writer hands over each page of each column by itself: they are gathered, hashed and written at once.
+_WRITE_BYTES = 1 << 18
+_ZSTD: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
+_SNAPPY: dict[str, Any] = {"compression": "snappy"}
+
+
+class PartitionFiles:
+    """Writes one Parquet file into each of several folders of a run, all under the partition's name.
+
+    Use it as a context manager: without ``publish`` nothing is left behind, whatever went wrong.
+
+    Args:
+        fs: file system of the run's folder.
+        folder: the run's folder in it.
+        name: the partition: ``part-00003``.
+        schemas: what goes into which subfolder, by the subfolder's name.
+        dictionaries: columns, by subfolder, that hold few distinct values and are worth a dictionary.
+        quick: subfolders of what hardly compresses: Snappy takes a third of zstd's time for it.
+    """
+
+    def __init__(
+        self,
+        fs: AbstractFileSystem,
+        folder: str,
+        name: str,
+        schemas: Mapping[str, pa.Schema],
+        dictionaries: Mapping[str, list[str]],
+        quick: Container[str] = (),
+    ) -> None:
+        """Open the files: on a disk under scratch names of this attempt alone."""
+        self._fs = fs
+        self._renames = is_local(fs)
+        self._folder = folder
+        self._name = name
+        self._scratch = f"{folder}/{SCRATCH}"
+        self._attempt = f"{self._scratch}/{name}-{uuid.uuid4().hex}"
+        self._sinks: dict[str, _StampedFile] = {}
+        self._gathered: dict[str, pa.BufferedOutputStream] = {}
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        if self._renames:
+            fs.makedirs(self._scratch, exist_ok=True)
+        try:
+            for dataset, schema in schemas.items():
+                sink = self._sinks[dataset] = _StampedFile(fs.open(self._drafted(dataset), "wb"))
+                gathered = pa.BufferedOutputStream(pa.PythonFile(sink, "w"), _WRITE_BYTES)
+                self._gathered[dataset] = gathered
+                self._writers[dataset] = pq.ParquetWriter(
+                    gathered,
+                    schema,
+                    **(_SNAPPY if dataset in quick else _ZSTD),
+                    use_dictionary=dictionaries.get(dataset) or False,
+                    # Row groups are pruned by user; statistics of the other columns are of no use to anybody.
+                    write_statistics=["user_id"],
+                )
+        except BaseException:
+            self._discard()
+            raise
+
+    def write(self, dataset: str, table: pa.Table) -> None:
+        """Append a table as one row group."""
+        self._writers[dataset].write_table(table, row_group_size=max(1, table.num_rows))
+
+    def publish(self) -> dict[str, FileStamp]:
+        """Close the files, put each in its place in one step, and return their stamps.
+
+        Raises:
+            RunError: the run has been committed.
+        """
+        for dataset, writer in self._writers.items():
+            writer.close()
+            self._gathered[dataset].flush()
+        if not self._renames:
+            refuse_committed(self._fs, self._folder)
+        for dataset in self._sinks:
+            self._close(dataset)
+        if self._renames:
+            for dataset in self._writers:
+                self._fs.makedirs(f"{self._folder}/{dataset}", exist_ok=True)
+                self._fs.mv(self._drafted(dataset), path_of(self._folder, dataset, self._name))
+        return {dataset: sink.stamp() for dataset, sink in self._sinks.items()}
+
+    def _close(self, dataset: str) -> None:
+        sink = self._sinks[dataset]
+        try:
+            sink.close()
+        except FileNotFoundError:
+            # S3 has completed the upload, its answer was lost, and the repeated request finds no upload.
+            if self._renames or self._fs.size(self._drafted(dataset)) != sink.stamp().size:
+                raise
+
+    def _drafted(self, dataset: str) -> str:
+        if self._renames:
+            return f"{self._attempt}-{dataset}.parquet"
+        return path_of(self._folder, dataset, self._name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._discard()
+
+    def _discard(self) -> None:
+        # The error that led here is the one to report; a full disk fails each of these again.
+        for sink in self._sinks.values():
+            with suppress(OSError):
+                sink.discard()
+        for writer in self._writers.values():
+            with suppress(OSError):
+                writer.close()
+        if self._renames:
+            for dataset in self._sinks:
+                with suppress(OSError):  # what was published is not there any more
+                    self._fs.rm_file(self._drafted(dataset))
+
+
+class _StampedFile:
+    """A binary file for writing that counts and hashes what passes through it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._discarded = False
+
+    def write(self, data: Any) -> int:
+        if not self._discarded:
+            self._hash.update(data)
+            self._size += len(data)
+            self._file.write(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._file.closed)
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self._file.close()
+
+    def discard(self) -> None:
+        """Close the file; on S3, where closing it would show what is half-written, drop it instead."""
+        if self._discarded or self._file.closed:
+            return
+        self._discarded = True
+        if isinstance(self._file, AbstractBufferedFile):
+            self._file.closed = True
+            self._file.discard()
+        else:
+            self._file.close()
+
+    def stamp(self) -> FileStamp:
+        return FileStamp(size=self._size, sha256=self._hash.hexdigest())
+
+
+def path_of(folder: str, dataset: str, name: str) -> str:
+    """Return where a partition's Parquet file of a dataset lies in a run's folder."""
+    return f"{folder}/{dataset}/{name}.parquet"
+
+
+def write_small(fs: AbstractFileSystem, folder: str, path: str, content: bytes) -> None:
+    """Write a small file below a run's folder in one atomic step.
+
+    Raises:
+        RunError: the run has been committed.
+    """
+    if not is_local(fs):
+        refuse_committed(fs, folder)
+        fs.pipe_file(path, content)
+        return
+    scratch = f"{folder}/{SCRATCH}/{uuid.uuid4().hex}"
+    for needed in (f"{folder}/{SCRATCH}", path.rsplit("/", 1)[0]):
+        fs.makedirs(needed, exist_ok=True)
+    fs.pipe_file(scratch, content)
+    fs.mv(scratch, path)
+
+
+def refuse_committed(fs: AbstractFileSystem, folder: str) -> None:
+    """Refuse to write to a run that is committed.
+
+    Raises:
+        RunError: its manifest is there.
+    """
+    if fs.exists(f"{folder}/{MANIFEST}"):
+        raise RunError(f"{folder} has been committed: nothing is written to it any more")
+
+
+def is_intact(fs: AbstractFileSystem, path: str, stamp: FileStamp) -> bool:
+    """Tell whether a file has the stamped size and SHA-256."""
+    if not fs.exists(path) or fs.size(path) != stamp.size:
+        return False
+    digest = hashlib.sha256()
+    with fs.open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest() == stamp.sha256

@@ -1,0 +1,216 @@
+"""One partition of a scoring run: what is asked of a worker, what it answers, and how answers add up."""
+
+import hashlib
+import json
+import logging
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from churn.config.explain import ContributionType
+from churn.core.errors import CheckError
+from churn.lake.manifest import FileStamp
+
+_logger = logging.getLogger(__name__)
+
+
+def partition_name(index: int) -> str:
+    """Return a partition's name in file names and messages: ``part-00003``."""
+    return f"part-{index:05d}"
+
+
+@dataclass(frozen=True)
+class PartitionTask:
+    """What a worker needs to know to score one partition.
+
+    Attributes:
+        index: the partition's number, the same in features and outputs.
+        features: its features Parquet, a path or fsspec URL.
+        run_folder: the folder of the run that is being written, a path or fsspec URL.
+        product: the product.
+        as_of: the as-of date.
+        target_week_start: Monday of the target week.
+        run_id: the run.
+        model_folder: the model artefact.
+        score_datetime: one moment for the whole run, with a time zone; written in UTC.
+        reasons: how many reasons each user gets.
+        contributions: how contributions are written; ``none`` = not at all.
+        batch_rows: rows in memory at once; None = as many as their features allow.
+    """
+
+    index: int
+    features: str
+    run_folder: str
+    product: str
+    as_of: date
+    target_week_start: date
+    run_id: str
+    model_folder: str
+    score_datetime: datetime
+    reasons: int = 5
+    contributions: ContributionType = "float32"
+    batch_rows: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The partition's name in file names and messages: ``part-00003``."""
+        return partition_name(self.index)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything above: a row of another task is not this task's row."""
+        return hashlib.sha256(json.dumps(vars(self), default=str, sort_keys=True).encode()).hexdigest()
+
+
+class PartitionRow(BaseModel):
+    """What became of one partition: small, and enough to sum up the run.
+
+    Attributes:
+        index: the partition's number.
+        task: fingerprint of the task.
+        rows: users scored.
+        files: size and SHA-256 of its file in each dataset.
+        model_version: version of the model.
+        bias: the model's bias, log-odds.
+        probability_sum: sum of the probabilities.
+        classified: users at or above the threshold.
+        margin_range: least and greatest margin; None without rows.
+        checked_rows: users whose margin was predicted by XGBoost too.
+        additivity_gap: greatest distance of bias + contributions from that margin, log-odds.
+        rounding: greatest error of contributions written as float16, log-odds; 0 for float32.
+        ignored: columns of the features file that the model does not use.
+        seconds: wall time by stage.
+        cpu: CPU time by stage.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    index: int
+    task: str
+    rows: int
+    files: dict[str, FileStamp]
+    model_version: str
+    bias: float
+    probability_sum: float
+    classified: int
+    margin_range: tuple[float, float] | None
+    checked_rows: int
+    additivity_gap: float
+    rounding: float
+    ignored: tuple[str, ...]
+    seconds: dict[str, float]
+    cpu: dict[str, float]
+
+    @property
+    def bytes(self) -> int:
+        """Size of its files in all."""
+        return sum(stamp.size for stamp in self.files.values())
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 over the checksums of its files."""
+        return hashlib.sha256(
+            "".join(self.files[name].sha256 for name in sorted(self.files)).encode()
+        ).hexdigest()
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run's partitions, summed up.
+
+    Attributes:
+        partitions: how many.
+        rows: users scored.
+        bytes: size of all their files.
+        datasets: the datasets that they wrote.
+        model_version: version of the model.
+        bias: the model's bias, log-odds.
+        mean_probability: mean predicted probability.
+        classified: users at or above the threshold.
+        checked_rows: users whose margin was predicted by XGBoost too.
+        additivity_gap: greatest distance of bias + contributions from that margin, log-odds.
+        rounding: greatest error of contributions written as float16, log-odds; 0 for float32.
+        ignored: columns of the features that the model does not use.
+        cpu: CPU seconds of the workers by stage.
+    """
+
+    partitions: int
+    rows: int
+    bytes: int
+    datasets: frozenset[str]
+    model_version: str
+    bias: float
+    mean_probability: float
+    classified: int
+    checked_rows: int
+    additivity_gap: float
+    rounding: float
+    ignored: tuple[str, ...]
+    cpu: dict[str, float]
+
+
+def merge_rows(rows: Sequence[PartitionRow], expected: Sequence[int] | None = None) -> RunSummary:
+    """Sum up the partitions of a run.
+
+    Args:
+        rows: the rows of all partitions, in any order.
+        expected: rows of the features of each partition, in order of the index; None = not known.
+
+    Raises:
+        CheckError: a partition is missing, there twice, of another model or of another number of rows; or
+            every user has the same score.
+    """
+    rows = sorted(rows, key=lambda row: row.index)
+    total = sum(row.rows for row in rows)
+    failures = _partition_failures(rows, expected)
+    ranges = [row.margin_range for row in rows if row.margin_range is not None]
+    if total > 1 and min(low for low, _ in ranges) == max(high for _, high in ranges):
+        failures.append(f"all {total:,} users have the same score: the model tells nobody apart")
+    if failures:
+        raise CheckError("scoring", failures)
+    ignored = tuple(dict.fromkeys(name for row in rows for name in row.ignored))
+    if ignored:
+        _logger.info("columns that the model does not use were ignored: %s", ", ".join(ignored))
+    stages = dict.fromkeys(stage for row in rows for stage in row.cpu)
+    return RunSummary(
+        partitions=len(rows),
+        rows=total,
+        bytes=sum(row.bytes for row in rows),
+        datasets=frozenset(name for row in rows for name in row.files),
+        model_version=rows[0].model_version,
+        bias=rows[0].bias,
+        mean_probability=sum(row.probability_sum for row in rows) / total if total else math.nan,
+        classified=sum(row.classified for row in rows),
+        checked_rows=sum(row.checked_rows for row in rows),
+        additivity_gap=max(row.additivity_gap for row in rows),
+        rounding=max(row.rounding for row in rows),
+        ignored=ignored,
+        cpu={stage: sum(row.cpu.get(stage, 0.0) for row in rows) for stage in stages},
+    )
+
+
+def _partition_failures(rows: Sequence[PartitionRow], expected: Sequence[int] | None) -> list[str]:
+    if not rows:
+        return ["there are no partitions: nobody was scored"]
+    found = Counter(row.index for row in rows)
+    count = len(found) if expected is None else len(expected)
+    failures = [f"{partition_name(index)} is missing" for index in range(count) if index not in found]
+    for index, times in sorted(found.items()):
+        if index >= count:
+            failures.append(f"{partition_name(index)} is not of this run")
+        if times > 1:
+            failures.append(f"{partition_name(index)} is there {times} times")
+    if expected is not None:
+        failures += [
+            f"{partition_name(row.index)} has {row.rows:,} rows, its features have {expected[row.index]:,}"
+            for row in rows
+            if row.index < count and row.rows != expected[row.index]
+        ]
+    versions = sorted({row.model_version for row in rows})
+    if len(versions) > 1:
+        failures.append(f"partitions were scored by different models: {', '.join(versions)}")
+    return failures

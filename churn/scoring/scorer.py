@@ -1,0 +1,313 @@
+"""Score and explain one partition of users: features in, scores, SHAP contributions and reasons out.
+
+Rows stream through in batches, so that memory depends on the batch and not on the partition. A partition is
+committed by one small JSON row, written after its files: a partition whose row is there and true is not
+computed again, and a worker that dies before leaves nothing that counts.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from churn.core.errors import CheckError
+from churn.explain.contributions import Contributions, additivity_gap, contributions
+from churn.explain.effects import EFFECT_SCHEMA, EFFECTS, ContributionSummary, ValueCuts, value_cuts
+from churn.explain.loops import tally, top
+from churn.explain.reasons import REASON_SCHEMA, reason_table, top_reasons
+from churn.model.artifact import KEYS, FeatureSchema, Matrix, Model, sigmoid
+from churn.scoring.files import PartitionFiles, is_intact, path_of, write_small
+from churn.scoring.partition import PartitionRow, PartitionTask, RunSummary, merge_rows
+from churn.scoring.schema import (
+    SCORE_DICTIONARIES,
+    SCORE_SCHEMA,
+    score_reasons,
+    score_table,
+    shap_schema,
+    shap_table,
+)
+
+__all__ = ["SCORE_SCHEMA", "PartitionRow", "PartitionTask", "RunSummary", "merge_rows", "score_partition"]
+
+ADDITIVITY = 1e-4  # log-odds, or relative to margins beyond 1
+CHECKED_ROWS = 256  # of a batch: XGBoost predicts their margins too
+LEARNER_TYPE, LEARNER_NAME = "meta-learner", "xgboost"
+_DICTIONARIES = {"scores": SCORE_DICTIONARIES, "reasons": ["feature"]}
+# A batch is held four times, as read, encoded, explained and on its way into files: 16 bytes for each value.
+_READ_AHEAD = 1 << 18  # bytes of each column
+_BATCH_BYTES, _BYTES_A_VALUE, _MOST_ROWS = 40_000_000, 16, 16_384
+
+_logger = logging.getLogger(__name__)
+
+
+def score_partition(task: PartitionTask) -> PartitionRow:
+    """Score and explain the users of one partition, and commit it; return its row.
+
+    Writes ``scores/``, ``shap/``, ``reasons/`` and ``effects/part-NNNNN.parquet`` and, last,
+    ``logs/partitions/part-NNNNN.json``. If that row is there already, of this very task, and its files are
+    intact, nothing is computed.
+
+    Raises:
+        CheckError: a column of the model is missing, a user id is null, a probability is not a number,
+            contributions do not add up to the margin, or rows went missing.
+        RunError: the model cannot be read, or a column is of another type than in training.
+        OSError: the disk refused.
+    """
+    fs, folder = url_to_fs(task.run_folder)
+    row_path = f"{folder}/logs/partitions/{task.name}.json"
+    row = _valid_row(fs, folder, row_path, task)
+    if row is not None:
+        return row
+    if fs.exists(row_path):
+        fs.rm_file(row_path)
+    row = _Scorer(task, fs, folder).run()
+    write_small(fs, folder, row_path, row.model_dump_json().encode())
+    return row
+
+
+def _valid_row(fs: AbstractFileSystem, folder: str, path: str, task: PartitionTask) -> PartitionRow | None:
+    """Return the row at ``path`` if it is this task's and its files are as it says."""
+    try:
+        row = PartitionRow.model_validate_json(fs.cat_file(path))
+    except FileNotFoundError:
+        return None
+    except ValidationError:
+        _logger.warning("%s is damaged; %s is computed again", path, task.name)
+        return None
+    if row.task != task.fingerprint:
+        return None
+    for dataset, stamp in row.files.items():
+        if not is_intact(fs, path_of(folder, dataset, task.name), stamp):
+            _logger.warning("%s of %s is damaged; it is computed again", dataset, task.name)
+            return None
+    return row
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A model with what scoring derives from it once."""
+
+    model: Model
+    schema: FeatureSchema
+    bias: float
+    cuts: tuple[ValueCuts, ...]
+
+
+def _ready(folder: str) -> _Ready:
+    """Load a model, once for each worker process and state of the folder."""
+    fs, path = url_to_fs(folder)
+    state = sorted((info["name"], info["size"], str(info.get("mtime"))) for info in fs.ls(path, detail=True))
+    return _load(folder, str(state))
+
+
+@lru_cache(maxsize=2)
+def _load(folder: str, state: str) -> _Ready:
+    model = Model.load(folder, threads=1)  # a partition is one thread's work
+    schema = model.schema
+    nobody = np.empty((0, len(schema.names)), np.float32)
+    cuts = value_cuts(model.booster, schema.names, schema.categories)
+    for loops in (top, tally):
+        loops.ready()
+    return _Ready(model, schema, contributions(model, nobody).bias, cuts)
+
+
+def batch_rows(features: int) -> int:
+    """Return how many rows of so many features to hold at once: 40 MB of values, 16,384 rows at most."""
+    fitting = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, features))
+    return max(1, min(_MOST_ROWS, fitting))
+
+
+class _Scorer:
+    """One pass over one partition."""
+
+    def __init__(self, task: PartitionTask, fs: AbstractFileSystem, folder: str) -> None:
+        self.task = task
+        self.fs = fs
+        self.folder = folder
+        self.seconds: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+        with self._timed("load"):
+            self.ready = _ready(task.model_folder)
+        self.model = self.ready.model
+        self.names: Sequence[str] = self.ready.schema.names
+        self.shap_schema = shap_schema(
+            self.names,
+            {"bias": repr(self.ready.bias), "model_version": self.model.card.model_version},
+            task.contributions,
+        )
+        self.rows = 0
+        self.checked_rows = 0
+        self.probability_sum = 0.0
+        self.classified = 0
+        self.gap = 0.0
+        self.rounding = 0.0
+        self.margin_range: tuple[float, float] | None = None
+        self.summary = ContributionSummary(self.names, self.ready.cuts)
+
+    def run(self) -> PartitionRow:
+        task, (features, found) = self.task, self._open_features()
+        known = {*self.names, *KEYS}
+        ignored = tuple(name for name in found if name not in known)
+        schemas = {"scores": SCORE_SCHEMA, "reasons": REASON_SCHEMA, EFFECTS: EFFECT_SCHEMA}
+        if task.contributions != "none":
+            schemas["shap"] = self.shap_schema
+        with PartitionFiles(self.fs, self.folder, task.name, schemas, _DICTIONARIES, {"shap"}) as files:
+            for batch in self._batches(features):
+                self._score(batch, files)
+            expected = features.metadata.num_rows
+            if self.rows != expected:
+                raise self._failure(f"{task.features} has {expected:,} rows, but {self.rows:,} were scored")
+            with self._timed("write"):
+                files.write(EFFECTS, self.summary.table())
+                stamps = files.publish()
+        return PartitionRow(
+            index=task.index,
+            task=task.fingerprint,
+            rows=self.rows,
+            files=stamps,
+            model_version=self.model.card.model_version,
+            bias=self.ready.bias,
+            probability_sum=self.probability_sum,
+            classified=self.classified,
+            margin_range=self.margin_range,
+            checked_rows=self.checked_rows,
+            additivity_gap=self.gap,
+            rounding=self.rounding,
+            ignored=ignored,
+            seconds=self.seconds,
+            cpu=self.cpu,
+        )
+
+    def _open_features(self) -> tuple[pq.ParquetFile, list[str]]:
+        """Open the features; return them and their columns."""
+        fs, path = url_to_fs(self.task.features)
+        try:
+            # Not whole row groups, whose size is up to whoever wrote the file.
+            features = pq.ParquetFile(path, filesystem=fs, pre_buffer=False, buffer_size=_READ_AHEAD)
+        except FileNotFoundError as error:
+            raise self._failure(f"{self.task.features} is not there") from error
+        except pa.ArrowInvalid as error:
+            raise self._failure(f"{self.task.features} is not a Parquet file ({error})") from error
+        found = features.schema_arrow.names
+        there = set(found)
+        missing = [name for name in ("user_id", *self.names) if name not in there]
+        if missing:
+            raise self._failure(
+                f"{self.task.features} lacks {len(missing)} column(s) that the model was trained on: "
+                f"{', '.join(missing)}"
+            )
+        return features, found
+
+    def _batches(self, features: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+        rows = self.task.batch_rows or batch_rows(len(self.names))
+        batches = features.iter_batches(rows, columns=["user_id", *self.names], use_threads=False)
+        while True:
+            with self._timed("read"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def _score(self, batch: pa.RecordBatch, files: PartitionFiles) -> None:
+        users = batch.column("user_id").cast(pa.string())
+        if users.null_count:
+            raise self._failure(f"{self.task.features} has {users.null_count:,} rows without a user id")
+        with self._timed("encode"):
+            X = self.ready.schema.encode(batch)
+        with self._timed("explain"):
+            explained = contributions(self.model, X)
+        with self._timed("check"):
+            probability = self._checked(X, explained)
+        with self._timed("reasons"):
+            largest = top_reasons(explained.phi, self.task.reasons)
+            reasons = reason_table(users, batch, self.names, largest)
+            in_scores = score_reasons(self.names, largest)
+        with self._timed("summary"):
+            self.summary.add(X, explained.phi)
+        with self._timed("write"):
+            margin = explained.margin.astype(np.float64)
+            scores = score_table(
+                {
+                    "user_id": users,
+                    "predicted_probability": pa.array(probability),
+                    "optimal_classification": pa.array(self._is_churner(probability).astype(np.int32)),
+                    "margin": pa.array(margin),
+                    **in_scores,
+                },
+                self._constants(),
+            )
+            files.write("scores", scores)
+            files.write("reasons", reasons)
+            if self.task.contributions != "none":
+                shap, rounding = shap_table(users, explained.phi, self.shap_schema)
+                self.rounding = max(self.rounding, rounding)
+                files.write("shap", shap)
+
+    def _checked(self, X: Matrix, explained: Contributions) -> NDArray[np.float64]:
+        """Check a batch, add it to the sums, and return its probabilities."""
+        margin = explained.margin
+        probability = sigmoid(margin)
+        wrong = int(np.isnan(probability).sum())
+        if wrong:  # no id is told: errors go to logs and to Prefect
+            raise self._failure(f"{wrong:,} users have no probability (NaN)")
+        checked, gap = additivity_gap(self.model, X, explained, CHECKED_ROWS)
+        if not gap <= ADDITIVITY:
+            raise self._failure(
+                f"bias + contributions differ from the margin that XGBoost predicts by {gap:.2g} (at most "
+                f"{ADDITIVITY} is rounding): the explanation is of another model; train again"
+            )
+        if len(margin):
+            low, high = float(margin.min()), float(margin.max())
+            before = self.margin_range or (low, high)
+            self.margin_range = min(low, before[0]), max(high, before[1])
+        self.gap = max(self.gap, gap)
+        self.checked_rows += checked
+        self.rows += len(margin)
+        self.probability_sum += float(probability.sum())
+        self.classified += int(self._is_churner(probability).sum())
+        return probability
+
+    def _is_churner(self, probability: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return probability >= self.model.card.threshold
+
+    def _constants(self) -> dict[str, Any]:
+        task, card = self.task, self.model.card
+        return {
+            "target_week_start_date": task.target_week_start,
+            "learner_type": LEARNER_TYPE,
+            "learner_name": LEARNER_NAME,
+            "optimal_threshold": float(card.threshold),
+            "score_datetime": _naive_utc(task.score_datetime),
+            "product": task.product,
+            "as_of": task.as_of,
+            "run_id": task.run_id,
+            "model_version": card.model_version,
+        }
+
+    def _failure(self, sentence: str) -> CheckError:
+        return CheckError(f"scoring {self.task.name}", [sentence])
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - wall
+            self.cpu[stage] = self.cpu.get(stage, 0.0) + time.thread_time() - cpu
+
+
+def _naive_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

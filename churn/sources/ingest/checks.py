@@ -1,0 +1,242 @@
+"""What must hold before a log is taken: every fault is counted and its first rows are named, all at once."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from churn.core.errors import SourceError, UsageError
+from churn.core.names import slug
+from churn.sources.ingest.columns import is_number, is_text
+from churn.sources.ingest.engine import identifier
+from churn.sources.ingest.log import Log
+from churn.sources.ingest.times import WANTED, Clock
+
+MOST_PRODUCTS = 50
+_EXAMPLES = 5
+_EARLIEST = "1970-01-02"  # what an empty time often turns into is 1970-01-01
+_NO_ID = "('null', 'NULL', 'None', 'nan', 'NaN', '<NA>', 'N/A', 'n/a')"
+
+
+_LONGEST_ID = 250  # characters: `churn erase` takes no longer one
+# What Python strips from either end, of which DuckDB's trim knows the space alone; and what ends a line.
+_UNFIT_ID = r"'^[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]|[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]$|[\n\r\x{00}]'"
+_HIGHEST = "1e10"  # that the sums of value have room for: a run refuses values from here on
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A log without faults.
+
+    Attributes:
+        rows: its rows.
+        empty_values: rows whose value is empty.
+    """
+
+    rows: int
+    empty_values: int
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Rows for which ``broken`` holds are faults; ``says`` is filled in with the count.
+
+    ``personal``: what such rows hold is not shown.
+    """
+
+    column: str
+    broken: str
+    says: str
+    personal: bool = False
+
+
+def number_sql(log: Log, column: str) -> str:
+    """An SQL expression of a column as DOUBLE, null where it is empty or no number."""
+    name = identifier(column)
+    return f"CAST({name} AS DOUBLE)" if is_number(log.columns[column]) else f"TRY_CAST({name} AS DOUBLE)"
+
+
+def blank_sql(log: Log, column: str) -> str:
+    """An SQL condition: the column is null or, where it is text, blank."""
+    name = identifier(column)
+    return f"({name} IS NULL OR trim({name}) = '')" if is_text(log.columns[column]) else f"{name} IS NULL"
+
+
+def check_log(con: Any, log: Log, wanted: Mapping[str, str], clock: Clock) -> Checked:
+    """Read the log once and check every row.
+
+    Args:
+        con: a DuckDB connection.
+        log: the log.
+        wanted: contract column to the log's column.
+        clock: how its times are read.
+
+    Raises:
+        SourceError: it is empty, or rows break a rule; the message lists every fault.
+    """
+    rules = _rules(log, wanted, clock)
+    counts = ", ".join(f"count(*) FILTER ({rule.broken})" for rule in rules)
+    empty_value = blank_sql(log, wanted["value"]) if "value" in wanted else "false"
+    row = con.execute(
+        f"SELECT count(*), count(*) FILTER ({empty_value}), CAST(max({clock.sql}) AS VARCHAR), {counts} "
+        f"FROM {log.scan}"
+    ).fetchone()
+    rows, empty_values, latest, *broken = row
+    if not rows:
+        raise SourceError(f"{log.label} holds no rows")
+    faults = [
+        rule.says.format(count=f"{count:,} of {rows:,} rows", latest=latest) + _examples(con, log, rule)
+        for rule, count in zip(rules, broken, strict=True)
+        if count
+    ]
+    if faults:
+        lines = "\n".join(f"  - {fault}" for fault in faults)
+        raise SourceError(
+            f"{log.label} was not taken, and nothing was written:\n{lines}\nRow 1 is the first event."
+        )
+    return Checked(int(rows), int(empty_values))
+
+
+def _rules(log: Log, wanted: Mapping[str, str], clock: Clock) -> list[_Rule]:
+    user, when, name = wanted["user_id"], wanted["occurred_at"], identifier(wanted["user_id"])
+    no_user = blank_sql(log, user)
+    unfit = []
+    if is_text(log.columns[user]):
+        no_user = f"({no_user} OR trim({name}) IN {_NO_ID})"
+        unfit = [
+            _Rule(
+                user,
+                f"NOT {no_user} AND regexp_matches({name}, {_UNFIT_ID})",
+                "{count} have a user id with spaces around it or a line break in it: `churn erase` could not "
+                "find such people; trim it",
+                personal=True,
+            ),
+            _Rule(
+                user,
+                f"length({name}) > {_LONGEST_ID}",
+                f"{{count}} have a user id of more than {_LONGEST_ID} characters, which `churn erase` could "
+                "not take: use a shorter one, such as a hash of it",
+                personal=True,
+            ),
+        ]
+    rules = [
+        _Rule(user, no_user, "{count} have no user id (null, blank, or a word such as 'null' or 'nan')"),
+        *unfit,
+        _Rule(when, clock.empty, "{count} have no time"),
+        _Rule(
+            when,
+            f"NOT {clock.empty} AND ({clock.sql}) IS NULL",
+            f"{{count}} have a time that cannot be read ({WANTED})",
+        ),
+        _Rule(
+            when,
+            f"({clock.sql}) < TIMESTAMP '{_EARLIEST}'",
+            f"{{count}} are dated before {_EARLIEST} (an empty time?)",
+        ),
+        _Rule(
+            when,
+            f"({clock.sql}) > TIMESTAMP '{clock.latest.isoformat(' ')}'",
+            "{count} are dated in the future, the latest {latest}: an event log ends now",
+        ),
+    ]
+    if "product" in wanted:
+        product = wanted["product"]
+        rules.append(_Rule(product, blank_sql(log, product), "{count} have no product"))
+        if is_text(log.columns[product]):
+            control = f"regexp_matches({identifier(product)}, '[[:cntrl:]]')"
+            rules.append(
+                _Rule(product, control, "{count} have a product with control characters in its name")
+            )
+    if "value" in wanted:
+        value = wanted["value"]
+        number = number_sql(log, value)
+        rules += [
+            _Rule(
+                value,
+                f"NOT {blank_sql(log, value)} AND ({number}) IS NULL",
+                "{count} have a value that is no number (a point, not a comma, before decimals)",
+            ),
+            _Rule(value, f"NOT isfinite({number})", "{count} have a value that is not finite"),
+            _Rule(
+                value,
+                f"isfinite({number}) AND {number} < 0",
+                "{count} have a negative value: values must be >= 0",
+            ),
+            _Rule(
+                value,
+                f"isfinite({number}) AND {number} >= {_HIGHEST}",
+                "{count} have a value of 10^10 or more, which no run takes: mend or remove them, or use a "
+                "larger unit",
+            ),
+        ]
+    return rules
+
+
+def _examples(con: Any, log: Log, rule: _Rule) -> str:
+    """Name the first rows that break a rule, and what they hold; of ids one row, and not the id."""
+    most = 1 if rule.personal else _EXAMPLES
+    found: list[str] = []
+    for part in log.parts:
+        rows = con.execute(
+            f"SELECT n, CAST(v AS VARCHAR) FROM (SELECT row_number() OVER () AS n, "
+            f"{identifier(rule.column)} AS v, coalesce({rule.broken}, false) AS broken FROM {part.scan}) "
+            f"WHERE broken LIMIT {most - len(found)}"
+        ).fetchall()
+        where = f"{part.label} row" if len(log.parts) > 1 else "row"
+        found += [f"{where} {row}" + f" {_shown(value)}" * (not rule.personal) for row, value in rows]
+        if len(found) == most:
+            break
+    return f"; column {rule.column!r}: {'such as ' * rule.personal}{', '.join(found)}"
+
+
+def _shown(value: str | None) -> str:
+    return "(null)" if value is None else f"({value[:40]!r})"
+
+
+def product_names(con: Any, log: Log, column: str | None) -> dict[str, str]:
+    """Give each distinct product value a name that is safe in SQL and paths.
+
+    Args:
+        con: a DuckDB connection.
+        log: a log that passed its checks.
+        column: its product column, if it has one.
+
+    Returns:
+        Name to value as it stands in the log.
+
+    Raises:
+        UsageError: there are more than 50 values, which are hardly products.
+        SourceError: two values would get one name.
+    """
+    if column is None:
+        return {}
+    name = identifier(column)
+    some = con.execute(
+        f"SELECT CAST({name} AS VARCHAR), count(*) FROM {log.scan} GROUP BY ALL ORDER BY 2 DESC, 1 "
+        f"LIMIT {MOST_PRODUCTS + 1}"
+    ).fetchall()
+    if len(some) > MOST_PRODUCTS:
+        first = ", ".join(repr(value[:30]) for value, _ in some[:3])
+        raise UsageError(
+            f"{log.label}: column {column!r} holds more than {MOST_PRODUCTS} distinct products ({first}, "
+            "...): that is probably the wrong column; a product is something a user can leave. Use it as "
+            "category or item_id, or leave product out with --column product="
+        )
+    names: dict[str, str] = {}
+    for value, _ in some:
+        made = product_name(value)
+        if made in names:
+            raise SourceError(
+                f"{log.label}: the products {names[made]!r} and {value!r} in column {column!r} would both be "
+                f"named {made}: make them one value, or tell them apart by more than case and signs"
+            )
+        names[made] = value
+    return names
+
+
+def product_name(value: str) -> str:
+    """Return a name that is safe in SQL and paths; text without an ASCII letter or digit gets a number."""
+    if not re.search("[A-Za-z0-9]", value):
+        return f"product_{crc32(value.encode()):08x}"
+    return slug(value)

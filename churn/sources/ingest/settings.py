@@ -1,0 +1,129 @@
+"""The text of ``churn.toml`` for a log that was taken: complete, and ready to edit."""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from churn.core.names import slug
+from churn.sources.ingest.write import ProductSummary, Summary
+
+_MOST_CATEGORIES = 12
+_MOST_DEVICES = 8
+_SMALL_LOG_USERS, _SMALL_LOG_DATES, _DATES = 30_000, 52, 26  # 0.4 % of log loss on cdnow (docs/benchmarks.md)
+_COHORTS_FROM = 100_000  # users; below it every user at every past date is affordable, and better
+
+_HEAD = """\
+# Made by `churn ingest` from {source}: {rows:,} events of {users:,} users,
+# {first:%Y-%m-%d} to {last:%Y-%m-%d}. Yours to edit: titles, joined or removed products, categories, rules.
+# A key that is not known is an error, so a typing mistake cannot be overlooked.
+
+source = "events"  # how tables/ is read: leave it as it is
+"""
+
+_PRODUCT = """
+# {rows:,} events of {users:,} users. The name in brackets is used in commands, tables and paths:
+# lower-case letters, digits and _.
+[products.{name}]
+title = {title}  # the name for people
+match = {match}  # values of `product` in the log that count; several join them; [] = every event
+verb = {verb}  # what people did with it, in the report's sentences
+value_unit = {unit}  # what `value` counts: "seconds", "dollars", "units", "events"
+# minimum_value = 180  # score only users with more than this value in the 13-week window
+# One feature each, the share of a user's activity in it. {most_categories} at most: the largest by events.
+categories = {categories}
+# The same for devices, {most_devices} at most.
+devices = {devices}
+{left_out}
+[products.{name}.training]
+# "all": every user at every past date (best below some 100,000 users); "cohort": one past date a user.
+sampling = {sampling}
+max_dates = {max_dates}  # past dates to train on at most, the latest ones; a small log gains from more
+"""
+
+
+def settings_text(
+    source: str, summary: Summary, products: Mapping[str, str], value_unit: str, verb: str = "used"
+) -> str:
+    """Return the TOML for a data folder.
+
+    Args:
+        source: where the log came from.
+        summary: what was written.
+        products: product name to its value in the log; an empty value stands for every event.
+        value_unit: what the log's value counts.
+        verb: what people did with the products.
+    """
+    text = _HEAD.format(
+        source=_comment(source),
+        rows=summary.rows,
+        users=summary.users,
+        first=summary.first,
+        last=summary.last,
+    )
+    categories, devices = _Names(any_case=True), _Names(any_case=False)
+    for name, value in products.items():
+        left_out: list[str] = []
+        found = summary.products[value or name]
+        text += _PRODUCT.format(
+            name=name,
+            rows=found.rows,
+            users=found.users,
+            title=_toml(value or name),
+            match=_toml([value] if value else []),
+            verb=_toml(verb),
+            unit=_toml(value_unit),
+            most_categories=_MOST_CATEGORIES,
+            categories=_toml(categories.choose(found.categories, _MOST_CATEGORIES, left_out)),
+            most_devices=_MOST_DEVICES,
+            devices=_toml(devices.choose(found.devices, _MOST_DEVICES, left_out)),
+            left_out=_said(left_out),
+            sampling=_toml(_sampling(found)),
+            max_dates=_SMALL_LOG_DATES if found.users < _SMALL_LOG_USERS else _DATES,
+        )
+    return text
+
+
+def _sampling(product: ProductSummary) -> str:
+    return "all" if product.users < _COHORTS_FROM else "cohort"
+
+
+class _Names:
+    """Feature names that are given: products share them, so each stands for one spelling in all of them."""
+
+    def __init__(self, *, any_case: bool) -> None:
+        """``any_case``: whether a run takes values that differ in case alone for the same."""
+        self._any_case = any_case
+        self._given: dict[str, str] = {}
+
+    def choose(self, values: Iterable[str], most: int, left_out: list[str]) -> list[str]:
+        """Return the first values, as they are spelled for all products.
+
+        Those that differ from another by signs only cannot have a feature: they go to ``left_out``.
+        """
+        chosen: dict[str, None] = {}
+        for value in values:
+            if len(chosen) == most:
+                break
+            first = self._given.setdefault(slug(value), value)
+            if first == value or (self._any_case and first.lower() == value.lower()):
+                chosen[first] = None
+            else:
+                left_out.append(value)
+        return list(chosen)
+
+
+def _said(left_out: Iterable[str]) -> str:
+    """A comment on values without a feature; nothing where there are none."""
+    listed = ", ".join(_toml(_comment(value[:40])) for value in left_out)
+    return (
+        f"# Without a feature, as another one's name is the same but for case and signs: {listed}\n"
+        * bool(listed)
+    )
+
+
+def _toml(value: str | list[str]) -> str:
+    """TOML's basic strings escape like JSON's, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _comment(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,115 @@
+"""Write the contract's table, sorted, and describe what was written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from churn.sources.ingest.checks import blank_sql, number_sql
+from churn.sources.ingest.columns import CONTRACT
+from churn.sources.ingest.engine import identifier, literal
+from churn.sources.ingest.log import Log
+from churn.sources.ingest.times import Clock
+
+TABLE_FOLDER = "tables/events.activity"
+_ROW_GROUP = 122_880  # DuckDB's own unit of parallel reading
+_MOST_LISTED = 50
+_ROW_GROUPS_A_FILE = 32  # some 4 million rows, 50 to 100 MB
+
+
+@dataclass(frozen=True)
+class ProductSummary:
+    """One product's size, its categories and its devices, each the largest first."""
+
+    rows: int
+    users: int
+    categories: tuple[str, ...]
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the table holds; ``products`` by the raw value of its product column."""
+
+    rows: int
+    users: int
+    first: datetime
+    last: datetime
+    duplicates: int
+    products: Mapping[str, ProductSummary]
+
+
+def write_activity(con: Any, log: Log, wanted: Mapping[str, str], clock: Clock, stage: Path) -> list[Path]:
+    """Write ``events.activity`` and return its files in order.
+
+    Sorting by week first lets a run read only the weeks it needs; by user within a week, ids compress well.
+    The other columns make the order the same for the same log.
+    """
+    folder = stage / TABLE_FOLDER
+    folder.mkdir(parents=True)
+    chosen = {name: _column(log, wanted, name, clock) for name in CONTRACT}
+    listed = ", ".join(f"{sql} AS {name}" for name, sql in chosen.items())
+    con.execute(
+        f"COPY (SELECT * FROM (SELECT {listed} FROM {log.scan}) ORDER BY date_trunc('week', occurred_at), "
+        f"user_id, occurred_at, product, category, item_id, device, value) TO {literal(str(folder))} "
+        "(FORMAT parquet, COMPRESSION zstd, "
+        f"ROW_GROUP_SIZE {_ROW_GROUP}, ROW_GROUPS_PER_FILE {_ROW_GROUPS_A_FILE}, "
+        "FILENAME_PATTERN 'part-{i}', OVERWRITE_OR_IGNORE)"
+    )
+    parts: list[Path] = []
+    for path in sorted(folder.glob("part-*.parquet"), key=lambda path: int(path.stem.removeprefix("part-"))):
+        parts.append(path.rename(folder / f"part-{len(parts):05d}.parquet"))
+    return parts
+
+
+def _column(log: Log, wanted: Mapping[str, str], name: str, clock: Clock) -> str:
+    column = wanted.get(name)
+    if name == "occurred_at":
+        return clock.sql
+    if name == "value":
+        return "CAST(1 AS DOUBLE)" if column is None else f"coalesce({number_sql(log, column)}, 0)"
+    if column is None:
+        return "'main'" if name == "product" else "CAST(NULL AS VARCHAR)"
+    text = f"CAST({identifier(column)} AS VARCHAR)"
+    return (
+        text if name in ("user_id", "product") else f"CASE WHEN NOT {blank_sql(log, column)} THEN {text} END"
+    )
+
+
+def summarise(con: Any, parts: Sequence[Path]) -> Summary:
+    """Describe a written table."""
+    scan = f"read_parquet([{', '.join(literal(str(part)) for part in parts)}])"
+    rows, users, first, last = con.execute(
+        f"SELECT count(*), count(DISTINCT user_id), min(occurred_at), max(occurred_at) FROM {scan}"
+    ).fetchone()
+    # Equal rows are neighbours in the sorted files, so one pass finds them in constant memory.
+    (duplicates,) = con.execute(
+        f"SELECT count(*) FILTER (h = before) FROM (SELECT h, lag(h) OVER () AS before FROM "
+        f"(SELECT hash({', '.join(CONTRACT)}) AS h FROM {scan}))"
+    ).fetchone()
+    sizes = con.execute(
+        f"SELECT product, count(*), count(DISTINCT user_id) FROM {scan} GROUP BY 1"
+    ).fetchall()
+    categories, devices = _largest(con, scan, "category"), _largest(con, scan, "device")
+    products = {
+        product: ProductSummary(
+            int(count), int(people), tuple(categories.get(product, ())), tuple(devices.get(product, ()))
+        )
+        for product, count, people in sizes
+    }
+    return Summary(int(rows), int(users), first, last, int(duplicates), products)
+
+
+def _largest(con: Any, scan: str, column: str) -> dict[str, list[str]]:
+    """The values of a column by product, most events first; some more than are needed."""
+    found = con.execute(
+        f"SELECT product, {column} FROM (SELECT product, {column}, count(*) AS n FROM {scan} "
+        f"WHERE {column} IS NOT NULL GROUP BY ALL) "
+        f"QUALIFY row_number() OVER (PARTITION BY product ORDER BY n DESC, {column}) <= {_MOST_LISTED} "
+        f"ORDER BY product, n DESC, {column}"
+    ).fetchall()
+    values: dict[str, list[str]] = {}
+    for product, value in found:
+        values.setdefault(product, []).append(value)
+    return values

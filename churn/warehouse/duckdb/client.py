@@ -1,0 +1,398 @@
+"""The embedded warehouse: DuckDB over Parquet files, nothing to install or start.
+
+Source tables are views on ``DATA/tables/<schema>.<table>/*.parquet``; what a run makes lives in one
+database file. DuckDB locks that file, so one process at a time runs on one output folder.
+"""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cache
+from glob import escape
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from churn.core.errors import RunError, SourceError
+from churn.core.names import identifier
+from churn.core.tempdirs import scratch_folder
+from churn.warehouse.base import Dialect, InUseError, Session
+from churn.warehouse.duckdb.source_files import check_files
+from churn.warehouse.duckdb.spill import remove_spills_of_the_dead, spill_folder
+from churn.warehouse.parquet import Writer
+from churn.warehouse.quoting import qualified
+from churn.warehouse.templates import sql_root
+
+logger = logging.getLogger(__name__)
+
+_TABLE_FOLDER = re.compile(r"([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\Z")
+# Marks the views on source tables, so that those of a data folder used before are known and removed.
+_SOURCE_MARK = "churn source table"
+_BATCH_ROWS = 16_384
+# The engine keeps the blocks that it writes in memory until its limit is reached: within a transaction, which
+# moves rows and computes little, this much is as quick as more.
+_TRANSACTION_MEMORY = "256MB"
+_LOG_SIZE = "1GB"
+_BYTES = "parse_formatted_bytes('{}')"
+_DISK_ADVICE = ". Free some space or choose another --out, and run again"
+_PLACES = count()
+_DISK_FAULTS = ("No space left", "quota exceeded", "File too large", "Read-only file system")
+
+
+class _Cursor:
+    """One DuckDB cursor as a session."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+
+    @contextmanager
+    def refusals(self, sql: str) -> Iterator[None]:
+        try:
+            yield
+        # While a result is read in batches, Arrow hands the engine's errors on as errors of its own.
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            first = next((line for line in sql.splitlines() if line.strip()), "")
+            detail = str(error).split("\n\nLINE", 1)[0]
+            advice = _DISK_ADVICE if _is_disk_fault(error) else ""
+            raise RunError(
+                f"the warehouse refused a statement ({first.strip()[:100]}): {detail}{advice}"
+            ) from error
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+        with self.refusals(sql):
+            result = self._cursor.execute(sql, dict(parameters) if parameters else None).fetchone()
+        return int(result[0]) if result and isinstance(result[0], int) else 0
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+        # Not `sql(..., params=...)`: a relation with parameters takes its rows through Python, one by one.
+        return self._cursor.execute(sql, dict(parameters) if parameters else None)
+
+    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        with self.refusals(sql):
+            return cast(pa.Table, self.query(sql, parameters).to_arrow_table())
+
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
+        listed = ", ".join(identifier(column) for column in columns)
+        # A folder named product=x is no column: the files' own columns are what is loaded and checked.
+        sql = (
+            f"insert into {qualified(table)} ({listed})"
+            f" select {listed} from read_parquet($paths, hive_partitioning = false)"
+        )
+        return self.execute(sql, {"paths": [escape(path) for path in paths]})
+
+    def lock(self, table: str) -> None:
+        qualified(table)  # one process at a time has the file, and a conflict between its threads is refused
+
+
+def view_on_files(name: str, paths: Sequence[str], columns: Sequence[str]) -> str:
+    """Return the statement that makes a view on the columns of Parquet files."""
+    listed = ", ".join(identifier(column) for column in columns)
+    files = ", ".join("'" + escape(path).replace("'", "''") + "'" for path in paths)
+    # A folder named product=x is no column: the files' own columns are what is read.
+    return (
+        f"create view {qualified(name)} as"
+        f" select {listed} from read_parquet([{files}], hive_partitioning = false)"
+    )
+
+
+class DuckDBWarehouse:
+    """A DuckDB file that sees a data folder's Parquet files as its source tables."""
+
+    dialect: Dialect = "duckdb"
+
+    def __init__(self, database: Path | None, data: Path, *, memory: str = "4GB", threads: int = 0) -> None:
+        """Open or create the database and define the source views.
+
+        Args:
+            database: the file; ``None`` keeps everything in memory (back-tests, rendering).
+            data: folder with ``tables/``.
+            memory: what DuckDB may use before it spills to disk.
+            threads: 0 = all cores.
+
+        Raises:
+            InUseError: the file is in use by another process.
+            RunError: it is not a DuckDB file.
+            SourceError: the data folder holds no tables, or files that cannot be read.
+        """
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory,
+            # Most of what a run makes is dropped again: tidied up once at the end, it is never compressed.
+            "checkpoint_threshold": _LOG_SIZE,
+            "autoinstall_known_extensions": False,  # nothing is downloaded
+            "autoload_known_extensions": False,
+        }
+        if threads:
+            config["threads"] = threads
+        self._memory, self._on_disk = memory, database is not None
+        self._tables = data / "tables"
+        self._lock, self._transactions = threading.Lock(), 0
+        self._exits = ExitStack()
+        # DuckDB's own choice in memory is one folder for all who work in the same one.
+        spill = spill_folder(database) if database else self._exits.enter_context(scratch_folder()) / "spill"
+        self._connection = _connect(database, config | {"temp_directory": str(spill)})
+        try:
+            if database is not None:
+                remove_spills_of_the_dead(database)
+            # Global, because each statement runs on a cursor, which is a connection of its own.
+            self._connection.execute("set global TimeZone = 'UTC'")
+            # Redshift divides integers into integers; the local engine must agree.
+            self._connection.execute("set global integer_division = true")
+            self._connection.execute("set enable_progress_bar = false")
+            for statement in _functions():
+                self._connection.execute(statement)
+            self._define_sources(self._tables)
+        except BaseException as error:
+            self.close()  # or the file would stay locked
+            if _is_disk_fault(error):
+                first = str(error).splitlines()[0]
+                raise RunError(f"{database} cannot be set up: {first}{_DISK_ADVICE}") from error
+            raise
+
+    def _define_sources(self, tables: Path) -> None:
+        folders = sorted(folder for folder in tables.glob("*.*") if any(folder.glob("*.parquet")))
+        if not folders:
+            raise SourceError(f"{tables} holds no tables: make them with `churn simulate` or `churn ingest`")
+        self._forget_sources()
+        for folder in folders:
+            named = _TABLE_FOLDER.match(folder.name)
+            if named is None:
+                raise SourceError(f"{folder}: a table's folder is named <schema>.<table> in lower case")
+            schema, table = named.groups()
+            check_files(folder)
+            pattern = f"{escape(str(folder.resolve()))}/*.parquet".replace("'", "''")
+            self._connection.execute(f'create schema if not exists "{schema}"')
+            try:
+                self._connection.execute(
+                    f'create or replace view "{schema}"."{table}" as'
+                    f" select * from read_parquet('{pattern}', hive_partitioning = false)"
+                )
+            except duckdb.Error as error:
+                if _is_disk_fault(error):
+                    raise
+                raise SourceError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
+            self._connection.execute(f'comment on view "{schema}"."{table}" is \'{_SOURCE_MARK}\'')
+
+    def _forget_sources(self) -> None:
+        """Drop the source views of whichever data folder this database was opened on before."""
+        views = self._connection.execute(
+            "select schema_name, view_name from duckdb_views() where comment = ?", [_SOURCE_MARK]
+        ).fetchall()
+        for schema, view in views:
+            self._connection.execute(f'drop view "{schema}"."{view}"')
+
+    def _cursor(self) -> _Cursor:
+        return _Cursor(self._connection.cursor())
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+        """Run one statement; return the rows it changed."""
+        return self._cursor().execute(sql, parameters)
+
+    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one query whose result is small."""
+        return self._cursor().fetch(sql, parameters)
+
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
+        """Append Parquet files to a table by column name."""
+        return self._cursor().load_parquet(table, paths, columns)
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Return column names and types of ``schema.table``; empty when it does not exist."""
+        schema, name = table.split(".")
+        # Not of the catalogue of columns, which lists those of all tables and views each time.
+        there = "select 1 as one from duckdb_{kind}s() where schema_name = $schema and {kind}_name = $name"
+        query = f"{there.format(kind='table')} union all {there.format(kind='view')}"
+        if not self.fetch(query, {"schema": schema, "name": name}).num_rows:
+            return {}
+        quoted = f'"{identifier(schema)}"."{identifier(name)}"'  # either may be a word of SQL
+        found = self.fetch(f"select column_name, lower(column_type) as data_type from (describe {quoted})")
+        return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
+
+    def row_count(self, table: str) -> int:
+        """Return how many rows a source table has, from the ends of its files."""
+        return sum(pq.read_metadata(path).num_rows for path in self._files(table))
+
+    def stamps(self, table: str) -> dict[str, str]:
+        """Return a source table's files, each with its size and time of change."""
+        found = {path.name: path.stat() for path in self._files(table)}
+        return {name: f"{stat.st_size}-{stat.st_mtime_ns}" for name, stat in found.items()}
+
+    def _files(self, table: str) -> list[Path]:
+        return sorted((self._tables / table).glob("*.parquet"))
+
+    @contextmanager
+    def stream(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
+    ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """Run one query whose result is large."""
+        cursor = self._connection.cursor()
+        try:
+            session = _Cursor(cursor)
+            with session.refusals(sql):
+                reader = session.query(sql, parameters).to_arrow_reader(batch_rows)
+            yield reader.schema, _batches(reader, lambda: session.refusals(sql))
+        finally:
+            cursor.close()
+
+    def unload(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None,
+        folder: str,
+        *,
+        schema: pa.Schema,
+        rows_per_file: int,
+    ) -> list[tuple[str, int]]:
+        """Write a query's rows to Parquet files, in the query's order, all but the last of one size."""
+        writer = Writer(folder, schema, rows_per_file)
+        try:
+            with self.stream(sql, parameters, batch_rows=_BATCH_ROWS) as (_, batches):
+                for batch in batches:
+                    writer.write(pa.Table.from_batches([batch]).cast(schema))
+            writer.close()
+        except OSError as error:
+            raise RunError(
+                f"{folder} cannot be written: {error.strerror or error}; free some space and run again"
+            ) from error
+        finally:
+            writer.abandon()
+        return writer.files
+
+    @contextmanager
+    def transaction(self, *, computes: bool = False) -> Iterator[Session]:
+        """Commit the block's statements together, or none of them.
+
+        Rows are moved in little memory, however many; what ``computes`` may use as much as any statement.
+        """
+        with nullcontext() if computes else self._less_memory():
+            session = self._cursor()
+            session.execute("begin transaction")
+            try:
+                yield session
+            except BaseException:
+                session.execute("rollback")
+                raise
+            session.execute("commit")
+
+    @contextmanager
+    def scratch(self, schema: str) -> Iterator[str]:
+        """Return a place in memory, or in DuckDB's temporary files where memory ends: gone after the block.
+
+        What lies there is neither logged nor compressed, which took longer than making it.
+        """
+        # Short: a schema may be as long as a name can be. Runs of other threads have places of their own.
+        place = f"churn_scratch_{next(_PLACES)}"
+        self.execute(f"attach ':memory:' as {place}")
+        try:
+            yield place
+        finally:
+            self.execute(f"detach {place}")
+
+    @contextmanager
+    def _less_memory(self) -> Iterator[None]:
+        """Lower the memory limit while at least one transaction is open; what is too much goes to disk."""
+        with self._lock:
+            self._transactions += 1
+            if self._transactions == 1:
+                self._limit_memory(
+                    f"least({_BYTES.format(self._memory)}, {_BYTES.format(_TRANSACTION_MEMORY)})"
+                )
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._transactions -= 1
+                if self._transactions == 0:
+                    self._limit_memory(_BYTES.format(self._memory))
+
+    def _limit_memory(self, size: str) -> None:
+        if not self._on_disk:
+            return
+        try:
+            cursor = self._connection.cursor()
+            found = cursor.execute(f"select {size}").fetchone()
+            if found is not None:
+                cursor.execute(f"set global memory_limit = '{found[0]}B'")
+        except duckdb.Error as error:  # statements of other threads need more than that now
+            logger.debug("the memory limit stays as it is: %s", str(error).splitlines()[0])
+
+    def close(self) -> None:
+        """Close the database file and release its lock."""
+        self._connection.close()
+        self._exits.close()
+
+
+def _connect(
+    database: Path | None, config: dict[str, str | bool | int | float | list[str]]
+) -> duckdb.DuckDBPyConnection:
+    if database is None:
+        return duckdb.connect(":memory:", config=config)
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        if not database.exists():
+            _make(database)
+        return duckdb.connect(str(database), config=config)
+    except OSError as error:
+        raise RunError(f"{database.parent} cannot be made: {error.strerror or error}") from error
+    except duckdb.Error as error:
+        first, in_use = str(error).splitlines()[0], False
+        if _is_disk_fault(error):
+            advice = "free some space or choose another --out, and run again"
+        elif in_use := "lock" in first.lower():
+            advice = "another run is using this output folder; wait for it, or choose another --out"
+        else:
+            advice = "if it is no warehouse of an earlier run, choose another --out"
+        raise (InUseError if in_use else RunError)(
+            f"{database} cannot be opened: {advice}. DuckDB says: {first}"
+        ) from error
+
+
+def _make(database: Path) -> None:
+    """Make an empty database under another name, and put it in its place when it is whole.
+
+    Made in place, a full disk or a kill would leave a file that can never be opened again.
+    """
+    unfinished = database.with_name(f".{database.name}.new")
+    unfinished.unlink(missing_ok=True)
+    try:
+        duckdb.connect(str(unfinished)).close()
+        try:
+            os.link(unfinished, database)
+        except FileExistsError:
+            pass  # another process was quicker
+        except OSError:  # no hard links on this disk
+            os.rename(unfinished, database)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _is_disk_fault(error: BaseException) -> bool:
+    return isinstance(error, (duckdb.Error, OSError)) and any(text in str(error) for text in _DISK_FAULTS)
+
+
+def _batches(
+    reader: pa.RecordBatchReader, refusals: Callable[[], AbstractContextManager[None]]
+) -> Iterator[pa.RecordBatch]:
+    while True:
+        with refusals():
+            batch = next(reader, None)
+        if batch is None:
+            return
+        yield batch
+
+
+@cache
+def _functions() -> tuple[str, ...]:
+    """Redshift functions that DuckDB lacks, as macros."""
+    text = (sql_root() / "duckdb" / "functions.sql").read_text("utf-8")
+    return tuple(part for part in text.split(";\n") if part.strip())

@@ -1,0 +1,1 @@
+"""Redshift: connections, log-ins, UNLOAD and COPY."""

@@ -1,0 +1,403 @@
+"""Redshift behind the house's protocol: statements that survive the network, UNLOAD and COPY through S3.
+
+Every statement is a transaction whose commit is sent apart from it. So a connection that breaks before has
+changed nothing, and the statement is run again; one that breaks during the commit is reported. UNLOAD writes
+outside of transactions: after a break its manifest, written last, tells whether it is done.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+from uuid import uuid4
+
+import fsspec.core
+import pyarrow as pa
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import SQLAlchemyError
+
+from churn.config.warehouse import WarehouseSettings
+from churn.core.errors import ChurnError, RunError
+from churn.warehouse.base import Dialect, LostConnectionError, SerialisationError
+from churn.warehouse.parquet import checked_files, copy_manifest, differences, look_at, read_manifest
+from churn.warehouse.quoting import bind, label_of, qualified
+from churn.warehouse.redshift.arrow import batch_of, schema_of, table_of
+from churn.warehouse.redshift.connect import PID, Redactor, as_run_error, connect, make_engine, pause
+from churn.warehouse.redshift.interruptible import supervised
+from churn.warehouse.redshift.unload_copy import (
+    LARGEST_FILE,
+    SMALLEST_FILE,
+    copy_statement,
+    s3_url,
+    unload_statement,
+)
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+_TEXT_BYTES = 24
+_LONGEST_FETCH = 1_000  # a cluster of one node refuses more
+_LONGEST_LOOK = 15.0  # seconds between looks for a manifest
+
+
+class RedshiftSession:
+    """One connection within one transaction."""
+
+    def __init__(self, warehouse: "RedshiftWarehouse", connection: Connection) -> None:
+        """Work on a connection that nobody else uses meanwhile."""
+        self._warehouse = warehouse
+        self._connection = connection
+        self.backend: int | None = connection.info.get(PID)
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+        """Run one statement; return the rows it changed (0 when unknown)."""
+        return self.run(label_of(sql), bind(sql, parameters), lambda result: max(0, result.rowcount))
+
+    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one query whose result is small."""
+        return self.run(label_of(sql), bind(sql, parameters), _table)
+
+    def fetch_part(self, rows: int, schema: pa.Schema | None) -> tuple[pa.Schema, pa.RecordBatch]:
+        """Return the next rows of the cursor ``churn_rows``, and their schema, read off if not given."""
+
+        def read(result: CursorResult[Any]) -> tuple[pa.Schema, pa.RecordBatch]:
+            known = schema or schema_of(_description(result))
+            return known, batch_of(known, result.fetchall())
+
+        return self.run("fetch rows", f"fetch forward {rows:d} from churn_rows", read)
+
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
+        """Append Parquet files that lie on S3, by COPY; return the rows loaded.
+
+        Raises:
+            RunError: a file is not on S3, cannot be read, or has other columns than those in another order;
+                or fewer rows arrived than the files have.
+        """
+        if not paths:
+            raise RunError(f"there are no files to load into {table}")
+        files = look_at(s3_url(path) for path in paths)
+        for facts in files:
+            if facts.schema.names != list(columns):  # COPY goes by position
+                fault = differences(facts.schema, pa.schema([(name, pa.null()) for name in columns]))[0]
+                raise RunError(f"{facts.url} cannot be loaded into {table}: {fault}")
+        manifest = f"{scratch or files[0].url.rpartition('/')[0]}/_copy-{uuid4().hex}.json"
+        statement = copy_statement(table, columns, manifest, self._warehouse.settings.iam_role or "")
+        fs, path = fsspec.core.url_to_fs(manifest)
+        try:
+            fs.pipe_file(path, copy_manifest(files))
+            self.run(label_of(statement), statement, lambda _: None)
+            loaded = int(self.fetch("select pg_last_copy_count() as loaded")["loaded"][0].as_py())
+        except OSError as error:
+            raise RunError(f"{manifest} cannot be written: {error}") from error
+        finally:
+            _remove(fs, [path])
+        expected = sum(facts.rows for facts in files)
+        if loaded != expected:
+            raise RunError(f"{loaded:,} rows were loaded into {table}, but the files have {expected:,}")
+        return loaded
+
+    def lock(self, table: str) -> None:
+        """Keep everybody else from the table until the transaction ends; wait for those who have it."""
+        self.execute(f"lock table {qualified(table)}")
+
+    def run(self, label: str, sql: str, read: Callable[[CursorResult[Any]], Result]) -> Result:
+        """Run a statement whose values are in it, and read its result; both can be interrupted.
+
+        Raises:
+            RunError: the warehouse refused, gave way, or is gone.
+        """
+
+        def work() -> Result:
+            try:
+                self._send(f"set query_group to 'churn: {label}'")
+                return read(self._send(sql))
+            except ChurnError:
+                raise
+            except pa.ArrowException as error:
+                raise RunError(f"the result of a statement cannot be read ({label}): {error}") from error
+            except Exception as error:  # drivers raise what they like when a connection breaks
+                known = isinstance(error, SQLAlchemyError | OSError)
+                raise self.translated(error, label) from (None if known else error)
+
+        return supervised(
+            work,
+            label=label,
+            cancel=lambda: self._warehouse.cancel(self.backend),
+            every=self._warehouse.progress_seconds,
+        )
+
+    def _send(self, sql: str) -> CursorResult[Any]:
+        # Without parameters a driver leaves percent signs alone.
+        return self._connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
+
+    def translated(self, error: Exception, label: str, *, committing: bool = False) -> RunError:
+        """Return an error of the driver's or the network's as one of the house's."""
+        return as_run_error(
+            error, label, self._warehouse.redactor, backend=self.backend, committing=committing
+        )
+
+
+def _description(result: CursorResult[Any]) -> Sequence[Sequence[Any]]:
+    return cast(Sequence[Sequence[Any]], result.cursor.description if result.cursor else ())
+
+
+def _table(result: CursorResult[Any]) -> pa.Table:
+    description = _description(result)
+    return table_of(description, result.fetchall())
+
+
+def _width(type_: pa.DataType) -> int:
+    """About how many bytes a value takes in a file."""
+    return _TEXT_BYTES if pa.types.is_string(type_) else max(1, type_.bit_width // 8)
+
+
+def _remove(fs: Any, paths: Sequence[str]) -> None:
+    """Remove files of ours that nobody will read; what cannot be removed is told."""
+    for path in paths:
+        try:
+            fs.rm_file(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            logger.warning("%s is left: it cannot be removed (%s)", path, error)
+
+
+class RedshiftWarehouse:
+    """A Redshift cluster or workgroup."""
+
+    dialect: Dialect = "redshift"
+
+    def __init__(self, settings: WarehouseSettings, *, progress_seconds: float = 60.0) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            settings: where it is, and how to log in.
+            progress_seconds: how often a statement that runs long says so in the log.
+        """
+        self.settings = settings
+        self._once = settings.model_copy(update={"retries": 0})
+        self.progress_seconds = progress_seconds
+        self.redactor = Redactor()
+        self.engine: Engine = make_engine(settings, self.redactor)
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+        """Run one statement in a transaction of its own; return the rows it changed (0 when unknown)."""
+        return self._until_done(lambda session: session.execute(sql, parameters))
+
+    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one query whose result is small."""
+        return self._until_done(lambda session: session.fetch(sql, parameters), reading=True)
+
+    def load_parquet(
+        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
+    ) -> int:
+        """Append Parquet files that lie on S3; return the rows loaded."""
+        return self._until_done(lambda session: session.load_parquet(table, paths, columns, scratch=scratch))
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Return column names and types of ``schema.table``; empty when it does not exist.
+
+        It may be an external table or a view that is bound late, which ``information_schema`` does not know.
+        """
+        schema, name = qualified(table).split(".")
+        found = self.fetch(
+            "select column_name, data_type from svv_columns"
+            " where table_schema = %(schema)s and table_name = %(name)s order by ordinal_position",
+            {"schema": schema, "name": name},
+        )
+        return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
+
+    def row_count(self, table: str) -> int:
+        """Return how many rows a table has; Redshift counts them without reading any column."""
+        return int(self.fetch(f"select count(*) as found from {qualified(table)}")["found"][0].as_py())
+
+    def stamps(self, table: str) -> dict[str, str]:
+        """Return nothing: tables are not known by their files here."""
+        return {}
+
+    @contextmanager
+    def stream(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
+    ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """Run one query whose result is large, through a cursor of the server's, at most 1,000 at once."""
+        batch_rows = min(batch_rows, _LONGEST_FETCH)
+        with self.transaction() as session:
+            session.execute(f"declare churn_rows cursor for {sql}", parameters)
+            schema, first = session.fetch_part(batch_rows, None)
+
+            def batches() -> Iterator[pa.RecordBatch]:
+                batch = first
+                while batch.num_rows:
+                    yield batch
+                    _, batch = session.fetch_part(batch_rows, schema)
+
+            yield schema, batches()
+
+    @contextmanager
+    def transaction(self, *, computes: bool = False) -> Iterator[RedshiftSession]:
+        """Commit the block's statements together, or none of them.
+
+        Raises:
+            SerialisationError: another transaction was in the way; the same block may be run again.
+            LostConnectionError: ``unchanged`` tells whether it may be run again.
+        """
+        connection = connect(self.engine, self.settings, self.redactor)
+        session = RedshiftSession(self, connection)
+        try:
+            yield session
+            try:
+                connection.commit()
+            except Exception as error:
+                raise session.translated(error, "commit", committing=True) from None
+        finally:
+            self._give_back(connection)
+
+    def _give_back(self, connection: Connection) -> None:
+        """Roll back what is not committed, and return the connection to the pool if it is sound."""
+        try:
+            connection.rollback()
+        except Exception as error:
+            logger.debug("rolling back: %s", self.redactor.clean(str(error)))
+            connection.invalidate()
+        connection.close()
+
+    def _until_done(self, work: Callable[[RedshiftSession], Result], *, reading: bool = False) -> Result:
+        """Run a transaction of one statement, again where that changes nothing twice."""
+        for attempt in range(self.settings.retries + 1):
+            try:
+                with self.transaction() as session:
+                    return work(session)
+            except (LostConnectionError, SerialisationError) as error:
+                unknown = isinstance(error, LostConnectionError) and not error.unchanged
+                if attempt == self.settings.retries or (unknown and not reading):
+                    raise
+                logger.warning("%s; running it again", error)
+                if isinstance(error, LostConnectionError):
+                    self.terminate(error.backend)  # or it might hold on to what is needed now
+                time.sleep(pause(self.settings, attempt))
+        raise AssertionError("the last attempt returns or raises")
+
+    def cancel(self, backend: int | None) -> None:
+        """Ask the server to end what one of its processes is doing."""
+        self._aside("pg_cancel_backend", backend)
+
+    def terminate(self, backend: int | None) -> None:
+        """Ask the server to end one of its processes, which may be at work for a connection that is gone."""
+        self._aside("pg_terminate_backend", backend)
+
+    def _aside(self, function: str, backend: int | None) -> None:
+        if backend is None:
+            return
+        try:
+            connection = connect(self.engine, self._once, self.redactor)
+            try:
+                connection.exec_driver_sql(f"select {function}({backend:d})").close()
+                connection.commit()
+            finally:
+                self._give_back(connection)
+        except Exception as error:  # whatever fails here, what led here is what is told
+            logger.warning("%s(%d) failed: %s", function, backend, self.redactor.clean(str(error)))
+
+    def unload(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None,
+        folder: str,
+        *,
+        schema: pa.Schema,
+        rows_per_file: int,
+    ) -> list[tuple[str, int]]:
+        """Write a query's rows to Parquet files on S3 by UNLOAD, and check what it wrote.
+
+        Each attempt has a prefix of its own, so that a file of one that failed is never read. Redshift's
+        slices write at once: files are about as large as asked, and no order goes across them.
+        """
+        query = bind(sql, parameters)
+        megabytes = rows_per_file * sum(map(_width, schema.types)) // 1_000_000
+        size = min(max(megabytes, SMALLEST_FILE), LARGEST_FILE)
+        for attempt in range(self.settings.retries + 1):
+            prefix = f"{folder.rstrip('/')}/{uuid4().hex[:12]}_"
+            statement = unload_statement(
+                query,
+                prefix,
+                self.settings.iam_role or "",
+                max_file_size_mb=size,
+                kms_key=self.settings.kms_key,
+            )
+            try:
+                manifest = self._unload_once(statement, prefix)
+                if manifest is not None:
+                    return checked_files(manifest, prefix, schema)
+            except BaseException:
+                self._sweep(prefix)
+                raise
+            self._sweep(prefix)
+            logger.warning("an UNLOAD came to nothing when its connection broke; running it again")
+            time.sleep(pause(self.settings, attempt))
+        raise RunError(f"UNLOAD to {folder} failed {self.settings.retries + 1} times as its connection broke")
+
+    def _unload_once(self, statement: str, prefix: str) -> dict[str, Any] | None:
+        """Run an UNLOAD; return its manifest, or None if it broke off without one."""
+        try:
+            with self.transaction() as session:
+                session.run(label_of(f"unload to {prefix}"), statement, lambda _: None)
+        except LostConnectionError as lost:
+            logger.warning("%s; looking at what it wrote", lost)
+            return self._await_manifest(f"{prefix}manifest", lost.backend)
+        manifest = read_manifest(f"{prefix}manifest")
+        if manifest is None:
+            raise RunError(f"UNLOAD wrote no manifest to {prefix}manifest")
+        return manifest
+
+    def _await_manifest(self, url: str, backend: int | None) -> dict[str, Any] | None:
+        """Wait for an UNLOAD that nobody listens to any more, as long as the server works on it."""
+        deadline = time.monotonic() + self.settings.unload_grace
+        looks = 0
+        while True:
+            working = self._is_working(backend)
+            manifest = read_manifest(url)  # after that look: it may have ended in between
+            if manifest is not None or not working or time.monotonic() > deadline:
+                break
+            time.sleep(min(_LONGEST_LOOK, pause(self.settings, looks)))
+            looks += 1
+        if manifest is None:
+            self.terminate(backend)
+        return manifest
+
+    def _is_working(self, backend: int | None) -> bool:
+        if backend is None:
+            return False
+        try:
+            found = self.fetch(
+                "select count(*) as sessions from stv_sessions where process = %(backend)s",
+                {"backend": backend},
+            )
+        except RunError as error:
+            logger.warning("whether session %d is at work cannot be seen: %s", backend, error)
+            return True
+        return bool(found["sessions"][0].as_py())
+
+    def _sweep(self, prefix: str) -> None:
+        """Remove what an attempt wrote that nobody will read."""
+        try:
+            fs, path = fsspec.core.url_to_fs(prefix)
+            fs.invalidate_cache()
+            folder, _, start = path.rpartition("/")
+            left = fs.find(folder, prefix=start)
+        except Exception as error:
+            logger.warning("%s may be left: %s", prefix, error)
+            return
+        _remove(fs, left)
+
+    @contextmanager
+    def scratch(self, schema: str) -> Iterator[str]:
+        """Return the run's schema: what a run leaves there when it is killed, the next one drops."""
+        yield schema
+
+    def close(self) -> None:
+        """Release every connection."""
+        self.engine.dispose()

@@ -1,0 +1,72 @@
+"""What is asked of AWS itself: who may log in to Redshift."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from churn.config.warehouse import WarehouseSettings
+from churn.core.aws import client_of, explained
+from churn.core.errors import RunError
+
+_PASSWORD_SECONDS = 900  # the shortest that AWS makes; it is used at once
+_MOST_TRIES = 6
+
+
+@dataclass(frozen=True)
+class Login:
+    """A database user. The password is never shown."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+def aws_login(settings: WarehouseSettings) -> Login:
+    """Ask AWS for a user and a password: by ``iam`` made for this once, by ``secret`` as it is kept.
+
+    Raises:
+        ConfigError: AWS' library is not installed.
+        RunError: AWS refused or was not reached, or the secret is not what it should be; nothing of the
+            secret is shown.
+    """
+    what = "read the secret" if settings.auth == "secret" else "get database credentials"
+    with explained(what, "warehouse.region", "the warehouse's settings"):
+        return _from_secret(settings) if settings.auth == "secret" else _from_iam(settings)
+
+
+def _client(service: str, settings: WarehouseSettings) -> Any:
+    return client_of(
+        service,
+        settings.region,
+        f"warehouse.auth '{settings.auth}'",
+        retries={"total_max_attempts": min(_MOST_TRIES, settings.retries + 1), "mode": "standard"},
+        connect_timeout=settings.connect_timeout,
+        read_timeout=settings.connect_timeout,
+    )
+
+
+def _from_iam(settings: WarehouseSettings) -> Login:
+    if settings.workgroup:
+        found = _client("redshift-serverless", settings).get_credentials(
+            workgroupName=settings.workgroup, dbName=settings.database, durationSeconds=_PASSWORD_SECONDS
+        )
+        return Login(found["dbUser"], found["dbPassword"])
+    found = _client("redshift", settings).get_cluster_credentials(
+        ClusterIdentifier=settings.cluster_identifier,
+        DbName=settings.database,
+        DbUser=settings.db_user,
+        DurationSeconds=_PASSWORD_SECONDS,
+        AutoCreate=False,
+    )
+    return Login(found["DbUser"], found["DbPassword"])
+
+
+def _from_secret(settings: WarehouseSettings) -> Login:
+    text = _client("secretsmanager", settings).get_secret_value(SecretId=settings.secret).get("SecretString")
+    try:
+        kept = json.loads(text or "")
+        return Login(str(kept["username"]), str(kept["password"]))
+    except (ValueError, KeyError, TypeError):
+        raise RunError(
+            "the warehouse's secret must be JSON with a username and a password, as Secrets Manager makes it "
+            "for Redshift"
+        ) from None

@@ -1,0 +1,112 @@
+"""The two statements that PostgreSQL lacks: UNLOAD and COPY."""
+
+import re
+from collections.abc import Sequence
+
+from churn.config.warehouse import KMS_KEY, ROLE
+from churn.core.errors import RunError
+from churn.core.names import identifier
+from churn.warehouse.quoting import bind, qualified
+
+_S3_URL = re.compile(
+    r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?!\.{1,2}(?:/|\Z))"
+    r"(?:[A-Za-z0-9_=+@.:-]+/(?!\.{1,2}(?:/|\Z)))*[A-Za-z0-9_=+@.:-]*",
+    re.ASCII,
+)
+
+
+# What Redshift accepts as MAXFILESIZE, in MB.
+SMALLEST_FILE, LARGEST_FILE = 5, 6200
+
+
+def unload_statement(
+    query: str,
+    destination: str,
+    iam_role: str,
+    *,
+    max_file_size_mb: int,
+    partition_by: Sequence[str] = (),
+    kms_key: str | None = None,
+) -> str:
+    """Return the statement that writes a query's rows to Parquet files, and a manifest when they are there.
+
+    Args:
+        query: one query, with its values in it (``bind``).
+        destination: ``s3://bucket/prefix`` that every file's name begins with; nothing may be there yet.
+        iam_role: ARN of the role that Redshift writes with, or ``default``.
+        max_file_size_mb: size of the largest file, in MB.
+        partition_by: columns that make folders of their own.
+        kms_key: key that the files are encrypted with.
+
+    Raises:
+        RunError: a part could not be quoted safely, or Redshift would refuse it.
+        UsageError: a column's name is none.
+    """
+    query = bind(query)  # which refuses more than one statement, backslashes and open quotes
+    if not SMALLEST_FILE <= max_file_size_mb <= LARGEST_FILE:
+        raise RunError(f"files can have {SMALLEST_FILE} to {LARGEST_FILE} MB, not {max_file_size_mb}")
+    folders = ", ".join(identifier(name) for name in partition_by)
+    if kms_key is not None and not KMS_KEY.fullmatch(kms_key):
+        raise RunError("the KMS key must be an id or an ARN")
+    lines = [
+        f"UNLOAD ('{query.replace(chr(39), chr(39) * 2)}')",
+        f"TO '{s3_url(destination)}'",
+        f"IAM_ROLE {_role(iam_role)}",
+        "FORMAT AS PARQUET",
+        *([f"PARTITION BY ({folders})"] if folders else []),
+        "MANIFEST VERBOSE",
+        *([f"KMS_KEY_ID '{kms_key}' ENCRYPTED"] if kms_key else []),
+        "PARALLEL ON",
+        f"MAXFILESIZE AS {max_file_size_mb:d} MB",
+    ]
+    return "\n".join(lines)
+
+
+def copy_statement(table: str, columns: Sequence[str], manifest_url: str, iam_role: str) -> str:
+    """Return the statement that appends a manifest's Parquet files to a table.
+
+    Args:
+        table: ``schema.table``.
+        columns: the table's columns that the files hold, in the files' order.
+        manifest_url: S3 URL of the manifest.
+        iam_role: ARN of the role that Redshift reads with, or ``default``.
+
+    Raises:
+        RunError: the URL or the role is none.
+        UsageError: a name is none.
+    """
+    listed = ", ".join(identifier(column) for column in columns)
+    return "\n".join(
+        [
+            f"COPY {qualified(table)} ({listed})",
+            f"FROM '{s3_url(manifest_url)}'",
+            f"IAM_ROLE {_role(iam_role)}",
+            "FORMAT AS PARQUET",
+            "MANIFEST",
+        ]
+    )
+
+
+def grant_statement(table: str, group: str) -> str:
+    """Return the statement that lets a group read a table."""
+    return f"GRANT SELECT ON {qualified(table)} TO GROUP {identifier(group)}"
+
+
+def s3_url(url: str) -> str:
+    """Return an S3 URL if it can stand in a statement.
+
+    Raises:
+        RunError: it has other than letters, digits and ``_=+@.:-/``, or a path segment ``.`` or ``..``.
+    """
+    if not _S3_URL.fullmatch(url):
+        raise RunError(
+            f"{url[:200]!r} cannot be used: Redshift needs s3://bucket/path, with letters, digits and _=+@.:-"
+            " in its path"
+        )
+    return url
+
+
+def _role(role: str) -> str:
+    if not ROLE.fullmatch(role):
+        raise RunError("the warehouse's iam_role must be 'default' or the ARN of an IAM role")
+    return role if role == "default" else f"'{role}'"

@@ -1,0 +1,295 @@
+"""What the commands do, once their arguments are read."""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from churn.config.load import builtin_products, load_settings
+from churn.config.settings import Settings
+from churn.core.calendar import Windows, last_complete_as_of
+from churn.core.errors import ChurnError, ConfigError, UsageError
+from flows.console import show_progress, start_server, stop_requested
+from flows.credentials import credentials
+
+if TYPE_CHECKING:
+    from churn.jobs.weekly.finish import Outcome
+
+_PARTS = ("prepare", "train", "score", "publish")
+
+
+def run_demo(*, users: int, weeks: int, seed: int, into: Path) -> None:
+    """Simulate and run the weekly job for iPlayer and Sounds."""
+    show_progress()
+    # Prefect's local server takes long to start: let it, beside the simulation.
+    with ThreadPoolExecutor(1) as beside:
+        server = beside.submit(start_server)
+        simulated_end = run_simulate(into=into / "data", users=users, weeks=weeks, seed=seed, end=None)
+        server.result()
+    run_weekly(
+        data=into / "data", out=into / "out", products=("iplayer", "sounds"), as_of=simulated_end, force=True
+    )
+
+
+def run_simulate(*, into: Path, users: int, weeks: int, seed: int, end: date | None) -> date:
+    """Write a simulated broadcaster; return the last Sunday of its history."""
+    from churn.sources.simulator import simulate
+
+    show_progress()
+    made = simulate(into, users=users, weeks=weeks, seed=seed, **({"end": end} if end else {}))
+    click.echo(
+        f"Simulated {users:,} users over {weeks} weeks ({made.start} to {made.end}): "
+        f"{made.activity_rows:,} activity rows in {into}"
+    )
+    return made.end
+
+
+def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str | None, force: bool) -> None:
+    """Make a data folder from an event log and say how to go on."""
+    from churn.sources.ingest import ingest
+
+    mapping = {}
+    for pair in columns:
+        name, equals, column = pair.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--column {pair!r} should look like user_id=customer: NAME=COLUMN")
+        mapping[name] = column
+    made = ingest(source, into, columns=mapping, timezone=timezone, force=force)
+    click.echo(
+        f"{made.rows:,} events of {made.users:,} users from {made.first:%Y-%m-%d} to {made.last:%Y-%m-%d} "
+        f"in {into}"
+    )
+    click.echo(f"Columns: {', '.join(f'{name} from {column}' for name, column in made.columns)}")
+    click.echo(f"Times: {made.times}")
+    for what, rows in [
+        *made.adjusted,
+        *([("repeated rows (kept)", made.duplicates)] if made.duplicates else []),
+    ]:
+        click.echo(f"Note: {what}: {rows:,}")
+    click.echo(f"Products: {', '.join(made.products)}; edit {into / 'churn.toml'} to change them.")
+    click.echo(
+        f"Next: churn run --data {into} --product {made.products[0]} --as-of {made.last_sunday} --out out"
+    )
+
+
+def run_weekly(
+    *,
+    data: Path,
+    out: Path,
+    products: Sequence[str],
+    as_of: date | None,
+    force: bool,
+    rebuild_weeks: int = 0,
+    profile: str | None = None,
+) -> None:
+    """Run the weekly flow for each product, then print a table.
+
+    A product that fails does not keep the others from running; its error is raised in the end.
+    """
+    settings = load_settings(data, out, chosen(profile))
+    windows = Windows(as_of or last_complete_as_of(date.today()))
+    names = list(dict.fromkeys(products or settings.products))
+    for name in names:
+        settings.product(name)
+    show_progress()
+    if not products:
+        click.echo(f"  all products: {', '.join(names)} (--product NAME runs one)", err=True)
+    outcomes: list[Outcome] = []
+    failures: dict[str, ChurnError] = {}
+    with credentials(settings):
+        for index, name in enumerate(names):
+            # Products share their weeks: the first one reads them again for all.
+            again = rebuild_weeks if index == 0 else 0
+            try:
+                outcomes.append(_run_one(settings, name, windows, force or rebuild_weeks > 0, again))
+            except ChurnError as error:
+                if stop_requested():
+                    raise
+                failures[name] = error
+    for outcome in outcomes:
+        if outcome.repeated:
+            click.echo(
+                f"{outcome.product}: run {outcome.run_id} is already committed for {outcome.as_of}; "
+                "nothing was computed (--force makes a new run)"
+            )
+    if outcomes:
+        _print_outcomes(outcomes)
+    if len(failures) == len(names) and len({str(error) for error in failures.values()}) == 1:
+        raise failures[names[0]]  # what is wrong for all of them is said once
+    if failures:
+        listed = "\n".join(f"  - {name}: {error}" for name, error in failures.items())
+        kind = UsageError if all(isinstance(e, UsageError) for e in failures.values()) else ChurnError
+        raise kind(f"{len(failures)} of {len(names)} products failed:\n{listed}")
+
+
+def _run_one(settings: Settings, name: str, windows: Windows, force: bool, rebuild_weeks: int) -> "Outcome":
+    from churn.features.activity_facts import check_reach
+    from churn.jobs.weekly.finish import repeated
+    from churn.lake.open import check_lake
+    from churn.warehouse.open import open_warehouse
+
+    # Looked up here too, before Prefect starts its server.
+    check_lake(settings)
+    done = None if force else repeated(settings, name, windows)
+    if done is not None:
+        return done
+    with closing(open_warehouse(settings)) as warehouse:
+        check_reach(warehouse, settings, windows)
+    start_server()
+    from flows.weekly import weekly_churn
+
+    return weekly_churn(
+        product=name,
+        as_of=windows.as_of,
+        data=settings.data,
+        out=settings.out,
+        force=force,
+        rebuild_weeks=rebuild_weeks,
+        settings=chosen(settings.profile),
+    )
+
+
+def chosen(profile: str | None) -> dict[str, Any]:
+    """Return the settings that the command line gives by hand."""
+    return {} if profile is None else {"profile": profile}
+
+
+def _print_outcomes(outcomes: Sequence["Outcome"]) -> None:
+    parts = [f"{part} s" for part in _PARTS]
+    table = new_table(
+        "product", "users scored", "churn predicted", "log loss", "best possible", "AUC", *parts
+    )
+    for outcome in outcomes:
+        figures = outcome.metrics
+        table.add_row(
+            outcome.title,
+            f"{outcome.users:,}",
+            f"{figures['mean_probability']:.1%}",
+            *(_figure(figures, name) for name in ("log_loss", "true_log_loss", "auc")),
+            *(f"{outcome.seconds.get(part, 0.0):.1f}" for part in _PARTS),
+        )
+    terminal().print(table)
+    for outcome in outcomes:
+        click.echo(f"{outcome.title}: report {_shown(outcome.report)}")
+        click.echo(f"{' ' * len(outcome.title)}  scores {_shown(outcome.scores)}")
+
+
+def new_table(*headings: str) -> Table:
+    """Return an empty table for the terminal; only the first column is text."""
+    table = Table(box=SIMPLE_HEAD)
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
+    return table
+
+
+def terminal() -> Console:
+    """Return what tables are printed on."""
+    # Piped output has no width of its own; a table must not be folded to an imagined terminal.
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _figure(figures: Mapping[str, float], name: str) -> str:
+    return f"{figures[name]:.4f}" if name in figures else "-"
+
+
+def _shown(path: str) -> str:
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
+
+
+def run_backtest(
+    *, data: Path, product: str, dates: Sequence[date], json_file: Path, profile: str | None
+) -> None:
+    """Back-test a product on past dates; write the figures, and the predictions beside them."""
+    settings = load_settings(data, json_file.parent, chosen(profile))
+    settings.product(product)
+    for day in dates:
+        Windows(day)  # before the imports and the first training, which take long
+    show_progress()
+    from churn.jobs.backtest import backtest
+
+    with credentials(settings):
+        result = backtest(settings, product, dates, json_file.with_suffix(".parquet"))
+    json_file.parent.mkdir(parents=True, exist_ok=True)
+    json_file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    table = new_table("as of", "rows", "churn rate", "log loss", "AUC", "PR AUC", "Brier", "ECE", "lift 10 %")
+    for row in [*result["dates"], {"as_of": "all", **result["all"]}]:
+        values = [row[name] for name in ("log_loss", "auc", "pr_auc", "brier", "ece", "lift_top_decile")]
+        table.add_row(
+            row["as_of"],
+            f"{row['rows']:,}",
+            f"{row['churn_rate']['value']:.1%}",
+            *("-" if value is None else f"{value['value']:.4f}" for value in values),
+        )
+    terminal().print(table)
+    click.echo(f"Figures: {json_file}; predictions: {result['predictions']}")
+
+
+def run_render(
+    *,
+    data: Path,
+    product: str,
+    as_of: date | None,
+    dialect: str,
+    step: str | None,
+    profile: str | None,
+) -> None:
+    """Print the SQL of every step."""
+    from churn.dataset.plan import plan_without_data, read_steps
+
+    settings = load_settings(data, data, chosen(profile), optional=True)
+    plan = plan_without_data(settings, product, as_of or last_complete_as_of(date.today()))
+    texts = read_steps(plan, dialect)
+    if step is not None and step not in texts:
+        raise UsageError(f"unknown step {step!r}; the steps of {product} are: {', '.join(texts)}")
+    for name, text in texts.items():
+        if step in (None, name):
+            click.echo(text)
+
+
+def run_explain(*, data: Path, out: Path, product: str, user: str, profile: str | None) -> None:
+    """Print a user's score and reasons in words."""
+    from churn.explain.user import explain_user
+    from churn.lake.open import lake_of
+
+    settings = load_settings(data, out, chosen(profile), optional=True)
+    with credentials(settings):
+        lake = lake_of(settings)
+        run = lake.current(product)
+        if run is None:
+            known = ", ".join(sorted({run.manifest.product for run in lake.runs()}))
+            others = f" (but of: {known})" if known else ", nor of any other product"
+            raise UsageError(
+                f"{lake.root} holds no committed run of {product!r}{others}; "
+                f"make one with `churn run --product {product} --out {out}`"
+            )
+        for line in explain_user(run.path(), user):
+            click.echo(line)
+
+
+def run_products(*, data: Path, profile: str | None) -> None:
+    """List the products that a data folder knows."""
+    try:
+        products = dict(load_settings(data, data, chosen(profile), optional=True).products)
+    except ConfigError as error:
+        if "\n  - products" not in str(error):
+            raise
+        raise ConfigError(f"{error}\nBuilt in: {', '.join(builtin_products())}") from error
+    table = new_table("product", "title", "counts activity of", "eligible over", "training")
+    for name, product in products.items():
+        minimum = "-" if product.minimum_value is None else f"{product.minimum_value:g} {product.value_unit}"
+        table.add_row(
+            name, product.title, ", ".join(product.match) or "any", minimum, product.training.sampling
+        )
+    terminal().print(table)
