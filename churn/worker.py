@@ -14,7 +14,7 @@ sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]  # documented,
 
 import churn.scoring.scorer  # noqa: E402, F401  # after the line above, and for the import alone
 from churn.explain.kernel import kernel  # noqa: E402  # after the line above
-from churn.explain.loops import tally, top  # noqa: E402  # after the line above
+from churn.explain.loops import accumulate, top_k  # noqa: E402  # after the line above
 
-for loops in (kernel, top, tally):
+for loops in (kernel, top_k, accumulate):
     loops.ready()

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 
-from churn.explain.jit import Compiled
+from churn.explain.jit import JitFunction
 
 MODULES = ("churn.explain.kernel", "churn.explain.loops")
 LEVELS = ("x86-64-v3", "x86-64-v4")  # with AVX2; with AVX-512
@@ -30,7 +30,7 @@ def compile_all() -> None:
     """Compile for the processor that the environment names, or this one."""
     for name in MODULES:
         for value in vars(importlib.import_module(name)).values():
-            if isinstance(value, Compiled):
+            if isinstance(value, JitFunction):
                 value.ready()
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from churn.core.calendar import MOST_WEEKS
+from churn.core.calendar import MAX_WEEKS
 from churn.core.errors import ChurnError, UsageError
-from flows.console import end_in_order, ending, quiet, stop_requested
+from flows.console import at_exit, install_signal_handlers, silence_libraries, stop_requested
 
 # Prefect, XGBoost and the like are imported inside the commands, so that `--help` answers at once.
 
@@ -61,7 +61,7 @@ _yes = click.option("--yes", is_flag=True, help="Do it; without this it is only 
 @click.version_option(package_name="churn")
 def cli() -> None:
     """Who will stop coming, why, and what that adds up to."""
-    end_in_order()
+    install_signal_handlers()
 
 
 @cli.command()
@@ -73,7 +73,7 @@ def cli() -> None:
 @click.option("--into", type=_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
 def demo(users: int, weeks: int, seed: int, into: Path) -> None:
     """Simulate a broadcaster and run the weekly job for iPlayer and Sounds."""
-    quiet(prefect_home=into / "prefect")
+    silence_libraries(prefect_home=into / "prefect")
     from flows.commands.run import run_demo
 
     run_demo(users=users, weeks=weeks, seed=seed, into=into)
@@ -121,7 +121,7 @@ def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None
 @click.option("--force", is_flag=True, help="Make a new run even where one is committed or could be resumed.")
 @click.option(
     "--rebuild-weeks",
-    type=click.IntRange(0, MOST_WEEKS),
+    type=click.IntRange(0, MAX_WEEKS),
     default=0,
     show_default=True,
     help="Read so many of the latest weeks of raw activity again, for rows that came late; implies --force.",
@@ -137,7 +137,7 @@ def run(
     profile: str | None,
 ) -> None:
     """Run the weekly job."""
-    quiet()
+    silence_libraries()
     from flows.commands.run import run_weekly
 
     run_weekly(
@@ -161,7 +161,7 @@ def run(
 @_profile
 def backtest(data: Path, product: str, dates: Sequence[date], json_file: Path, profile: str | None) -> None:
     """Train as of past dates with what was known then, and compare with what people did."""
-    quiet()
+    silence_libraries()
     from flows.commands.run import run_backtest
 
     run_backtest(data=data, product=product, dates=dates, json_file=json_file, profile=profile)
@@ -197,7 +197,7 @@ def render(
 @_profile
 def explain(data: Path, out: Path, product: str, user: str, profile: str | None) -> None:
     """Print a user's score and top reasons, in words."""
-    quiet()
+    silence_libraries()
     from flows.commands.run import run_explain
 
     run_explain(data=data, out=out, product=product, user=user, profile=profile)
@@ -219,7 +219,7 @@ def products(data: Path, profile: str | None) -> None:
 @_profile
 def check(data: Path, out: Path, profile: str | None) -> None:
     """Try everything that the settings name: store, warehouse, MLflow, scheduler, Prefect."""
-    quiet()
+    silence_libraries()
     from flows.commands.maintain import run_check
 
     run_check(data=data, out=out, profile=profile)
@@ -232,7 +232,7 @@ def check(data: Path, out: Path, profile: str | None) -> None:
 @_yes
 def migrate(data: Path, out: Path, profile: str | None, yes: bool) -> None:
     """Bring the published tables to what this release needs; the SQL is shown first."""
-    quiet()
+    silence_libraries()
     from flows.commands.maintain import run_migrate
 
     run_migrate(data=data, out=out, profile=profile, yes=yes)
@@ -244,7 +244,7 @@ def migrate(data: Path, out: Path, profile: str | None, yes: bool) -> None:
 @click.option("--product", help="Only this product (default: all).")
 @click.option(
     "--keep-weeks",
-    type=click.IntRange(1, MOST_WEEKS),
+    type=click.IntRange(1, MAX_WEEKS),
     required=True,
     help="Target weeks to keep, the newest ones.",
 )
@@ -254,7 +254,7 @@ def prune(
     data: Path, out: Path, product: str | None, keep_weeks: int, profile: str | None, yes: bool
 ) -> None:
     """Remove old runs from the lake, and kept tables of old definitions."""
-    quiet()
+    silence_libraries()
     from flows.commands.maintain import run_prune
 
     run_prune(data=data, out=out, product=product, keep_weeks=keep_weeks, profile=profile, yes=yes)
@@ -268,7 +268,7 @@ def prune(
 @_yes
 def erase(data: Path, out: Path, user_file: Path, profile: str | None, yes: bool) -> None:
     """Remove users from every run in the lake and from the published tables."""
-    quiet()
+    silence_libraries()
     from flows.commands.maintain import run_erase
 
     run_erase(data=data, out=out, user_file=user_file, profile=profile, yes=yes)
@@ -310,7 +310,7 @@ def sweep(data: Path, out: Path, older_than: float, profile: str | None, yes: bo
 )
 def alerts(url_file: Path, silent_after: int) -> None:
     """Let the Prefect server tell of runs that fail, crash or do not start."""
-    quiet()
+    silence_libraries()
     from flows.commands.alerts import run_alerts
 
     run_alerts(url_file=url_file, silent_after=silent_after)
@@ -351,7 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _fail(str(error), 2 if isinstance(error, UsageError) else 1)
         raise
     finally:
-        ending()
+        at_exit()
 
 
 def _fail(message: str, code: int) -> None:

@@ -42,7 +42,7 @@ class _Lines(logging.Handler):
         click.echo(f"  {mark}{record.getMessage()}", err=True)
 
 
-def quiet(prefect_home: Path | None = None) -> None:
+def silence_libraries(prefect_home: Path | None = None) -> None:
     """Prepare the process for a run or back-test from the command line. Call before Prefect is imported.
 
     Args:
@@ -58,7 +58,7 @@ def quiet(prefect_home: Path | None = None) -> None:
     warnings.simplefilter("ignore", DeprecationWarning)
 
 
-def end_in_order() -> None:
+def install_signal_handlers() -> None:
     """Let Ctrl-C and SIGTERM unwind the program: a SIGTERM by itself leaves Prefect's server running."""
     _ending.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -75,7 +75,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def ending() -> None:
+def at_exit() -> None:
     """Say that the program has done all it does: what is left is to end Prefect's server, undisturbed."""
     _ending.set()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from churn.config.prefect import PrefectSettings
 from churn.config.settings import Settings
 from churn.core.errors import ConfigError, RunError
-from churn.core.redaction import shown
+from churn.core.redaction import mask_url
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -203,7 +203,7 @@ def server() -> str:
     url = get_current_settings().api.url
     if not url:
         return "the Prefect server of this machine"
-    return f"the Prefect server at {shown(str(url))}"
+    return f"the Prefect server at {mask_url(str(url))}"
 
 
 def _kind(error: Exception) -> str:

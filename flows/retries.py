@@ -17,7 +17,7 @@ _logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def tried_again_where_it_can_help() -> Iterator[None]:
+def no_retry_on_user_errors() -> Iterator[None]:
     """Give up the tries that the flow run has left where a person must put something right first.
 
     Tasks have a condition for that (``retry_condition_fn``), flows have none: whether a failed run is tried

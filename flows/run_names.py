@@ -10,7 +10,7 @@ from churn.core.calendar import last_complete_as_of
 PART_TAG = "churn-part"  # of a run that another one started, which tells of its failure
 
 
-def product_and_date() -> str:
+def flow_run_name() -> str:
     """Return the name of the flow run; a scheduled one is given no date and takes last Sunday's."""
     given = flow_run.parameters
     return f"{given.get('product', 'all')}-{given.get('as_of') or last_complete_as_of(date.today())}"

@@ -13,15 +13,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core.calendar import Windows, check_weeks, last_complete_as_of
-from churn.dataset.plan import Plan
+from churn.dataset.plan import DatasetPlan
 from churn.jobs.weekly.checkpoint import Checkpoint
-from churn.jobs.weekly.finish import Outcome, outcome, repeated
-from churn.jobs.weekly.run import WeeklyRun, begin
+from churn.jobs.weekly.finish import RunResult, finish_existing, run_result
+from churn.jobs.weekly.run import WeeklyRun, start_or_resume
 from churn.scoring.cluster.client import client_in_background
 from flows.credentials import credentials
-from flows.retries import tried_again_where_it_can_help
-from flows.run_names import log_stages, product_and_date
-from tasks import weekly as tasks
+from flows.retries import no_retry_on_user_errors
+from flows.run_names import flow_run_name, log_stages
+from tasks import weekly
 from tasks.artifacts import show_outcome
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @flow(
     name="weekly-churn",
-    flow_run_name=product_and_date,
+    flow_run_name=flow_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=4),
     persist_result=False,
 )
@@ -41,7 +41,7 @@ def weekly_churn(
     force: bool = False,
     rebuild_weeks: int = 0,
     settings: dict[str, Any] | None = None,
-) -> Outcome:
+) -> RunResult:
     """Run the weekly job of one product.
 
     A run that ended while it scored is gone on with, if settings, data and program are the same: only
@@ -64,7 +64,7 @@ def weekly_churn(
         ChurnError: the message says what was wrong, where and what to do; nothing half-written is to be seen.
     """
     log_stages()
-    with tried_again_where_it_can_help():
+    with no_retry_on_user_errors():
         chosen = load_settings(data, out, settings)
         chosen.product(product)
         check_weeks("rebuild_weeks", rebuild_weeks)
@@ -75,38 +75,38 @@ def weekly_churn(
     return made
 
 
-def _run_week(chosen: Settings, product: str, windows: Windows, force: bool, rebuild_weeks: int) -> Outcome:
-    done = None if force else repeated(chosen, product, windows)
+def _run_week(chosen: Settings, product: str, windows: Windows, force: bool, rebuild_weeks: int) -> RunResult:
+    done = None if force else finish_existing(chosen, product, windows)
     if done is not None:
         return done
-    with begin(chosen, product, windows.as_of, resume=not force) as run:
+    with start_or_resume(chosen, product, windows.as_of, resume=not force) as run:
         labels = {"run": run.run_id, "product": run.name}
         with client_in_background(chosen.cluster, labels) as client:  # which may be paid by the second
-            plan = tasks.plan_sql(run, rebuild_weeks)
-            tasks.open_tracking.submit(run)
+            plan = weekly.plan_sql(run, rebuild_weeks)
+            weekly.open_tracking.submit(run)
             kept = run.checkpoint or _prepare(run, plan)
-            partitions = tasks.score(run, kept, client)
-        committed = tasks.commit(run, plan, kept, partitions)
-        last = [tasks.publish.submit(run, committed), tasks.track.submit(run, committed)]
+            partitions = weekly.score(run, kept, client)
+        committed = weekly.commit(run, plan, kept, partitions)
+        last = [weekly.publish.submit(run, committed), weekly.track.submit(run, committed)]
         for future in last:
             future.result()
-    return outcome(chosen, committed, repeated=False, stages=run.stages)
+    return run_result(chosen, committed, repeated=False, stages=run.stages)
 
 
-def _prepare(run: WeeklyRun, plan: Plan) -> Checkpoint:
+def _prepare(run: WeeklyRun, plan: DatasetPlan) -> Checkpoint:
     """Do all that comes before scoring."""
     rows = _run_sql(run, plan)
-    passed = tasks.check(run, plan, rows)
-    unloads = {purpose: tasks.unload.submit(run, plan, purpose) for purpose in ("train", "score")}
+    passed = weekly.check(run, plan, rows)
+    unloads = {purpose: weekly.unload.submit(run, plan, purpose) for purpose in ("train", "score")}
     files = {purpose: future.result() for purpose, future in unloads.items()}
-    return tasks.train(run, plan, files, passed)
+    return weekly.train(run, plan, files, passed)
 
 
-def _run_sql(run: WeeklyRun, plan: Plan) -> Mapping[str, int]:
+def _run_sql(run: WeeklyRun, plan: DatasetPlan) -> Mapping[str, int]:
     """Run the SQL steps as the graph that their references make; return rows by step."""
     made: dict[str, PrefectFuture[int]] = {}
     for step in plan.steps:
-        made[step.name] = tasks.run_sql_step.submit(
+        made[step.name] = weekly.run_sql_step.submit(
             run, plan, step, wait_for=[made[name] for name in sorted(step.needs)]
         )
     return {name: future.result() for name, future in made.items()}

@@ -10,15 +10,15 @@ from prefect import flow, tags
 from churn.config.load import load_settings
 from churn.core.calendar import Windows, check_weeks, last_complete_as_of
 from churn.core.errors import RunError
-from churn.jobs.weekly.finish import Outcome
-from flows.run_names import PART_TAG, log_stages, product_and_date
+from churn.jobs.weekly.finish import RunResult
+from flows.run_names import PART_TAG, flow_run_name, log_stages
 from flows.weekly import weekly_churn
 from tasks.artifacts import show_products
 
 
 @flow(
     name="weekly-all",
-    flow_run_name=product_and_date,
+    flow_run_name=flow_run_name,
     retries=0,  # each product's flow has its own
     persist_result=False,
 )
@@ -30,7 +30,7 @@ def weekly_all(
     force: bool = False,
     rebuild_weeks: int = 0,
     settings: dict[str, Any] | None = None,
-) -> list[Outcome]:
+) -> list[RunResult]:
     """Run the weekly job of several products.
 
     A product that fails is not published and does not keep the others from running: this flow fails in the
@@ -60,7 +60,7 @@ def weekly_all(
     names = list(dict.fromkeys(products or chosen.products))
     for name in names:
         chosen.product(name)
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, RunResult] = {}
     failures: dict[str, str] = {}
     for index, name in enumerate(names):
         # Not asked for its state: that comes back without its data where an answer of the server was lost and
@@ -80,11 +80,11 @@ def weekly_all(
             failures[name] = f"{type(error).__name__}: {error}"
     show_products(windows.as_of, outcomes.values(), failures)
     if failures:
-        raise RunError(told(names, list(outcomes), failures))
+        raise RunError(outcome_message(names, list(outcomes), failures))
     return list(outcomes.values())
 
 
-def told(names: Sequence[str], published: Sequence[str], failures: Mapping[str, str]) -> str:
+def outcome_message(names: Sequence[str], published: Sequence[str], failures: Mapping[str, str]) -> str:
     """Say which of several products failed, why, and which are published."""
     listed = "\n".join(f"  - {name}: {why}" for name, why in failures.items())
     return (

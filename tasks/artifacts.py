@@ -9,13 +9,13 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
-from churn.jobs.weekly.finish import Outcome
+from churn.jobs.weekly.finish import RunResult
 
 _logger = logging.getLogger(__name__)
 _PARTS = ("prepare", "train", "score", "publish")
 
 
-def show_outcome(outcome: Outcome) -> None:
+def show_outcome(outcome: RunResult) -> None:
     """Show a run's figures and where its report lies. What Prefect does not take is no reason to fail."""
     key = _key(outcome.product)
     of = f"{outcome.title}, as of {outcome.as_of}, run {outcome.run_id}"
@@ -29,7 +29,7 @@ def show_outcome(outcome: Outcome) -> None:
     )
 
 
-def show_products(as_of: date, outcomes: Iterable[Outcome], failures: Mapping[str, str]) -> None:
+def show_products(as_of: date, outcomes: Iterable[RunResult], failures: Mapping[str, str]) -> None:
     """Show what became of each product."""
     rows = [{"state": "published", **_row(outcome), "why": ""} for outcome in outcomes]
     empty = dict.fromkeys((rows or [{}])[0], "")
@@ -37,7 +37,7 @@ def show_products(as_of: date, outcomes: Iterable[Outcome], failures: Mapping[st
     _try(create_table_artifact, key="products", table=rows, description=f"Every product as of {as_of}")
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(outcome: RunResult) -> dict[str, Any]:
     figures = outcome.metrics
     return {
         "product": outcome.product,

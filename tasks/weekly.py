@@ -16,18 +16,17 @@ from prefect.states import State
 from prefect.tasks import exponential_backoff
 
 from churn.core.errors import BY_HAND
-from churn.dataset import build as prepare
-from churn.dataset.checks import Passed, check_snapshots
-from churn.dataset.plan import Plan
+from churn.dataset import build
+from churn.dataset.checks import CheckResult, check_snapshots
+from churn.dataset.plan import DatasetPlan
 from churn.dataset.unload import rows_by
-from churn.jobs.weekly import finish as committed
-from churn.jobs.weekly import stages as weekly
+from churn.jobs.weekly import finish, stages
 from churn.jobs.weekly.checkpoint import Checkpoint
 from churn.jobs.weekly.run import WeeklyRun
 from churn.jobs.weekly.stages import Files, Progress
 from churn.lake.lake import Run
 from churn.outputs.tables import Published
-from churn.scoring.scorer import PartitionRow
+from churn.scoring.scorer import PartitionResult
 from churn.warehouse.templates import Step
 
 
@@ -46,9 +45,9 @@ _AGAIN: dict[str, Any] = {
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def plan_sql(run: WeeklyRun, rebuild_weeks: int = 0) -> Plan:
+def plan_sql(run: WeeklyRun, rebuild_weeks: int = 0) -> DatasetPlan:
     """Check the sources, bring the kept weekly aggregates forward, and plan the SQL."""
-    return prepare.plan(
+    return build.plan_dataset(
         run.warehouse,
         run.settings,
         run.name,
@@ -60,45 +59,47 @@ def plan_sql(run: WeeklyRun, rebuild_weeks: int = 0) -> Plan:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="sql-{step.name}")
-def run_sql_step(run: WeeklyRun, plan: Plan, step: Step) -> int:
+def run_sql_step(run: WeeklyRun, plan: DatasetPlan, step: Step) -> int:
     """Make one step's table."""
     if step.kind == "view":
-        return prepare.run_step(run.warehouse, plan, step)
+        return build.run_step(run.warehouse, plan, step)
     with run.stages.stage(step.name, "prepare") as count:
-        count.rows = rows = prepare.run_step(run.warehouse, plan, step)
+        count.rows = rows = build.run_step(run.warehouse, plan, step)
     return rows
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def check(run: WeeklyRun, plan: Plan, rows: dict[str, int]) -> list[Passed]:
+def check(run: WeeklyRun, plan: DatasetPlan, rows: dict[str, int]) -> list[CheckResult]:
     """Check the snapshots before anything is unloaded."""
     with run.stages.stage("check snapshots", "prepare"):
         return check_snapshots(run.warehouse, plan, rows)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="unload-{purpose}")
-def unload(run: WeeklyRun, plan: Plan, purpose: str) -> Files:
+def unload(run: WeeklyRun, plan: DatasetPlan, purpose: str) -> Files:
     """Write the snapshots of one purpose to Parquet."""
     with run.stages.stage(f"unload {purpose}", "prepare") as count:
-        files = weekly.unload_snapshots(run, plan, purpose)
+        files = stages.unload_snapshots(run, plan, purpose)
         count.rows = rows_by(files)
     return files
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def train(run: WeeklyRun, plan: Plan, files: dict[str, Files], passed: list[Passed]) -> Checkpoint:
+def train(
+    run: WeeklyRun, plan: DatasetPlan, files: dict[str, Files], passed: list[CheckResult]
+) -> Checkpoint:
     """Fit, judge and save the model, and write down where the run stands."""
     with run.stages.stage("train", "train") as count:
-        warnings = weekly.train_model(run, plan, files["train"])
+        warnings = stages.train_model(run, plan, files["train"])
         count.rows = rows_by(files["train"])
-    return weekly.keep(run, files, passed, [*plan.warnings, *warnings])
+    return stages.save_checkpoint(run, files, passed, [*plan.warnings, *warnings])
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def score(run: WeeklyRun, kept: Checkpoint, client: Callable[[], Any]) -> list[PartitionRow]:
+def score(run: WeeklyRun, kept: Checkpoint, client: Callable[[], Any]) -> list[PartitionResult]:
     """Score and explain every user over the cluster."""
     with run.stages.stage("score and explain", "score") as count:
-        rows = weekly.score_users(run, kept, client(), progress_artifact(run))
+        rows = stages.score_users(run, kept, client(), progress_artifact(run))
         count.rows = sum(row.rows for row in rows)
     return rows
 
@@ -125,24 +126,24 @@ def progress_artifact(run: WeeklyRun) -> Progress | None:
                 update_progress_artifact(artifact, percent, description=sentence)
         except Exception as error:  # whatever it is, it is no reason to lose the scores
             if not refused:
-                run.stages.tell("score", f"Prefect does not take the progress ({error!r}); scoring goes on")
+                run.stages.log("score", f"Prefect does not take the progress ({error!r}); scoring goes on")
             refused = True
 
     return show
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: list[PartitionRow]) -> Run:
+def commit(run: WeeklyRun, plan: DatasetPlan, kept: Checkpoint, partitions: list[PartitionResult]) -> Run:
     """Write the report and commit the run to the lake."""
     with run.stages.stage("report and commit", "publish"):
-        return weekly.commit(run, plan, kept, partitions)
+        return stages.commit(run, plan, kept, partitions)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
 def publish(run: WeeklyRun, done: Run) -> Published:
     """Load the scores into the warehouse table."""
     with run.stages.stage("load scores", "publish") as count:
-        published = committed.publish(run.settings, run.warehouse, done)
+        published = finish.publish(run.settings, run.warehouse, done)
         count.rows = published.rows
     return published
 
@@ -150,11 +151,11 @@ def publish(run: WeeklyRun, done: Run) -> Published:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def open_tracking(run: WeeklyRun) -> None:
     """Set up where MLflow tracks, which takes seconds the first time: beside the SQL."""
-    weekly.open_tracking(run)
+    stages.open_tracking(run)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
 def track(run: WeeklyRun, done: Run) -> None:
     """Log the run to MLflow."""
     with run.stages.stage("log to MLflow", "publish"):
-        committed.track(run.settings, done)
+        finish.track(run.settings, done)

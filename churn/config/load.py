@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from churn.config.messages import in_sentences, where
+from churn.config.messages import explain_errors, where
 from churn.config.settings import CONFIG_FILE, DEFAULT_PROFILE, Settings
 from churn.core.errors import ConfigError
 
@@ -75,7 +75,7 @@ def load_settings(
     except ValidationError as error:
         named = f"[profiles.{merged.get('profile', DEFAULT_PROFILE)}]"
         sources = {**said, named: _profile_table(read, merged)}
-        faults += in_sentences(error, Settings, prefix=ENVIRONMENT_PREFIX, sources=sources)
+        faults += explain_errors(error, Settings, prefix=ENVIRONMENT_PREFIX, sources=sources)
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         name = str(merged.get("profile", DEFAULT_PROFILE))[:80]

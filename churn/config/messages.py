@@ -29,7 +29,7 @@ _WANTED = {
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
-def in_sentences(
+def explain_errors(
     error: ValidationError, model: type[BaseModel], *, prefix: str, sources: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
     """Yield one sentence a fault.

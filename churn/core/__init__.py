@@ -1,1 +1,7 @@
-"""What every package stands on: errors, calendar, names, files, timing. Imports nothing of churn."""
+"""What every other package stands on. Imports nothing else of churn.
+
+In: nothing. Out: errors, weeks and windows, safe names, files, timings.
+Start with ``errors`` (one family of errors) and ``calendar`` (every window is defined there).
+Import from the modules: ``errors.ChurnError``, ``calendar.Windows``, ``names.identifier``,
+``timing.StageTimer``.
+"""

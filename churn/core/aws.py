@@ -19,7 +19,7 @@ def region_of(settings: str | None) -> str | None:
     return os.environ.get("AWS_REGION") or None
 
 
-def not_installed(library: str, user: str) -> ConfigError:
+def missing_library_error(library: str, user: str) -> ConfigError:
     """Return the error for a library of the extra ``aws`` that is not installed, which ``user`` needs."""
     return ConfigError(
         f"{user} needs {library}, which is not installed: install churn with its extra `aws` (in a checkout: "
@@ -27,7 +27,7 @@ def not_installed(library: str, user: str) -> ConfigError:
     )
 
 
-def client_of(service: str, region: str | None, user: str, **config: Any) -> Any:
+def make_client(service: str, region: str | None, user: str, **config: Any) -> Any:
     """Return a client of an AWS service.
 
     Args:
@@ -45,7 +45,7 @@ def client_of(service: str, region: str | None, user: str, **config: Any) -> Any
 
         aws_errors()  # explaining an error must not fail for want of them
     except ImportError as error:
-        raise not_installed(error.name or "boto3", user) from error
+        raise missing_library_error(error.name or "boto3", user) from error
     return boto3.client(service, region_name=region_of(region), config=botocore.config.Config(**config))
 
 

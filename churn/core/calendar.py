@@ -21,17 +21,17 @@ OBSERVED_OFFSETS = range(LAST_OBSERVED_OFFSET, FIRST_OBSERVED_OFFSET + 1)
 LABEL_DELAY = 2 * WEEK
 EARLIEST, LATEST = date(1970, 1, 1), date(9990, 12, 31)  # what computers call dates, with room to reckon in
 
-MOST_WEEKS = 5_200  # that a person may ask for: a hundred years, with which any date above can be reckoned
+MAX_WEEKS = 5_200  # that a person may ask for: a hundred years, with which any date above can be reckoned
 
 
 def check_weeks(name: str, count: int, least: int = 0) -> None:
     """Refuse a number of weeks that is none, or more than any history has.
 
     Raises:
-        UsageError: ``count`` is not within ``least`` and ``MOST_WEEKS``.
+        UsageError: ``count`` is not within ``least`` and ``MAX_WEEKS``.
     """
-    if not least <= count <= MOST_WEEKS:
-        raise UsageError(f"{name} is {count}: give {least} to {MOST_WEEKS} weeks")
+    if not least <= count <= MAX_WEEKS:
+        raise UsageError(f"{name} is {count}: give {least} to {MAX_WEEKS} weeks")
 
 
 def sunday_on_or_before(day: date) -> date:

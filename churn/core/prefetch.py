@@ -4,13 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-Item = TypeVar("Item")
-Found = TypeVar("Found")
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
-AHEAD = 8
+PREFETCH = 8
 
 
-def in_order(read: Callable[[Item], Found], items: Sequence[Item], ahead: int = AHEAD) -> Iterator[Found]:
+def prefetch_map(
+    read: Callable[[ItemT], ResultT], items: Sequence[ItemT], ahead: int = PREFETCH
+) -> Iterator[ResultT]:
     """Yield what is read of each item, in order; at most ``ahead`` are under way or wait to be taken."""
     with ThreadPoolExecutor(ahead) as pool:
         for start in range(0, len(items), ahead):

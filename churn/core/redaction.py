@@ -16,7 +16,7 @@ _NAMED = re.compile(
 _SHORTEST = 4  # of a part of a password that is looked for: shorter ones are parts of ordinary words
 
 
-def parsed(address: str) -> URL | None:
+def parse_url(address: str) -> URL | None:
     """Return an address in its parts; None where it has none, or its port is no number."""
     try:
         return make_url(address)
@@ -24,7 +24,7 @@ def parsed(address: str) -> URL | None:
         return None
 
 
-def without_secrets(text: str, secrets: Iterable[str] = ()) -> str:
+def mask_secrets(text: str, secrets: Iterable[str] = ()) -> str:
     """Return text without passwords: those that are known, and what looks like one.
 
     Args:
@@ -36,12 +36,12 @@ def without_secrets(text: str, secrets: Iterable[str] = ()) -> str:
     return _NAMED.sub(rf"\g<1>{_HIDDEN}", _USER.sub(rf"\g<1>{_HIDDEN}@", text))
 
 
-def shown(address: str) -> str:
+def mask_url(address: str) -> str:
     """Return an address for messages: without its user, password and query, which may hold a password too."""
     scheme, parts, _ = address.partition("://")
-    url = parsed(address)
+    url = parse_url(address)
     if url is None:
-        return f"{scheme}://{_HIDDEN}" if parts else without_secrets(address)
+        return f"{scheme}://{_HIDDEN}" if parts else mask_secrets(address)
     if url.get_backend_name() == "sqlite":
         return f"{scheme}:///{url.database or ''}"
     if "?" in f"{url.username}{url.password}":
@@ -56,7 +56,7 @@ def shown(address: str) -> str:
 def secrets_of(address: str) -> frozenset[str]:
     """Return what an address holds that no message may repeat: its password, and the values of its query."""
     rest = address.partition("://")[2]
-    url, query = parsed(address), list[str]()
+    url, query = parse_url(address), list[str]()
     if url is None:
         user = rest
     elif url.get_backend_name() != "sqlite" and "@" in f"{url.host}{url.database}":

@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """Yield a new, empty folder that nobody else may read, and remove it at the block's end.
 
     Raises:
         RunError: it cannot be made.
     """
-    sweep_scratch()
+    remove_stale()
     folder, lock = _make()
     try:
         yield folder
@@ -56,7 +56,7 @@ def _make() -> tuple[Path, int]:
             os.close(lock)
 
 
-def sweep_scratch() -> list[str]:
+def remove_stale() -> list[str]:
     """Remove the folders of dead processes; return a message for each that cannot be removed."""
     failures = []
     for folder in sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*")):

@@ -35,7 +35,7 @@ class Count:
 
 
 @dataclass
-class Stages:
+class StageTimer:
     """The stages of one run, in the order in which they ended. Safe to use from several threads."""
 
     product: str
@@ -53,7 +53,7 @@ class Stages:
         rows = "" if record.rows is None else f"{record.rows:,} rows"
         logger.info("%-10s %-8s %-20s %16s %7.1f s", self.product, part, name, rows, record.seconds)
 
-    def tell(self, part: str, sentence: str) -> None:
+    def log(self, part: str, sentence: str) -> None:
         """Log how far a stage is."""
         logger.info("%-10s %-8s %s", self.product, part, sentence)
 

@@ -8,13 +8,11 @@ from datetime import date
 from churn.config.settings import Settings
 from churn.core.calendar import LABEL_DELAY, WEEK, Windows, labelled_dates
 from churn.core.names import identifier
-from churn.core.timing import Stages
-from churn.dataset.plan import Plan, planned, with_steps
-from churn.features import store as feature_rows
-from churn.features.activity_facts import activity_facts, check_history, check_over
-from churn.features.aggregates import ledger as kept_weeks
-from churn.features.aggregates import lifetime as lives
-from churn.features.aggregates import weekly as kept
+from churn.core.timing import StageTimer
+from churn.dataset.plan import DatasetPlan, build_plan, with_steps
+from churn.features import store
+from churn.features.activity_facts import check_history, check_week_is_over, profile_activity
+from churn.features.aggregates import ledger, lifetime, weekly
 from churn.features.cohorts import EVERYBODY
 from churn.sources.availability import check_tables
 from churn.warehouse.base import LostConnectionError, Warehouse
@@ -23,7 +21,7 @@ from churn.warehouse.templates import Statement, Step, create, load_step
 logger = logging.getLogger(__name__)
 
 
-def plan(
+def plan_dataset(
     warehouse: Warehouse,
     settings: Settings,
     name: str,
@@ -32,8 +30,8 @@ def plan(
     *,
     today: date | None = None,
     rebuild_weeks: int = 0,
-    stages: Stages | None = None,
-) -> Plan:
+    stages: StageTimer | None = None,
+) -> DatasetPlan:
     """Check the sources and plan the SQL of one product and as-of date.
 
     Makes the run's schema with the source views in it, and brings the kept weekly aggregates forward: of the
@@ -53,8 +51,8 @@ def plan(
     product = settings.product(name)
     windows = Windows(as_of)
     today = today or date.today()
-    check_over(as_of, today)
-    stages = stages or Stages(name)
+    check_week_is_over(as_of, today)
+    stages = stages or StageTimer(name)
     with stages.stage("check sources", "prepare"):
         sources = check_tables(warehouse, settings.source)
         warehouse.execute(f"create schema if not exists {identifier(schema)}")
@@ -63,36 +61,38 @@ def plan(
             step = load_step(f"sources/{settings.source}/{view}.sql", names)
             run_statement(warehouse, create(step, names, {}, schema, warehouse.dialect))
     with stages.stage("aggregate weeks", "prepare") as count:
-        brought = kept.bring_forward(
+        brought = weekly.update_aggregates(
             warehouse, settings, schema, as_of, today=today, rebuild_weeks=rebuild_weeks
         )
         count.rows = brought.raw_rows
     with stages.stage("check activity", "prepare") as count:
-        facts = activity_facts(
+        facts = profile_activity(
             warehouse, settings, name, windows, schema, today, sources.available, outside=brought.outside > 0
         )
         check_history(name, windows, facts)
         count.rows = facts.rows
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
-    made = planned(settings.source, name, product, windows, dates, schema, facts, kept.define(settings))
+    made = build_plan(
+        settings.source, name, product, windows, dates, schema, facts, weekly.aggregate_tables(settings)
+    )
     with stages.stage("user lives", "prepare"):
         # Of all weeks, as a run of a later date may be about to read those that this one makes again.
-        builds = kept_weeks.builds(warehouse, made.tables.aggregates, date.max)
-        lives.bring_forward(warehouse, made.tables.lives, builds)
+        builds = ledger.week_versions(warehouse, made.tables.aggregates, date.max)
+        lifetime.update_lifetime(warehouse, made.tables.lifetime, builds)
     known = {week: build for week, build in builds.items() if week <= as_of}
     return replace(_with_what_is_kept(warehouse, made, known), warnings=brought.warnings)
 
 
-def _with_what_is_kept(warehouse: Warehouse, made: Plan, builds: Mapping[date, str]) -> Plan:
+def _with_what_is_kept(warehouse: Warehouse, made: DatasetPlan, builds: Mapping[date, str]) -> DatasetPlan:
     """Leave the dates to their kept feature rows that have them.
 
     The rows of the run's own date are always made anew: they show what can be known today.
     """
     as_of = made.windows.as_of
-    there = feature_rows.dates_there(warehouse, made.tables.rows, builds, made.users)
+    there = store.reusable_dates(warehouse, made.tables.rows, builds, made.users)
     new_dates = tuple(day for day in made.training_dates if day not in there)
-    dates = {day: (made.users[day], feature_rows.made_from(builds, day)) for day in new_dates}
-    dates[as_of] = (EVERYBODY, feature_rows.made_from(builds, as_of))
+    dates = {day: (made.users[day], store.source_version(builds, day)) for day in new_dates}
+    dates[as_of] = (EVERYBODY, store.source_version(builds, as_of))
     return with_steps(replace(made, new_dates=new_dates, tables=replace(made.tables, dates=dates)))
 
 
@@ -101,7 +101,7 @@ def run_statement(warehouse: Warehouse, statement: Statement) -> int:
     return warehouse.execute(statement.sql, statement.parameters)
 
 
-def run_step(warehouse: Warehouse, plan: Plan, step: Step) -> int:
+def run_step(warehouse: Warehouse, plan: DatasetPlan, step: Step) -> int:
     """Make one step's table; return its rows (0 for a view). Views that exist already are kept.
 
     A table whose commit was not answered before the connection broke is looked for, not made again.
@@ -113,8 +113,8 @@ def run_step(warehouse: Warehouse, plan: Plan, step: Step) -> int:
                 warehouse, create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
             )
         return 0 if step.path.startswith("sources/") else _count(warehouse, table)
-    if step.name == feature_rows.ROWS:
-        return feature_rows.keep(
+    if step.name == store.ROWS:
+        return store.save_rows(
             warehouse,
             plan.tables.rows,
             step,
@@ -139,6 +139,6 @@ def _count(warehouse: Warehouse, table: str) -> int:
     return int(warehouse.fetch(f"select count(*) as found from {table}")["found"][0].as_py())
 
 
-def run_steps(warehouse: Warehouse, plan: Plan) -> dict[str, int]:
+def run_steps(warehouse: Warehouse, plan: DatasetPlan) -> dict[str, int]:
     """Make every step's table in order; return rows by step."""
     return {step.name: run_step(warehouse, plan, step) for step in plan.steps}

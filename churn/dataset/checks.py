@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from churn.core.errors import CheckError
-from churn.dataset.plan import Plan
+from churn.dataset.plan import DatasetPlan
 from churn.warehouse.base import Warehouse
 
 _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Passed:
+class CheckResult:
     """A check that held.
 
     Attributes:
@@ -26,7 +26,7 @@ class Passed:
     detail: str
 
 
-def check_snapshots(warehouse: Warehouse, plan: Plan, rows: Mapping[str, int]) -> list[Passed]:
+def check_snapshots(warehouse: Warehouse, plan: DatasetPlan, rows: Mapping[str, int]) -> list[CheckResult]:
     """Check the snapshots and the feature set in the warehouse, where they are cheap to count.
 
     Args:
@@ -73,13 +73,13 @@ def check_snapshots(warehouse: Warehouse, plan: Plan, rows: Mapping[str, int]) -
     if failures:
         raise CheckError("snapshots", failures)
     return [
-        Passed("unique snapshot keys", f"{found['snapshots']:,} (user, as-of date) pairs"),
-        Passed("no activity after the as-of date", f"read up to {plan.known_until}"),
-        Passed("one feature row a snapshot", f"{rows['feature_set']:,} rows"),
+        CheckResult("unique snapshot keys", f"{found['snapshots']:,} (user, as-of date) pairs"),
+        CheckResult("no activity after the as-of date", f"read up to {plan.known_until}"),
+        CheckResult("one feature row a snapshot", f"{rows['feature_set']:,} rows"),
     ]
 
 
-def check_equal_rows(stage: str, counts: Mapping[str, int]) -> Passed:
+def check_equal_rows(stage: str, counts: Mapping[str, int]) -> CheckResult:
     """Check that the same rows went through every stage.
 
     Raises:
@@ -88,7 +88,7 @@ def check_equal_rows(stage: str, counts: Mapping[str, int]) -> Passed:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         raise CheckError(stage, [f"row counts differ from stage to stage: {listed}"])
-    return Passed("row counts equal from stage to stage", f"{next(iter(counts.values())):,} users")
+    return CheckResult("row counts equal from stage to stage", f"{next(iter(counts.values())):,} users")
 
 
 def warn_features(snapshots: pa.Table, names: Sequence[str]) -> list[str]:

@@ -5,15 +5,15 @@ from datetime import date
 
 from churn.config.settings import Settings
 from churn.core.names import identifier
-from churn.dataset.plan import Plan
-from churn.features import store as feature_rows
-from churn.features.aggregates import weekly as kept
+from churn.dataset.plan import DatasetPlan
+from churn.features import store
+from churn.features.aggregates import weekly
 from churn.warehouse.base import Warehouse
 
 
-def outcomes(
-    warehouse: Warehouse, settings: Settings, made: Plan, schema: str, *, today: date | None = None
-) -> Plan:
+def plan_labels(
+    warehouse: Warehouse, settings: Settings, made: DatasetPlan, schema: str, *, today: date | None = None
+) -> DatasetPlan:
     """Return the plan that learns what scored users did; it reads on to the target week's end.
 
     Makes its schema, and brings the kept weekly aggregates forward.
@@ -25,13 +25,13 @@ def outcomes(
     """
     end = made.windows.target_week_end
     warehouse.execute(f"create schema {identifier(schema)}")
-    kept.bring_forward(warehouse, settings, made.schema, end, today=today or max(end, date.today()))
-    feature_rows.show(warehouse, made.tables.rows, schema)
+    weekly.update_aggregates(warehouse, settings, made.schema, end, today=today or max(end, date.today()))
+    store.create_view(warehouse, made.tables.rows, schema)
     return made.outcomes(schema)
 
 
-def outcome_table(warehouse: Warehouse, plan: Plan) -> Mapping[str, int]:
-    """Return user id -> churned (1, 0) for the users of a plan made by ``outcomes``."""
+def read_labels(warehouse: Warehouse, plan: DatasetPlan) -> Mapping[str, int]:
+    """Return user id -> churned (1, 0) for the users of a plan made by ``plan_labels``."""
     found = warehouse.fetch(
         f"select user_id, churned from {plan.schema}.snapshots"
         " where purpose = 'score' and churned is not null"

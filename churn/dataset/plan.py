@@ -12,18 +12,15 @@ from typing import Any
 from churn.config.settings import Product, Settings
 from churn.core.calendar import OBSERVATION_WEEKS, OBSERVED_OFFSETS, WEEK, Windows, labelled_dates
 from churn.core.names import identifier, slug
-from churn.features import cohorts
-from churn.features import store as feature_rows
+from churn.features import cohorts, store
 from churn.features.activity_facts import ActivityFacts
-from churn.features.aggregates import ledger as kept_weeks
-from churn.features.aggregates import lifetime as lives
-from churn.features.aggregates import weekly as kept
-from churn.features.aggregates.tables import Definition
+from churn.features.aggregates import ledger, lifetime, weekly
+from churn.features.aggregates.tables import VersionedTables
 from churn.features.catalogue import SEGMENT_PRODUCTS, WEEKDAYS, Catalogue, catalogue, share_columns
 from churn.features.product_filter import match_names, match_parameters
-from churn.sources.availability import Availability, readable
+from churn.sources.availability import Availability, resolve_views
 from churn.warehouse.base import Dialect
-from churn.warehouse.templates import Step, create_table, for_reading, load_step, steps_for
+from churn.warehouse.templates import Step, create_table, load_step, render_for_humans, steps_for
 
 
 @dataclass(frozen=True)
@@ -38,18 +35,20 @@ class Tables:
             tells whether they can be used again.
     """
 
-    aggregates: Definition
-    lives: Definition
-    rows: Definition
+    aggregates: VersionedTables
+    lifetime: VersionedTables
+    rows: VersionedTables
     dates: Mapping[date, tuple[str, str]]
 
     def name(self, name: str) -> str:
         """Return the qualified name of a table that the steps read."""
-        return (self.lives if name in (lives.LIFE, lives.STATE) else self.aggregates).table(name)
+        return (self.lifetime if name in (lifetime.LIFETIME, lifetime.LATEST) else self.aggregates).table(
+            name
+        )
 
 
 @dataclass(frozen=True)
-class Plan:
+class DatasetPlan:
     """Everything that the SQL of one product and as-of date depends on.
 
     Attributes:
@@ -99,7 +98,7 @@ class Plan:
         limit = self.product.training.max_dates
         found = _drawn(self.product, self.training_dates)
         return {
-            day: cohorts.mask(found[day], limit) if found else cohorts.EVERYBODY
+            day: cohorts.encode_slots(found[day], limit) if found else cohorts.EVERYBODY
             for day in self.training_dates
         }
 
@@ -115,7 +114,7 @@ class Plan:
             **{f"new_date_{index}": day for index, day in enumerate(self.new_dates)},
         }
 
-    def outcomes(self, schema: str) -> "Plan":
+    def outcomes(self, schema: str) -> "DatasetPlan":
         """Return the plan that learns what the scored users did: it reads on to the target week's end.
 
         The function ``outcomes`` also makes the kept aggregates reach so far. The feature rows are those that
@@ -185,10 +184,10 @@ def _drawn(product: Product, dates: Sequence[date]) -> Mapping[date, tuple[int, 
     """Return the slots of users that each training date has; none where each has everybody."""
     if product.training.sampling == "all":
         return {}
-    return cohorts.drawn(tuple(dates), product.training.max_dates)
+    return cohorts.assign_slots(tuple(dates), product.training.max_dates)
 
 
-def planned(
+def build_plan(
     source: str,
     name: str,
     product: Product,
@@ -196,12 +195,12 @@ def planned(
     dates: Sequence[date],
     schema: str,
     facts: ActivityFacts,
-    definition: Definition,
-) -> Plan:
+    definition: VersionedTables,
+) -> DatasetPlan:
     """Plan as if no feature rows were kept."""
     features = catalogue(product, facts.available)
     tables = define_tables(source, name, product, facts.available, definition)
-    made = Plan(
+    made = DatasetPlan(
         name=identifier(name),
         product=product,
         source=source,
@@ -218,13 +217,13 @@ def planned(
     return with_steps(made)
 
 
-def with_steps(made: Plan) -> Plan:
+def with_steps(made: DatasetPlan) -> DatasetPlan:
     """Return the plan with the steps that its dates and sources need, in an order that they can be run in."""
     return replace(made, steps=steps_for(made.source, ["feature_set"], made.names))
 
 
 def define_tables(
-    source: str, name: str, product: Product, available: Availability, aggregates: Definition
+    source: str, name: str, product: Product, available: Availability, aggregates: VersionedTables
 ) -> Tables:
     """Return what is kept for a product, of which no date is made yet.
 
@@ -232,58 +231,68 @@ def define_tables(
         available: what can be read: a source that comes or goes changes the features.
         aggregates: the weekly aggregates, of all products.
     """
-    lived = lives.define(aggregates, product)
+    lived = lifetime.lifetime_tables(aggregates, product)
     tables = Tables(aggregates, lived, aggregates, {})
     names = _names(product, available, catalogue(product, available), tables, training_dates=(), new_dates=1)
     steps = steps_for(source, ["feature_rows"], names)
-    rows = feature_rows.define(aggregates.schema, name, steps, names, _values(product, tables))
+    rows = store.feature_row_tables(aggregates.schema, name, steps, names, _values(product, tables))
     return replace(tables, rows=rows)
 
 
-def plan_without_data(settings: Settings, name: str, as_of: date) -> Plan:
+def plan_without_data(settings: Settings, name: str, as_of: date) -> DatasetPlan:
     """Plan as if every optional source were there and the history were long: for rendering."""
     product = settings.product(name)
     windows = Windows(as_of)
     weeks = OBSERVATION_WEEKS + product.training.max_dates + 2
-    available = readable(settings.source, {}).available
+    available = resolve_views(settings.source, {}).available
     if settings.source == "events":  # which holds no such columns
         available = replace(available, series=False, live=False, page_views=False)
     facts = ActivityFacts(0, windows.as_of - weeks * WEEK + timedelta(days=1), windows.as_of, available)
     dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
-    return planned(
-        settings.source, name, product, windows, dates, f"churn_{name}", facts, kept.define(settings)
+    return build_plan(
+        settings.source,
+        name,
+        product,
+        windows,
+        dates,
+        f"churn_{name}",
+        facts,
+        weekly.aggregate_tables(settings),
     )
 
 
-def read_steps(plan: Plan, dialect: Dialect) -> dict[str, str]:
+def rendered_steps(plan: DatasetPlan, dialect: Dialect) -> dict[str, str]:
     """Return each step's SQL in ``dialect`` with its values written in, to be read by a person.
 
     The steps that make what is kept come first, here in the run's own schema and from all activity.
     """
     plan = _in_own_schema(plan)
-    aggregates, lived = plan.tables.aggregates, plan.tables.lives
+    aggregates, lived = plan.tables.aggregates, plan.tables.lifetime
     activity = load_step(f"sources/{plan.source}/activity.sql", {})
-    values = {**aggregates.values, "first_day": kept_weeks.HISTORY_START, "last_day": plan.known_until}
-    made = {"activity": for_reading(activity, {}, {}, plan.schema, dialect)}
-    for step in kept.steps(aggregates):
+    values = {**aggregates.values, "first_day": ledger.HISTORY_START, "last_day": plan.known_until}
+    made = {"activity": render_for_humans(activity, {}, {}, plan.schema, dialect)}
+    for step in weekly.steps(aggregates):
         name = step.name if step.name == "week_activity" else aggregates.name(step.name)
-        made[name] = for_reading(replace(step, name=name), aggregates.names, values, plan.schema, dialect)
-    life, state = lives.steps(lived)
-    empty = create_table(lived.table(lives.STATE), lives.COLUMNS, dialect)
-    made[lived.name(lives.STATE)] = (
+        made[name] = render_for_humans(
+            replace(step, name=name), aggregates.names, values, plan.schema, dialect
+        )
+    life, state = lifetime.steps(lived)
+    empty = create_table(lived.table(lifetime.LATEST), lifetime.COLUMNS, dialect)
+    made[lived.name(lifetime.LATEST)] = (
         f"-- {state.header.splitlines()[0]} Before the first week: none.\n{empty};\n"
     )
-    life = replace(life, name=lived.name(lives.LIFE))
-    values = {**lived.values, "first_week": kept_weeks.HISTORY_START, "last_week": plan.known_until}
-    made[life.name] = for_reading(life, lived.names, values, plan.schema, dialect)
+    life = replace(life, name=lived.name(lifetime.LIFETIME))
+    values = {**lived.values, "first_week": ledger.HISTORY_START, "last_week": plan.known_until}
+    made[life.name] = render_for_humans(life, lived.names, values, plan.schema, dialect)
     return made | {
-        step.name: for_reading(step, plan.names, plan.parameters, plan.schema, dialect) for step in plan.steps
+        step.name: render_for_humans(step, plan.names, plan.parameters, plan.schema, dialect)
+        for step in plan.steps
     }
 
 
-def _in_own_schema(plan: Plan) -> Plan:
+def _in_own_schema(plan: DatasetPlan) -> DatasetPlan:
     """Return the plan with everything that is kept made in its own schema, and from nothing."""
     aggregates = replace(plan.tables.aggregates, schema=plan.schema)
-    lived = lives.define(aggregates, plan.product)
+    lived = lifetime.lifetime_tables(aggregates, plan.product)
     tables = Tables(aggregates, lived, replace(plan.tables.rows, schema=plan.schema), {})
     return with_steps(replace(plan, tables=tables, new_dates=plan.training_dates))

@@ -6,7 +6,7 @@ from churn.core.names import identifier
 from churn.warehouse.base import Warehouse
 
 
-def drop(warehouse: Warehouse, schema: str) -> None:
+def drop_schema(warehouse: Warehouse, schema: str) -> None:
     """Remove a run's schema with everything in it."""
     warehouse.execute(f"drop schema if exists {identifier(schema)} cascade")
 

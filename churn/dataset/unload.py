@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from churn.core.errors import RunError
 from churn.core.names import identifier
-from churn.dataset.plan import Plan
-from churn.features import store as feature_rows
+from churn.dataset.plan import DatasetPlan
+from churn.features import store
 from churn.features.catalogue import DOUBLE, INTEGER
 from churn.warehouse.base import Dialect, Warehouse
 from churn.warehouse.templates import Statement, render
@@ -30,7 +30,7 @@ _ARROW_TYPES = {DOUBLE: pa.float32(), INTEGER: pa.int32()}
 Files = Sequence[tuple[str, int]]
 
 
-def snapshot_schema(plan: Plan, *, labelled: bool) -> pa.Schema:
+def snapshot_schema(plan: DatasetPlan, *, labelled: bool) -> pa.Schema:
     """Return the Arrow schema of unloaded snapshots: float32, int32 and dictionary-free text columns."""
     keys = [pa.field("user_id", pa.string()), pa.field("as_of_date", pa.date32())]
     label = [pa.field("churned", pa.int8())] if labelled else []
@@ -56,7 +56,7 @@ def partition_size(rows: int, features: int, workers: int) -> int:
     return max(1, -(-rows // partitions))
 
 
-def count_rows(warehouse: Warehouse, plan: Plan, purpose: str) -> int:
+def count_rows(warehouse: Warehouse, plan: DatasetPlan, purpose: str) -> int:
     """Return how many snapshots there are to ``unload``."""
     text = "select count(*) as snapshots from {{ ref('feature_set') }} where purpose = :purpose"
     query = render(text, {}, {"purpose": purpose}, plan.schema, warehouse.dialect)
@@ -64,7 +64,7 @@ def count_rows(warehouse: Warehouse, plan: Plan, purpose: str) -> int:
 
 
 def unload(
-    warehouse: Warehouse, plan: Plan, purpose: str, folder: str | Path, rows_per_file: int
+    warehouse: Warehouse, plan: DatasetPlan, purpose: str, folder: str | Path, rows_per_file: int
 ) -> list[tuple[str, int]]:
     """Write snapshots to Parquet files of about ``rows_per_file`` rows.
 
@@ -87,11 +87,11 @@ def unload(
         query.sql, query.parameters, str(folder), schema=schema, rows_per_file=rows_per_file
     )
     dates = plan.training_dates if purpose == "train" else (plan.windows.as_of,)
-    feature_rows.check_kept(warehouse, plan.tables.rows, dates)
+    store.check_still_there(warehouse, plan.tables.rows, dates)
     return files
 
 
-def _selection(plan: Plan, purpose: str, schema: pa.Schema, dialect: Dialect) -> Statement:
+def _selection(plan: DatasetPlan, purpose: str, schema: pa.Schema, dialect: Dialect) -> Statement:
     columns = ", ".join(
         f"cast({identifier(f.name)} as {_SQL_TYPES[f.type]}) as {f.name}" if f.type in _SQL_TYPES else f.name
         for f in schema

@@ -1,18 +1,21 @@
 """Why a prediction is what it is: exact SHAP contributions, each user's reasons, and what moves them all.
 
-Contributions are in log-odds (the model's margin): a user's margin is the bias plus all contributions.
+In: a model and encoded features. Out: contributions in log-odds (bias + contributions = margin), reasons,
+effects.
+Start with ``contributions``, then ``treeshap`` and ``kernel`` (the fast path), then ``wording`` (sentences).
+Import from this face, ``user.explain_user`` excepted.
 """
 
 from churn.explain.effects import ContributionSummary, FeatureImportance, read_summary
 from churn.explain.readers import read_contributions, read_reasons
 from churn.explain.reasons import TopReasons, reason_table, top_reasons
-from churn.explain.wording import in_words
+from churn.explain.wording import describe_reasons
 
 __all__ = [
     "ContributionSummary",
     "FeatureImportance",
     "TopReasons",
-    "in_words",
+    "describe_reasons",
     "read_contributions",
     "read_reasons",
     "read_summary",

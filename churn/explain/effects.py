@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from churn.core.errors import RunError
-from churn.core.prefetch import in_order
-from churn.explain.loops import BITS_DROPPED, BUCKETS, FIRST_BUCKET, SIDE_BUCKETS, tally
+from churn.core.prefetch import prefetch_map
+from churn.explain.loops import BITS_DROPPED, BUCKETS, FIRST_BUCKET, SIDE_BUCKETS, accumulate
 
 EFFECTS = "effects"  # the dataset that holds each partition's sums
 _TENTHS = np.arange(1, 10) / 10
@@ -91,7 +91,7 @@ class FeatureImportance(BaseModel):
 
 
 @dataclass(frozen=True)
-class ValueCuts:
+class BinEdges:
     """Where a feature's values are cut into bins, in rising order.
 
     Attributes:
@@ -104,9 +104,9 @@ class ValueCuts:
     middle: float | None
 
 
-def value_cuts(
+def bin_edges(
     booster: xgb.Booster, features: Sequence[str], categories: Mapping[str, Sequence[str]]
-) -> tuple[ValueCuts, ...]:
+) -> tuple[BinEdges, ...]:
     """Return each feature's cuts: the booster's thresholds at the tenths of their cover.
 
     Args:
@@ -125,18 +125,18 @@ def value_cuts(
     )
     order = np.argsort(threshold, kind="stable")
     feature, threshold, cover = feature[order], threshold[order], cover[order]
-    found: list[ValueCuts] = []
+    found: list[BinEdges] = []
     for index, name in enumerate(features):
         mine = feature == index
         thresholds, reached = threshold[mine].astype(np.float32), np.cumsum(cover[mine])
         if not len(thresholds):
-            found.append(ValueCuts((), None))
+            found.append(BinEdges((), None))
         elif name in categories:
             codes = np.arange(1, len(categories[name])) - 0.5
-            found.append(ValueCuts(tuple(codes[:: 1 + len(codes) // _MOST_CATEGORIES].tolist()), None))
+            found.append(BinEdges(tuple(codes[:: 1 + len(codes) // _MOST_CATEGORIES].tolist()), None))
         else:
             at = thresholds[np.searchsorted(reached, reached[-1] * np.array([*_TENTHS, _MIDDLE]))].tolist()
-            found.append(ValueCuts(tuple(sorted(set(at))), at[-1]))
+            found.append(BinEdges(tuple(sorted(set(at))), at[-1]))
     return tuple(found)
 
 
@@ -153,7 +153,7 @@ class ContributionSummary:
         buckets: rows by bucket of the contribution's size and sign, int64 (features, buckets).
     """
 
-    def __init__(self, features: Sequence[str], cuts: Sequence[ValueCuts]) -> None:
+    def __init__(self, features: Sequence[str], cuts: Sequence[BinEdges]) -> None:
         """Begin with no rows."""
         self.features = tuple(features)
         self.cuts = tuple(cuts)
@@ -177,7 +177,7 @@ class ContributionSummary:
         x, p = (np.ascontiguousarray(matrix.T, np.float32) for matrix in (X, phi))
         scratch = np.empty(len(X), np.uint8)
         sums = (self.total_abs, self.bin_rows, self.bin_totals, self.buckets)
-        tally(x, p, p.view(np.int32), self._cuts, self._counts, scratch, *sums)
+        accumulate(x, p, p.view(np.int32), self._cuts, self._counts, scratch, *sums)
         self.rows += len(X)
 
     def __add__(self, other: Self) -> Self:
@@ -253,7 +253,7 @@ class ContributionSummary:
     def of(cls, table: pa.Table) -> Self:
         """Return the summary that ``table`` gave."""
         columns = table.to_pydict()
-        cuts = [ValueCuts(tuple(c), m) for c, m in zip(columns["cuts"], columns["middle"], strict=True)]
+        cuts = [BinEdges(tuple(c), m) for c, m in zip(columns["cuts"], columns["middle"], strict=True)]
         summary = cls(columns["feature"], cuts)
         summary.rows = columns["rows"][0] if table.num_rows else 0
         summary.total_abs[:] = columns["total_abs"]
@@ -281,12 +281,12 @@ def read_summary(run_folder: str) -> ContributionSummary:
         return pq.read_table(pa.BufferReader(fs.cat_file(file)))
 
     try:
-        return merged(map(ContributionSummary.of, in_order(read, files)))
+        return merge_summaries(map(ContributionSummary.of, prefetch_map(read, files)))
     except ValueError as error:
         raise RunError(f"{run_folder}/{EFFECTS}: {error}; score the run again") from error
 
 
-def merged(summaries: Iterable[ContributionSummary]) -> ContributionSummary:
+def merge_summaries(summaries: Iterable[ContributionSummary]) -> ContributionSummary:
     """Return the sum of at least one summary, taking one at a time."""
     return reduce(lambda total, summary: total + summary, summaries)
 

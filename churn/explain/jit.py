@@ -10,7 +10,7 @@ from numba import njit
 _logger = logging.getLogger(__name__)
 
 
-class Compiled:
+class JitFunction:
     """A function that is compiled once. Safe to call from several threads; the lock of Python is released.
 
     The machine code is kept in NUMBA_CACHE_DIR, or beside the function's module, or in the user's cache

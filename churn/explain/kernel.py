@@ -16,7 +16,7 @@ from numba import from_dtype, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from churn.explain.jit import Compiled
+from churn.explain.jit import JitFunction
 
 LANES = 32  # rows in a vector: one more load of a coefficient serves two registers of AVX-512
 
@@ -367,4 +367,4 @@ _SIGNATURE = types.void(
     types.float32[:, ::1],
     types.float64[::1],
 )
-kernel = Compiled(_kernel, _SIGNATURE)
+kernel = JitFunction(_kernel, _SIGNATURE)

@@ -5,7 +5,7 @@ Both read contributions feature by feature, as ``TreeShap`` leaves them in memor
 
 from numba import types
 
-from churn.explain.jit import Compiled
+from churn.explain.jit import JitFunction
 
 _ROWS_AT_ONCE = 512  # the rows' largest so far stay in the nearest cache
 
@@ -74,8 +74,8 @@ def _tally(X, phi, bits, cuts, cut_counts, bins, total_abs, bin_rows, bin_totals
 
 
 _read_only = types.Array(types.float32, 2, "C", readonly=True)
-top = Compiled(_top, types.void(_read_only, types.int32[:, ::1], types.float32[:, ::1]))
-tally = Compiled(
+top_k = JitFunction(_top, types.void(_read_only, types.int32[:, ::1], types.float32[:, ::1]))
+accumulate = JitFunction(
     _tally,
     types.void(
         _read_only,

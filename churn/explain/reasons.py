@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from churn.explain.loops import top
+from churn.explain.loops import top_k
 
 REASONS = 5
 
@@ -47,7 +47,7 @@ def top_reasons(phi: NDArray[np.float32], k: int = REASONS) -> TopReasons:
     found = TopReasons(
         np.empty((min(k, features), rows), np.int32), np.empty((min(k, features), rows), np.float32)
     )
-    top(by_feature, *found)
+    top_k(by_feature, *found)
     return found
 
 

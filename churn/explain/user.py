@@ -13,7 +13,7 @@ from fsspec.core import url_to_fs
 
 from churn.core.errors import RunError, UsageError
 from churn.explain.readers import read_reasons
-from churn.explain.wording import habit, in_words
+from churn.explain.wording import describe_reasons, habit
 from churn.features.catalogue import Feature, Range
 from churn.features.phrases import Phrases
 
@@ -65,7 +65,7 @@ def _explain(run_folder: str, user: str) -> list[str]:
         f"week of {score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
         *(
             f"  {number}. {line}"
-            for number, line in enumerate(in_words(reasons, catalogue, own, typical), start=1)
+            for number, line in enumerate(describe_reasons(reasons, catalogue, own, typical), start=1)
         ),
     ]
 

@@ -15,7 +15,7 @@ _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
 _NOTHING_SAID = Phrases()
 
 
-def in_words(
+def describe_reasons(
     reasons: Iterable[Mapping[str, object]],
     catalogue: Mapping[str, Feature],
     own: Mapping[str, object] | None = None,

@@ -16,8 +16,7 @@ from churn.core.calendar import (
     sunday_on_or_before,
 )
 from churn.core.errors import SourceError, UsageError
-from churn.features.aggregates import ledger as kept_weeks
-from churn.features.aggregates import weekly as kept
+from churn.features.aggregates import ledger, weekly
 from churn.features.product_filter import match_names, match_parameters
 from churn.sources.availability import Availability, check_tables
 from churn.warehouse.base import Warehouse
@@ -45,7 +44,7 @@ class ActivityFacts:
 MINIMUM_TRAINING_DATES = 4
 
 
-def check_over(as_of: date, today: date) -> None:
+def check_week_is_over(as_of: date, today: date) -> None:
     """Refuse an as-of date that is not over yet.
 
     Raises:
@@ -58,14 +57,14 @@ def check_over(as_of: date, today: date) -> None:
         )
 
 
-def check_reach(warehouse: Warehouse, settings: Settings, windows: Windows) -> None:
+def check_data_covers(warehouse: Warehouse, settings: Settings, windows: Windows) -> None:
     """Refuse an as-of date in whose last week the data hold nothing: quick, before anything is begun.
 
     Raises:
         UsageError: the as-of date is not over yet.
         SourceError: the tables are wrong, or end too early; the message names the latest as-of date.
     """
-    check_over(windows.as_of, date.today())
+    check_week_is_over(windows.as_of, date.today())
     check_tables(warehouse, settings.source)
     text = (sql_root() / "sources" / settings.source / "activity.sql").read_text("utf-8")
     query = f"select max(activity_date) as last_date from (\n{text}) as activity"
@@ -78,7 +77,7 @@ def check_reach(warehouse: Warehouse, settings: Settings, windows: Windows) -> N
         )
 
 
-def activity_facts(
+def profile_activity(
     warehouse: Warehouse,
     settings: Settings,
     name: str,
@@ -104,13 +103,13 @@ def activity_facts(
     values = {
         **match_parameters(product),
         "known_until": windows.as_of,
-        "history_start": kept_weeks.HISTORY_START,
+        "history_start": ledger.HISTORY_START,
         "today": today,
     }
 
     def one_row(file: str) -> dict[str, Any]:
         text = (sql_root() / file).read_text("utf-8")
-        names = {**match_names(product), "kept": kept.define(settings).table}
+        names = {**match_names(product), "kept": weekly.aggregate_tables(settings).table}
         statement = render(text, names, values, schema, warehouse.dialect)
         found: dict[str, Any] = warehouse.fetch(statement.sql, statement.parameters).to_pylist()[0]
         return found
@@ -129,7 +128,7 @@ def activity_facts(
             ("huge_values", "have a value that is no number, or above 10^10: mend or remove them"),
             (
                 "ancient_rows",
-                f"are dated before {kept_weeks.HISTORY_START}, as empty times are: mend or remove them",
+                f"are dated before {ledger.HISTORY_START}, as empty times are: mend or remove them",
             ),
             (
                 "future_rows",
@@ -140,7 +139,7 @@ def activity_facts(
     ]
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
-        kept.forget_faulty(warehouse, settings)
+        weekly.invalidate_faulty_weeks(warehouse, settings)
         raise SourceError(f"the activity of product {name!r} breaks the source contract:\n{listed}")
     available = replace(
         available,
@@ -158,7 +157,7 @@ def activity_facts(
 
 def _empty_product(warehouse: Warehouse, settings: Settings, name: str, windows: Windows, schema: str) -> str:
     text = (sql_root() / "checks" / "products.sql").read_text("utf-8")
-    statement = render(text, {"kept": kept.define(settings).table}, {}, schema, warehouse.dialect)
+    statement = render(text, {"kept": weekly.aggregate_tables(settings).table}, {}, schema, warehouse.dialect)
     found = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
     listed = ", ".join(f"{row['product']} ({int(row['events']):,} events)" for row in found) or "none"
     wanted = ", ".join(settings.products[name].match) or "any"

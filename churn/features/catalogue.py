@@ -7,11 +7,18 @@ from collections.abc import Callable, Iterator
 
 from churn.config.settings import Product
 from churn.features.feature import DOUBLE, INTEGER, TEXT, Catalogue, Feature, Range
-from churn.features.groups import activity, content, devices, favourites, listening, schedule, shares
-from churn.features.groups import content as last_week
-from churn.features.groups import marketing as contact
-from churn.features.groups import other_products as beside
-from churn.features.groups import profile as people
+from churn.features.groups import (
+    activity,
+    content,
+    devices,
+    favourites,
+    listening,
+    marketing,
+    other_products,
+    profile,
+    schedule,
+    shares,
+)
 from churn.features.groups.profile import SEGMENT_PRODUCTS
 from churn.features.groups.shares import DAYPARTS, WEEKDAYS, share_columns
 from churn.sources.availability import Availability
@@ -71,17 +78,17 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
     ("items", _needs("item"), content.items),
     ("content", _needs("content", "item", "series"), content.content),
     ("episodes", _needs("content", "item", "series"), content.episodes),
-    ("last week", _needs("content", "item", "series"), last_week.last_week),
+    ("last week", _needs("content", "item", "series"), content.last_week),
     ("listening", _needs("item", "live", "formats", listed="listening"), listening.listening),
-    ("other products", _needs_other, beside.other_products),
-    ("profile", _needs("profile"), people.profile),
-    ("segments", _needs("segments"), people.segments),
+    ("other products", _needs_other, other_products.other_products),
+    ("profile", _needs("profile"), profile.profile),
+    ("segments", _needs("segments"), profile.segments),
     ("activations", _needs("activations"), favourites.activations),
     ("activation titles", _needs("activations", "titles"), favourites.activation_titles),
     ("favourite", _needs("item"), favourites.favourite),
     ("favourite titles", _needs("item", "titles"), favourites.favourite_titles),
     ("item factors", _needs("item", "factors", listed="factors"), favourites.factors),
-    ("newsletter", _needs("newsletter"), contact.newsletter),
-    ("e-mail", _needs("mails"), contact.mails),
-    ("follows", _needs("follows", listed="follows"), contact.follows),
+    ("newsletter", _needs("newsletter"), marketing.newsletter),
+    ("e-mail", _needs("mails"), marketing.mails),
+    ("follows", _needs("follows", listed="follows"), marketing.follows),
 )

@@ -5,7 +5,7 @@ from datetime import date
 
 from churn.core.errors import CheckError
 from churn.core.names import identifier
-from churn.features.aggregates.tables import ask
+from churn.features.aggregates.tables import query
 from churn.features.catalogue import TEXT, Feature
 from churn.warehouse.base import Session, Warehouse
 
@@ -42,9 +42,9 @@ def check_rows(
     )
     days = {f"day_{index}": day for index, day in enumerate(dates)}
     listed = ", ".join(f":{name}" for name in days)
-    query = f"select count(*) as n{bounds}\nfrom {table}\nwhere as_of_date in ({listed})"
-    (found,) = ask(warehouse, session, query, days)
-    (users,) = ask(warehouse, session, f"select count(*) as n from {eligible}", {})
+    text = f"select count(*) as n{bounds}\nfrom {table}\nwhere as_of_date in ({listed})"
+    (found,) = query(warehouse, session, text, days)
+    (users,) = query(warehouse, session, f"select count(*) as n from {eligible}", {})
     failures = []
     if found["n"] != users["n"]:
         failures.append(

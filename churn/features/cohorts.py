@@ -22,7 +22,7 @@ def slots(max_dates: int) -> int:
 
 
 @lru_cache
-def drawn(dates: tuple[date, ...], max_dates: int) -> Mapping[date, tuple[int, ...]]:
+def assign_slots(dates: tuple[date, ...], max_dates: int) -> Mapping[date, tuple[int, ...]]:
     """Return the slots of each date, ascending: together all slots, each of them once.
 
     A date has eight slots of its own, by its week. Those of dates that are still to come are shared out.
@@ -58,12 +58,12 @@ def _fair_share(held: Mapping[date, set[int]], lent: set[int]) -> set[int]:
         taken.add(max(theirs))
 
 
-def mask(found: Sequence[int], max_dates: int) -> str:
+def encode_slots(found: Sequence[int], max_dates: int) -> str:
     """Return slots as text: how many there can be, and a hexadecimal number with a bit for each."""
     return f"{slots(max_dates)}:{sum(1 << slot for slot in found):x}"
 
 
-def covers(kept: str, wanted: str) -> bool:
+def includes(kept: str, wanted: str) -> bool:
     """Return whether users of some slots, or ``EVERYBODY``, hold those of others."""
     if EVERYBODY in (kept, wanted):
         return kept == EVERYBODY

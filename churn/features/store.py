@@ -11,13 +11,13 @@ from typing import Any
 
 from churn.core.errors import RunError
 from churn.core.names import identifier
-from churn.features.aggregates.tables import Definition, analyze, ask, digest, now, run
+from churn.features.aggregates.tables import VersionedTables, analyze, digest, query, run, utc_now
 from churn.features.catalogue import Feature
 from churn.features.checks import check_rows
-from churn.features.cohorts import covers
+from churn.features.cohorts import includes
 from churn.warehouse.base import Session, Warehouse
-from churn.warehouse.retries import made_once, retried
-from churn.warehouse.templates import Step, create_empty, create_table, insert, written
+from churn.warehouse.retries import retry_transaction, run_ddl_once
+from churn.warehouse.templates import Step, canonical_sql, create_empty, create_table, insert
 
 ROWS, LEDGER = "feature_rows", "feature_dates"
 _LEDGER_COLUMNS = {
@@ -29,9 +29,9 @@ _LEDGER_COLUMNS = {
 }
 
 
-def define(
+def feature_row_tables(
     schema: str, product: str, steps: Sequence[Step], names: Mapping[str, Any], values: Mapping[str, Any]
-) -> Definition:
+) -> VersionedTables:
     """Return the definition of a product's feature rows.
 
     Args:
@@ -41,17 +41,17 @@ def define(
         names: what those steps' templates may use, for any number of dates.
         values: what they may bind, but for dates.
     """
-    texts = [written(step, names) for step in steps]
-    return Definition(schema, digest([product, _LEDGER_COLUMNS, texts, sorted(values.items())]), {}, {})
+    texts = [canonical_sql(step, names) for step in steps]
+    return VersionedTables(schema, digest([product, _LEDGER_COLUMNS, texts, sorted(values.items())]), {}, {})
 
 
-def made_from(builds: Mapping[date, str], as_of: date) -> str:
+def source_version(builds: Mapping[date, str], as_of: date) -> str:
     """Return what tells whether a week up to an as-of date was made again, or one was added."""
     return digest([(week, build) for week, build in sorted(builds.items()) if week < as_of])
 
 
-def dates_there(
-    warehouse: Warehouse, rows: Definition, builds: Mapping[date, str], wanted: Mapping[date, str]
+def reusable_dates(
+    warehouse: Warehouse, rows: VersionedTables, builds: Mapping[date, str], wanted: Mapping[date, str]
 ) -> set[date]:
     """Return the dates whose rows can be used again.
 
@@ -61,20 +61,20 @@ def dates_there(
     """
     if not warehouse.columns(rows.table(LEDGER)):
         return set()
-    query = f"select as_of_date, users, made_from from {rows.table(LEDGER)}"
-    found = {row["as_of_date"]: row for row in warehouse.fetch(query).to_pylist()}
+    text = f"select as_of_date, users, made_from from {rows.table(LEDGER)}"
+    found = {row["as_of_date"]: row for row in warehouse.fetch(text).to_pylist()}
     return {
         day
         for day, users in wanted.items()
         if day in found
-        and covers(found[day]["users"], users)
-        and found[day]["made_from"] == made_from(builds, day)
+        and includes(found[day]["users"], users)
+        and found[day]["source_version"] == source_version(builds, day)
     }
 
 
-def keep(
+def save_rows(
     warehouse: Warehouse,
-    rows: Definition,
+    rows: VersionedTables,
     step: Step,
     names: Mapping[str, Any],
     values: Mapping[str, Any],
@@ -99,7 +99,7 @@ def keep(
         CheckError: a user and date has several rows, or a feature is out of its range. Nothing has changed.
     """
     table, ledger = rows.table(ROWS), rows.table(LEDGER)
-    made_once(partial(warehouse.execute, create_table(ledger, _LEDGER_COLUMNS, warehouse.dialect)))
+    run_ddl_once(partial(warehouse.execute, create_table(ledger, _LEDGER_COLUMNS, warehouse.dialect)))
     asked = (step, names, values, schema, table, warehouse.dialect)
 
     def attempt() -> int:
@@ -118,18 +118,18 @@ def keep(
             check_rows(warehouse, session, table, f"{identifier(schema)}.eligible", features, dates)
             return _write_dates(warehouse, session, rows, dates)
 
-    count = retried(attempt, "keeping feature rows")
+    count = retry_transaction(attempt, "keeping feature rows")
     analyze(warehouse, table)
-    show(warehouse, rows, schema)
+    create_view(warehouse, rows, schema)
     return count
 
 
 def _write_dates(
-    warehouse: Warehouse, session: Session, rows: Definition, dates: Mapping[date, tuple[str, str]]
+    warehouse: Warehouse, session: Session, rows: VersionedTables, dates: Mapping[date, tuple[str, str]]
 ) -> int:
     first = min(dates)
     text = "select as_of_date, count(*) as n from {{ table }} where as_of_date >= :first group by as_of_date"
-    counted = ask(warehouse, session, text.replace("{{ table }}", rows.table(ROWS)), {"first": first})
+    counted = query(warehouse, session, text.replace("{{ table }}", rows.table(ROWS)), {"first": first})
     counts = {row["as_of_date"]: int(row["n"]) for row in counted}
     for day, (users, origin) in dates.items():
         run(
@@ -137,12 +137,12 @@ def _write_dates(
             session,
             f"insert into {rows.table(LEDGER)} (as_of_date, users, made_from, feature_rows, built_at)"
             " values (:day, :users, :origin, :rows, :now)",
-            {"day": day, "users": users, "origin": origin, "rows": counts.get(day, 0), "now": now()},
+            {"day": day, "users": users, "origin": origin, "rows": counts.get(day, 0), "now": utc_now()},
         )
     return sum(counts.get(day, 0) for day in dates)
 
 
-def check_kept(warehouse: Warehouse, rows: Definition, days: Iterable[date]) -> None:
+def check_still_there(warehouse: Warehouse, rows: VersionedTables, days: Iterable[date]) -> None:
     """Check, after rows of some dates were read, that they were there meanwhile.
 
     Raises:
@@ -157,7 +157,7 @@ def check_kept(warehouse: Warehouse, rows: Definition, days: Iterable[date]) -> 
         )
 
 
-def show(warehouse: Warehouse, rows: Definition, schema: str) -> None:
+def create_view(warehouse: Warehouse, rows: VersionedTables, schema: str) -> None:
     """Make the view ``feature_rows`` of a run's schema, if it is not there."""
     if not warehouse.columns(f"{schema}.{ROWS}"):
         columns: Iterable[str] = warehouse.columns(rows.table(ROWS))

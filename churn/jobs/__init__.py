@@ -1,1 +1,7 @@
-"""One module a job, called by flows and commands: weekly run, back-test, erase, doctor, prune, capacity."""
+"""One module a job, called by flows and commands.
+
+In: settings and a command's arguments. Out: what the command promises: a run, figures, an erasure.
+Start with ``weekly.stages``, the stages of the weekly run as plain functions.
+Others: ``backtest``, ``erase``, ``doctor`` (``churn check``), ``prune``, ``capacity`` (``churn plan``).
+This face stays empty: workers import ``jobs.capacity.probe``.
+"""

@@ -15,11 +15,11 @@ from churn import __version__
 from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core.errors import SourceError
-from churn.core.tempdirs import scratch_folder
-from churn.dataset.build import plan, run_steps
+from churn.core.tempdirs import temporary_folder
+from churn.dataset.build import plan_dataset, run_steps
 from churn.dataset.checks import check_snapshots
-from churn.dataset.labels import outcome_table, outcomes
-from churn.dataset.plan import Plan
+from churn.dataset.labels import plan_labels, read_labels
+from churn.dataset.plan import DatasetPlan
 from churn.dataset.unload import read_snapshots, unload
 from churn.model.metrics import evaluate
 from churn.model.training import train
@@ -41,12 +41,12 @@ class Snapshots:
         scored: the as-of date's eligible users with ``churned`` as it turned out.
     """
 
-    plan: Plan
+    plan: DatasetPlan
     training: pa.Table
     scored: pa.Table
 
 
-def prepare(warehouse: Warehouse, settings: Settings, product: str, as_of: date) -> Snapshots:
+def prepare_snapshots(warehouse: Warehouse, settings: Settings, product: str, as_of: date) -> Snapshots:
     """Build the snapshots of one as-of date and learn their outcomes afterwards.
 
     Features, eligibility and training labels read activity up to the as-of date only; outcomes come from a
@@ -57,18 +57,18 @@ def prepare(warehouse: Warehouse, settings: Settings, product: str, as_of: date)
         CheckError: the snapshots broke a check.
     """
     schema = f"backtest_{product}_{as_of:%Y%m%d}"
-    planned = plan(warehouse, settings, product, as_of, schema)
+    planned = plan_dataset(warehouse, settings, product, as_of, schema)
     rows = run_steps(warehouse, planned)
     check_snapshots(warehouse, planned, rows)
-    with scratch_folder() as scratch:
+    with temporary_folder() as scratch:
         tables = {}
         for purpose in ("train", "score"):
             folder = scratch / purpose
             folder.mkdir()
             tables[purpose] = read_snapshots(unload(warehouse, planned, purpose, folder, _ROWS_PER_FILE))
-    outcome_plan = outcomes(warehouse, settings, planned, f"{schema}_outcomes")
+    outcome_plan = plan_labels(warehouse, settings, planned, f"{schema}_outcomes")
     run_steps(warehouse, outcome_plan)
-    learned = outcome_table(warehouse, outcome_plan)
+    learned = read_labels(warehouse, outcome_plan)
     _check_target_week(warehouse, planned)
     for name in (outcome_plan.schema, planned.schema):
         warehouse.execute(f"drop schema {name} cascade")
@@ -77,7 +77,7 @@ def prepare(warehouse: Warehouse, settings: Settings, product: str, as_of: date)
     return Snapshots(planned, tables["train"], scored)
 
 
-def _check_target_week(warehouse: Warehouse, planned: Plan) -> None:
+def _check_target_week(warehouse: Warehouse, planned: DatasetPlan) -> None:
     # The whole log's last day: one product may be quiet for days.
     found = warehouse.fetch(f"select max(activity_date) as last_date from {planned.schema}.activity")
     last = found["last_date"][0].as_py()
@@ -95,7 +95,7 @@ def snapshots(data: Path, product: str, as_of: date) -> tuple[pa.Table, pa.Table
     settings = load_settings(data, data)
     warehouse = DuckDBWarehouse(None, data, memory=settings.sql_memory)
     try:
-        made = prepare(warehouse, settings, product, as_of)
+        made = prepare_snapshots(warehouse, settings, product, as_of)
     finally:
         warehouse.close()
     return made.training, made.scored
@@ -117,7 +117,7 @@ def backtest(settings: Settings, product: str, dates: Sequence[date], prediction
     figures: list[dict[str, Any]] = []
     try:
         for as_of in sorted(set(dates)):
-            made = prepare(warehouse, settings, product, as_of)
+            made = prepare_snapshots(warehouse, settings, product, as_of)
             model = train(
                 made.training,
                 product=product,

@@ -20,7 +20,7 @@ from churn.config.settings import Settings
 from churn.config.store import like_a_bucket
 from churn.core.errors import ChurnError, RunError
 from churn.core.io_errors import storage_errors
-from churn.dataset.run_schemas import drop
+from churn.dataset.run_schemas import drop_schema
 from churn.lake.filesystem import address, is_local
 from churn.lake.lake import Lake
 from churn.lake.open import lake_of
@@ -36,11 +36,11 @@ logger = logging.getLogger(__name__)
 
 _ROWS = 2
 _SCHEMA = pa.schema([pa.field("n", pa.int32())])
-_PATIENCE = 10  # seconds
+_TIMEOUT = 10  # seconds
 
 
 @dataclass(frozen=True)
-class Tried:
+class ProbeResult:
     """One thing that was tried.
 
     Attributes:
@@ -54,30 +54,30 @@ class Tried:
     told: str
 
 
-def check_up(settings: Settings) -> Iterator[Tried]:
+def run_checks(settings: Settings) -> Iterator[ProbeResult]:
     """Try everything that the settings name, and yield what came of each as soon as it is known.
 
     Where a part cannot be reached at all, that is all that is told of it. What a run is using is no fault.
     """
-    settings = _hasty(settings)
+    settings = _with_short_timeouts(settings)
     yield _try("store", lambda: _store(settings))
     yield from _warehouse(settings)
     yield _try("MLflow", lambda: _mlflow(settings))
     yield _try("scheduler", lambda: _scheduler(settings))
 
 
-def _hasty(settings: Settings) -> Settings:
-    """Return the settings with less patience: who waits for an answer is told after the second failure."""
+def _with_short_timeouts(settings: Settings) -> Settings:
+    """Return the settings with short timeouts: somebody waits for the answer."""
     warehouse = settings.warehouse.model_copy(update={"retries": min(settings.warehouse.retries, 1)})
     store = settings.store.model_copy(update={"max_attempts": min(settings.store.max_attempts, 2)})
     return settings.model_copy(update={"warehouse": warehouse, "store": store})
 
 
-def _try(what: str, action: Callable[[], str]) -> Tried:
+def _try(what: str, action: Callable[[], str]) -> ProbeResult:
     try:
-        return Tried(what, True, action())
+        return ProbeResult(what, True, action())
     except ChurnError as error:
-        return Tried(what, False, "; ".join(line.strip() for line in str(error).splitlines()))
+        return ProbeResult(what, False, "; ".join(line.strip() for line in str(error).splitlines()))
 
 
 def _store(settings: Settings) -> str:
@@ -126,7 +126,7 @@ def _remove(lake: Lake, path: str) -> None:
                 os.rmdir(os.path.dirname(path))
 
 
-def _warehouse(settings: Settings) -> Iterator[Tried]:
+def _warehouse(settings: Settings) -> Iterator[ProbeResult]:
     with ExitStack() as stack:
 
         def reach() -> str:
@@ -158,14 +158,14 @@ def _warehouse(settings: Settings) -> Iterator[Tried]:
         if written.ok:
             yield from _through_the_store(settings, warehouse, table)
         if in_use:
-            yield Tried("warehouse: published tables", True, f"not looked at: {in_use[0]}")
+            yield ProbeResult("warehouse: published tables", True, f"not looked at: {in_use[0]}")
         else:
             yield _try("warehouse: published tables", lambda: _published(settings, warehouse))
 
 
 def _drop(warehouse: Warehouse, schema: str) -> None:
     try:
-        drop(warehouse, schema)
+        drop_schema(warehouse, schema)
     except RunError as error:
         logger.warning("the schema %s may be left in the warehouse: %s", schema, error)
 
@@ -193,7 +193,7 @@ def _expect(warehouse: Warehouse, table: str, rows: int) -> None:
         raise RunError(f"{table} has {found} rows, but {rows} were written: look at the warehouse's own log")
 
 
-def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> Iterator[Tried]:
+def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> Iterator[ProbeResult]:
     """Unload the table into the lake, and load it from there."""
     files: list[tuple[str, int]] = []
 
@@ -210,7 +210,7 @@ def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> 
         _expect(warehouse, table, 2 * _ROWS)
         return "loaded it again"
 
-    unloaded: Tried | None = None
+    unloaded: ProbeResult | None = None
     try:
         with _scratch(settings) as folder:
             unloaded = _try("warehouse: unload", lambda: _stored("unloading", folder, lambda: unload(folder)))
@@ -219,7 +219,7 @@ def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> 
                 yield _try("warehouse: copy", lambda: _stored("loading", folder, copy))
     except ChurnError as error:  # the folder's own; what failed first is what is told
         if unloaded is None or unloaded.ok:
-            yield Tried("warehouse: unload", False, str(error))
+            yield ProbeResult("warehouse: unload", False, str(error))
 
 
 def _stored(doing: str, folder: str, action: Callable[[], str]) -> str:
@@ -258,19 +258,19 @@ def _scheduler(settings: Settings) -> str:
 
         return check_fargate(cluster)
     with (
-        dask.config.set({"distributed.comm.timeouts.connect": f"{_PATIENCE} s"}),
+        dask.config.set({"distributed.comm.timeouts.connect": f"{_TIMEOUT} s"}),
         open_client(cluster) as client,
     ):
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         answer = client.submit(operator.add, 1, 1, pure=False)
         try:
-            answer.result(timeout=_PATIENCE)
+            answer.result(timeout=_TIMEOUT)
         except TimeoutError as error:
             others = {key for keys in client.processing().values() for key in keys} - {answer.key}
             if others:
                 return f"{cluster.address} answers; its {workers} worker(s) are busy with a run"
             raise RunError(
                 f"the scheduler at {cluster.address} has {workers} worker(s), and none has answered in "
-                f"{_PATIENCE} s: start some, or wait until they are free"
+                f"{_TIMEOUT} s: start some, or wait until they are free"
             ) from error
     return f"{cluster.address} answers, and so does one of its {workers} worker(s)"

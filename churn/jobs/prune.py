@@ -8,23 +8,22 @@ from functools import partial
 
 from churn.core.calendar import WEEK, check_weeks, monday_of
 from churn.core.names import identifier
-from churn.features import store as feature_rows
-from churn.features.aggregates import ledger as kept_weeks
-from churn.features.aggregates import lifetime as lives
-from churn.features.aggregates.tables import ask, names
+from churn.features import store
+from churn.features.aggregates import ledger, lifetime
+from churn.features.aggregates.tables import query, table_names
 from churn.warehouse.base import Warehouse
-from churn.warehouse.retries import retried
+from churn.warehouse.retries import retry_transaction
 
 # Which table of a definition tells how far the others have come, and by which column.
 LEDGERS: Mapping[str, str] = {
-    kept_weeks.LEDGER: "week_start",
-    lives.LEDGER: "week_start",
-    feature_rows.LEDGER: "as_of_date",
+    ledger.LEDGER: "week_start",
+    lifetime.LEDGER: "week_start",
+    store.LEDGER: "as_of_date",
 }
 
 
 @dataclass(frozen=True)
-class Outdated:
+class OutdatedTables:
     """The kept tables of one definition.
 
     Attributes:
@@ -36,7 +35,7 @@ class Outdated:
     reached: date
 
 
-def prune(warehouse: Warehouse, schema: str, keep_weeks: int, *, dry_run: bool) -> list[Outdated]:
+def prune(warehouse: Warehouse, schema: str, keep_weeks: int, *, dry_run: bool) -> list[OutdatedTables]:
     """Remove the kept tables of definitions that have fallen weeks behind the one that is furthest.
 
     Each definition's go in one transaction, behind the lock that runs take. A product that was paused for so
@@ -59,26 +58,26 @@ def prune(warehouse: Warehouse, schema: str, keep_weeks: int, *, dry_run: bool) 
     furthest = max((each.reached for each in found), default=date.max)
     old = [each for each in found if furthest - each.reached > keep_weeks * WEEK]
     for each in () if dry_run else old:
-        retried(partial(_remove, warehouse, each), "removing kept tables")
+        retry_transaction(partial(_remove, warehouse, each), "removing kept tables")
     return old
 
 
-def _definitions(warehouse: Warehouse, schema: str) -> list[Outdated]:
+def _definitions(warehouse: Warehouse, schema: str) -> list[OutdatedTables]:
     """Return the definitions that have reached any week; another is that of a run that has just begun."""
-    there = names(warehouse, schema)
+    there = table_names(warehouse, schema)
     found = []
-    for ledger, column in LEDGERS.items():
-        for name in (name for name in there if re.fullmatch(rf"{ledger}_[0-9a-f]+", name)):
-            ending = name.removeprefix(ledger)
+    for ledger_table, column in LEDGERS.items():
+        for name in (name for name in there if re.fullmatch(rf"{ledger_table}_[0-9a-f]+", name)):
+            ending = name.removeprefix(ledger_table)
             others = (other for other in there if other.endswith(ending) and other != name)
             tables = tuple(f"{schema}.{identifier(each)}" for each in (name, *others))
-            reached = ask(warehouse, warehouse, f"select max({column}) as reached from {tables[0]}", {})
+            reached = query(warehouse, warehouse, f"select max({column}) as reached from {tables[0]}", {})
             if reached[0]["reached"] is not None:
-                found.append(Outdated(tables, monday_of(reached[0]["reached"])))
+                found.append(OutdatedTables(tables, monday_of(reached[0]["reached"])))
     return found
 
 
-def _remove(warehouse: Warehouse, old: Outdated) -> None:
+def _remove(warehouse: Warehouse, old: OutdatedTables) -> None:
     with warehouse.transaction() as session:
         session.lock(old.tables[0])
         for table in reversed(old.tables):

@@ -1,1 +1,6 @@
-"""The lake: runs are written out of sight, committed in one atomic step, and read back."""
+"""Where runs live: a folder a run, on a disk or on S3.
+
+In: files that a run writes into its staging folder. Out: committed runs, whole or not at all.
+Start with ``lake`` (``Lake``, ``RunFolder``), then ``staging`` (what a disk and S3 do differently).
+Import ``lake.Lake``, ``run.Run`` and ``open.lake_of``.
+"""

@@ -90,16 +90,16 @@ def release(owner: FileIO) -> None:
     owner.close()
 
 
-def sweep(desk: str, spare: Callable[[str], bool] = lambda staging: False) -> None:
+def sweep(staging_area: str, spare: Callable[[str], bool] = lambda staging: False) -> None:
     """Remove staging whose owner's lock is free: made on this host, or long ago on another.
 
     A folder that nobody has claimed is what a worker wrote that outlived its run; it goes too.
 
     Args:
-        desk: the folder of a product's staging folders.
+        staging_area: the folder of a product's staging folders.
         spare: tells of a staging folder whether it is to stay.
     """
-    for path in Path(desk).glob(f"*{OWNER_SUFFIX}"):
+    for path in Path(staging_area).glob(f"*{OWNER_SUFFIX}"):
         staging = str(path).removesuffix(OWNER_SUFFIX)
         owner = _claim_of_the_dead(str(path))
         if owner is None:
@@ -110,6 +110,6 @@ def sweep(desk: str, spare: Callable[[str], bool] = lambda staging: False) -> No
             if removable and not spare(staging) and remove_folder(staging):
                 path.unlink(missing_ok=True)
                 _logger.info("swept what a dead run had left in %s", staging)
-    for folder in Path(desk).iterdir():
+    for folder in Path(staging_area).iterdir():
         if folder.is_dir() and not os.path.exists(f"{folder}{OWNER_SUFFIX}"):
             remove_folder(str(folder))

@@ -23,7 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 from churn.config.store import S3_ROOT, StoreSettings, fault_of_root
 from churn.core.aws import region_of
 from churn.core.errors import UsageError
-from churn.core.tempdirs import scratch_folder
+from churn.core.tempdirs import temporary_folder
 
 S3 = "s3"
 _CONNECTIONS = 32
@@ -107,7 +107,7 @@ def local_copy(folder: str) -> Iterator[Path]:
     if is_local(fs):
         yield Path(path)
         return
-    with scratch_folder() as scratch:
+    with temporary_folder() as scratch:
         copy = scratch / path.rsplit("/", 1)[-1]
         copy.mkdir()
         for found in fs.find(path):
@@ -118,20 +118,20 @@ def local_copy(folder: str) -> Iterator[Path]:
 
 
 @contextmanager
-def local_draft(folder: str) -> Iterator[Path]:
+def staged_folder(folder: str) -> Iterator[Path]:
     """Yield a local folder to write to: the folder itself, or one that is put there at the block's end."""
     fs, path = url_to_fs(folder)
     if is_local(fs):
         yield Path(path)
         return
-    with scratch_folder() as scratch:
+    with temporary_folder() as scratch:
         yield scratch
         for file in sorted(found for found in scratch.rglob("*") if found.is_file()):
             fs.put_file(str(file), f"{path}/{file.relative_to(scratch).as_posix()}")
 
 
 @dataclass(frozen=True)
-class WithStore(Generic[TaskT, RowT]):
+class ConfiguredTask(Generic[TaskT, RowT]):
     """A function that speaks to S3 as the settings say, in whichever process it is called.
 
     Attributes:

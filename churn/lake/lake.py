@@ -13,7 +13,7 @@ that neither a kill nor two runs at once can make it wrong; ``current.json`` rep
 not list folders.
 
 Reading goes through fsspec. What a disk and S3 do differently (claiming a run id, committing, replacing the
-pointer, removing) is behind ``churn.lake.staging.Desk``.
+pointer, removing) is behind ``churn.lake.staging.StagingArea``.
 """
 
 import re
@@ -32,9 +32,9 @@ from churn.lake.filesystem import address, is_local, open_root
 from churn.lake.manifest import PRODUCT_NAME, FileStamp, Manifest, check_names
 from churn.lake.paths import MANIFEST, copy_folder, product_folder, run_folder, week_folder
 from churn.lake.run import REMAKE, Run, path_inside
-from churn.lake.staging import Claim, Desk
-from churn.lake.staging_local import DiskDesk
-from churn.lake.staging_s3 import S3Desk
+from churn.lake.staging import StagedRun, StagingArea
+from churn.lake.staging_local import LocalStaging
+from churn.lake.staging_s3 import S3Staging
 
 __all__ = ["FOLDERS", "FileStamp", "Lake", "Manifest", "Pruned", "Run", "RunFolder", "new_run_id"]
 
@@ -59,7 +59,7 @@ class RunFolder:
         kept: whether it was left to be adopted.
     """
 
-    def __init__(self, lake: "Lake", product: str, week: date, run_id: str, claim: Claim) -> None:
+    def __init__(self, lake: "Lake", product: str, week: date, run_id: str, claim: StagedRun) -> None:
         """Take over a run that was claimed."""
         self.fs = lake.fs
         self.base = claim.base
@@ -69,7 +69,7 @@ class RunFolder:
         self.resumable = lake.resumable
         self.kept = False
         self._lake = lake
-        self._claim: Claim | None = claim
+        self._claim: StagedRun | None = claim
         self._checkpoint = claim.checkpoint
 
     def path(self, *parts: str) -> str:
@@ -81,17 +81,17 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> str:
-        """Where ``keep`` writes."""
+        """Where ``save_checkpoint`` writes."""
         return self._checkpoint
 
-    def keep(self, checkpoint: bytes) -> None:
+    def save_checkpoint(self, checkpoint: bytes) -> None:
         """Write down, in one step, what a process needs that adopts the folder; from now on it is worth it.
 
         Raises:
             RunError: the disk refused.
         """
         with storage_errors("writing the checkpoint", self.base):
-            self._living().keep(checkpoint)
+            self._claimed_here().save_checkpoint(checkpoint)
 
     def commit(self, manifest: Manifest) -> Run:
         """Stamp every file, put the run in its place in one step, and renew the pointer.
@@ -104,7 +104,7 @@ class RunFolder:
         Raises:
             RunError: the manifest is of another run, the run has ended, or the store refused.
         """
-        claim = self._living()
+        claim = self._claimed_here()
         told = (manifest.product, manifest.target_week_start, manifest.run_id)
         if told != (self.product, self.target_week_start, self.run_id):
             raise RunError(
@@ -122,16 +122,16 @@ class RunFolder:
         with storage_errors("committing the run", self.base):
             place = claim.commit(manifest.files, finish)
         self._claim = None
-        self._lake.settle(self.product)
+        self._lake.refresh_pointer(self.product)
         return Run(finished[-1], self.fs, place)
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Remove what was written. Does nothing after a commit."""
         claim, self._claim = self._claim, None
         if claim is not None:
-            claim.abandon()
+            claim.discard()
 
-    def _living(self) -> Claim:
+    def _claimed_here(self) -> StagedRun:
         if self._claim is None:
             raise RunError(f"run {self.run_id} of {self.product} has ended: begin a new one")
         return self._claim
@@ -142,10 +142,10 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.kept = self._claim is not None and error is not None and self._claim.leave()
+        self.kept = self._claim is not None and error is not None and self._claim.detach()
         if self.kept:
             self._claim = None
-        self.abandon()
+        self.discard()
         # Only what the disk refused is explained here: a lost connection is an OSError too.
         if isinstance(error, OSError) and disk_advice(error):
             raise as_run_error(error, "writing the run", self.base) from error
@@ -191,14 +191,16 @@ class Lake:
         """
         self.fs, self._base = open_root(root, settings)
         self.root = root
-        self._desk: Desk = DiskDesk(self._base, FOLDERS) if is_local(self.fs) else S3Desk(self.fs, self._base)
-        self.resumable = self._desk.resumable
+        self._staging: StagingArea = (
+            LocalStaging(self._base, FOLDERS) if is_local(self.fs) else S3Staging(self.fs, self._base)
+        )
+        self.resumable = self._staging.resumable
 
     def scratch(self, product: str) -> str:
         """Return where a warehouse may put a file while it loads a run: a path or, on S3, an address."""
         return address(self.fs, copy_folder(self._base, product))
 
-    def begin(self, product: str, target_week_start: date, run_id: str) -> RunFolder:
+    def start_run(self, product: str, target_week_start: date, run_id: str) -> RunFolder:
         """Claim a fresh run; sweep what dead runs left.
 
         What can be adopted for another week is spared. On a disk the subfolders of ``FOLDERS`` are made.
@@ -215,14 +217,14 @@ class Lake:
         with storage_errors("writing to the lake", self._base):
             if self._week_of(product, run_id) is not None:
                 raise RunError(f"run {run_id} of {product} is committed already: begin one with a new run id")
-            claim = self._desk.claim(product, f"{target_week_start}", run_id)
+            claim = self._staging.claim(product, f"{target_week_start}", run_id)
         if claim is None:
             raise RunError(
                 f"run {run_id} of {product} is being written: wait for it, or begin one with a new run id"
             )
         return RunFolder(self, product, target_week_start, run_id, claim)
 
-    def adopt(self, product: str, target_week_start: date) -> RunFolder | None:
+    def resume_run(self, product: str, target_week_start: date) -> RunFolder | None:
         """Claim the folder of a dead run of this week that has a checkpoint; None: there is none.
 
         Whether the checkpoint and the files are what they should be is for the caller to find out; if not,
@@ -233,7 +235,7 @@ class Lake:
         """
         check_names(product)
         with storage_errors("writing to the lake", self._base):
-            found = self._desk.adopt(product, f"{target_week_start}")
+            found = self._staging.resume(product, f"{target_week_start}")
         return None if found is None else RunFolder(self, product, target_week_start, *found)
 
     def runs(self, product: str | None = None, *, failures: list[str] | None = None) -> list[Run]:
@@ -270,13 +272,13 @@ class Lake:
         runs = self._runs_of_week(product, f"{target_week_start:%Y-%m-%d}")
         return runs[-1] if runs else None
 
-    def find(self, product: str, run_id: str) -> Run | None:
+    def get(self, product: str, run_id: str) -> Run | None:
         """Return the committed run with this id."""
         check_names(product, run_id)
         week = self._week_of(product, run_id)
         return None if week is None else self._read(product, week, run_id)
 
-    def settle(self, product: str) -> None:
+    def refresh_pointer(self, product: str) -> None:
         """Make ``current.json`` name the current run, and sweep what dead runs left.
 
         Every commit does it; call it where a committed run is found, to finish what a killed commit left.
@@ -292,7 +294,7 @@ class Lake:
             return text.encode() if text else None
 
         with storage_errors("writing to the lake", self._base):
-            self._desk.point(product, content)
+            self._staging.refresh_pointer(product, content)
 
     def prune(self, product: str | None, keep_weeks: int, *, dry_run: bool) -> list[Pruned]:
         """Remove the committed runs of all but the newest target weeks of each product.
@@ -320,7 +322,7 @@ class Lake:
             for name in names:
                 for old in self._outdated(name, keep_weeks):
                     if not dry_run:
-                        self._desk.remove(name, f"{old.week_start}", old.run_id)
+                        self._staging.remove(name, f"{old.week_start}", old.run_id)
                     pruned.append(old)
         return pruned
 

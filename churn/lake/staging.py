@@ -9,18 +9,18 @@ from churn.lake.manifest import FileStamp
 STALE_SECONDS = 48 * 3600
 
 
-class Claim(Protocol):
+class StagedRun(Protocol):
     """The right of one process to write one run, until it commits, abandons or leaves it.
 
     Attributes:
         base: the folder to write to, a path in the store's file system.
-        checkpoint: where ``keep`` writes, a path in it too.
+        checkpoint: where ``save_checkpoint`` writes, a path in it too.
     """
 
     base: str
     checkpoint: str
 
-    def keep(self, checkpoint: bytes) -> None:
+    def save_checkpoint(self, checkpoint: bytes) -> None:
         """Write down, in one step, what a process needs that adopts the run."""
 
     def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
@@ -35,14 +35,14 @@ class Claim(Protocol):
             OSError: the store refused; the run can still be abandoned.
         """
 
-    def leave(self) -> bool:
+    def detach(self) -> bool:
         """End the claim, if what is there may be adopted; tell whether it was."""
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """End the claim, and remove what was written; what cannot be removed now is swept later."""
 
 
-class Desk(Protocol):
+class StagingArea(Protocol):
     """Where runs are written until they are committed.
 
     Attributes:
@@ -51,13 +51,13 @@ class Desk(Protocol):
 
     resumable: bool
 
-    def claim(self, product: str, week: str, run_id: str) -> Claim | None:
+    def claim(self, product: str, week: str, run_id: str) -> StagedRun | None:
         """Sweep what dead runs left, and claim a run id; None: it is claimed."""
 
-    def adopt(self, product: str, week: str) -> tuple[str, Claim] | None:
+    def resume(self, product: str, week: str) -> tuple[str, StagedRun] | None:
         """Claim a dead run of this week that has a checkpoint; return its id and the claim."""
 
-    def point(self, product: str, content: Callable[[], bytes | None]) -> None:
+    def refresh_pointer(self, product: str, content: Callable[[], bytes | None]) -> None:
         """Sweep what dead runs left, and make the product's ``current.json`` what ``content`` says.
 
         Of several that do it at once, the file ends up as the one says that looked last. None: leave it.

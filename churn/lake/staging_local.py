@@ -2,7 +2,7 @@
 
 ::
 
-    ROOT/.staging/product=<p>/.lock           held while anything of a product's desk changes
+    ROOT/.staging/product=<p>/.lock           held while anything of a product's staging_area changes
     ROOT/.staging/product=<p>/<run id>/       a run that is being written
     ROOT/.staging/product=<p>/<run id>.owner  locked by the process that writes it
     ROOT/.staging/product=<p>/<run id>/.checkpoint-<Monday>.json   what the run needs to be gone on with
@@ -22,7 +22,7 @@ from io import FileIO
 from pathlib import Path
 
 from churn.core.files import file_lock, flush, place_folder, remove_folder, replace_file, stamp
-from churn.core.timing import Stages
+from churn.core.timing import StageTimer
 from churn.lake.claims import claim, release, sweep, take_over
 from churn.lake.manifest import FileStamp
 from churn.lake.paths import MANIFEST, pointer, run_folder, week_folder
@@ -31,24 +31,26 @@ from churn.lake.staging import STALE_SECONDS
 _CHECKPOINT = re.compile(r"\.checkpoint-(\d{4}-\d\d-\d\d)\.json")
 
 
-class DiskClaim:
-    """The right to write one staging folder; see ``churn.lake.staging.Claim``."""
+class LocalStagedRun:
+    """The right to write one staging folder; see ``churn.lake.staging.StagedRun``."""
 
-    def __init__(self, desk: "DiskDesk", product: str, week: str, run_id: str, owner: FileIO) -> None:
+    def __init__(
+        self, staging_area: "LocalStaging", product: str, week: str, run_id: str, owner: FileIO
+    ) -> None:
         """Take over a staging folder whose owner file this process has locked."""
-        self.base = f"{desk.folder(product)}/{run_id}"
+        self.base = f"{staging_area.folder(product)}/{run_id}"
         self.checkpoint = f"{self.base}/.checkpoint-{week}.json"
-        self._desk = desk
+        self._staging = staging_area
         self._product = product
-        self._target = run_folder(desk.root, product, week, run_id)
+        self._target = run_folder(staging_area.root, product, week, run_id)
         self._owner = owner
 
-    def keep(self, checkpoint: bytes) -> None:
-        """See ``churn.lake.staging.Claim``."""
+    def save_checkpoint(self, checkpoint: bytes) -> None:
+        """See ``churn.lake.staging.StagedRun``."""
         replace_file(self.checkpoint, checkpoint)
 
     def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
-        """See ``churn.lake.staging.Claim``.
+        """See ``churn.lake.staging.StagedRun``.
 
         All is flushed to the disk before the last step, so that not even a power cut leaves a committed run
         with holes. Every file is read: hashing frees the interpreter while others are flushed. That takes
@@ -69,23 +71,23 @@ class DiskClaim:
         release(self._owner)
         return self._target
 
-    def leave(self) -> bool:
-        """See ``churn.lake.staging.Claim``."""
-        if self._desk.resumable_week(self._product, self.base) is None:
+    def detach(self) -> bool:
+        """See ``churn.lake.staging.StagedRun``."""
+        if self._staging.resumable_week(self._product, self.base) is None:
             return False
         self._owner.close()  # without its lock the claim is adopted or swept by the product's next run
         return True
 
-    def abandon(self) -> None:
-        """See ``churn.lake.staging.Claim``."""
+    def discard(self) -> None:
+        """See ``churn.lake.staging.StagedRun``."""
         if remove_folder(self.base):
             release(self._owner)
         else:
             self._owner.close()
 
 
-class DiskDesk:
-    """The staging folders of a lake on a local disk; see ``churn.lake.staging.Desk``.
+class LocalStaging:
+    """The staging folders of a lake on a local disk; see ``churn.lake.staging.StagingArea``.
 
     Args:
         root: the lake's root.
@@ -103,50 +105,50 @@ class DiskDesk:
         """Return the folder of a product's staging folders."""
         return f"{self.root}/.staging/product={product}"
 
-    def claim(self, product: str, week: str, run_id: str) -> DiskClaim | None:
-        """See ``churn.lake.staging.Desk``. What can be adopted for another week is spared."""
-        with self._locked(product) as desk:
-            sweep(desk, lambda staging: self._spared(product, week, staging))
+    def claim(self, product: str, week: str, run_id: str) -> LocalStagedRun | None:
+        """See ``churn.lake.staging.StagingArea``. What can be adopted for another week is spared."""
+        with self._locked(product) as staging_area:
+            sweep(staging_area, lambda staging: self._spared(product, week, staging))
             try:
-                owner = claim(f"{desk}/{run_id}")
+                owner = claim(f"{staging_area}/{run_id}")
             except FileExistsError:
                 return None
-            claimed = DiskClaim(self, product, week, run_id, owner)
+            claimed = LocalStagedRun(self, product, week, run_id, owner)
             try:
                 for name in self._folders:
                     os.makedirs(f"{claimed.base}/{name}")
             except BaseException:
-                claimed.abandon()
+                claimed.discard()
                 raise
         return claimed
 
-    def adopt(self, product: str, week: str) -> tuple[str, DiskClaim] | None:
-        """See ``churn.lake.staging.Desk``."""
-        with self._locked(product) as desk:
-            for staging in sorted(str(path) for path in Path(desk).iterdir() if path.is_dir()):
+    def resume(self, product: str, week: str) -> tuple[str, LocalStagedRun] | None:
+        """See ``churn.lake.staging.StagingArea``."""
+        with self._locked(product) as staging_area:
+            for staging in sorted(str(path) for path in Path(staging_area).iterdir() if path.is_dir()):
                 if self.resumable_week(product, staging) != week:
                     continue
                 owner = take_over(staging)
                 if owner is not None:
                     run_id = Path(staging).name
-                    claimed = DiskClaim(self, product, week, run_id, owner)
+                    claimed = LocalStagedRun(self, product, week, run_id, owner)
                     if os.path.exists(claimed.checkpoint):
                         return run_id, claimed
-                    claimed.abandon()  # it was committed meanwhile
+                    claimed.discard()  # it was committed meanwhile
         return None
 
-    def point(self, product: str, content: Callable[[], bytes | None]) -> None:
-        """See ``churn.lake.staging.Desk``."""
-        with self._locked(product) as desk:
-            sweep(desk, lambda staging: self.resumable_week(product, staging) is not None)
+    def refresh_pointer(self, product: str, content: Callable[[], bytes | None]) -> None:
+        """See ``churn.lake.staging.StagingArea``."""
+        with self._locked(product) as staging_area:
+            sweep(staging_area, lambda staging: self.resumable_week(product, staging) is not None)
             wanted, path = content(), pointer(self.root, product)
             if wanted is not None and not (os.path.exists(path) and Path(path).read_bytes() == wanted):
                 replace_file(path, wanted)
 
     def remove(self, product: str, week: str, run_id: str) -> None:
-        """See ``churn.lake.staging.Desk``. One rename hides the run; a kill after it leaves staging."""
-        with self._locked(product) as desk:
-            staging = f"{desk}/{run_id}"
+        """See ``churn.lake.staging.StagingArea``. One rename hides the run; a kill later leaves staging."""
+        with self._locked(product) as staging_area:
+            staging = f"{staging_area}/{run_id}"
             remove_folder(staging)  # what a worker may have written that outlived the run
             with suppress(FileNotFoundError):  # somebody else was quicker
                 os.rename(run_folder(self.root, product, week, run_id), staging)
@@ -177,16 +179,18 @@ class DiskDesk:
                 if kept
                 else "it ended before its model was trained, or in the last step of its commit"
             )
-            Stages(product).tell("prepare", f"the unfinished run {Path(staging).name} is not resumed: {why}")
+            StageTimer(product).log(
+                "prepare", f"the unfinished run {Path(staging).name} is not resumed: {why}"
+            )
         return found not in (None, week)
 
     @contextmanager
     def _locked(self, product: str) -> Iterator[str]:
         """Hold a product's lock, and yield its folder below ``.staging``."""
-        desk = self.folder(product)
-        os.makedirs(desk, exist_ok=True)
-        with file_lock(f"{desk}/.lock"):
-            yield desk
+        staging_area = self.folder(product)
+        os.makedirs(staging_area, exist_ok=True)
+        with file_lock(f"{staging_area}/.lock"):
+            yield staging_area
 
 
 def _below(base: str) -> tuple[list[str], list[str], list[str]]:

@@ -47,63 +47,63 @@ _CONFLICT_PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
 _DELETED_AT_ONCE = 1_000  # S3's limit
 _READERS = 8
 
-_living: set[str] = set()  # owner files of this process' runs
+_claimed_here: set[str] = set()  # owner files of this process' runs
 _logger = logging.getLogger(__name__)
 
 
-class S3Claim:
-    """The right to write one run; see ``churn.lake.staging.Claim``."""
+class S3StagedRun:
+    """The right to write one run; see ``churn.lake.staging.StagedRun``."""
 
-    def __init__(self, desk: "S3Desk", product: str, week: str, run_id: str, tag: str) -> None:
+    def __init__(self, staging_area: "S3Staging", product: str, week: str, run_id: str, tag: str) -> None:
         """Take over a run whose owner file this process has made; ``tag`` is its ETag."""
-        self.base = run_folder(desk.root, product, week, run_id)
+        self.base = run_folder(staging_area.root, product, week, run_id)
         self.checkpoint = f"{self.base}/.checkpoint-{week}.json"
-        self._desk = desk
+        self._staging = staging_area
         self._week = week
-        self._owner = desk.owner_file(product, run_id)
+        self._owner = staging_area.owner_file(product, run_id)
         self._tag: str | None = tag
 
-    def keep(self, checkpoint: bytes) -> None:
+    def save_checkpoint(self, checkpoint: bytes) -> None:
         """Do nothing: a run on S3 is not gone on with."""
 
     def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
-        """See ``churn.lake.staging.Claim``. Scratch (names that begin with a dot) is removed first."""
+        """See ``churn.lake.staging.StagedRun``. Scratch (names that begin with a dot) is removed first."""
         if not self._renew("writing"):
             self._end()
             raise RunError(
                 f"run {self.base} was taken for dead ({STALE_SECONDS // 3600} hours without a commit) and is "
                 "being removed: make it again"
             )
-        sizes = self._desk.list(self.base)
+        sizes = self._staging.list(self.base)
         scratch = [name for name in sizes if any(part.startswith(".") for part in name.split("/"))]
-        self._desk.delete(f"{self.base}/{name}" for name in scratch)
-        self._desk.abort_uploads(self.base)
+        self._staging.delete(f"{self.base}/{name}" for name in scratch)
+        self._staging.abort_uploads(self.base)
         files = self._stamps({name: sizes[name] for name in sorted(sizes.keys() - scratch)}, known)
         try:
-            put(self._desk.fs, f"{self.base}/{MANIFEST}", finish(files), IfNoneMatch="*")
+            put(self._staging.fs, f"{self.base}/{MANIFEST}", finish(files), IfNoneMatch="*")
         except FileExistsError as error:
             self._end()  # what is there is not ours to remove
             raise RunError(f"run {self.base} has been committed by somebody else: make a new one") from error
         try:
             with storage_errors("ending the claim", self._owner):
-                self._desk.delete([self._owner])
+                self._staging.delete([self._owner])
         except RunError as error:
             _logger.warning("%s; the next run of this product does it", error)
         self._end()
         return self.base
 
-    def leave(self) -> bool:
+    def detach(self) -> bool:
         """Do nothing: a run on S3 is not gone on with."""
         return False
 
-    def abandon(self) -> None:
-        """See ``churn.lake.staging.Claim``."""
+    def discard(self) -> None:
+        """See ``churn.lake.staging.StagedRun``."""
         if self._tag is None:
             return
         try:
             with storage_errors("removing the run", self.base):
                 if self._renew("ended"):
-                    self._desk.clear(self.base)
+                    self._staging.clear(self.base)
         except RunError as error:
             _logger.warning("%s; the next run of this product tries again", error)
         self._end()
@@ -111,14 +111,14 @@ class S3Claim:
     def _renew(self, state: str) -> bool:
         """Say anew that the run is ours, so that it is not taken for dead; tell whether it still is."""
         try:
-            self._tag = put(self._desk.fs, self._owner, _claim_text(self._week, state), IfMatch=self._tag)
+            self._tag = put(self._staging.fs, self._owner, _claim_text(self._week, state), IfMatch=self._tag)
         except FileExistsError:
             return False
         return True
 
     def _end(self) -> None:
         self._tag = None
-        _living.discard(self._owner)
+        _claimed_here.discard(self._owner)
 
     def _stamps(self, sizes: Mapping[str, int], known: Mapping[str, FileStamp]) -> dict[str, FileStamp]:
         """Return the stamp of every file; S3 has checked each upload, so a known one is only measured."""
@@ -132,15 +132,15 @@ class S3Claim:
         def stamp(name: str) -> FileStamp:
             if name in known:
                 return known[name]
-            with self._desk.fs.open(f"{self.base}/{name}", "rb", cache_type="readahead") as file:
+            with self._staging.fs.open(f"{self.base}/{name}", "rb", cache_type="readahead") as file:
                 return FileStamp(size=sizes[name], sha256=file_digest(file, "sha256").hexdigest())
 
         with ThreadPoolExecutor(_READERS) as pool:
             return dict(zip(sizes, pool.map(stamp, sizes), strict=True))
 
 
-class S3Desk:
-    """The runs of a lake on S3 that are not committed; see ``churn.lake.staging.Desk``.
+class S3Staging:
+    """The runs of a lake on S3 that are not committed; see ``churn.lake.staging.StagingArea``.
 
     Args:
         fs: an ``s3fs.S3FileSystem`` that caches no listings.
@@ -158,32 +158,32 @@ class S3Desk:
         """Return the file that says who writes a run."""
         return f"{staging_folder(self.root, product)}/{run_id}{OWNER_SUFFIX}"
 
-    def claim(self, product: str, week: str, run_id: str) -> S3Claim | None:
-        """See ``churn.lake.staging.Desk``."""
+    def claim(self, product: str, week: str, run_id: str) -> S3StagedRun | None:
+        """See ``churn.lake.staging.StagingArea``."""
         self._sweep(product)
         owner = self.owner_file(product, run_id)
-        if owner in _living:
+        if owner in _claimed_here:
             return None
-        _living.add(owner)  # before it is there: another thread's sweep would take it for a dead run's
+        _claimed_here.add(owner)  # before it is there: another thread's sweep would take it for a dead run's
         try:
             tag = put(self.fs, owner, _claim_text(week, "writing"), IfNoneMatch="*")
         except FileExistsError:
-            _living.discard(owner)
+            _claimed_here.discard(owner)
             return None
         except BaseException:
-            _living.discard(owner)
+            _claimed_here.discard(owner)
             raise
         if self.fs.exists(f"{run_folder(self.root, product, week, run_id)}/{MANIFEST}"):
-            _living.discard(owner)
+            _claimed_here.discard(owner)
             self.delete([owner])  # it was committed, and its claim ended, while we looked
             return None
-        return S3Claim(self, product, week, run_id, tag)
+        return S3StagedRun(self, product, week, run_id, tag)
 
-    def adopt(self, product: str, week: str) -> None:
+    def resume(self, product: str, week: str) -> None:
         """Return nothing: a run on S3 is not gone on with."""
 
-    def point(self, product: str, content: Callable[[], bytes | None]) -> None:
-        """See ``churn.lake.staging.Desk``."""
+    def refresh_pointer(self, product: str, content: Callable[[], bytes | None]) -> None:
+        """See ``churn.lake.staging.StagingArea``."""
         self._sweep(product)
         path = pointer(self.root, product)
         while True:
@@ -202,7 +202,7 @@ class S3Desk:
                 time.sleep(0.01 + secrets.randbelow(100) / 1000)
 
     def remove(self, product: str, week: str, run_id: str) -> None:
-        """See ``churn.lake.staging.Desk``. Its owner file has the rest of it swept if this is cut short."""
+        """See ``churn.lake.staging.StagingArea``. The owner file has the rest swept after a kill."""
         owner, base = self.owner_file(product, run_id), run_folder(self.root, product, week, run_id)
         self.fs.pipe_file(owner, _claim_text(week, "ended"))
         self.clear(base)
@@ -265,7 +265,7 @@ class S3Desk:
         for owner, info in self._find(staging_folder(self.root, product)).items():
             if owner.startswith(f"{copies}/") and _age(info) > STALE_SECONDS:
                 self.delete([owner])
-            if owner in _living or not owner.endswith(OWNER_SUFFIX):
+            if owner in _claimed_here or not owner.endswith(OWNER_SUFFIX):
                 continue
             found = read(self.fs, owner)
             if found is None:

@@ -202,7 +202,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class DateFacts(_Frozen):
+class DateSummary(_Frozen):
     """One as-of date's snapshots, and what they served for before the final refit on everything.
 
     ``gap`` dates lie within 14 days before the holdout: their label was not known on its as-of date.
@@ -249,7 +249,7 @@ class ModelCard(_Frozen):
     params: dict[str, bool | int | float | str]
     trees: int
     training_dates: tuple[date, ...]
-    dates: tuple[DateFacts, ...]
+    dates: tuple[DateSummary, ...]
     rows: int
     churn_rate: float
     judged_on: Literal["later_dates", "other_users"]

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from churn.config.training import TrainingSettings
 from churn.core.errors import CheckError
-from churn.model.artifact import DateFacts, FeatureSchema, Model, ModelCard, sigmoid
+from churn.model.artifact import DateSummary, FeatureSchema, Model, ModelCard, sigmoid
 from churn.model.metrics import Evaluation, best_threshold, evaluate
 from churn.model.rows import Mask, TrainingRows, read_rows
 from churn.model.splits import Fold, Split, split
@@ -256,9 +256,9 @@ def _check_scores(probability: NDArray[Any], stage: str) -> None:
         )
 
 
-def _date_facts(rows: TrainingRows, plan: Split) -> tuple[DateFacts, ...]:
+def _date_facts(rows: TrainingRows, plan: Split) -> tuple[DateSummary, ...]:
     facts = []
     for day, role in plan.roles.items():
         churned = rows.churned[rows.dates == np.datetime64(day)]
-        facts.append(DateFacts(as_of=day, rows=len(churned), churn_rate=float(churned.mean()), role=role))
+        facts.append(DateSummary(as_of=day, rows=len(churned), churn_rate=float(churned.mean()), role=role))
     return tuple(facts)

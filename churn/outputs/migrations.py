@@ -17,7 +17,7 @@ from sqlglot import exp
 from churn.core.errors import RunError, UsageError
 from churn.core.names import identifier
 from churn.warehouse.base import Dialect, Session, Warehouse
-from churn.warehouse.retries import made_once, retried
+from churn.warehouse.retries import retry_transaction, run_ddl_once
 from churn.warehouse.templates import render, sql_root
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def apply(warehouse: Warehouse, id_column: str, readers: str | None = None) -> l
     for migration in pending(warehouse, id_column):
         if migration.version == 0:
             _make_versions(warehouse, migration)
-        if retried(partial(_apply, warehouse, migration), f"migration {migration.version}"):
+        if retry_transaction(partial(_apply, warehouse, migration), f"migration {migration.version}"):
             logger.info("migration %d (%s) is done", migration.version, migration.title)
             done.append(migration)
     for statement in granted:
@@ -123,7 +123,7 @@ def apply(warehouse: Warehouse, id_column: str, readers: str | None = None) -> l
     return done
 
 
-def bring_forward(warehouse: Warehouse, id_column: str, automatic: bool | None = None) -> None:
+def ensure_current(warehouse: Warehouse, id_column: str, automatic: bool | None = None) -> None:
     """Make sure that the published tables are what this release needs.
 
     Args:
@@ -183,7 +183,7 @@ def _make_versions(warehouse: Warehouse, migration: Migration) -> None:
         for statement in _remaining(warehouse, migration).statements:
             warehouse.execute(statement)
 
-    made_once(make)
+    run_ddl_once(make)
 
 
 def _versions(session: Session | Warehouse) -> set[int]:

@@ -35,9 +35,9 @@ def connect(tracking_uri: str) -> Any:
     Raises:
         RunError: the URI is no address that can be taken apart.
     """
-    if "://" in tracking_uri and redaction.parsed(tracking_uri) is None:
+    if "://" in tracking_uri and redaction.parse_url(tracking_uri) is None:
         raise RunError(
-            f"mlflow_tracking_uri {redaction.shown(tracking_uri)} is no address: write scheme://user:password"
+            f"mlflow_tracking_uri {redaction.mask_url(tracking_uri)} is no address: write scheme://user:password"
             "@host:port/database, the port a number, and signs of user and password such as / as %2F"
         )
     _import_mlflow()
@@ -62,7 +62,7 @@ def _import_mlflow() -> None:
 
 def sqlite_file(tracking_uri: str) -> Path | None:
     """Return the file of a SQLite tracking URI; None for a server, another database, or one in memory."""
-    url = redaction.parsed(tracking_uri)
+    url = redaction.parse_url(tracking_uri)
     if url is None or url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
     return Path(str(url.database)).absolute()
@@ -135,20 +135,18 @@ def mlflow_errors(tracking_uri: str, doing: str) -> Iterator[None]:
         else "check that the file is whole and may be written, or move it away for a new one"
     )
     # An address may hold a password, and so may whatever the error quotes.
-    where, secrets = redaction.shown(tracking_uri), redaction.secrets_of(tracking_uri)
+    where, secrets = redaction.mask_url(tracking_uri), redaction.secrets_of(tracking_uri)
     try:
         yield
         return
     except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:
         told = _silence(error) if file is None else ""
-        reason = redaction.without_secrets(
-            (told or str(error).strip() or repr(error)).splitlines()[0], secrets
-        )
+        reason = redaction.mask_secrets((told or str(error).strip() or repr(error)).splitlines()[0], secrets)
         failed = RunError(f"could not {doing} in MLflow at {where}: {reason.rstrip('.')}; {advice}")
         cause: BaseException = error
     except OSError as error:
         refused = as_run_error(error, f"could not {doing} in MLflow: writing", where)
-        failed, cause = RunError(redaction.without_secrets(str(refused), secrets)), error
+        failed, cause = RunError(redaction.mask_secrets(str(refused), secrets)), error
     raise failed from (None if secrets else cause)
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from churn.core.errors import CheckError
 from churn.core.names import identifier
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.duckdb.client import view_on_files
-from churn.warehouse.retries import retried
+from churn.warehouse.retries import retry_transaction
 from churn.warehouse.templates import render, sql_root
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class _Job:
         return str(self.key["run_id"])
 
     def staging(self, what: str) -> str:
-        return f"{migrate.SCHEMA}.{identifier(f'staging_{what}_' + self.run_id.replace('-', '_'))}"
+        return f"{migrations.SCHEMA}.{identifier(f'staging_{what}_' + self.run_id.replace('-', '_'))}"
 
 
 def publish_scores(
@@ -124,8 +124,10 @@ def publish_scores(
         scratch=scratch,
     )
     job.staging("reasons")  # a run id that cannot be part of a name is refused before anything is done
-    migrate.bring_forward(warehouse, id_column, auto_migrate)
-    return retried(lambda: _Transaction(warehouse, job).run(), f"publishing run {run_id} of {product}")
+    migrations.ensure_current(warehouse, id_column, auto_migrate)
+    return retry_transaction(
+        lambda: _Transaction(warehouse, job).run(), f"publishing run {run_id} of {product}"
+    )
 
 
 class _Transaction:
@@ -139,25 +141,25 @@ class _Transaction:
 
     def run(self) -> Published:
         with self.warehouse.transaction() as session:
-            session.lock(migrate.PUBLISHED)
+            session.lock(migrations.PUBLISHED)
             newer = self._newer(session)
             if newer is not None:
                 logger.warning(
                     "%s: run %s is newer than %s and stays published",
-                    migrate.SCORES,
+                    migrations.SCORES,
                     newer,
                     self.job.run_id,
                 )
-                return Published(migrate.SCORES, 0, 0, newer)
+                return Published(migrations.SCORES, 0, 0, newer)
             model_version = self._stage_scores(session)
             reasons = self._stage_reasons(session)
             replaced = self._replace(session, reasons)
             self._record(session, model_version, reasons)
-        return Published(migrate.SCORES, self.job.rows, replaced, reasons=reasons)
+        return Published(migrations.SCORES, self.job.rows, replaced, reasons=reasons)
 
     def _newer(self, session: Session) -> str | None:
         """Return the run that stands if it is newer than this one."""
-        text = f"select run_id, score_datetime from {migrate.PUBLISHED} where {_KEY}"
+        text = f"select run_id, score_datetime from {migrations.PUBLISHED} where {_KEY}"
         for row in self._fetch(session, text):
             if (row["score_datetime"], row["run_id"]) > (self.job.started_at, self.job.run_id):
                 return str(row["run_id"])
@@ -197,20 +199,20 @@ class _Transaction:
     def _replace(self, session: Session, reasons: int) -> int:
         """Put the staged rows in the place of those that stand; return how many scores stood there."""
         staged = "view" if self.warehouse.dialect == "duckdb" else "table"
-        replaced = self._execute(session, f"delete from {migrate.SCORES} where {_KEY}")
-        self._execute(session, f"delete from {migrate.REASONS} where {_KEY}")
+        replaced = self._execute(session, f"delete from {migrations.SCORES} where {_KEY}")
+        self._execute(session, f"delete from {migrations.REASONS} where {_KEY}")
         columns = ", ".join(SCORE_COLUMNS[1:])
         inserted = self._execute(
             session,
-            f'insert into {migrate.SCORES} ("{self.job.id_column}", {columns})'
+            f'insert into {migrations.SCORES} ("{self.job.id_column}", {columns})'
             f" select user_id, {columns} from {self.staged_scores}",
         )
-        _check_inserted(migrate.SCORES, inserted, self.job.rows)
+        _check_inserted(migrations.SCORES, inserted, self.job.rows)
         if self.job.reasons is not None:
             inserted = self._execute(
                 session,
                 f"""
-                insert into {migrate.REASONS} (
+                insert into {migrations.REASONS} (
                     "{self.job.id_column}", product, target_week_start_date, "rank", feature, "value",
                     contribution, run_id
                 )
@@ -220,18 +222,18 @@ class _Transaction:
                 from {self.staged_reasons}
                 """,
             )
-            _check_inserted(migrate.REASONS, inserted, reasons)
+            _check_inserted(migrations.REASONS, inserted, reasons)
             self._execute(session, f"drop {staged} {self.staged_reasons}")
         self._execute(session, f"drop {staged} {self.staged_scores}")
         return replaced
 
     def _record(self, session: Session, model_version: str | None, reasons: int) -> None:
         """Write down which run stands now."""
-        self._execute(session, f"delete from {migrate.PUBLISHED} where {_KEY}")
+        self._execute(session, f"delete from {migrations.PUBLISHED} where {_KEY}")
         self._execute(
             session,
             f"""
-            insert into {migrate.PUBLISHED} (
+            insert into {migrations.PUBLISHED} (
                 product, target_week_start_date, run_id, score_datetime, model_version, score_rows,
                 reason_rows, published_at
             )
@@ -255,13 +257,13 @@ class _Transaction:
     ) -> int:
         dialect = self.warehouse.dialect
         names = {"redshift": dialect == "redshift", **(names or {})}
-        statement = render(text, names, self.job.key | (values or {}), migrate.SCHEMA, dialect)
+        statement = render(text, names, self.job.key | (values or {}), migrations.SCHEMA, dialect)
         return session.execute(statement.sql, statement.parameters)
 
     def _fetch(
         self, session: Session, text: str, names: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        statement = render(text, names or {}, self.job.key, migrate.SCHEMA, self.warehouse.dialect)
+        statement = render(text, names or {}, self.job.key, migrations.SCHEMA, self.warehouse.dialect)
         rows: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
         return rows
 

@@ -63,7 +63,7 @@ class Champion:
     source: str
 
 
-def prepare(tracking_uri: str) -> None:
+def initialise(tracking_uri: str) -> None:
     """Import mlflow; make its SQLite file where that does not exist, or see that a server answers.
 
     Takes some 3 s the first time, and 0.1 s once the file exists and mlflow is imported. It may run in a

@@ -1,1 +1,8 @@
-"""Scoring: one partition of users, and the fan-out over a Dask cluster. Import-light: workers import it."""
+"""Scoring: one partition of users, and the fan-out of partitions over a Dask cluster.
+
+In: a model and partitions of feature rows. Out: scores, contributions and reasons, and one manifest row a
+partition.
+Start with ``scorer.score_partition`` (what a worker does), then ``fanout`` (how partitions reach workers).
+Workers import this room, so it loads little: no scikit-learn, no DuckDB, no Prefect.
+Import ``scorer.score_partition``, ``fanout.FanOut`` and ``cluster.client.open_client``.
+"""

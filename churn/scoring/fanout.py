@@ -84,17 +84,22 @@ class FanOut:
         client: a connected Dask client.
         in_flight: futures in flight at most; None = twice the threads that the cluster has just now.
         resubmissions: how often one task that was lost with its worker is submitted again.
-        patience: seconds to wait for a worker while the cluster has none.
+        worker_timeout: seconds to wait for a worker while the cluster has none.
     """
 
     def __init__(
-        self, client: Client, *, in_flight: int | None = None, resubmissions: int = 3, patience: float = 300.0
+        self,
+        client: Client,
+        *,
+        in_flight: int | None = None,
+        resubmissions: int = 3,
+        worker_timeout: float = 300.0,
     ) -> None:
         """Keep the settings; nothing is submitted yet."""
         self.client = client
         self.in_flight = in_flight
         self.resubmissions = resubmissions
-        self.patience = patience
+        self.worker_timeout = worker_timeout
 
     def run(
         self,
@@ -255,7 +260,7 @@ class _Job(Generic[TaskT, RowT]):
         """Look up the cluster's threads every now and then.
 
         Raises:
-            RunError: there has been no worker for longer than the patience.
+            RunError: there has been no worker for longer than ``worker_timeout``.
         """
         now = time.monotonic()
         if now - self.counted_at < _CENSUS_SECONDS:
@@ -264,10 +269,10 @@ class _Job(Generic[TaskT, RowT]):
         self.threads = sum(self._ask(self.client.nthreads).values())
         if self.threads:
             self.manned_at = now
-        elif now - self.manned_at > self.settings.patience:
+        elif now - self.manned_at > self.settings.worker_timeout:
             raise RunError(
-                f"the cluster has had no worker for {self.settings.patience:.0f} s: start workers for its "
-                f"scheduler at {self.client.scheduler.address}, and run again"
+                f"the cluster has had no worker for {self.settings.worker_timeout:.0f} s: start workers for "
+                f"its scheduler at {self.client.scheduler.address}, and run again"
             )
 
     def _ask(self, request: Callable[[], Any]) -> Any:

@@ -86,7 +86,7 @@ class PartitionFiles:
         """Append a table as one row group."""
         self._writers[dataset].write_table(table, row_group_size=max(1, table.num_rows))
 
-    def publish(self) -> dict[str, FileStamp]:
+    def close(self) -> dict[str, FileStamp]:
         """Close the files, put each in its place in one step, and return their stamps.
 
         Raises:

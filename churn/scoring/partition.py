@@ -66,7 +66,7 @@ class PartitionTask:
         return hashlib.sha256(json.dumps(vars(self), default=str, sort_keys=True).encode()).hexdigest()
 
 
-class PartitionRow(BaseModel):
+class PartitionResult(BaseModel):
     """What became of one partition: small, and enough to sum up the run.
 
     Attributes:
@@ -153,7 +153,9 @@ class RunSummary:
     cpu: dict[str, float]
 
 
-def merge_rows(rows: Sequence[PartitionRow], expected: Sequence[int] | None = None) -> RunSummary:
+def summarise_partitions(
+    rows: Sequence[PartitionResult], expected: Sequence[int] | None = None
+) -> RunSummary:
     """Sum up the partitions of a run.
 
     Args:
@@ -193,7 +195,7 @@ def merge_rows(rows: Sequence[PartitionRow], expected: Sequence[int] | None = No
     )
 
 
-def _partition_failures(rows: Sequence[PartitionRow], expected: Sequence[int] | None) -> list[str]:
+def _partition_failures(rows: Sequence[PartitionResult], expected: Sequence[int] | None) -> list[str]:
     if not rows:
         return ["there are no partitions: nobody was scored"]
     found = Counter(row.index for row in rows)

@@ -24,12 +24,12 @@ from pydantic import ValidationError
 
 from churn.core.errors import CheckError
 from churn.explain.contributions import Contributions, additivity_gap, contributions
-from churn.explain.effects import EFFECT_SCHEMA, EFFECTS, ContributionSummary, ValueCuts, value_cuts
-from churn.explain.loops import tally, top
+from churn.explain.effects import EFFECT_SCHEMA, EFFECTS, BinEdges, ContributionSummary, bin_edges
+from churn.explain.loops import accumulate, top_k
 from churn.explain.reasons import REASON_SCHEMA, reason_table, top_reasons
 from churn.model.artifact import KEYS, FeatureSchema, Matrix, Model, sigmoid
 from churn.scoring.files import PartitionFiles, is_intact, path_of, write_small
-from churn.scoring.partition import PartitionRow, PartitionTask, RunSummary, merge_rows
+from churn.scoring.partition import PartitionResult, PartitionTask, RunSummary, summarise_partitions
 from churn.scoring.schema import (
     SCORE_DICTIONARIES,
     SCORE_SCHEMA,
@@ -39,7 +39,14 @@ from churn.scoring.schema import (
     shap_table,
 )
 
-__all__ = ["SCORE_SCHEMA", "PartitionRow", "PartitionTask", "RunSummary", "merge_rows", "score_partition"]
+__all__ = [
+    "SCORE_SCHEMA",
+    "PartitionResult",
+    "PartitionTask",
+    "RunSummary",
+    "score_partition",
+    "summarise_partitions",
+]
 
 ADDITIVITY = 1e-4  # log-odds, or relative to margins beyond 1
 CHECKED_ROWS = 256  # of a batch: XGBoost predicts their margins too
@@ -52,7 +59,7 @@ _BATCH_BYTES, _BYTES_A_VALUE, _MOST_ROWS = 40_000_000, 16, 16_384
 _logger = logging.getLogger(__name__)
 
 
-def score_partition(task: PartitionTask) -> PartitionRow:
+def score_partition(task: PartitionTask) -> PartitionResult:
     """Score and explain the users of one partition, and commit it; return its row.
 
     Writes ``scores/``, ``shap/``, ``reasons/`` and ``effects/part-NNNNN.parquet`` and, last,
@@ -77,10 +84,10 @@ def score_partition(task: PartitionTask) -> PartitionRow:
     return row
 
 
-def _valid_row(fs: AbstractFileSystem, folder: str, path: str, task: PartitionTask) -> PartitionRow | None:
+def _valid_row(fs: AbstractFileSystem, folder: str, path: str, task: PartitionTask) -> PartitionResult | None:
     """Return the row at ``path`` if it is this task's and its files are as it says."""
     try:
-        row = PartitionRow.model_validate_json(fs.cat_file(path))
+        row = PartitionResult.model_validate_json(fs.cat_file(path))
     except FileNotFoundError:
         return None
     except ValidationError:
@@ -102,7 +109,7 @@ class _Ready:
     model: Model
     schema: FeatureSchema
     bias: float
-    cuts: tuple[ValueCuts, ...]
+    cuts: tuple[BinEdges, ...]
 
 
 def _ready(folder: str) -> _Ready:
@@ -117,8 +124,8 @@ def _load(folder: str, state: str) -> _Ready:
     model = Model.load(folder, threads=1)  # a partition is one thread's work
     schema = model.schema
     nobody = np.empty((0, len(schema.names)), np.float32)
-    cuts = value_cuts(model.booster, schema.names, schema.categories)
-    for loops in (top, tally):
+    cuts = bin_edges(model.booster, schema.names, schema.categories)
+    for loops in (top_k, accumulate):
         loops.ready()
     return _Ready(model, schema, contributions(model, nobody).bias, cuts)
 
@@ -156,7 +163,7 @@ class _Scorer:
         self.margin_range: tuple[float, float] | None = None
         self.summary = ContributionSummary(self.names, self.ready.cuts)
 
-    def run(self) -> PartitionRow:
+    def run(self) -> PartitionResult:
         task, (features, found) = self.task, self._open_features()
         known = {*self.names, *KEYS}
         ignored = tuple(name for name in found if name not in known)
@@ -171,8 +178,8 @@ class _Scorer:
                 raise self._failure(f"{task.features} has {expected:,} rows, but {self.rows:,} were scored")
             with self._timed("write"):
                 files.write(EFFECTS, self.summary.table())
-                stamps = files.publish()
-        return PartitionRow(
+                stamps = files.close()
+        return PartitionResult(
             index=task.index,
             task=task.fingerprint,
             rows=self.rows,

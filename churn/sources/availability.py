@@ -89,7 +89,7 @@ def activity_table(source: str) -> str:
 
 
 @dataclass(frozen=True)
-class Readable:
+class SourceViews:
     """What the raw tables of a source allow.
 
     Attributes:
@@ -101,7 +101,7 @@ class Readable:
     available: Availability
 
 
-def readable(source: str, absent: Mapping[str, str]) -> Readable:
+def resolve_views(source: str, absent: Mapping[str, str]) -> SourceViews:
     """Return what can be read of a source.
 
     Args:
@@ -113,13 +113,13 @@ def readable(source: str, absent: Mapping[str, str]) -> Readable:
         for part, tables in VIEWS[source].items()
     }
     flags: dict[str, Any] = {part: reasons.get(part) == "" for part in OPTIONAL}
-    return Readable(
+    return SourceViews(
         views=tuple(part for part, reason in reasons.items() if not reason and part != PREDICTIONS),
         available=Availability(**flags, reasons={part: why for part, why in reasons.items() if why}),
     )
 
 
-def check_tables(warehouse: Warehouse, source: str) -> Readable:
+def check_tables(warehouse: Warehouse, source: str) -> SourceViews:
     """Check that the raw tables of a source are there with their columns, types and rows.
 
     A required table must hold rows; what needs an optional one that is missing or empty is left out.
@@ -142,7 +142,7 @@ def check_tables(warehouse: Warehouse, source: str) -> Readable:
         raise SourceError(
             "the source tables cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults)
         )
-    return readable(source, absent)
+    return resolve_views(source, absent)
 
 
 def _fault(table: str, column: str, family: str, found: Mapping[str, str]) -> str:

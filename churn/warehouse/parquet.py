@@ -101,7 +101,7 @@ def _discard(upload: AbstractBufferedFile | None) -> None:
         upload.closed = True  # or it would be uploaded when it is collected
 
 
-def look_at(urls: Iterable[str]) -> list[FileFacts]:
+def inspect_file(urls: Iterable[str]) -> list[FileFacts]:
     """Read what Parquet files say of themselves at their ends.
 
     Raises:
@@ -164,7 +164,7 @@ def checked_files(manifest: dict[str, Any], prefix: str, schema: pa.Schema) -> l
     if manifest["names"] != schema.names:
         faults.append(f"its columns are {', '.join(manifest['names'])}, not {', '.join(schema.names)}")
     if not faults:
-        for facts, (_, rows) in zip(look_at(url for url, _ in entries), entries, strict=True):
+        for facts, (_, rows) in zip(inspect_file(url for url, _ in entries), entries, strict=True):
             if facts.rows != rows:
                 faults.append(f"{facts.url} has {facts.rows:,} rows, not {rows:,}")
             faults += [f"{facts.url}: {fault}" for fault in differences(facts.schema, schema)]

@@ -20,7 +20,7 @@ _FIRST_PAUSE = 0.1  # seconds; doubled each time, and shaken by half so that two
 Result = TypeVar("Result")
 
 
-def retried(transaction: Callable[[], Result], what: str) -> Result:
+def retry_transaction(transaction: Callable[[], Result], what: str) -> Result:
     """Return what ``transaction`` returns; try again where it gave way to another or lost its connection.
 
     Args:
@@ -44,7 +44,7 @@ def retried(transaction: Callable[[], Result], what: str) -> Result:
     return transaction()
 
 
-def made_once(make: Callable[[], object]) -> None:
+def run_ddl_once(make: Callable[[], object]) -> None:
     """Make a schema or a table, of which two at once are told in any words that one was quicker.
 
     Args:

@@ -123,7 +123,7 @@ def load_step(path: str, names: Mapping[str, Any]) -> Step:
     return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
 
 
-def written(step: Step, names: Mapping[str, Any]) -> str:
+def canonical_sql(step: Step, names: Mapping[str, Any]) -> str:
     """Return a step's text in Redshift's dialect, with macros and lists written out."""
     return _template(step.text).render(**names, ref=identifier)
 
@@ -279,7 +279,7 @@ def create_table(table: str, columns: Mapping[str, str], dialect: Dialect) -> st
     return made.sql(dialect=dialect) + layout
 
 
-def for_reading(
+def render_for_humans(
     step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
 ) -> str:
     """Return a step's statement with its values written in as literals, to be read or pasted by a person."""

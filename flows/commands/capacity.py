@@ -14,7 +14,7 @@ from churn.core.errors import ChurnError, UsageError
 from flows.commands.run import new_table, terminal
 
 if TYPE_CHECKING:
-    from churn.jobs.capacity.model import Choice, Plan
+    from churn.jobs.capacity.model import CapacityPlan, Choice
     from churn.jobs.capacity.prices import Prices
     from churn.jobs.capacity.rates import Rates
 
@@ -40,11 +40,11 @@ def run_plan(
         ConfigError: the price file cannot be used.
         ChurnError: the JSON file cannot be written.
     """
-    from churn.jobs.capacity.model import Job, around, choose
+    from churn.jobs.capacity.model import ScoringJob, around, choose
     from churn.jobs.capacity.prices import read_prices
 
     seconds = span(deadline)
-    job, prices = Job(users, products), read_prices(price_file)
+    job, prices = ScoringJob(users, products), read_prices(price_file)
     from churn.jobs.capacity.calibrate import calibrate, check_size
     from churn.jobs.capacity.wording import assumptions
 
@@ -94,7 +94,12 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _write(
-    path: Path, choice: "Choice", plans: list["Plan"], rates: "Rates", prices: "Prices", said: list[str]
+    path: Path,
+    choice: "Choice",
+    plans: list["CapacityPlan"],
+    rates: "Rates",
+    prices: "Prices",
+    said: list[str],
 ) -> None:
     told = {
         "meets_deadline": choice.meets,
@@ -109,11 +114,13 @@ def _write(
         path.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 
-def _as_dict(plan: "Plan") -> dict[str, Any]:
+def _as_dict(plan: "CapacityPlan") -> dict[str, Any]:
     return {**asdict(plan), "wall_s": plan.wall_s}
 
 
-def _print(choice: "Choice", plans: list["Plan"], rates: "Rates", said: list[str], deadline: str) -> None:
+def _print(
+    choice: "Choice", plans: list["CapacityPlan"], rates: "Rates", said: list[str], deadline: str
+) -> None:
     job = choice.plan.job
     click.echo(
         f"{job.users:,} users, {job.products} product(s), {rates.features} features, {rates.trees} trees of "
@@ -134,7 +141,7 @@ def _print(choice: "Choice", plans: list["Plan"], rates: "Rates", said: list[str
         click.echo(click.wrap_text(sentence, _WIDTH, "  - ", "    "))
 
 
-def _workers(chosen: "Plan", plans: list["Plan"]) -> Any:
+def _workers(chosen: "CapacityPlan", plans: list["CapacityPlan"]) -> Any:
     table = new_table(
         "workers", "partitions", "users each", "start s", "load s", "score s", "commit s", "all products",
         "partitions/s", "$ on demand", "$ Spot",
@@ -162,7 +169,7 @@ def in_words(seconds: float) -> str:
     return f"{whole // 60} m {whole % 60:02d} s"
 
 
-def _details(plan: "Plan") -> Any:
+def _details(plan: "CapacityPlan") -> Any:
     products = plan.job.products
     table = new_table(f"{plan.workers:,} worker(s)", "each product", "all")
     size = plan.worker

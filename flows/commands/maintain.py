@@ -24,26 +24,26 @@ def run_sweep(*, data: Path, out: Path, older_than: float, profile: str | None, 
 
     with credentials(settings):
         swept = sweep(settings.cluster, timedelta(hours=older_than), dry_run=not yes)
-    if swept.young:
-        click.echo(f"{swept.young} resource(s) younger than {older_than:g} h are left alone")
-    if not swept.left:
+    if swept.recent:
+        click.echo(f"{swept.recent} resource(s) younger than {older_than:g} h are left alone")
+    if not swept.stale:
         click.echo(f"Nothing of this program in ECS is older than {older_than:g} h: nothing to do")
         return
     table = new_table("what", "hours old", "product", "run", "cluster", "ARN")
     now = datetime.now(UTC)
-    for each in swept.left:
+    for each in swept.stale:
         hours = f"{(now - each.created).total_seconds() / 3600:,.1f}"
         table.add_row(each.kind, hours, each.product, each.run, each.cluster, each.arn)
     terminal().print(table)
-    told = f"{len(swept.left)} resource(s)"
+    told = f"{len(swept.stale)} resource(s)"
     click.echo(
         f"Removed {told}." if yes else f"Would remove {told}. Nothing was changed; add --yes to do it."
     )
 
 
 if TYPE_CHECKING:
-    from churn.jobs.doctor import Tried
-    from churn.jobs.prune import Outdated
+    from churn.jobs.doctor import ProbeResult
+    from churn.jobs.prune import OutdatedTables
     from churn.warehouse.base import Warehouse
 
 _ONLY_SHOWN = "Nothing was changed; add --yes to do it."
@@ -67,8 +67,8 @@ def run_check(*, data: Path, out: Path, profile: str | None) -> None:
         raise ChurnError(f"{len(failed)} failed: {', '.join(failed)}")
 
 
-def _tried(settings: Settings) -> "Iterator[Tried]":
-    from churn.jobs.doctor import Tried, check_up
+def _tried(settings: Settings) -> "Iterator[ProbeResult]":
+    from churn.jobs.doctor import ProbeResult, run_checks
 
     api = _prefect()
     if api is not None:
@@ -77,15 +77,15 @@ def _tried(settings: Settings) -> "Iterator[Tried]":
         try:
             stack.enter_context(credentials(settings))
         except ConfigError as error:  # without credentials there is no sense in trying the rest
-            yield Tried("Prefect: blocks", False, str(error))
+            yield ProbeResult("Prefect: blocks", False, str(error))
             return
         named = [name for name in of_use(settings).model_dump().values() if name]
         if named:
-            yield Tried("Prefect: blocks", True, f"credentials are taken from {' and '.join(named)}")
-        yield from check_up(settings)
+            yield ProbeResult("Prefect: blocks", True, f"credentials are taken from {' and '.join(named)}")
+        yield from run_checks(settings)
 
 
-def _prefect() -> "Tried | None":
+def _prefect() -> "ProbeResult | None":
     """Ask a Prefect server that is set up for something that needs its key; None where there is none."""
     import httpx
     from prefect.client.orchestration import get_client
@@ -97,22 +97,22 @@ def _prefect() -> "Tried | None":
         temporary_settings,
     )
 
-    from churn.jobs.doctor import Tried
+    from churn.jobs.doctor import ProbeResult
 
     if not get_current_settings().api.url:
         return None
     try:
         # What is not there is told of in seconds, not after minutes of trying.
-        patience = {PREFECT_API_REQUEST_TIMEOUT: 10, PREFECT_CLIENT_MAX_RETRIES: 0}
-        with temporary_settings(patience), get_client(sync_client=True) as client:
+        short_timeouts = {PREFECT_API_REQUEST_TIMEOUT: 10, PREFECT_CLIENT_MAX_RETRIES: 0}
+        with temporary_settings(short_timeouts), get_client(sync_client=True) as client:
             client.read_flows(limit=1)
     except PrefectHTTPStatusError as error:
         told = f"refuses (status {error.response.status_code}): check PREFECT_API_URL and PREFECT_API_KEY"
     except (httpx.HTTPError, RuntimeError, OSError) as error:
         told = f"does not answer ({type(error).__name__}): check PREFECT_API_URL, and that it is running"
     else:
-        return Tried("Prefect", True, f"{server()} answers")
-    return Tried("Prefect", False, f"{server()} {told}")
+        return ProbeResult("Prefect", True, f"{server()} answers")
+    return ProbeResult("Prefect", False, f"{server()} {told}")
 
 
 def _makes(settings: Settings) -> Path | None:
@@ -135,21 +135,21 @@ def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> Non
     """Show the SQL that the published tables lack and, if asked, run it."""
     settings = load_settings(data, out, chosen(profile))
     show_progress()
-    from churn.outputs import migrations as migrate
+    from churn.outputs import migrations
     from churn.warehouse.open import open_warehouse
 
     made = _makes(settings)
     with credentials(settings), closing((open_warehouse if yes else _as_it_is)(settings)) as warehouse:
-        lacking = migrate.pending(warehouse, settings.id_column)
+        lacking = migrations.pending(warehouse, settings.id_column)
         for migration in lacking:
             click.echo(f"-- {migration.version}: {migration.title}\n{migration.sql}\n")
-        granted = migrate.grants(warehouse.dialect, settings.warehouse.group)
+        granted = migrations.grants(warehouse.dialect, settings.warehouse.group)
         for statement in granted:
             click.echo(f"{statement};")
         if not (lacking or granted):
             click.echo("The published tables are as this release needs them.")
         elif yes:
-            done = migrate.apply(warehouse, settings.id_column, settings.warehouse.group)
+            done = migrations.apply(warehouse, settings.id_column, settings.warehouse.group)
             click.echo(f"Done: {', '.join(f'{each.version} {each.title}' for each in done) or 'rights'}")
         else:
             if made is not None:
@@ -205,14 +205,14 @@ def run_prune(
     click.echo(f"Removed {said}." if yes else f"Would remove {said}. {_ONLY_SHOWN}")
 
 
-def _prune_kept(settings: Settings, keep_weeks: int, *, yes: bool) -> "list[Outdated]":
-    from churn.jobs import prune as kept_prune
+def _prune_kept(settings: Settings, keep_weeks: int, *, yes: bool) -> "list[OutdatedTables]":
+    from churn.jobs import prune
     from churn.warehouse.open import open_warehouse
 
     if _makes(settings) is not None:
         return []
     with closing(open_warehouse(settings)) as warehouse:
-        return kept_prune.prune(warehouse, settings.kept_schema, keep_weeks, dry_run=not yes)
+        return prune.prune(warehouse, settings.kept_schema, keep_weeks, dry_run=not yes)
 
 
 def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, yes: bool) -> None:

@@ -21,7 +21,7 @@ from flows.console import show_progress, start_server, stop_requested
 from flows.credentials import credentials
 
 if TYPE_CHECKING:
-    from churn.jobs.weekly.finish import Outcome
+    from churn.jobs.weekly.finish import RunResult
 
 _PARTS = ("prepare", "train", "score", "publish")
 
@@ -102,7 +102,7 @@ def run_weekly(
     show_progress()
     if not products:
         click.echo(f"  all products: {', '.join(names)} (--product NAME runs one)", err=True)
-    outcomes: list[Outcome] = []
+    outcomes: list[RunResult] = []
     failures: dict[str, ChurnError] = {}
     with credentials(settings):
         for index, name in enumerate(names):
@@ -130,19 +130,19 @@ def run_weekly(
         raise kind(f"{len(failures)} of {len(names)} products failed:\n{listed}")
 
 
-def _run_one(settings: Settings, name: str, windows: Windows, force: bool, rebuild_weeks: int) -> "Outcome":
-    from churn.features.activity_facts import check_reach
-    from churn.jobs.weekly.finish import repeated
+def _run_one(settings: Settings, name: str, windows: Windows, force: bool, rebuild_weeks: int) -> "RunResult":
+    from churn.features.activity_facts import check_data_covers
+    from churn.jobs.weekly.finish import finish_existing
     from churn.lake.open import check_lake
     from churn.warehouse.open import open_warehouse
 
     # Looked up here too, before Prefect starts its server.
     check_lake(settings)
-    done = None if force else repeated(settings, name, windows)
+    done = None if force else finish_existing(settings, name, windows)
     if done is not None:
         return done
     with closing(open_warehouse(settings)) as warehouse:
-        check_reach(warehouse, settings, windows)
+        check_data_covers(warehouse, settings, windows)
     start_server()
     from flows.weekly import weekly_churn
 
@@ -162,7 +162,7 @@ def chosen(profile: str | None) -> dict[str, Any]:
     return {} if profile is None else {"profile": profile}
 
 
-def _print_outcomes(outcomes: Sequence["Outcome"]) -> None:
+def _print_outcomes(outcomes: Sequence["RunResult"]) -> None:
     parts = [f"{part} s" for part in _PARTS]
     table = new_table(
         "product", "users scored", "churn predicted", "log loss", "best possible", "AUC", *parts
@@ -246,11 +246,11 @@ def run_render(
     profile: str | None,
 ) -> None:
     """Print the SQL of every step."""
-    from churn.dataset.plan import plan_without_data, read_steps
+    from churn.dataset.plan import plan_without_data, rendered_steps
 
     settings = load_settings(data, data, chosen(profile), optional=True)
     plan = plan_without_data(settings, product, as_of or last_complete_as_of(date.today()))
-    texts = read_steps(plan, dialect)
+    texts = rendered_steps(plan, dialect)
     if step is not None and step not in texts:
         raise UsageError(f"unknown step {step!r}; the steps of {product} are: {', '.join(texts)}")
     for name, text in texts.items():

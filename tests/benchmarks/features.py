@@ -41,12 +41,12 @@ from rich.table import Table
 from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core.calendar import WEEK
-from churn.dataset.build import plan, run_steps
-from churn.dataset.run_schemas import drop
+from churn.dataset.build import plan_dataset, run_steps
+from churn.dataset.run_schemas import drop_schema
 from churn.sources.simulator import LAST_SUNDAY, simulate
 from churn.sources.simulator.write import ACTIVITY, COHORTS_FROM
 from churn.warehouse.duckdb.client import DuckDBWarehouse
-from tests.benchmarks import features_naive as naive
+from tests.benchmarks import features_naive
 from tests.benchmarks.score import peak_mb
 from tests.support.profiles import ProfiledWarehouse
 
@@ -145,7 +145,7 @@ def features(warehouse: DuckDBWarehouse, settings: Settings, as_of: date) -> dic
     """Make both products' features of an as-of date, and drop what a run drops; return their rows."""
     found = make_features(warehouse, settings, as_of)
     for name in PRODUCTS:
-        drop(warehouse, schema_of(name, as_of))
+        drop_schema(warehouse, schema_of(name, as_of))
     return found
 
 
@@ -154,7 +154,7 @@ def make_features(warehouse: DuckDBWarehouse, settings: Settings, as_of: date) -
     found = {}
     for name in PRODUCTS:
         schema, today = schema_of(name, as_of), LAST_SUNDAY + timedelta(days=1)
-        made = plan(warehouse, settings, name, as_of, schema, today=today)
+        made = plan_dataset(warehouse, settings, name, as_of, schema, today=today)
         found[name] = run_steps(warehouse, made)["feature_set"]
     return found
 
@@ -181,7 +181,7 @@ def _before(job: Job, warehouse: DuckDBWarehouse) -> dict[str, int]:
 def _naive(job: Job, warehouse: DuckDBWarehouse) -> dict[str, int]:
     settings = job.data.settings("after", job.sampling)
     first = LAST_SUNDAY - job.data.weeks * WEEK + timedelta(days=1)
-    return {name: naive.build(warehouse, settings, name, first, LAST_SUNDAY) for name in PRODUCTS}
+    return {name: features_naive.build(warehouse, settings, name, first, LAST_SUNDAY) for name in PRODUCTS}
 
 
 JOBS = {"full": _full, "compared": _compared, "before": _before, "increment": _full, "naive": _naive}
@@ -228,7 +228,7 @@ def differences(job: Job, naive_database: Path) -> dict[str, dict[str, int]]:
         warehouse.execute(f"attach '{naive_database}' as naive (read_only)")
         for name in PRODUCTS:
             ours = f"{schema_of(name, LAST_SUNDAY)}.feature_set"
-            found[name] = naive.compare(warehouse, ours, "naive", naive.schema_of(name))
+            found[name] = features_naive.compare(warehouse, ours, "naive", features_naive.schema_of(name))
     return found
 
 

@@ -61,7 +61,7 @@ def _values(settings: Settings, name: str, first: date, as_of: date) -> Mapping[
     dates = labelled_dates(as_of, first, product.training.max_dates)
     start = min([*dates, as_of]) - OBSERVATION_WEEKS * WEEK + timedelta(days=1)
     [match] = product.match
-    drawn = cohorts.drawn(tuple(dates), product.training.max_dates)
+    drawn = cohorts.assign_slots(tuple(dates), product.training.max_dates)
     return {
         "schema": schema_of(name),
         "product": match,

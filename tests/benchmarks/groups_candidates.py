@@ -20,7 +20,7 @@ from scipy.optimize import minimize
 from scipy.special import betaln, gammaln
 
 from churn.config.load import load_settings
-from churn.dataset.build import plan, run_steps
+from churn.dataset.build import plan_dataset, run_steps
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from churn.warehouse.templates import steps_for
 
@@ -120,7 +120,7 @@ def candidates(data: Path, product: str, as_of: date) -> Callable[[pa.Table], di
     settings = load_settings(data, data)
     warehouse = DuckDBWarehouse(None, data, memory=settings.sql_memory)
     try:
-        planned = plan(warehouse, settings, product, as_of, "candidates")
+        planned = plan_dataset(warehouse, settings, product, as_of, "candidates")
         run_steps(warehouse, replace(planned, steps=steps_for(planned.source, ["snapshots"], planned.names)))
         earliest = planned.training_dates[0]
         known = _HISTORY.format(

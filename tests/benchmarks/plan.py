@@ -36,7 +36,7 @@ from churn.config.store import StoreSettings
 from churn.dataset.unload import partition_size
 from churn.explain import read_summary
 from churn.jobs.capacity.calibrate import calibrate
-from churn.jobs.capacity.model import Job, Plan, plan
+from churn.jobs.capacity.model import CapacityPlan, ScoringJob, plan_capacity
 from churn.jobs.capacity.prices import Prices, read_prices
 from churn.jobs.capacity.probe import Nothing, do_nothing
 from churn.jobs.capacity.rates import Rates
@@ -49,14 +49,14 @@ from churn.jobs.capacity.sample import (
     partition_task,
     write_features,
 )
-from churn.lake.filesystem import WithStore
+from churn.lake.filesystem import ConfiguredTask
 from churn.lake.lake import Lake, RunFolder
 from churn.lake.manifest import Manifest
 from churn.model.artifact import Model
-from churn.outputs.report.build import read_scored
+from churn.outputs.report.build import aggregate_scores
 from churn.scoring.cluster.client import open_client
 from churn.scoring.fanout import FanOut
-from churn.scoring.partition import PartitionRow, merge_rows, partition_name
+from churn.scoring.partition import PartitionResult, partition_name, summarise_partitions
 from churn.scoring.scorer import score_partition
 from tests.benchmarks.plan_scale import scale
 from tests.benchmarks.plan_tables import print_efficiency, print_overhead, print_requests, print_validation
@@ -121,7 +121,7 @@ def fill(run: RunFolder, users: int, size: int, seed: int) -> tuple[list[int], i
     return rows, written
 
 
-def score(client: Any, run: RunFolder, count: int, function: Any = score_partition) -> list[PartitionRow]:
+def score(client: Any, run: RunFolder, count: int, function: Any = score_partition) -> list[PartitionResult]:
     """Score the partitions of a run's folder over a cluster."""
     nowhere = Path("-")
     tasks = [
@@ -136,11 +136,11 @@ def score(client: Any, run: RunFolder, count: int, function: Any = score_partiti
     return FanOut(client).run(function, tasks, key=lambda task: task.name)
 
 
-def commit(run: RunFolder, rows: Sequence[PartitionRow]) -> None:
+def commit(run: RunFolder, rows: Sequence[PartitionResult]) -> None:
     """Do what a weekly run does with the partitions' answers, but for drawing the report."""
     names = [f"{partition_name(row.index)}.parquet" for row in rows]
     read_summary(run.path()).importance()
-    read_scored(*([run.path(part, name) for name in names] for part in ("features", "scores")))
+    aggregate_scores(*([run.path(part, name) for name in names] for part in ("features", "scores")))
     files = {
         f"{dataset}/{name}": stamp
         for name, row in zip(names, rows, strict=True)
@@ -154,7 +154,7 @@ def commit(run: RunFolder, rows: Sequence[PartitionRow]) -> None:
     )  # fmt: skip
 
 
-def sizes_of(rows: Sequence[PartitionRow], features: int) -> dict[str, int]:
+def sizes_of(rows: Sequence[PartitionResult], features: int) -> dict[str, int]:
     """Return bytes by dataset."""
     sizes = Counter({"features": features})
     for row in rows:
@@ -165,13 +165,13 @@ def sizes_of(rows: Sequence[PartitionRow], features: int) -> dict[str, int]:
 def run_one(users: int, workers: int, folder: Path, seed: int) -> Measured:
     """Score so many users on a new cluster, commit them to a new lake, and measure it."""
     with tempfile.TemporaryDirectory(prefix="lake-", dir=folder) as root:
-        run = Lake(root).begin(PRODUCT, TARGET, RUN_ID)
+        run = Lake(root).start_run(PRODUCT, TARGET, RUN_ID)
         parts, features = fill(run, users, partition_size(users, len(FEATURES), workers), seed)
         with open_client(ClusterSettings(workers=workers)) as client:
             processes = [psutil.Process(pid) for pid in client.run(os.getpid).values()]
             before, mine, start = cpu_of(processes), time.process_time(), time.perf_counter()
             rows = score(client, run, len(parts))
-            merge_rows(rows, parts)
+            summarise_partitions(rows, parts)
             wall = time.perf_counter() - start
             used, peak = cpu_of(processes) - before, max(map(peak_mb, processes))
             start = time.perf_counter()
@@ -199,13 +199,13 @@ def validate(
     prices, forked = here(read_prices()), replace(rates, start_s=0.0)
     for users in sizes:
         for count in workers:
-            predicted = plan(Job(users), count, forked, prices)
+            predicted = plan_capacity(ScoringJob(users), count, forked, prices)
             measured = run_one(users, count, folder, seed=users)
             found.append({"measured": asdict(measured), "compared": compare(predicted, measured, rates)})
     return found
 
 
-def compare(predicted: Plan, measured: Measured, rates: Rates) -> dict[str, tuple[float, float]]:
+def compare(predicted: CapacityPlan, measured: Measured, rates: Rates) -> dict[str, tuple[float, float]]:
     """Return predicted and measured figures by name."""
     outputs = sum(size for name, size in predicted.bytes.items() if name != "features")
     wall = predicted.seconds["load"] + predicted.seconds["score"]
@@ -239,12 +239,12 @@ def count_requests(sizes: Sequence[int], rates: Rates, workers: int) -> list[dic
     with s3_server() as s3, faulting(s3, Faults(only=seen)) as endpoint:
         os.environ.update(environment(endpoint))
         for users in sizes:
-            run = Lake(f"s3://{BUCKET}/{users}", StoreSettings()).begin(PRODUCT, TARGET, RUN_ID)
+            run = Lake(f"s3://{BUCKET}/{users}", StoreSettings()).start_run(PRODUCT, TARGET, RUN_ID)
             parts, features = fill(run, users, partition_size(users, len(FEATURES), workers), users)
-            predicted = plan(Job(users), workers, rates, read_prices())
+            predicted = plan_capacity(ScoringJob(users), workers, rates, read_prices())
             with open_client(ClusterSettings(workers=workers)) as client:
                 kinds.clear()
-                rows = score(client, run, len(parts), WithStore(StoreSettings(), score_partition))
+                rows = score(client, run, len(parts), ConfiguredTask(StoreSettings(), score_partition))
                 commit(run, rows)
             compared: dict[str, tuple[float, float]] = {
                 "writes": (predicted.requests.writes, kinds["writes"]),

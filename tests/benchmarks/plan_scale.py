@@ -35,7 +35,7 @@ from churn.jobs.capacity.sample import (
 )
 from churn.lake.manifest import Manifest
 from churn.scoring.fanout import FanOut
-from churn.scoring.partition import PartitionRow, merge_rows, partition_name
+from churn.scoring.partition import PartitionResult, partition_name, summarise_partitions
 from churn.scoring.scorer import score_partition
 from tests.benchmarks.plan_tables import new_table
 from tests.benchmarks.score_data import SHAPE, fitted_model
@@ -125,7 +125,7 @@ def schedule(workers: int, folder: Path) -> dict[str, float]:
     }
 
 
-def merge(partitions: int, row: PartitionRow, effects: Path, folder: Path) -> dict[str, float]:
+def merge(partitions: int, row: PartitionResult, effects: Path, folder: Path) -> dict[str, float]:
     """Do with copies of one answer what the client does before it commits; seconds of each step."""
     run = folder / f"run-{partitions}"
     (run / "effects").mkdir(parents=True)
@@ -133,7 +133,7 @@ def merge(partitions: int, row: PartitionRow, effects: Path, folder: Path) -> di
         (run / "effects" / f"{partition_name(index)}.parquet").hardlink_to(effects)
     rows = [row.model_copy(update={"index": index}) for index in range(partitions)]
     marks = [time.process_time()]
-    merge_rows(rows, [row.rows] * partitions)
+    summarise_partitions(rows, [row.rows] * partitions)
     marks.append(time.process_time())
     read_summary(str(run)).importance()
     marks.append(time.process_time())

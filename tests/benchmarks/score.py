@@ -36,7 +36,7 @@ from rich.table import Table
 from churn.config.cluster import ClusterSettings
 from churn.scoring.cluster.client import open_client
 from churn.scoring.fanout import FanOut
-from churn.scoring.partition import merge_rows
+from churn.scoring.partition import summarise_partitions
 from churn.scoring.scorer import score_partition
 from tests.benchmarks.score_data import Snapshots, write_snapshots
 from tests.benchmarks.score_peers import kernel_alone, peers
@@ -102,7 +102,7 @@ def run_job(snapshots: Snapshots, workers: int, folder: Path) -> Job:
         server = cpu_of(forked_from)
         before, mine, start = cpu_of(processes), time.process_time(), time.perf_counter()
         rows = FanOut(client).run(score_partition, tasks, key=lambda task: task.name)
-        summary = merge_rows(rows, snapshots.rows)
+        summary = summarise_partitions(rows, snapshots.rows)
         wall, mine = time.perf_counter() - start, time.process_time() - mine
         used = cpu_of(processes) - before
         peak = max(map(peak_mb, processes))

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from churn.warehouse.base import Warehouse
-from tests.benchmarks import warehouse_data as data
+from tests.benchmarks import warehouse_data
 from tests.benchmarks.score import peak_mb
 
 ROOT = Path(__file__).parents[2]
@@ -60,31 +60,31 @@ class Job:
 
     def open(self) -> Warehouse:
         """Open the warehouse."""
-        return data.open_warehouse(Path(self.local), self.redshift)
+        return warehouse_data.open_warehouse(Path(self.local), self.redshift)
 
 
 def _unload(job: Job, warehouse: Warehouse) -> None:
-    data.unload_snapshots(warehouse, f"{job.folder}/unloaded", job.rows)
+    warehouse_data.unload_snapshots(warehouse, f"{job.folder}/unloaded", job.rows)
 
 
 def _unload_and_score(job: Job, warehouse: Warehouse) -> None:
-    files = data.unload_snapshots(warehouse, f"{job.folder}/unloaded", job.rows)
-    data.score(files, Path(job.local) / "model", f"{job.folder}/run")
+    files = warehouse_data.unload_snapshots(warehouse, f"{job.folder}/unloaded", job.rows)
+    warehouse_data.score(files, Path(job.local) / "model", f"{job.folder}/run")
 
 
 def _publish(job: Job, warehouse: Warehouse) -> None:
-    data.publish(warehouse, job.folder, job.rows)
+    warehouse_data.publish(warehouse, job.folder, job.rows)
 
 
 JOBS = {
     "unload": _unload,
     "unload and score": _unload_and_score,
     "publish": _publish,
-    "DuckDB's COPY": lambda job, warehouse: data.copy_by_duckdb(warehouse, f"{job.local}/copy"),
-    "driver and pandas": lambda job, warehouse: data.fetch_by_driver(
+    "DuckDB's COPY": lambda job, warehouse: warehouse_data.copy_by_duckdb(warehouse, f"{job.local}/copy"),
+    "driver and pandas": lambda job, warehouse: warehouse_data.fetch_by_driver(
         warehouse, f"{job.local}/fetched.parquet"
     ),
-    "rows by the driver": lambda job, warehouse: data.insert_by_driver(warehouse, job.folder),
+    "rows by the driver": lambda job, warehouse: warehouse_data.insert_by_driver(warehouse, job.folder),
 }
 
 
@@ -137,9 +137,9 @@ def interleaved(jobs: Sequence[Job], rounds: int) -> list[dict[str, Any]]:
 
 def measure_unload(folder: Path, rows: int, rounds: int) -> list[dict[str, Any]]:
     """Unload and score on DuckDB, and DuckDB's own COPY."""
-    data.make_snapshots(folder, rows)
-    with closing(data.open_warehouse(folder, None)) as warehouse:
-        data.fill(warehouse, data.snapshot_files(folder))
+    warehouse_data.make_snapshots(folder, rows)
+    with closing(warehouse_data.open_warehouse(folder, None)) as warehouse:
+        warehouse_data.fill(warehouse, warehouse_data.snapshot_files(folder))
     kinds = ("unload", "DuckDB's COPY", "unload and score")
     return interleaved([Job(kind, rows, str(folder), str(folder)) for kind in kinds], rounds)
 
@@ -149,7 +149,7 @@ def measure_publish(folder: Path, sizes: Sequence[int], rounds: int) -> list[dic
     jobs = []
     for rows in sizes:
         place = folder / str(rows)
-        data.write_run(str(place), rows)
+        warehouse_data.write_run(str(place), rows)
         jobs.append(Job("publish", rows, str(place), str(place)))
     return interleaved(jobs, rounds)
 
@@ -179,11 +179,13 @@ def measure_redshift(folder: Path, sizes: Sequence[int], rounds: int) -> list[di
                     "auth": "environment", "ssl": "prefer", "iam_role": ROLE,
                 }  # fmt: skip
                 local, url = folder / f"redshift-{rows}", f"s3://{BUCKET}/{rows}"
-                data.make_snapshots(local, rows)
-                data.upload(local / "features", f"{url}/features")
-                data.write_run(url, rows)
-                with closing(data.open_warehouse(local, settings)) as warehouse:
-                    data.fill(warehouse, [f"{url}/features/{path.name}" for path in data.paths_of(local)])
+                warehouse_data.make_snapshots(local, rows)
+                warehouse_data.upload(local / "features", f"{url}/features")
+                warehouse_data.write_run(url, rows)
+                with closing(warehouse_data.open_warehouse(local, settings)) as warehouse:
+                    warehouse_data.fill(
+                        warehouse, [f"{url}/features/{path.name}" for path in warehouse_data.paths_of(local)]
+                    )
                 # The rivals need minutes for a million users: they run at the first size only.
                 rivals = ("driver and pandas", "rows by the driver") if rows == sizes[0] else ()
                 kinds = ("unload", "unload and score", "publish", *rivals)

@@ -18,11 +18,11 @@ from sqlalchemy import text
 from churn.config.warehouse import WarehouseSettings
 from churn.dataset.unload import partition_size, unload
 from churn.explain.reasons import REASON_SCHEMA, REASONS
-from churn.features import store as feature_rows
-from churn.features.aggregates.tables import Definition
+from churn.features import store
+from churn.features.aggregates.tables import VersionedTables
 from churn.features.catalogue import DOUBLE, INTEGER, TEXT
 from churn.jobs.capacity.sample import AS_OF, SCORED_AT, TARGET, Snapshots
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.outputs.tables import Published, publish_scores
 from churn.scoring.partition import partition_name
 from churn.scoring.schema import SCORE_DICTIONARIES, SCORE_SCHEMA, score_table
@@ -37,7 +37,7 @@ RUN = "20260629t180000z-3fa1c2"
 TABLE = "bench.snapshots"
 _TYPES = {pa.string(): TEXT, pa.date32(): "date", pa.float32(): "real", pa.int32(): INTEGER}
 _KINDS = {pa.float32(): DOUBLE, pa.int32(): INTEGER, pa.string(): TEXT}
-ROWS = Definition("bench", "0", {}, {})
+ROWS = VersionedTables("bench", "0", {}, {})
 PLAN: Any = SimpleNamespace(  # all that `unload` asks of one
     schema="bench",
     windows=SimpleNamespace(as_of=AS_OF),
@@ -89,7 +89,7 @@ def fill(warehouse: Warehouse, files: Sequence[str]) -> None:
     warehouse.execute("create schema bench")
     warehouse.execute(f"create table {TABLE} ({columns})")
     warehouse.load_parquet(TABLE, files, SHAPE.schema.names)
-    dates = ROWS.table(feature_rows.LEDGER)
+    dates = ROWS.table(store.LEDGER)
     warehouse.execute(f"create table {dates} (as_of_date date)")
     warehouse.execute(f"insert into {dates} values (date '{AS_OF}')")
     warehouse.execute(f"create view bench.feature_set as select 'score' as purpose, * from {TABLE}")
@@ -199,7 +199,7 @@ def publish(warehouse: Warehouse, folder: str, rows: int) -> Published:
 
 def insert_by_driver(warehouse: Any, folder: str) -> None:
     """Insert the scores alone through the driver, a thousand rows a statement, unchecked."""
-    migrate.apply(warehouse, "user_id")
+    migrations.apply(warehouse, "user_id")
     fs, path = url_to_fs(f"{folder}/scores")
     names = ", ".join(SCORE_SCHEMA.names)
     with closing(connect(warehouse.engine, warehouse.settings, warehouse.redactor)) as connection:

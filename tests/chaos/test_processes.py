@@ -18,7 +18,7 @@ import pytest
 from churn.core.errors import RunError
 from churn.scoring.cluster.client import open_client
 from churn.scoring.fanout import FanOut
-from churn.scoring.partition import PartitionRow, merge_rows
+from churn.scoring.partition import PartitionResult, summarise_partitions
 from tests.support.chaos_tasks import Noted, count, score_and_note, timeless, written
 from tests.support.dask_processes import Processes, dask_processes
 from tests.support.small_models import partition_task, small_model, snapshots
@@ -35,7 +35,7 @@ class Scene:
     folder: Path
     tasks: list[Noted]
     calm: dict[str, bytes]
-    calm_rows: list[PartitionRow]
+    calm_rows: list[PartitionResult]
 
     @property
     def run_folder(self) -> Path:
@@ -58,16 +58,16 @@ class Scene:
                 threads[-1].start()
 
         try:
-            return FanOut(client, patience=60).run(
+            return FanOut(client, worker_timeout=60).run(
                 score_and_note, tasks or self.tasks, key=lambda task: task.name, on_done=tell
             )
         finally:
             for thread in threads:
                 thread.join()
 
-    def check(self, rows: list[PartitionRow], twice: int = PARTITIONS) -> None:
+    def check(self, rows: list[PartitionResult], twice: int = PARTITIONS) -> None:
         """The run is the calm one's equal, and no partition was scored more than twice."""
-        assert merge_rows(rows, [ROWS] * PARTITIONS).rows == PARTITIONS * ROWS
+        assert summarise_partitions(rows, [ROWS] * PARTITIONS).rows == PARTITIONS * ROWS
         assert [timeless(row) for row in rows] == [timeless(row) for row in self.calm_rows]
         found = written(self.run_folder)
         assert sorted(found) == sorted(self.calm)

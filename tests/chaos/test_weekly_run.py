@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 
 from churn.lake.lake import Lake
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.chaos.conftest import SUMMARY
 from tests.support.churn_runs import Ended, Runs
@@ -157,7 +157,7 @@ def scene(
 ) -> Scene:
     with closing(RedshiftWarehouse(redshift.settings())) as warehouse:
         fill(warehouse, data, bucket)
-        migrate.apply(warehouse, "user_id")
+        migrations.apply(warehouse, "user_id")
     redshift.front.statements.clear()
     return Scene(runs, data, tmp_path, bucket, redshift, calm, tally)
 

@@ -21,7 +21,7 @@ from churn.config.cluster import ClusterSettings
 from churn.scoring.cluster.client import open_client
 from churn.scoring.fanout import Done, FanOut
 from churn.scoring.files import SCRATCH
-from churn.scoring.partition import PartitionRow, merge_rows
+from churn.scoring.partition import PartitionResult, summarise_partitions
 from churn.scoring.scorer import score_partition
 from tests.support.chaos_tasks import timeless, written
 from tests.support.small_models import partition_task, small_model, snapshots
@@ -78,7 +78,7 @@ class Scene:
         self.calm_seconds = time.perf_counter() - start
         self.calm = written(self.run)
 
-    def score(self, kills: Sequence[Kill] = ()) -> tuple[list[PartitionRow], list[int]]:
+    def score(self, kills: Sequence[Kill] = ()) -> tuple[list[PartitionResult], list[int]]:
         """Score everything anew; return the rows, and how many partitions were done at each death."""
         shutil.rmtree(self.run, ignore_errors=True)
         self.run.mkdir()
@@ -114,13 +114,13 @@ class Scene:
                 thread.join()
         return rows, died
 
-    def check(self, rows: list[PartitionRow], kills: Sequence[Kill]) -> int:
+    def check(self, rows: list[PartitionResult], kills: Sequence[Kill]) -> int:
         """Look that a run is the calm one's equal; return how many pieces of scratch the dead had left."""
-        assert merge_rows(rows, [ROWS] * PARTITIONS).rows == PARTITIONS * ROWS
+        assert summarise_partitions(rows, [ROWS] * PARTITIONS).rows == PARTITIONS * ROWS
         assert [timeless(row) for row in rows] == [timeless(row) for row in self.calm_rows]
         committed = sorted((self.run / "logs" / "partitions").iterdir())
         assert [path.name for path in committed] == [f"{task.name}.json" for task in self.tasks]
-        assert [timeless(PartitionRow.model_validate_json(path.read_bytes())) for path in committed] == [
+        assert [timeless(PartitionResult.model_validate_json(path.read_bytes())) for path in committed] == [
             timeless(row) for row in rows
         ]
         found = written(self.run)

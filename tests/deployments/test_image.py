@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from churn.explain.jit import Compiled
+from churn.explain.jit import JitFunction
 from churn.scoring.scorer import score_partition
 from deployments import check_image, warm
 from tests.support.small_models import partition_task, small_model, snapshots
@@ -194,11 +194,11 @@ def test_every_kernel_is_compiled_while_the_image_is_built():
     used = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in (ROOT / "churn").rglob("*.py")
-        if re.search(r"= Compiled\(", path.read_text())
+        if re.search(r"= JitFunction\(", path.read_text())
     }
     assert used == set(warm.MODULES)
     assert all(
-        any(isinstance(value, Compiled) for value in vars(importlib.import_module(name)).values())
+        any(isinstance(value, JitFunction) for value in vars(importlib.import_module(name)).values())
         for name in used
     )
 

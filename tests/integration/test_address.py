@@ -9,7 +9,7 @@ from distributed import Client
 from churn.config.cluster import ClusterSettings
 from churn.core.errors import ConfigError, RunError
 from churn.scoring.cluster.client import open_client
-from churn.scoring.cluster.versions import PACKAGES, check_versions, compare, installed
+from churn.scoring.cluster.versions import PACKAGES, check_versions, compare, installed_versions
 from churn.scoring.fanout import FanOut
 from churn.scoring.scorer import score_partition
 from tests.support.certificates import issue
@@ -166,12 +166,12 @@ def test_a_scheduler_without_this_program_is_told(monkeypatch):
 
 
 def test_this_process_has_all_packages_that_are_compared():
-    assert set(installed()) == {"python", *PACKAGES}
-    assert "none" not in installed().values()
+    assert set(installed_versions()) == {"python", *PACKAGES}
+    assert "none" not in installed_versions().values()
 
 
 def test_many_workers_are_summed_up():
-    versions = installed()
+    versions = installed_versions()
     workers = {f"worker tcp://10.0.0.{i}:1": versions for i in range(9)}
     assert compare({"client": versions, **workers}) == []
     [fault] = compare({"client": {**versions, "numpy": "1.0"}, **workers})

@@ -14,9 +14,9 @@ import pytest
 from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core.errors import ChurnError, ConfigError, RunError, SourceError, UsageError
-from churn.dataset.build import plan, run_steps
-from churn.dataset.plan import Plan
-from churn.sources.availability import ABSENT, Availability, readable
+from churn.dataset.build import plan_dataset, run_steps
+from churn.dataset.plan import DatasetPlan
+from churn.sources.availability import ABSENT, Availability, resolve_views
 from churn.sources.contract import OPTIONAL, VIEWS
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.data_folders import (
@@ -43,9 +43,9 @@ GOOD = weekly_events(["a", "b", "c"], 24)
 
 def planned(
     data: Path, open_warehouse: Open, chosen: Settings | None = None, as_of: date = AS_OF, name: str = "food"
-) -> Plan:
+) -> DatasetPlan:
     opened = open_warehouse(data)
-    return plan(opened, chosen or event_settings(data), name, as_of, "run", today=TODAY)
+    return plan_dataset(opened, chosen or event_settings(data), name, as_of, "run", today=TODAY)
 
 
 def refused(kind: type[ChurnError], *arguments: Any, **more: Any) -> str:
@@ -132,7 +132,7 @@ def test_any_precision_is_a_time(tmp_path: Path, open_warehouse: Open, unit: str
     times = table["occurred_at"].cast(pa.timestamp(unit))
     write_table(tmp_path, "events.activity", table.set_column(2, "occurred_at", times))
     opened = open_warehouse(tmp_path)
-    made = plan(opened, event_settings(tmp_path), "food", AS_OF, "run", today=TODAY)
+    made = plan_dataset(opened, event_settings(tmp_path), "food", AS_OF, "run", today=TODAY)
     assert run_steps(opened, made)["feature_set"] > 0
 
 
@@ -152,7 +152,9 @@ def test_faults_of_optional_tables_are_listed_too(tmp_path: Path, open_warehouse
 BROADCASTER = broadcaster_rows(users=6)
 
 
-def broadcaster(data: Path, open_warehouse: Open, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plan:
+def broadcaster(
+    data: Path, open_warehouse: Open, tables: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> DatasetPlan:
     folder = broadcaster_folder(data, tables)
     chosen = load_settings(folder, folder / "out", {"sql_memory": "1GB"})
     return planned(folder, open_warehouse, chosen, name="iplayer")
@@ -215,8 +217,8 @@ def test_a_broadcaster_with_all_its_tables_lacks_nothing(tmp_path: Path, open_wa
     made = broadcaster(tmp_path, open_warehouse, BROADCASTER)
     assert made.facts.available == Availability()
     opened = open_warehouse(tmp_path)
-    plan(opened, load_settings(tmp_path, tmp_path / "out"), "iplayer", AS_OF, "views", today=TODAY)
-    for view in readable("bbc", {}).views:
+    plan_dataset(opened, load_settings(tmp_path, tmp_path / "out"), "iplayer", AS_OF, "views", today=TODAY)
+    for view in resolve_views("bbc", {}).views:
         found = opened.fetch(f"select * from views.{view}")
         assert found.num_rows > 0, view
         for column in found.column_names:
@@ -247,8 +249,11 @@ def test_a_sunday_that_is_not_over_is_refused_with_the_last_one_that_is(
     opened = open_warehouse(data)
     for today in (AS_OF, AS_OF - DAY):
         with pytest.raises(UsageError, match=f"{AS_OF} is not over yet .*latest as-of date is 2024-06-23"):
-            plan(opened, event_settings(data), "food", AS_OF, "run", today=today)
-    assert plan(opened, event_settings(data), "food", AS_OF, "run", today=AS_OF + DAY).windows.as_of == AS_OF
+            plan_dataset(opened, event_settings(data), "food", AS_OF, "run", today=today)
+    assert (
+        plan_dataset(opened, event_settings(data), "food", AS_OF, "run", today=AS_OF + DAY).windows.as_of
+        == AS_OF
+    )
 
 
 @pytest.mark.parametrize(("weeks", "enough"), [(17, False), (18, True)])
@@ -392,7 +397,7 @@ def test_a_zero_or_missing_value_is_no_fault(tmp_path: Path, open_warehouse: Ope
     rows = [event("a", AS_OF, value=0.0), event("b", AS_OF, value=None)]
     data = event_folder(tmp_path, [*GOOD, *rows])
     opened = open_warehouse(data)
-    made = plan(opened, event_settings(data), "food", AS_OF, "run", today=TODAY)
+    made = plan_dataset(opened, event_settings(data), "food", AS_OF, "run", today=TODAY)
     assert made.facts.rows == 74
     assert run_steps(opened, made)["feature_set"] > 0
 
@@ -402,7 +407,7 @@ def test_a_row_that_is_there_twice_counts_twice_and_breaks_nothing(
 ) -> None:
     data = event_folder(tmp_path, [*GOOD, *GOOD])
     opened = open_warehouse(data)
-    made = plan(opened, event_settings(data), "food", AS_OF, "run", today=TODAY)
+    made = plan_dataset(opened, event_settings(data), "food", AS_OF, "run", today=TODAY)
     rows = run_steps(opened, made)
     assert rows["feature_set"] == rows["snapshots"] > 0
     found = opened.fetch("select distinct events, active_days from run.user_week").to_pylist()
@@ -431,7 +436,7 @@ def test_an_output_folder_in_use_is_refused_and_nothing_there_changes(
         holder.kill()  # a run that dies lets go of the file
         holder.wait(60)
     opened = open_warehouse(data, file)
-    assert plan(opened, event_settings(data), "food", AS_OF, "run", today=TODAY).facts.rows == 72
+    assert plan_dataset(opened, event_settings(data), "food", AS_OF, "run", today=TODAY).facts.rows == 72
 
 
 def test_times_at_midnight_are_not_mistaken_for_the_day_before(tmp_path: Path, open_warehouse: Open) -> None:

@@ -14,8 +14,8 @@ from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core.calendar import monday_of
 from churn.core.errors import SourceError
-from churn.dataset.build import plan, run_steps
-from churn.dataset.run_schemas import drop
+from churn.dataset.build import plan_dataset, run_steps
+from churn.dataset.run_schemas import drop_schema
 from churn.features.catalogue import DAYPARTS
 from churn.sources.ingest import ingest
 from churn.warehouse.base import Warehouse
@@ -64,11 +64,11 @@ def features(
     warehouse: Warehouse, chosen: Settings, as_of: date = AS_OF, name: str = "food", today: date | None = None
 ) -> dict[tuple[str, date], Row]:
     """Make a product's features; return them by user and as-of date, as plain numbers and texts."""
-    made = plan(warehouse, chosen, name, as_of, "run_bad_weeks", today=today or as_of + 2 * WEEK)
+    made = plan_dataset(warehouse, chosen, name, as_of, "run_bad_weeks", today=today or as_of + 2 * WEEK)
     run_steps(warehouse, made)
     assert made.warnings == ()
     rows = warehouse.fetch(f"select * from {made.schema}.feature_set").to_pylist()
-    drop(warehouse, made.schema)
+    drop_schema(warehouse, made.schema)
     return {(row.pop("user_id"), row.pop("as_of_date")): row for row in rows}
 
 
@@ -141,8 +141,8 @@ def test_what_is_dated_after_the_last_day_counts_in_its_own_week_alone(
     with pytest.raises(
         SourceError, match=rf"1 rows are dated after today \({monday}\), up to {AS_OF + 3 * DAY}"
     ):
-        plan(with_them, chosen, "drink", AS_OF, "refused", today=monday)
-    drop(with_them, "refused")
+        plan_dataset(with_them, chosen, "drink", AS_OF, "refused", today=monday)
+    drop_schema(with_them, "refused")
     later = of_day(features(with_them, chosen, AS_OF + WEEK, today=next_monday), AS_OF + WEEK)
     assert {user: (row["value_w2"], row["days_w2"], row["value_w3"]) for user, row in later.items()} == {
         "a": (18.0, 1, 6.0),

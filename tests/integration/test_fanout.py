@@ -17,7 +17,7 @@ from churn.config.cluster import ClusterSettings
 from churn.core.errors import CheckError, ConfigError, RunError
 from churn.scoring.cluster.client import client_in_background, local_size, open_client
 from churn.scoring.fanout import FanOut
-from churn.scoring.scorer import merge_rows, score_partition
+from churn.scoring.scorer import score_partition, summarise_partitions
 from tests.support.fanout_tasks import Task, attempts, perform
 from tests.support.small_models import partition_task, small_model, snapshots
 
@@ -185,7 +185,7 @@ def test_a_cluster_without_workers_is_given_up(make):
         Client(cluster, set_as_default=False) as client,
         pytest.raises(RunError, match="has had no worker for 1 s"),
     ):
-        FanOut(client, patience=1).run(perform, make(3), key=name)
+        FanOut(client, worker_timeout=1).run(perform, make(3), key=name)
 
 
 def test_a_cluster_that_goes_away_is_an_error_and_not_a_hang(make):
@@ -220,7 +220,7 @@ def test_partitions_scored_while_workers_are_killed_are_those_of_a_calm_run(clie
     chaos = FanOut(client).run(score_partition, tasks["chaos"], key=name, on_done=kill)
     assert len(set(victims)) == 2
     assert [row.checksum for row in chaos] == [row.checksum for row in calm]
-    assert merge_rows(chaos, expected=[3000] * 8).rows == 24_000
+    assert summarise_partitions(chaos, expected=[3000] * 8).rows == 24_000
     for dataset in ("scores", "shap", "reasons"):
         files = {run: sorted((tmp_path / run / dataset).iterdir()) for run in tasks}
         assert [path.name for path in files["chaos"]] == [f"part-{i:05d}.parquet" for i in range(8)]

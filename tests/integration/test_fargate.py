@@ -291,17 +291,17 @@ def test_a_sweep_removes_what_is_old_and_ours_and_nothing_else(aws):
     settings = aws.settings(ecs_cluster=None)
 
     dry = sweep(settings, timedelta(hours=24), dry_run=True)
-    assert Counter(each.kind for each in dry.left) == {"task": 1, "task definition": 1, "ECS cluster": 1}
-    assert dry.young == 2
+    assert Counter(each.kind for each in dry.stale) == {"task": 1, "task definition": 1, "ECS cluster": 1}
+    assert dry.recent == 2
     assert len(aws.definitions()) == 4
     assert len(aws.alive()) == 4
 
-    assert sweep(settings, timedelta(hours=24), dry_run=False).left == dry.left
+    assert sweep(settings, timedelta(hours=24), dry_run=False).stale == dry.stale
     kept = [young, *foreign]
     assert set(aws.definitions()) == {definition for definition, _ in kept}
     assert {task.task_arn for task in aws.alive()} == {task for _, task in kept}
     assert old[1] not in {task.task_arn for task in aws.alive()}
-    assert sweep(settings, timedelta(hours=24), dry_run=False).left == ()
+    assert sweep(settings, timedelta(hours=24), dry_run=False).stale == ()
 
 
 def test_the_command_only_shows_until_it_is_told_to_do_it(aws, tmp_path, capsys):
@@ -344,7 +344,7 @@ def test_what_a_killed_run_leaves_is_swept_and_its_tasks_end_by_themselves(aws, 
     assert [task.who for task in aws.alive()] == ["scheduler", "worker"]
     if not swept:
         wait_until(lambda: not aws.alive(), 90)
-    left = sweep(settings, timedelta(seconds=-5), dry_run=False).left
+    left = sweep(settings, timedelta(seconds=-5), dry_run=False).stale
     assert Counter(each.kind for each in left) == {"task definition": 2, **({"task": 2} if swept else {})}
     assert {each.product for each in left} == {"food"}
     assert_nothing_left(aws)

@@ -139,7 +139,7 @@ def check_refused(ended: Ended, told: str) -> None:
     [
         "during eligible",  # SQL
         "during train",
-        "before churn.jobs.weekly.stages.keep",  # all is there to score with, and not written down
+        "before churn.jobs.weekly.stages.save_checkpoint",  # all is there to score with, and not written down
         "before churn.lake.staging_local.place_folder",  # everything is written, the commit's one step is not taken
     ],
 )
@@ -160,7 +160,7 @@ def test_a_kill_before_the_commit_leaves_nothing_and_the_next_run_starts_clean(
 @pytest.mark.parametrize(
     "moment",
     [
-        "before churn.lake.lake.Lake.settle",  # committed, and the pointer not renewed
+        "before churn.lake.lake.Lake.refresh_pointer",  # committed, and the pointer not renewed
         "before churn.outputs.tables._score_failures",  # in the transaction that publishes
         "before churn.outputs.tracking._model_version",  # MLflow has half of its record
     ],

@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 
 from churn.config.settings import Settings
 from churn.core.errors import CheckError, RunError
-from churn.dataset.build import plan, run_step, run_steps
-from churn.dataset.plan import Plan
-from churn.dataset.run_schemas import drop
+from churn.dataset.build import plan_dataset, run_step, run_steps
+from churn.dataset.plan import DatasetPlan
+from churn.dataset.run_schemas import drop_schema
 from churn.dataset.unload import unload
-from churn.features import store as feature_rows
-from churn.features.aggregates import ledger as kept_weeks
-from churn.features.aggregates import lifetime as lives
-from churn.features.aggregates import weekly as kept
+from churn.features import store
+from churn.features.aggregates import ledger, lifetime, weekly
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.integration.test_kept import bring, log
@@ -44,12 +42,12 @@ def settings_of(data: Path, sampling: str = "all", max_dates: int = 4, **more: A
 
 def run(
     warehouse: Warehouse, chosen: Settings, day: date, product: str = "food", **more: Any
-) -> tuple[Plan, Rows]:
+) -> tuple[DatasetPlan, Rows]:
     """Make the feature set of a date as a run does; return the plan, and the rows in a fixed order."""
-    made = plan(warehouse, chosen, product, day, "run", today=TODAY, **more)
+    made = plan_dataset(warehouse, chosen, product, day, "run", today=TODAY, **more)
     run_steps(warehouse, made)
     rows = warehouse.fetch("select * from run.feature_set").to_pylist()
-    drop(warehouse, "run")
+    drop_schema(warehouse, "run")
     return made, sorted(rows, key=lambda row: (row["as_of_date"], row["user_id"]))
 
 
@@ -162,18 +160,18 @@ def test_rows_that_cannot_be_made_leave_those_that_are_kept(
     warehouse: Warehouse, data: Path, broken: str, error: type[Exception], message: str
 ) -> None:
     made, before = run(warehouse, settings_of(data), AS_OF)
-    again = plan(warehouse, settings_of(data), "food", AS_OF, "run", today=TODAY)
+    again = plan_dataset(warehouse, settings_of(data), "food", AS_OF, "run", today=TODAY)
     for step in again.steps:
-        if step.name == feature_rows.ROWS:
+        if step.name == store.ROWS:
             warehouse.execute(broken)
             with pytest.raises(error, match=message):
                 run_step(warehouse, again, step)
             break
         run_step(warehouse, again, step)
-    table = made.tables.rows.table(feature_rows.ROWS)
+    table = made.tables.rows.table(store.ROWS)
     counted = warehouse.fetch(f"select count(*) as n from {table}")["n"][0].as_py()
     assert counted == len(before)
-    drop(warehouse, "run")
+    drop_schema(warehouse, "run")
     assert run(warehouse, settings_of(data), AS_OF)[0].new_dates == ()
 
 
@@ -193,8 +191,8 @@ def test_a_run_whose_weeks_an_earlier_dates_run_makes_again_meanwhile_has_all_li
     warehouse: Warehouse, data: Path
 ) -> None:
     chosen = settings_of(data)
-    made = plan(warehouse, chosen, "food", AS_OF, "run", today=TODAY)
-    plan(warehouse, chosen, "food", AS_OF - WEEK, "earlier", today=TODAY, rebuild_weeks=1)
+    made = plan_dataset(warehouse, chosen, "food", AS_OF, "run", today=TODAY)
+    plan_dataset(warehouse, chosen, "food", AS_OF - WEEK, "earlier", today=TODAY, rebuild_weeks=1)
     run_steps(warehouse, made)
     rows = warehouse.fetch("select * from run.feature_set").to_pylist()
     expected = from_nothing(data, lambda other: run(other, chosen, AS_OF))[1]
@@ -205,7 +203,7 @@ def test_a_run_whose_rows_a_later_dates_run_removes_meanwhile_says_so(
     warehouse: Warehouse, data: Path, tmp_path: Path
 ) -> None:
     chosen = settings_of(data, max_dates=2)
-    made = plan(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_early", today=TODAY)
+    made = plan_dataset(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_early", today=TODAY)
     run_steps(warehouse, made)
     (folder := tmp_path / "train").mkdir()
     assert unload(warehouse, made, "train", folder, 1000)
@@ -213,18 +211,18 @@ def test_a_run_whose_rows_a_later_dates_run_removes_meanwhile_says_so(
     gone = rf"feature rows of {made.training_dates[0]}, .* went .* Run again"
     with pytest.raises(RunError, match=gone):
         unload(warehouse, made, "train", folder, 1000)
-    again = plan(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_again", today=TODAY)
+    again = plan_dataset(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_again", today=TODAY)
     assert again.new_dates == again.training_dates
 
 
 def life(warehouse: Warehouse, data: Path, until: date) -> Rows:
     """Bring lives forward; return them up to a day, and check that the state is each user's latest."""
     chosen = settings_of(data)
-    definition = kept.define(chosen)
-    lived = lives.define(definition, chosen.products["food"])
-    lives.bring_forward(warehouse, lived, kept_weeks.builds(warehouse, definition, until))
-    rows = warehouse.fetch(f"select * from {lived.table(lives.LIFE)}").to_pylist()
-    state = warehouse.fetch(f"select * from {lived.table(lives.STATE)}").to_pylist()
+    definition = weekly.aggregate_tables(chosen)
+    lived = lifetime.lifetime_tables(definition, chosen.products["food"])
+    lifetime.update_lifetime(warehouse, lived, ledger.week_versions(warehouse, definition, until))
+    rows = warehouse.fetch(f"select * from {lived.table(lifetime.LIFETIME)}").to_pylist()
+    state = warehouse.fetch(f"select * from {lived.table(lifetime.LATEST)}").to_pylist()
     latest = {row["user_id"]: row for row in sorted(rows, key=lambda row: row["week_start"])}
     assert {row["user_id"]: row for row in state} == latest
     return sorted((row for row in rows if row["week_start"] <= until), key=str)

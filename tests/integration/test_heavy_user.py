@@ -10,7 +10,7 @@ import pytest
 
 from churn.config.settings import Settings
 from churn.core.calendar import monday_of
-from churn.dataset.build import plan, run_steps
+from churn.dataset.build import plan_dataset, run_steps
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.benchmarks.score import peak_mb
 from tests.support.data_folders import AS_OF, TODAY, event, event_folder, event_settings, weekly_events
@@ -39,7 +39,7 @@ def features(data: Path, chosen: Settings) -> tuple[dict[tuple[str, Any], dict[s
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before = process.memory_info().rss / 1e6
-        made = plan(warehouse, chosen, "food", AS_OF, "run", today=TODAY)
+        made = plan_dataset(warehouse, chosen, "food", AS_OF, "run", today=TODAY)
         run_steps(warehouse, made)
         grown = peak_mb(process) - before
         rows = warehouse.fetch("select * from run.feature_set").to_pylist()

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 
 from churn.config.settings import Settings
 from churn.core.errors import ConfigError, RunError, SourceError, UsageError
-from churn.dataset.build import plan, run_steps
-from churn.dataset.run_schemas import drop
-from churn.features.aggregates import ledger as kept_weeks
-from churn.features.aggregates import weekly as kept
-from churn.jobs import prune as kept_prune
+from churn.dataset.build import plan_dataset, run_steps
+from churn.dataset.run_schemas import drop_schema
+from churn.features.aggregates import ledger, weekly
+from churn.jobs import prune
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from churn.warehouse.redshift.client import RedshiftWarehouse
@@ -64,21 +63,23 @@ def settings_of(data: Path) -> Settings:
     return event_settings(data, food={}, drink={}, both={"match": []})
 
 
-def bring(warehouse: Warehouse, data: Path, until: date, schema: str = "run", **more: Any) -> kept.Brought:
+def bring(
+    warehouse: Warehouse, data: Path, until: date, schema: str = "run", **more: Any
+) -> weekly.AggregateUpdate:
     """Bring forward as a run does, with a view on the activity of its own."""
     chosen = settings_of(data)
     warehouse.execute(f"create schema if not exists {schema}")
     if not warehouse.columns(f"{schema}.activity"):
         view = create(load_step("sources/events/activity.sql", {}), {}, {}, schema, warehouse.dialect)
         warehouse.execute(view.sql)
-    return kept.bring_forward(warehouse, chosen, schema, until, today=TODAY, **more)
+    return weekly.update_aggregates(warehouse, chosen, schema, until, today=TODAY, **more)
 
 
 def tables(warehouse: Warehouse, data: Path, until: date = AS_OF) -> dict[str, list[dict[str, Any]]]:
     """Every kept aggregate up to a day, in a fixed order."""
-    definition = kept.define(settings_of(data))
+    definition = weekly.aggregate_tables(settings_of(data))
     found = {}
-    for name in kept.AGGREGATES:
+    for name in weekly.AGGREGATES:
         rows = warehouse.fetch(f"select * from {definition.table(name)}").to_pylist()
         found[name] = sorted((row for row in rows if row["week_start"] <= until), key=str)
     return found
@@ -146,19 +147,19 @@ def test_weeks_made_again_in_any_order_stay_the_same(warehouse: Warehouse, data:
 def test_weeks_that_another_run_makes_meanwhile_are_left_as_they_are(
     warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    definition, made = kept.define(settings_of(data)), []
+    definition, made = weekly.aggregate_tables(settings_of(data)), []
     transaction = warehouse.transaction
 
     def after_another_run(*, computes: bool = False) -> Any:
         if computes and not made:
             made.append(True)
             assert bring(warehouse, data, AS_OF, "other").raw_rows
-            made.append(kept_weeks.builds(warehouse, definition, AS_OF))
+            made.append(ledger.week_versions(warehouse, definition, AS_OF))
         return transaction(computes=computes)
 
     monkeypatch.setattr(warehouse, "transaction", after_another_run)
     assert bring(warehouse, data, AS_OF).raw_rows == 0
-    assert kept_weeks.builds(warehouse, definition, AS_OF) == made[1]
+    assert ledger.week_versions(warehouse, definition, AS_OF) == made[1]
     assert tables(warehouse, data) == fresh(data)
 
 
@@ -166,11 +167,14 @@ def test_weeks_that_are_forgotten_meanwhile_are_made(
     warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bring(warehouse, data, AS_OF)
-    ledger, transaction = kept.define(settings_of(data)).table(kept_weeks.LEDGER), warehouse.transaction
+    ledger_table, transaction = (
+        weekly.aggregate_tables(settings_of(data)).table(ledger.LEDGER),
+        warehouse.transaction,
+    )
 
     def after_forgetting(*, computes: bool = False) -> Any:
         if computes:
-            warehouse.execute(f"delete from {ledger}")
+            warehouse.execute(f"delete from {ledger_table}")
         return transaction(computes=computes)
 
     monkeypatch.setattr(warehouse, "transaction", after_forgetting)
@@ -185,7 +189,7 @@ def test_a_failure_within_a_chunk_leaves_whole_weeks_only(
 ) -> None:
     bring(warehouse, data, AS_OF - 3 * WEEK)
     before = tables(warehouse, data)
-    monkeypatch.setattr(kept, "write_week", lambda *_: (_ for _ in ()).throw(RunError("gone")))
+    monkeypatch.setattr(weekly, "write_week", lambda *_: (_ for _ in ()).throw(RunError("gone")))
     with pytest.raises(RunError, match="gone"):
         bring(warehouse, data, AS_OF)
     assert tables(warehouse, data) == before
@@ -196,7 +200,7 @@ def test_a_failure_within_a_chunk_leaves_whole_weeks_only(
 
 def test_late_rows_are_told_of_and_read_when_asked(warehouse: Warehouse, data: Path) -> None:
     bring(warehouse, data, AS_OF)
-    definition = kept.define(settings_of(data))
+    definition = weekly.aggregate_tables(settings_of(data))
     # As if two of the week's rows had come after it was made.
     week = MONDAY - 2 * WEEK
     warehouse.execute(
@@ -211,7 +215,7 @@ def test_late_rows_are_told_of_and_read_when_asked(warehouse: Warehouse, data: P
     assert told.weeks == ()
     # Until the week is made again this is told each time, and rows are counted no more.
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(kept, "_count_weeks", None)
+        patched.setattr(weekly, "_count_weeks", None)
         assert bring(warehouse, data, AS_OF).warnings == told.warnings
     assert bring(warehouse, data, AS_OF, rebuild_weeks=3).warnings == ()
     assert bring(warehouse, data, AS_OF).warnings == ()
@@ -258,28 +262,30 @@ def test_a_changed_file_makes_everything_anew(data: Path, open_warehouse: Open) 
 
 
 def test_a_changed_definition_has_tables_of_its_own(data: Path) -> None:
-    ours = kept.define(settings_of(data))
-    other = kept.define(event_settings(data, food={"categories": ["Fruit"]}, drink={}, both={"match": []}))
+    ours = weekly.aggregate_tables(settings_of(data))
+    other = weekly.aggregate_tables(
+        event_settings(data, food={"categories": ["Fruit"]}, drink={}, both={"match": []})
+    )
     assert ours.digest != other.digest
     assert ours.table("user_week") != other.table("user_week")
-    assert ours == kept.define(settings_of(data))
+    assert ours == weekly.aggregate_tables(settings_of(data))
 
 
 def test_one_name_for_two_categories_is_refused(data: Path) -> None:
     chosen = event_settings(data, food={"categories": ["Fruit & Veg"]}, drink={"categories": ["fruit veg"]})
     with pytest.raises(ConfigError, match=r"'food' and 'drink' have categories that give the same feature"):
-        kept.define(chosen)
+        weekly.aggregate_tables(chosen)
 
 
 def test_products_share_what_is_kept(warehouse: Warehouse, data: Path) -> None:
     chosen = settings_of(data)
     counts = {}
     for name in ("food", "drink", "both"):
-        made = plan(warehouse, chosen, name, AS_OF, f"run_{name}", today=TODAY)
+        made = plan_dataset(warehouse, chosen, name, AS_OF, f"run_{name}", today=TODAY)
         counts[name] = run_steps(warehouse, made)["user_week"]
         facts = warehouse.fetch(f"select sum(events) as events from run_{name}.user_week")
         assert facts["events"][0].as_py() == made.facts.rows
-        drop(warehouse, f"run_{name}")
+        drop_schema(warehouse, f"run_{name}")
     assert max(counts["food"], counts["drink"]) < counts["both"] < counts["food"] + counts["drink"]
     assert bring(warehouse, data, AS_OF).raw_rows == 0
 
@@ -307,11 +313,11 @@ def test_two_first_runs_at_once_make_the_tables_together(
                 view = create(load_step("sources/events/activity.sql", {}), {}, {}, schema, "redshift")
                 warehouse.execute(view.sql)
                 barrier.wait()
-                kept.bring_forward(warehouse, chosen, schema, AS_OF, today=TODAY)
+                weekly.update_aggregates(warehouse, chosen, schema, AS_OF, today=TODAY)
 
             for done in [pool.submit(first, number) for number in range(2)]:
                 done.result()
-            facts = kept.define(chosen).table("week_facts")
+            facts = weekly.aggregate_tables(chosen).table("week_facts")
             found = opened[0].fetch(f"select * from {facts}").to_pylist()
             assert sorted(found, key=str) == expected["week_facts"]
 
@@ -322,7 +328,7 @@ def test_a_hole_in_the_history_is_told_of(tmp_path: Path, open_warehouse: Open) 
     opened = open_warehouse(data)
     warning = bring(opened, data, AS_OF).warnings[0]
     assert warning.startswith(f"1 week has no activity at all (of {MONDAY - 4 * WEEK})")
-    made = plan(opened, settings_of(data), "food", AS_OF, "run_food", today=TODAY)
+    made = plan_dataset(opened, settings_of(data), "food", AS_OF, "run_food", today=TODAY)
     assert made.warnings == (warning,)
 
 
@@ -334,9 +340,9 @@ def test_weeks_with_faulty_rows_are_read_again_once_those_are_mended(
         pytest.skip("its tables are files, and a changed file makes everything anew")
     warehouse.execute("update events.activity set value = -1 where user_id = 'u1'")
     with pytest.raises(SourceError, match="have a negative value"):
-        plan(warehouse, settings_of(data), "food", AS_OF, "one", today=TODAY)
+        plan_dataset(warehouse, settings_of(data), "food", AS_OF, "one", today=TODAY)
     warehouse.execute("update events.activity set value = 1 where user_id = 'u1'")
-    assert plan(warehouse, settings_of(data), "food", AS_OF, "two", today=TODAY).facts.rows > 0
+    assert plan_dataset(warehouse, settings_of(data), "food", AS_OF, "two", today=TODAY).facts.rows > 0
 
 
 def test_a_faulty_oldest_week_is_no_more_once_its_rows_are_gone(warehouse: Warehouse, data: Path) -> None:
@@ -348,9 +354,9 @@ def test_a_faulty_oldest_week_is_no_more_once_its_rows_are_gone(warehouse: Wareh
         f"update events.activity set value = -1, occurred_at = '{old}' where occurred_at = ({first})"
     )
     with pytest.raises(SourceError, match="have a negative value"):
-        plan(warehouse, settings_of(data), "food", AS_OF, "one", today=TODAY)
+        plan_dataset(warehouse, settings_of(data), "food", AS_OF, "one", today=TODAY)
     warehouse.execute("delete from events.activity where value = -1")
-    assert plan(warehouse, settings_of(data), "food", AS_OF, "two", today=TODAY).facts.rows > 0
+    assert plan_dataset(warehouse, settings_of(data), "food", AS_OF, "two", today=TODAY).facts.rows > 0
 
 
 @settings(max_examples=10)
@@ -374,10 +380,10 @@ def test_any_order_of_weeks_gives_the_same_tables(
 
 def made(warehouse: Warehouse, chosen: Settings, day: date) -> tuple[tuple[date, ...], Rows]:
     """Make the features of food as a run does; return the past dates that it had to make, and the rows."""
-    done = plan(warehouse, chosen, "food", day, "run", today=TODAY)
+    done = plan_dataset(warehouse, chosen, "food", day, "run", today=TODAY)
     run_steps(warehouse, done)
     rows = warehouse.fetch("select * from run.feature_set").to_pylist()
-    drop(warehouse, "run")
+    drop_schema(warehouse, "run")
     return done.new_dates, sorted(rows, key=str)
 
 
@@ -393,18 +399,18 @@ def test_tables_of_definitions_that_fell_weeks_behind_are_removed(warehouse: War
         return {f"churn_kept.{name}" for name in warehouse.fetch(text)["table_name"].to_pylist()}
 
     before = there()
-    assert kept_prune.prune(warehouse, "churn_kept", 2, dry_run=False) == []
-    would = kept_prune.prune(warehouse, "churn_kept", 1, dry_run=True)
+    assert prune.prune(warehouse, "churn_kept", 2, dry_run=False) == []
+    would = prune.prune(warehouse, "churn_kept", 1, dry_run=True)
     assert {each.tables[0].rpartition("_")[0] for each in would} == {
-        f"churn_kept.{name}" for name in kept_prune.LEDGERS
+        f"churn_kept.{name}" for name in prune.LEDGERS
     }
     assert {each.reached for each in would} == {MONDAY - 2 * WEEK}
     assert there() == before
-    assert kept_prune.prune(warehouse, "churn_kept", 1, dry_run=False) == would
+    assert prune.prune(warehouse, "churn_kept", 1, dry_run=False) == would
     gone = {name for each in would for name in each.tables}
     assert len(gone) == 10
     assert there() == before - gone
-    assert kept_prune.prune(warehouse, "churn_kept", 1, dry_run=False) == []
+    assert prune.prune(warehouse, "churn_kept", 1, dry_run=False) == []
     assert made(warehouse, new, AS_OF) == ((), rows)
 
 
@@ -415,9 +421,9 @@ def test_more_weeks_than_any_history_has_remove_nothing_or_are_refused(
     opened.execute("create schema kept_of_old")
     for digest, week in (("0a", AS_OF), ("0b", date(1, 1, 1))):
         opened.execute(f"create table kept_of_old.weeks_{digest} as select date '{week}' as week_start")
-    assert len(kept_prune.prune(opened, "kept_of_old", 5200, dry_run=True)) == 1
+    assert len(prune.prune(opened, "kept_of_old", 5200, dry_run=True)) == 1
     opened.execute("drop table kept_of_old.weeks_0a")
-    assert kept_prune.prune(opened, "kept_of_old", 1, dry_run=True) == []
+    assert prune.prune(opened, "kept_of_old", 1, dry_run=True) == []
     for weeks in (0, 200_000, 10**30):
         with pytest.raises(UsageError, match=f"keep_weeks is {weeks}: give 1 to 5200 weeks"):
-            kept_prune.prune(opened, "kept_of_old", weeks, dry_run=True)
+            prune.prune(opened, "kept_of_old", weeks, dry_run=True)

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core.errors import RunError, SourceError
-from churn.dataset.build import plan, run_step, run_steps
+from churn.dataset.build import plan_dataset, run_step, run_steps
 from churn.dataset.checks import check_snapshots
-from churn.dataset.labels import outcome_table, outcomes
-from churn.dataset.plan import Plan, read_steps
-from churn.dataset.run_schemas import drop, leftover_schemas
+from churn.dataset.labels import plan_labels, read_labels
+from churn.dataset.plan import DatasetPlan, rendered_steps
+from churn.dataset.run_schemas import drop_schema, leftover_schemas
 from churn.dataset.unload import read_snapshots, rows_by, snapshot_schema, unload
 from churn.features.catalogue import DOUBLE, INTEGER, TEXT
 from churn.jobs import backtest
@@ -69,13 +69,13 @@ def broadcaster_settings(data: Path, sampling: str = "all", **changes: Any) -> S
 
 def prepared(
     warehouse: DuckDBWarehouse, chosen: Settings, as_of: date = AS_OF, name: str = "iplayer"
-) -> Plan:
-    made = plan(warehouse, chosen, name, as_of, f"run_{name}_{as_of:%Y%m%d}", today=TODAY)
+) -> DatasetPlan:
+    made = plan_dataset(warehouse, chosen, name, as_of, f"run_{name}_{as_of:%Y%m%d}", today=TODAY)
     check_snapshots(warehouse, made, run_steps(warehouse, made))
     return made
 
 
-def snapshots(warehouse: DuckDBWarehouse, made: Plan) -> pa.Table:
+def snapshots(warehouse: DuckDBWarehouse, made: DatasetPlan) -> pa.Table:
     """Every snapshot with its features, in order."""
     return warehouse.fetch(f"select * from {made.schema}.feature_set order by as_of_date, user_id")
 
@@ -103,7 +103,7 @@ def warehouse(data: Path) -> Iterator[DuckDBWarehouse]:
 
 
 @pytest.fixture(scope="module")
-def made(warehouse: DuckDBWarehouse, data: Path) -> Plan:
+def made(warehouse: DuckDBWarehouse, data: Path) -> DatasetPlan:
     return prepared(warehouse, broadcaster_settings(data))
 
 
@@ -112,7 +112,7 @@ FITS = {DOUBLE: ("double", "decimal(18,4)", "decimal(38,4)"), INTEGER: INTEGERS,
 
 
 def test_the_catalogue_names_the_columns_that_each_step_makes_with_their_types(
-    warehouse: DuckDBWarehouse, made: Plan
+    warehouse: DuckDBWarehouse, made: DatasetPlan
 ) -> None:
     assert made.catalogue.left_out == {}
     for step in made.catalogue.steps:
@@ -124,7 +124,9 @@ def test_the_catalogue_names_the_columns_that_each_step_makes_with_their_types(
             assert found[name] in FITS[type_], f"{step}.{name} is {found[name]}"
 
 
-def test_the_feature_set_has_the_catalogues_columns_in_order(warehouse: DuckDBWarehouse, made: Plan) -> None:
+def test_the_feature_set_has_the_catalogues_columns_in_order(
+    warehouse: DuckDBWarehouse, made: DatasetPlan
+) -> None:
     found = warehouse.columns(f"{made.schema}.feature_set")
     assert tuple(found) == ("user_id", "as_of_date", "purpose", "churned", *made.catalogue.names)
     spelled = {DOUBLE: "double", INTEGER: "integer", TEXT: "varchar"}
@@ -132,7 +134,7 @@ def test_the_feature_set_has_the_catalogues_columns_in_order(warehouse: DuckDBWa
         assert found[feature.name] == spelled[feature.type]
 
 
-def test_features_of_a_varied_audience_vary(warehouse: DuckDBWarehouse, made: Plan) -> None:
+def test_features_of_a_varied_audience_vary(warehouse: DuckDBWarehouse, made: DatasetPlan) -> None:
     table = snapshots(warehouse, made)
     assert table.num_rows > 100
     constant = {name for name in made.catalogue.names if len(table[name].unique()) < 2}
@@ -145,7 +147,9 @@ def test_features_of_a_varied_audience_vary(warehouse: DuckDBWarehouse, made: Pl
     assert constant - unused <= {"acorn_category", "personalisation", "mail_verified", "region", "series_13w"}
 
 
-def test_numbers_lie_within_the_ranges_of_the_catalogue(warehouse: DuckDBWarehouse, made: Plan) -> None:
+def test_numbers_lie_within_the_ranges_of_the_catalogue(
+    warehouse: DuckDBWarehouse, made: DatasetPlan
+) -> None:
     table = snapshots(warehouse, made)
     for feature in made.catalogue.features:
         if feature.type != TEXT:
@@ -155,21 +159,23 @@ def test_numbers_lie_within_the_ranges_of_the_catalogue(warehouse: DuckDBWarehou
             assert high is None or found["max"] is None or found["max"] <= high, feature.name
 
 
-def test_training_dates_know_their_label_and_saw_their_window(warehouse: DuckDBWarehouse, made: Plan) -> None:
+def test_training_dates_know_their_label_and_saw_their_window(
+    warehouse: DuckDBWarehouse, made: DatasetPlan
+) -> None:
     assert made.training_dates == tuple(AS_OF - n * WEEK for n in (6, 5, 4, 3, 2))
     found = snapshots(warehouse, made)
     dates = {(row["purpose"], row["as_of_date"]) for row in found.to_pylist()}
     assert dates == {("score", AS_OF), *(("train", day) for day in made.training_dates)}
 
 
-def test_scored_users_are_told_apart_from_trained_ones(warehouse: DuckDBWarehouse, made: Plan) -> None:
+def test_scored_users_are_told_apart_from_trained_ones(warehouse: DuckDBWarehouse, made: DatasetPlan) -> None:
     for row in snapshots(warehouse, made).to_pylist():
         assert (row["churned"] is None) == (row["purpose"] == "score")
         assert (row["as_of_date"] == AS_OF) == (row["purpose"] == "score")
 
 
 def test_accounts_that_are_deleted_or_there_twice_are_nowhere(
-    rows: Tables, warehouse: DuckDBWarehouse, made: Plan
+    rows: Tables, warehouse: DuckDBWarehouse, made: DatasetPlan
 ) -> None:
     profiles = [row["bbc_hid3"] for row in rows["prez.id_profile"]]
     twice = {user for user in profiles if profiles.count(user) > 1}
@@ -247,7 +253,7 @@ def another_side(rows: Rows, column: str, cut: date, seed: int) -> list[dict[str
 def test_nothing_after_a_date_changes_what_is_known_on_it(
     rows: Tables,
     warehouse: DuckDBWarehouse,
-    made: Plan,
+    made: DatasetPlan,
     future: tuple[date, int, str],
 ) -> None:
     cut, seed, what = future
@@ -284,7 +290,7 @@ def test_nothing_after_a_date_changes_what_is_known_on_it(
 
 
 def test_the_schedule_that_is_published_beforehand_is_read(
-    rows: Tables, warehouse: DuckDBWarehouse, made: Plan, tmp_path: Path
+    rows: Tables, warehouse: DuckDBWarehouse, made: DatasetPlan, tmp_path: Path
 ) -> None:
     """The one exception, so that the test above cannot pass for the wrong reason."""
     until = AS_OF.isoformat()
@@ -311,7 +317,7 @@ def test_the_schedule_that_is_published_beforehand_is_read(
 
 
 def test_a_snapshot_is_the_same_for_training_and_for_scoring(
-    warehouse: DuckDBWarehouse, data: Path, made: Plan
+    warehouse: DuckDBWarehouse, data: Path, made: DatasetPlan
 ) -> None:
     trained = by_key(snapshots(warehouse, made), "purpose", "churned")
     for day in (AS_OF - 2 * WEEK, AS_OF - 3 * WEEK):
@@ -326,32 +332,32 @@ def test_a_snapshot_is_the_same_for_training_and_for_scoring(
         # Only the age of the account keeps a scored user out of training.
         for key in scored.keys() - then.keys():
             assert scored[key]["account_age_days"] is None or scored[key]["account_age_days"] <= 14
-        drop(warehouse, serving.schema)
+        drop_schema(warehouse, serving.schema)
 
 
 def test_a_cohort_is_a_part_of_everybody_and_every_user_is_in_one(
-    warehouse: DuckDBWarehouse, data: Path, made: Plan
+    warehouse: DuckDBWarehouse, data: Path, made: DatasetPlan
 ) -> None:
     chosen = broadcaster_settings(data, "cohort")
-    cohort = plan(warehouse, chosen, "iplayer", AS_OF, "cohort", today=TODAY)
+    cohort = plan_dataset(warehouse, chosen, "iplayer", AS_OF, "cohort", today=TODAY)
     run_steps(warehouse, cohort)
     everybody, sampled = by_key(snapshots(warehouse, made)), by_key(snapshots(warehouse, cohort))
     assert all(everybody[key] == row for key, row in sampled.items())
     assert {k for k in sampled if k[1] == AS_OF} == {k for k in everybody if k[1] == AS_OF}
     trained = [user for user, day in sampled if day < AS_OF]
     assert len(trained) == len(set(trained))
-    drop(warehouse, "cohort")
+    drop_schema(warehouse, "cohort")
 
 
 def test_outcomes_are_learned_by_the_same_rule_as_labels(
-    warehouse: DuckDBWarehouse, data: Path, made: Plan
+    warehouse: DuckDBWarehouse, data: Path, made: DatasetPlan
 ) -> None:
     day = AS_OF - 2 * WEEK
-    then = plan(warehouse, broadcaster_settings(data), "iplayer", day, "past", today=TODAY)
-    later = outcomes(warehouse, broadcaster_settings(data), then, "past_outcomes", today=TODAY)
+    then = plan_dataset(warehouse, broadcaster_settings(data), "iplayer", day, "past", today=TODAY)
+    later = plan_labels(warehouse, broadcaster_settings(data), then, "past_outcomes", today=TODAY)
     assert later.known_until == AS_OF
     run_steps(warehouse, later)
-    learned = outcome_table(warehouse, later)
+    learned = read_labels(warehouse, later)
     labels = {
         user: row["churned"] for (user, d), row in by_key(snapshots(warehouse, made)).items() if d == day
     }
@@ -359,7 +365,7 @@ def test_outcomes_are_learned_by_the_same_rule_as_labels(
     assert {user: learned[user] for user in labels} == labels
     assert set(labels.values()) == {0, 1}
     for schema in ("past", "past_outcomes"):
-        drop(warehouse, schema)
+        drop_schema(warehouse, schema)
 
 
 @pytest.mark.parametrize(("log_goes_on", "known"), [(True, True), (False, False)])
@@ -373,9 +379,9 @@ def test_a_quiet_weekend_is_not_the_end_of_the_data(
     opened = open_warehouse(data)
     if not known:
         with pytest.raises(SourceError, match=r"the target week is 2024-07-08 to 2024-07-14, and the activ"):
-            backtest.prepare(opened, event_settings(data), "food", AS_OF)
+            backtest.prepare_snapshots(opened, event_settings(data), "food", AS_OF)
         return
-    scored = backtest.prepare(opened, event_settings(data), "food", AS_OF).scored
+    scored = backtest.prepare_snapshots(opened, event_settings(data), "food", AS_OF).scored
     outcomes = dict(zip(scored["user_id"].to_pylist(), scored["churned"].to_pylist(), strict=True))
     assert outcomes == {"a": 0, "b": 1}
 
@@ -383,7 +389,9 @@ def test_a_quiet_weekend_is_not_the_end_of_the_data(
 # --- weeks and labels at their edges ---
 
 
-def food(data: Path, open_warehouse: Open, events: Rows, **product: Any) -> tuple[DuckDBWarehouse, Plan]:
+def food(
+    data: Path, open_warehouse: Open, events: Rows, **product: Any
+) -> tuple[DuckDBWarehouse, DatasetPlan]:
     folder = event_folder(data, events)
     chosen = event_settings(folder, food=product)
     opened = open_warehouse(folder)
@@ -499,20 +507,20 @@ def test_hostile_values_are_counted_like_any_other(tmp_path: Path, open_warehous
 
 
 def test_statements_written_out_for_reading_make_the_same_rows(
-    warehouse: DuckDBWarehouse, made: Plan
+    warehouse: DuckDBWarehouse, made: DatasetPlan
 ) -> None:
     pasted = replace(made, schema="pasted")
     warehouse.execute("create schema pasted")
-    for text in read_steps(pasted, "duckdb").values():
+    for text in rendered_steps(pasted, "duckdb").values():
         warehouse.execute(text)
     assert snapshots(warehouse, pasted) == snapshots(warehouse, made)
-    drop(warehouse, "pasted")
+    drop_schema(warehouse, "pasted")
 
 
 # --- the same every time ---
 
 
-def run_as_graph(warehouse: DuckDBWarehouse, made: Plan) -> None:
+def run_as_graph(warehouse: DuckDBWarehouse, made: DatasetPlan) -> None:
     """Run the steps as soon as what they need is there, several at a time."""
     steps = {step.name: step for step in made.steps}
     sorter = TopologicalSorter({name: step.needs for name, step in steps.items()})
@@ -527,14 +535,14 @@ def run_as_graph(warehouse: DuckDBWarehouse, made: Plan) -> None:
 def test_the_same_plan_gives_the_same_files_to_the_byte(
     rows: Tables,
     warehouse: DuckDBWarehouse,
-    made: Plan,
+    made: DatasetPlan,
     tmp_path: Path,
     open_warehouse: Open,
 ) -> None:
     shuffled = {name: random.Random(3).sample(table, len(table)) for name, table in rows.items()}
     again = broadcaster_folder(tmp_path / "data", shuffled)
     other = open_warehouse(again, tmp_path / "out" / "warehouse.duckdb", threads=4)
-    twin = plan(other, broadcaster_settings(again), "iplayer", AS_OF, "run_x", today=TODAY)
+    twin = plan_dataset(other, broadcaster_settings(again), "iplayer", AS_OF, "run_x", today=TODAY)
     run_as_graph(other, twin)
     folders = []
     for purpose in ("train", "score"):
@@ -555,7 +563,7 @@ def test_the_same_plan_gives_the_same_files_to_the_byte(
     [("score", 1), ("train", 7), ("train", 1_000_000), ("score", 1_000_000)],
 )
 def test_files_hold_every_row_once_in_order(
-    warehouse: DuckDBWarehouse, made: Plan, tmp_path: Path, purpose: str, rows_per_file: int
+    warehouse: DuckDBWarehouse, made: DatasetPlan, tmp_path: Path, purpose: str, rows_per_file: int
 ) -> None:
     files = unload(warehouse, made, purpose, tmp_path, rows_per_file)
     assert [Path(path).name for path, _ in files] == [f"part-{n:05d}.parquet" for n in range(len(files))]
@@ -575,7 +583,7 @@ def test_files_hold_every_row_once_in_order(
 
 @pytest.mark.parametrize("rows_per_file", [10_000, 16_384, 39_999, 40_000])
 def test_files_are_filled_across_the_batches_that_they_come_in(
-    warehouse: DuckDBWarehouse, made: Plan, tmp_path: Path, rows_per_file: int
+    warehouse: DuckDBWarehouse, made: DatasetPlan, tmp_path: Path, rows_per_file: int
 ) -> None:
     few = made.catalogue.features[:3]
     features = ", ".join(f"cast(null as {feature.type}) as {feature.name}" for feature in few)
@@ -593,7 +601,9 @@ def test_files_are_filled_across_the_batches_that_they_come_in(
     assert users == [f"{n:05d}" for n in range(40_000)]
 
 
-def test_nobody_to_unload_makes_no_file(warehouse: DuckDBWarehouse, made: Plan, tmp_path: Path) -> None:
+def test_nobody_to_unload_makes_no_file(
+    warehouse: DuckDBWarehouse, made: DatasetPlan, tmp_path: Path
+) -> None:
     assert unload(warehouse, made, "nobody", tmp_path, 10) == []
     with pytest.raises(RunError, match="no user was eligible"):
         read_snapshots([])
@@ -659,6 +669,6 @@ def test_only_what_dead_runs_of_the_very_product_left_behind_is_found(
     assert len(leftover_schemas(opened)) == 4
     opened.execute(f"create table {found[0]}.t as select 1 as a")
     for name in found:
-        drop(opened, name)
+        drop_schema(opened, name)
     assert leftover_schemas(opened, "food") == []
     assert leftover_schemas(opened, "food_fresh") == ["run_food_fresh_20240701t180000z_cccccc"]

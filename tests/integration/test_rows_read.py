@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from churn.config.load import load_settings
-from churn.dataset.build import plan, run_steps
+from churn.dataset.build import plan_dataset, run_steps
 from tests.support.data_folders import (
     ACTIVITY,
     AS_OF,
@@ -30,7 +30,7 @@ def features(folder: Path, as_of: date, name: str) -> tuple[list[int], int]:
     )
     warehouse = ProfiledWarehouse(folder / "out" / "warehouse.duckdb", folder, memory="1GB", threads=2)
     try:
-        made = plan(warehouse, chosen, name, as_of, f"run_{name}_{as_of:%m%d}", today=TODAY)
+        made = plan_dataset(warehouse, chosen, name, as_of, f"run_{name}_{as_of:%m%d}", today=TODAY)
         snapshots = run_steps(warehouse, made)["feature_set"]
     finally:
         warehouse.close()

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.data_folders import AS_OF
 from tests.support.fixtures_aws import LOGIN, Bucket, Redshift
@@ -96,7 +96,7 @@ def test_no_secret_is_found_in_anything_that_a_run_leaves_whether_it_fails_or_no
     }
     with closing(RedshiftWarehouse(redshift.settings())) as warehouse:
         fill(warehouse, data, bucket)
-        migrate.apply(warehouse, "user_id")
+        migrations.apply(warehouse, "user_id")
     keeper = boto3.client("secretsmanager", region_name=REGION)
     keeper.create_secret(
         Name=SECRET, SecretString=json.dumps({"username": LOGIN, "password": canaries["password"]})

@@ -11,11 +11,11 @@ import pytest
 
 from churn.config.load import load_settings
 from churn.config.settings import Settings
-from churn.dataset.build import plan, run_steps
+from churn.dataset.build import plan_dataset, run_steps
 from churn.dataset.checks import check_snapshots
-from churn.dataset.labels import outcome_table, outcomes
-from churn.dataset.plan import Plan
-from churn.dataset.run_schemas import drop, leftover_schemas
+from churn.dataset.labels import plan_labels, read_labels
+from churn.dataset.plan import DatasetPlan
+from churn.dataset.run_schemas import drop_schema, leftover_schemas
 from churn.dataset.unload import count_rows, read_snapshots, rows_by, snapshot_schema, unload
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
@@ -42,8 +42,8 @@ def there(redshift: Redshift, monkeypatch: pytest.MonkeyPatch) -> Iterator[Redsh
     warehouse.close()
 
 
-def prepared(warehouse: Warehouse, chosen: Settings, name: str) -> tuple[Plan, dict[str, int]]:
-    made = plan(warehouse, chosen, name, AS_OF, f"run_{name}_20240701t000000z_1", today=TODAY)
+def prepared(warehouse: Warehouse, chosen: Settings, name: str) -> tuple[DatasetPlan, dict[str, int]]:
+    made = plan_dataset(warehouse, chosen, name, AS_OF, f"run_{name}_20240701t000000z_1", today=TODAY)
     rows = run_steps(warehouse, made)
     check_snapshots(warehouse, made, rows)
     return made, rows
@@ -87,14 +87,14 @@ def compare(
             found[purpose] = pair[0]
         learned: list[Any] = []
         for warehouse in (here, there):
-            later = outcomes(warehouse, chosen, ours, f"{ours.schema}_later", today=TODAY)
+            later = plan_labels(warehouse, chosen, ours, f"{ours.schema}_later", today=TODAY)
             run_steps(warehouse, later)
-            learned.append(outcome_table(warehouse, later))
+            learned.append(read_labels(warehouse, later))
         assert learned[0] == learned[1]
         assert set(learned[0].values()) <= {0, 1}
         for warehouse in (here, there):
             assert leftover_schemas(warehouse, name) == [ours.schema]
-            drop(warehouse, ours.schema)
+            drop_schema(warehouse, ours.schema)
             assert leftover_schemas(warehouse, name) == []
     finally:
         here.close()

@@ -502,7 +502,7 @@ def later(demo: Demo) -> Later:
 
 def test_the_flow_can_be_called_from_python_with_settings(demo: Demo, later: Later) -> None:
     outcome, *_ = later
-    run = Lake(str(demo.out / "lake")).find("sounds", outcome["run_id"])
+    run = Lake(str(demo.out / "lake")).get("sounds", outcome["run_id"])
     assert run is not None
     run.verify(checksums=True)
     assert outcome == {"run_id": run.manifest.run_id, "users": run.manifest.rows["scores"], "repeated": False}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from churn.lake.staging import STALE_SECONDS
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.churn_runs import Runs
 from tests.support.fixtures_aws import Bucket, Redshift
@@ -24,7 +24,7 @@ _settings = pytest.fixture(autouse=True)(own_settings)
 def job(runs: Runs, data: Path, tmp_path: Path, bucket: Bucket, redshift: Redshift) -> Job:
     warehouse = RedshiftWarehouse(redshift.settings())
     fill(warehouse, data, bucket)
-    migrate.apply(warehouse, "user_id")
+    migrations.apply(warehouse, "user_id")
     warehouse.close()
     return Job(runs, data, tmp_path / "out", f"{bucket.url}/lake", redshift)
 
@@ -71,7 +71,7 @@ def test_redshift_and_s3_come_to_what_one_machine_comes_to(
         pytest.param("during unload score", marks=pytest.mark.chaos),
         pytest.param("during train", marks=pytest.mark.chaos),
         "during score and explain",
-        pytest.param("before churn.lake.lake.Lake.settle", marks=pytest.mark.chaos),
+        pytest.param("before churn.lake.lake.Lake.refresh_pointer", marks=pytest.mark.chaos),
         "before churn.jobs.weekly.finish.publish_scores",
     ],
 )

@@ -64,8 +64,8 @@ def test_a_run_on_s3_comes_to_what_a_run_on_a_disk_comes_to(
     [
         "during train",
         "during score and explain",
-        "before churn.lake.staging_s3.S3Claim.commit",
-        "before churn.lake.lake.Lake.settle",
+        "before churn.lake.staging_s3.S3StagedRun.commit",
+        "before churn.lake.lake.Lake.refresh_pointer",
     ],
 )
 def test_a_kill_leaves_nothing_that_is_seen_and_the_next_run_finishes(job: Job, moment: str) -> None:

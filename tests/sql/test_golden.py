@@ -20,11 +20,11 @@ import pytest
 
 from churn.config.settings import Product, Settings
 from churn.core.calendar import Windows
-from churn.dataset.plan import Plan, Tables
+from churn.dataset.plan import DatasetPlan, Tables
 from churn.features.activity_facts import ActivityFacts
-from churn.features.aggregates import lifetime as lives
-from churn.features.aggregates.tables import Definition
-from churn.features.aggregates.weekly import define
+from churn.features.aggregates import lifetime
+from churn.features.aggregates.tables import VersionedTables
+from churn.features.aggregates.weekly import aggregate_tables
 from churn.features.catalogue import catalogue
 from churn.sources.availability import Availability
 from churn.warehouse.base import Warehouse
@@ -247,12 +247,12 @@ def cells(text: str) -> tuple[list[str], list[list[str | None]]]:
     return names, [[special.get(cell, cell) for cell in row] for row in rows]
 
 
-def read_plan(case: Mapping[str, Any]) -> Plan:
+def read_plan(case: Mapping[str, Any]) -> DatasetPlan:
     product = Product.model_validate({"title": "x", **case.get("product", {})})
     available = Availability(**case.get("available", {}))
     as_of = case.get("as_of", AS_OF)
     settings = Settings(data=HERE, out=HERE, source="events", products={"x": product})
-    return Plan(
+    return DatasetPlan(
         name="x",
         product=product,
         source="events",
@@ -263,19 +263,19 @@ def read_plan(case: Mapping[str, Any]) -> Plan:
         schema="run",
         facts=ActivityFacts(0, as_of, as_of, available),
         catalogue=catalogue(product, available),
-        tables=kept_tables(define(settings), product),
+        tables=kept_tables(aggregate_tables(settings), product),
         steps=(),
     )
 
 
-def kept_tables(aggregates: Definition, product: Product) -> Tables:
+def kept_tables(aggregates: VersionedTables, product: Product) -> Tables:
     """What is kept, named so that a case can give it: ``user_week_kept``."""
     aggregates = replace(aggregates, schema="run", digest="kept")
-    lived = replace(lives.define(aggregates, product), digest="kept")
+    lived = replace(lifetime.lifetime_tables(aggregates, product), digest="kept")
     return Tables(aggregates, lived, aggregates, {})
 
 
-def fill(warehouse: Warehouse, table: str, text: str, plan: Plan) -> None:
+def fill(warehouse: Warehouse, table: str, text: str, plan: DatasetPlan) -> None:
     """Make a table of the run's schema with a case's rows."""
     features = plan.catalogue
     names, rows = cells(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from churn.scoring.files import SCRATCH
-from churn.scoring.partition import PartitionRow, PartitionTask
+from churn.scoring.partition import PartitionResult, PartitionTask
 from churn.scoring.scorer import score_partition
 
 
@@ -33,7 +33,7 @@ class Noted:
         return self.task.name
 
 
-def score_and_note(noted: Noted) -> PartitionRow:
+def score_and_note(noted: Noted) -> PartitionResult:
     """Score a partition; its file of notes gets a line when it begins, and one when it is ``scored``.
 
     Where the partition was there already, which is then only read, that line says ``found``.
@@ -72,6 +72,6 @@ def written(run: Path) -> dict[str, bytes]:
     }
 
 
-def timeless(row: PartitionRow) -> dict[str, Any]:
+def timeless(row: PartitionResult) -> dict[str, Any]:
     """A partition row without its seconds."""
     return row.model_dump(exclude={"seconds", "cpu"})

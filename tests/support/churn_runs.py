@@ -147,12 +147,12 @@ def _arm(moment: str) -> None:
     """
     when, _, what = moment.partition(" ")
     if when == "during":
-        from churn.core.timing import Stages
+        from churn.core.timing import StageTimer
 
-        original = Stages.stage
+        original = StageTimer.stage
 
         @contextlib.contextmanager
-        def stage(self: Stages, name: str, part: str) -> Iterator[Any]:
+        def stage(self: StageTimer, name: str, part: str) -> Iterator[Any]:
             with original(self, name, part) as count:
                 if name == what:
                     threading.Timer(0.01, _die).start()
@@ -160,7 +160,7 @@ def _arm(moment: str) -> None:
                 if name == what:  # it took less than that
                     _die()
 
-        Stages.stage = stage  # type: ignore[method-assign]  # to die in the middle of a stage
+        StageTimer.stage = stage  # type: ignore[method-assign]  # to die in the middle of a stage
     elif when == "before":
         owner, _, name = what.rpartition(".")
         setattr(_named(owner), name, lambda *_, **__: _die())
@@ -213,13 +213,13 @@ def _run(request: Mapping[str, Any]) -> int:
 
 
 def _serve() -> None:
-    from flows.console import quiet
+    from flows.console import silence_libraries
 
-    quiet()
+    silence_libraries()
     without_prefect()
-    from churn.outputs import tracking as registry
+    from churn.outputs import tracking
 
-    registry.prepare(f"sqlite:///{sys.argv[1]}")
+    tracking.initialise(f"sqlite:///{sys.argv[1]}")
     requests: dict[int, str] = {}
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:

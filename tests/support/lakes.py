@@ -121,7 +121,7 @@ def put(address: str, content: bytes) -> None:
 
 
 def commit(lake: Lake, run_id: str, product: str = "food", as_of: date = AS_OF, **changes: Any) -> Run:
-    with lake.begin(product, as_of + timedelta(days=8), run_id) as folder:
+    with lake.start_run(product, as_of + timedelta(days=8), run_id) as folder:
         fs, path = url_to_fs(folder.path("scores", "part-00000.parquet"))
         pq.write_table(pa.table({"user_id": ["a", "b", "c"]}), path, filesystem=fs)
         return folder.commit(manifest(run_id, product, as_of, **changes))

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from churn.warehouse.duckdb import client as engine
+from churn.warehouse.duckdb import client
 
 
-class _ProfiledCursor(engine._Cursor):
+class _ProfiledCursor(client._Cursor):
     def __init__(self, cursor: Any, profiles: list[dict[str, Any]]) -> None:
         super().__init__(cursor)
         self._profiles = profiles
@@ -30,7 +30,7 @@ class _ProfiledCursor(engine._Cursor):
         self._profiles.append({**json.loads(self._cursor.get_profiling_information()), "sql": sql})
 
 
-class ProfiledWarehouse(engine.DuckDBWarehouse):
+class ProfiledWarehouse(client.DuckDBWarehouse):
     """DuckDB that keeps the profile of each statement. (Its views' scans name the files that they read.)"""
 
     def __init__(self, database: Path | None, data: Path, *, memory: str = "4GB", threads: int = 0) -> None:

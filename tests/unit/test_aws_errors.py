@@ -12,7 +12,7 @@ from churn.config.store import StoreSettings
 from churn.core.aws import region_of
 from churn.core.errors import RunError
 from churn.lake.filesystem import s3_options
-from churn.scoring.cluster.ecs import aws_client, telling
+from churn.scoring.cluster.ecs import aws_client, explain_ecs_errors
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_without_a_region_the_message_names_the_setting_and_both_variables() -> 
     ids=lambda value: type(value).__name__,
 )
 def test_not_asked_not_reached_and_refused_are_told_apart(error: Exception, said: str) -> None:
-    with pytest.raises(RunError) as raised, telling("look"):
+    with pytest.raises(RunError) as raised, explain_ecs_errors("look"):
         raise error
     assert said in str(raised.value)
     assert "arn:" not in str(raised.value)

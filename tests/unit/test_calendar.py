@@ -9,7 +9,7 @@ from churn.core.calendar import (
     LABEL_DELAY,
     LAST_OBSERVED_OFFSET,
     LEAD_OFFSET,
-    MOST_WEEKS,
+    MAX_WEEKS,
     OBSERVATION_WEEKS,
     OBSERVED_OFFSETS,
     TARGET_OFFSET,
@@ -142,8 +142,8 @@ def test_windows_sort_by_date() -> None:
     assert sorted([Windows(date(2024, 6, 30)), Windows(date(2024, 6, 23))])[0].as_of == date(2024, 6, 23)
 
 
-@pytest.mark.parametrize("count", [-1, MOST_WEEKS + 1, 200_000, 10**30])
+@pytest.mark.parametrize("count", [-1, MAX_WEEKS + 1, 200_000, 10**30])
 def test_a_number_of_weeks_that_no_date_can_be_reckoned_with_is_refused(count: int) -> None:
-    with pytest.raises(UsageError, match=f"rebuild_weeks is {count}: give 0 to {MOST_WEEKS} weeks"):
+    with pytest.raises(UsageError, match=f"rebuild_weeks is {count}: give 0 to {MAX_WEEKS} weeks"):
         check_weeks("rebuild_weeks", count)
-    check_weeks("rebuild_weeks", MOST_WEEKS)
+    check_weeks("rebuild_weeks", MAX_WEEKS)

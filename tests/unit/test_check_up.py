@@ -17,9 +17,9 @@ from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_setting
 
 from churn.config.load import load_settings
 from churn.config.settings import Settings
-from churn.jobs.doctor import Tried, check_up
-from churn.outputs import migrations as migrate
-from churn.outputs.tracking import prepare
+from churn.jobs.doctor import ProbeResult, run_checks
+from churn.outputs import migrations
+from churn.outputs.tracking import initialise
 from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.command_line import exit_code
 from tests.support.data_folders import (
@@ -56,11 +56,11 @@ def chosen(data: Path, **overrides: Any) -> Settings:
     return load_settings(data, data.parent / "out", overrides)
 
 
-def tried(settings: Settings) -> dict[str, Tried]:
-    return {each.what: each for each in check_up(settings)}
+def tried(settings: Settings) -> dict[str, ProbeResult]:
+    return {each.what: each for each in run_checks(settings)}
 
 
-def failed(found: dict[str, Tried]) -> list[str]:
+def failed(found: dict[str, ProbeResult]) -> list[str]:
     return [what for what, each in found.items() if not each.ok]
 
 
@@ -78,7 +78,7 @@ def test_a_bucket_that_was_named_like_a_folder_is_pointed_out(
 ) -> None:
     monkeypatch.chdir(data)
     settings = load_settings(data, data / "out", {"store": {"lake": "acme-churn/lake"}})
-    told = next(each for each in check_up(settings) if each.what == "store")
+    told = next(each for each in run_checks(settings) if each.what == "store")
     assert told.ok
     assert "a folder on this machine: if acme-churn is a bucket, write s3://acme-churn/lake" in told.told
 
@@ -144,7 +144,7 @@ def test_mlflow_that_is_not_there_is_told_soon_and_without_its_password(data: Pa
 def test_an_mlflow_database_is_looked_into(data: Path) -> None:
     settings = chosen(data)
     assert "is made by the first run" in tried(settings)["MLflow"].told
-    prepare(settings.tracking_uri)
+    initialise(settings.tracking_uri)
     assert "mlflow.db answers" in tried(settings)["MLflow"].told
     (data.parent / "out" / "mlflow.db").write_bytes(b"no database at all" * 100)
     assert failed(tried(settings)) == ["MLflow"]
@@ -159,7 +159,7 @@ def scheduler() -> Iterator[LocalCluster]:
 def test_a_scheduler_by_address_must_have_a_worker_that_answers(
     data: Path, scheduler: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("churn.jobs.doctor._PATIENCE", 1)
+    monkeypatch.setattr("churn.jobs.doctor._TIMEOUT", 1)
     settings = chosen(data, cluster={"kind": "address", "address": scheduler.scheduler_address})
     without = tried(settings)["scheduler"]
     assert not without.ok
@@ -172,7 +172,7 @@ def test_a_scheduler_by_address_must_have_a_worker_that_answers(
 def test_workers_that_a_run_keeps_busy_are_no_fault(
     data: Path, scheduler: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("churn.jobs.doctor._PATIENCE", 2)
+    monkeypatch.setattr("churn.jobs.doctor._TIMEOUT", 2)
     settings = chosen(data, cluster={"kind": "address", "address": scheduler.scheduler_address})
     scheduler.scale(1)
     with Client(scheduler) as run:
@@ -186,7 +186,7 @@ def test_workers_that_a_run_keeps_busy_are_no_fault(
 
 
 def test_a_scheduler_that_is_not_there_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("churn.jobs.doctor._PATIENCE", 1)
+    monkeypatch.setattr("churn.jobs.doctor._TIMEOUT", 1)
     settings = chosen(data, cluster={"kind": "address", "address": "tcp://127.0.0.1:9"})
     assert failed(tried(settings)) == ["scheduler"]
 
@@ -204,7 +204,7 @@ def aws(data: Path, bucket: Bucket, redshift: Redshift) -> Settings:
         " value double precision, category varchar(50), item_id varchar(50), device varchar(50))"
     )
     warehouse.execute("insert into events.activity (user_id) values ('a')")
-    migrate.apply(warehouse, settings.id_column)
+    migrations.apply(warehouse, settings.id_column)
     warehouse.close()
     return settings
 

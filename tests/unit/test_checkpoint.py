@@ -14,16 +14,16 @@ import pytest
 from churn.config.settings import Settings
 from churn.core.errors import RunError
 from churn.core.timing import StageRecord
-from churn.dataset.checks import Passed
+from churn.dataset.checks import CheckResult
 from churn.jobs.weekly import checkpoint
-from churn.jobs.weekly.checkpoint import HOLDOUT, Basis, Checkpoint
+from churn.jobs.weekly.checkpoint import HOLDOUT, Checkpoint, RunInputs
 from churn.lake.lake import Lake, RunFolder
 from churn.model.metrics import evaluate
 from tests.support.small_models import small_model
 
 WEEK = date(2026, 7, 6)
 STARTED = datetime(2026, 6, 29, 18, 0, tzinfo=UTC)
-NOW = Basis(
+NOW = RunInputs(
     product="food",
     as_of="2026-06-21",
     code_version="1.2.0",
@@ -35,7 +35,7 @@ NOW = Basis(
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[RunFolder]:
     """A staging folder with two partitions of features, a model and a holdout."""
-    folder = Lake(str(tmp_path / "lake")).begin("food", WEEK, "20260629t180000z-3fa1c2")
+    folder = Lake(str(tmp_path / "lake")).start_run("food", WEEK, "20260629t180000z-3fa1c2")
     for index in range(2):
         table = pa.table({"user_id": [f"user{index}{number}" for number in range(50)]})
         pq.write_table(table, folder.path("features", f"part-{index:05d}.parquet"))
@@ -46,9 +46,9 @@ def folder(tmp_path: Path) -> Iterator[RunFolder]:
         "predicted_probability": [0.25, 0.75],
     }
     pq.write_table(pa.table(holdout), folder.path(HOLDOUT))
-    folder.keep(made(folder).model_dump_json().encode())
+    folder.save_checkpoint(made(folder).model_dump_json().encode())
     yield folder
-    folder.abandon()
+    folder.discard()
 
 
 def made(folder: RunFolder) -> Checkpoint:
@@ -58,7 +58,7 @@ def made(folder: RunFolder) -> Checkpoint:
         basis=NOW,
         partitions=(50, 50),
         training_rows=500,
-        passed=(Passed("unique keys", "500 pairs"),),
+        passed=(CheckResult("unique keys", "500 pairs"),),
         warnings=("1 feature is empty in training: x",),
         stages=(StageRecord("user_week", "prepare", 1.25, 100), StageRecord("check", "prepare", 0.1, None)),
         files=checkpoint.stamps(folder.base, checkpoint.inputs(folder.base, 2)),
@@ -140,7 +140,7 @@ def test_what_has_changed_since_is_named(folder: RunFolder, change: dict[str, ob
 
 def test_a_checkpoint_of_another_run_is_refused(folder: RunFolder) -> None:
     other = made(folder).model_copy(update={"run_id": "20260629t180000z-000000"})
-    folder.keep(other.model_dump_json().encode())
+    folder.save_checkpoint(other.model_dump_json().encode())
     with pytest.raises(RunError, match="of another run"):
         Checkpoint.read(folder, NOW)
 
@@ -190,8 +190,8 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def basis(data: Path, as_of: str = "2026-06-28", **changes: object) -> Basis:
-    return checkpoint.basis(settings(data, **changes), "food", as_of)
+def basis(data: Path, as_of: str = "2026-06-28", **changes: object) -> RunInputs:
+    return checkpoint.run_inputs(settings(data, **changes), "food", as_of)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import pyarrow as pa
 import pytest
 
 from churn.core.errors import CheckError
-from churn.dataset.build import plan, run_steps
-from churn.dataset.checks import Passed, check_equal_rows, check_snapshots, warn_features
-from churn.dataset.plan import Plan
+from churn.dataset.build import plan_dataset, run_steps
+from churn.dataset.checks import CheckResult, check_equal_rows, check_snapshots, warn_features
+from churn.dataset.plan import DatasetPlan
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.data_folders import AS_OF, TODAY, event, event_folder, event_settings, weekly_events
 
-Opened = tuple[DuckDBWarehouse, Plan, dict[str, int]]
+Opened = tuple[DuckDBWarehouse, DatasetPlan, dict[str, int]]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     events = weekly_events(["a", "b"], 24) + weekly_events(["left"], 6, last=AS_OF - timedelta(days=14))
     data = event_folder(tmp_path_factory.mktemp("checks"), events)
     warehouse = DuckDBWarehouse(None, data, memory="500MB", threads=1)
-    made = plan(warehouse, event_settings(data), "food", AS_OF, "run", today=TODAY)
+    made = plan_dataset(warehouse, event_settings(data), "food", AS_OF, "run", today=TODAY)
     yield warehouse, made, run_steps(warehouse, made)
     warehouse.close()
 
@@ -62,9 +62,9 @@ def test_sound_snapshots_pass_and_say_what_was_checked(
     passed = check_snapshots(*opened)
     count = opened[2]["snapshots"]
     assert passed == [
-        Passed("unique snapshot keys", f"{count} (user, as-of date) pairs"),
-        Passed("no activity after the as-of date", f"read up to {AS_OF}"),
-        Passed("one feature row a snapshot", f"{count} rows"),
+        CheckResult("unique snapshot keys", f"{count} (user, as-of date) pairs"),
+        CheckResult("no activity after the as-of date", f"read up to {AS_OF}"),
+        CheckResult("one feature row a snapshot", f"{count} rows"),
     ]
 
 
@@ -159,7 +159,7 @@ def test_an_event_of_a_user_in_the_target_week_is_not_read(tmp_path: Path) -> No
     data = event_folder(tmp_path, events)
     warehouse = DuckDBWarehouse(None, data, memory="500MB", threads=1)
     try:
-        made = plan(warehouse, event_settings(data), "food", AS_OF, "run", today=TODAY)
+        made = plan_dataset(warehouse, event_settings(data), "food", AS_OF, "run", today=TODAY)
         assert len(check_snapshots(warehouse, made, run_steps(warehouse, made))) == 3
     finally:
         warehouse.close()

@@ -32,10 +32,10 @@ from churn.core.errors import RunError, UsageError
 from churn.jobs.erase.erase import Erased, count_found, erase, has_lake, read_users
 from churn.jobs.erase.inventory import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kept, table_columns
 from churn.jobs.weekly.finish import publish
-from churn.lake import staging_s3 as desk_s3
+from churn.lake import staging_s3
 from churn.lake.lake import Lake, Run
 from churn.lake.open import lake_of
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.warehouse.base import Warehouse
 from churn.warehouse.open import open_warehouse
 from churn.warehouse.redshift.client import RedshiftWarehouse
@@ -220,7 +220,7 @@ def kept_aws(
     there = files_below(finished / "lake" / "runs")
     lake.fs.pipe({f"{lake.root}/runs/{name}": content for name, content in there.items()})
     with closing(RedshiftWarehouse(settings.warehouse)) as warehouse:
-        migrate.apply(warehouse, settings.id_column)
+        migrations.apply(warehouse, settings.id_column)
         for run in lake.runs():
             publish(settings, warehouse, run)
         yield Kept(settings, warehouse)
@@ -480,7 +480,7 @@ def test_a_run_that_is_being_written_is_named_and_the_rest_is_erased(kept: Kept,
     """Also one that holds none of them yet: it may have read them from the sources already."""
     users = kept.scored("food")[:2]
     run = kept.current("food")
-    with kept.lake.begin("food", run.manifest.target_week_start, "20260101t000000z-abcdef") as living:
+    with kept.lake.start_run("food", run.manifest.target_week_start, "20260101t000000z-abcdef") as living:
         if holds:
             content = run.fs.cat_file(f"{run.base}/scores/part-00000.parquet")
             kept.lake.fs.pipe_file(f"{living.base}/scores/part-00000.parquet", content)
@@ -499,14 +499,14 @@ def test_a_run_that_begins_while_users_are_erased_is_named(
     real, begun = churn.jobs.erase.erase._erase_from_tables, []
 
     def erase_from_tables(*arguments: Any, **options: Any) -> list[Erased]:
-        begun.append(kept.lake.begin("food", week, "20260101t000000z-abcdef"))
+        begun.append(kept.lake.start_run("food", week, "20260101t000000z-abcdef"))
         return real(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(churn.jobs.erase.erase, "_erase_from_tables", erase_from_tables)
         with pytest.raises(RunError, match=r"run 20260101t000000z-abcdef: .*: erase again when it has ended"):
             kept.erase(users)
-    begun[0].abandon()
+    begun[0].discard()
     assert kept.holders(users) == {}
     assert kept.erase(users) == []
 
@@ -772,7 +772,7 @@ def test_a_kill_around_any_write_to_s3_does_no_harm(
         return called
 
     with monkeypatch.context() as patch:
-        patch.setattr(desk_s3, "put", wrapped(desk_s3.put))
+        patch.setattr(staging_s3, "put", wrapped(staging_s3.put))
         patch.setattr(kept_aws.lake.fs, "put_file", wrapped(kept_aws.lake.fs.put_file))
         with pytest.raises(Killed):
             kept_aws.erase(users)

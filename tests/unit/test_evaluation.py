@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, log_loss, roc_auc_score
 
 from churn.core.errors import CheckError
-from churn.model import metrics as evaluation
+from churn.model import metrics
 from churn.model.metrics import (
     best_threshold,
     calibration_table,
@@ -44,7 +44,7 @@ def test_metrics_equal_scikit_learn_s(pair):
     assert found.pr_auc.value == pytest.approx(average_precision_score(y, p))
     assert found.log_loss.value == pytest.approx(log_loss(y, p))
     assert found.brier.value == pytest.approx(brier_score_loss(y, p))
-    assert evaluation.log_loss(y, p) == pytest.approx(found.log_loss.value)
+    assert metrics.log_loss(y, p) == pytest.approx(found.log_loss.value)
 
 
 @given(PAIRS, st.randoms(use_true_random=False))
@@ -53,7 +53,7 @@ def test_metrics_do_not_depend_on_the_order_of_rows(pair, random):
     order = list(range(len(y)))
     random.shuffle(order)
     one, other = evaluate(y, p, intervals=False), evaluate(y[order], p[order], intervals=False)
-    for name in evaluation.METRICS:
+    for name in metrics.METRICS:
         a, b = getattr(one, name), getattr(other, name)
         assert (a is None) == (b is None)
         assert a is None or a.value == pytest.approx(b.value)

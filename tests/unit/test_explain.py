@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from churn.core.errors import RunError, UsageError
-from churn.explain import read_contributions, read_reasons, read_summary, reason_table, top_reasons
-from churn.explain import readers as outputs
+from churn.explain import read_contributions, read_reasons, read_summary, readers, reason_table, top_reasons
 from churn.explain.contributions import Contributions, additivity_gap, contributions
-from churn.explain.effects import ContributionSummary, ValueCuts, value_cuts
+from churn.explain.effects import BinEdges, ContributionSummary, bin_edges
 from churn.scoring.scorer import score_partition
 from tests.support.small_models import booster_of, model_of, partition_task, small_model, snapshots
 
@@ -164,8 +163,8 @@ def test_a_folder_without_contributions_is_refused(tmp_path):
 
 
 def test_only_the_row_groups_that_may_hold_a_user_are_read(run):
-    dataset = outputs._dataset(str(run), "shap")
-    wanted = outputs._of_users(["u001002", "u000001"])
+    dataset = readers._dataset(str(run), "shap")
+    wanted = readers._of_users(["u001002", "u000001"])
     kept = [piece for fragment in dataset.get_fragments() for piece in fragment.split_by_row_group(wanted)]
     assert sum(fragment.num_row_groups for fragment in dataset.get_fragments()) == 6
     assert len(kept) == 2
@@ -185,7 +184,7 @@ def test_summaries_of_parts_add_up_to_the_whole_and_to_plain_sums(phi, at, data)
     X = data.draw(arrays(np.float32, phi.shape, elements=st.sampled_from([-2, -0.5, 0, 1, 1.5, 7, np.nan])))
     names = [f"f{i}" for i in range(features)]
     choices = st.sampled_from(
-        [ValueCuts((0.0,), 0.0), ValueCuts((-1.0, 1.0, 1.5), 1.0), ValueCuts((0.5,), None)]
+        [BinEdges((0.0,), 0.0), BinEdges((-1.0, 1.0, 1.5), 1.0), BinEdges((0.5,), None)]
     )
     cuts = [data.draw(choices) for _ in names]
     whole, one, other = (ContributionSummary(names, cuts) for _ in range(3))
@@ -207,7 +206,7 @@ def test_summaries_of_parts_add_up_to_the_whole_and_to_plain_sums(phi, at, data)
 
 @given(arrays(np.float32, st.integers(1, 200), elements=st.floats(-15.875, 15.875, width=32)))
 def test_quantiles_are_within_a_sixteenth_of_the_exact_ones(values):
-    summary = ContributionSummary(["f"], [ValueCuts((0.0,), 0.0)])
+    summary = ContributionSummary(["f"], [BinEdges((0.0,), 0.0)])
     summary.add(np.zeros((len(values), 1), np.float32), values[:, None])
     levels = (0.0, 0.05, 0.5, 0.95, 1.0)
     exact = np.quantile(values, levels, method="inverted_cdf")
@@ -216,14 +215,14 @@ def test_quantiles_are_within_a_sixteenth_of_the_exact_ones(values):
 
 
 def test_contributions_beyond_the_buckets_count_as_their_ends():
-    summary = ContributionSummary(["f"], [ValueCuts((0.0,), 0.0)])
+    summary = ContributionSummary(["f"], [BinEdges((0.0,), 0.0)])
     values = np.array([[-1e6], [1e-9], [-0.0], [300.0]], np.float32)
     summary.add(np.zeros((4, 1), np.float32), values)
     assert summary.quantiles(0, (0.1, 0.5, 1.0)) == pytest.approx((-15.5, 0.0, 15.5), abs=0.01)
 
 
 def test_summaries_of_two_models_do_not_add_up():
-    one, other = (ContributionSummary([name], [ValueCuts((), None)]) for name in "ab")
+    one, other = (ContributionSummary([name], [BinEdges((), None)]) for name in "ab")
     with pytest.raises(ValueError, match="one and the same model"):
         one + other
 
@@ -236,13 +235,13 @@ def test_a_run_without_sums_is_refused(tmp_path):
 def test_cuts_are_the_thresholds_at_the_tenths_of_the_cover():
     X = np.array([[0], [1], [2], [3]] * 25, np.float32)
     booster = booster_of(X, (X[:, 0] >= 2).astype(int), max_depth=1, trees=3)
-    assert value_cuts(booster, ["f"], {}) == (ValueCuts((2.0,), 2.0),)
-    assert value_cuts(booster, ["f"], {"f": list("abcd")}) == (ValueCuts((0.5, 1.5, 2.5), None),)
-    many = value_cuts(booster, ["f"], {"f": [str(i) for i in range(200)]})[0].cuts
+    assert bin_edges(booster, ["f"], {}) == (BinEdges((2.0,), 2.0),)
+    assert bin_edges(booster, ["f"], {"f": list("abcd")}) == (BinEdges((0.5, 1.5, 2.5), None),)
+    many = bin_edges(booster, ["f"], {"f": [str(i) for i in range(200)]})[0].cuts
     assert len(many) <= 40
 
 
 def test_a_feature_that_no_tree_uses_has_no_cuts():
     X = np.column_stack([np.arange(40) % 2, np.zeros(40)]).astype(np.float32)
     booster = booster_of(X, X[:, 0], max_depth=1, trees=2)
-    assert value_cuts(booster, ["used", "idle"], {})[1] == ValueCuts((), None)
+    assert bin_edges(booster, ["used", "idle"], {})[1] == BinEdges((), None)

@@ -10,9 +10,9 @@ from jinja2 import Environment, meta
 from churn.config.load import builtin_products
 from churn.config.settings import Product, Settings
 from churn.core.calendar import Windows
-from churn.dataset.plan import Plan, define_tables
+from churn.dataset.plan import DatasetPlan, define_tables
 from churn.features.activity_facts import ActivityFacts
-from churn.features.aggregates.weekly import define
+from churn.features.aggregates.weekly import aggregate_tables
 from churn.features.catalogue import catalogue
 from churn.sources.availability import ABSENT, Availability
 from churn.warehouse.templates import load_step, render, sql_root
@@ -30,10 +30,10 @@ CASES = [
 ]
 
 
-def planned(product: Product, absent: tuple[str, ...]) -> Plan:
+def planned(product: Product, absent: tuple[str, ...]) -> DatasetPlan:
     available = Availability(**dict.fromkeys(absent, False))
     settings = Settings(data=Path("data"), out=Path("out"), products={"x": product})
-    return Plan(
+    return DatasetPlan(
         name="x",
         product=product,
         source="bbc",
@@ -44,7 +44,7 @@ def planned(product: Product, absent: tuple[str, ...]) -> Plan:
         schema="run",
         facts=ActivityFacts(0, AS_OF, AS_OF, available),
         catalogue=catalogue(product, available),
-        tables=define_tables("bbc", "x", product, available, define(settings)),
+        tables=define_tables("bbc", "x", product, available, aggregate_tables(settings)),
         steps=(),
     )
 
@@ -52,7 +52,7 @@ def planned(product: Product, absent: tuple[str, ...]) -> Plan:
 _SEEN: dict[tuple[str, str], list[str]] = {}
 
 
-def selected(plan: Plan, step: str) -> list[str]:
+def selected(plan: DatasetPlan, step: str) -> list[str]:
     """The columns that a step's query names, in order; parsed once for the same values of what it uses."""
     text = load_step(f"steps/{step}.sql", plan.names).text
     used = meta.find_undeclared_variables(Environment(autoescape=True).parse(text)) - {"ref"}

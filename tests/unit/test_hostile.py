@@ -31,15 +31,15 @@ from churn.config.settings import Settings
 from churn.config.store import StoreSettings
 from churn.core.errors import ChurnError, ConfigError, RunError, UsageError
 from churn.core.names import IDENTIFIER
-from churn.dataset.build import plan, run_steps
-from churn.dataset.plan import plan_without_data, read_steps
-from churn.dataset.run_schemas import drop
+from churn.dataset.build import plan_dataset, run_steps
+from churn.dataset.plan import plan_without_data, rendered_steps
+from churn.dataset.run_schemas import drop_schema
 from churn.explain.user import explain_user
 from churn.jobs.erase.erase import erase, read_users
 from churn.lake.filesystem import is_local
 from churn.lake.lake import Lake
 from churn.lake.manifest import PRODUCT_NAME
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.outputs.tables import publish_scores
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from churn.warehouse.templates import render
@@ -109,7 +109,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(place: Path) -> Iterator[DuckDBWarehouse]:
     with closing(DuckDBWarehouse(None, place / "data", memory="1GB", threads=1)) as warehouse:
         warehouse.execute("create table main.sentinel as select 'still here' as a")
-        migrate.apply(warehouse, "user_id")
+        migrations.apply(warehouse, "user_id")
         yield warehouse
 
 
@@ -126,7 +126,7 @@ def assert_unharmed(warehouse: DuckDBWarehouse) -> None:
         "select table_schema || '.' || table_name as name from information_schema.tables"
         " where table_schema in ('main', 'churn') order by 1"
     )
-    published = [migrate.PUBLISHED, migrate.REASONS, migrate.VERSIONS, migrate.SCORES]
+    published = [migrations.PUBLISHED, migrations.REASONS, migrations.VERSIONS, migrations.SCORES]
     assert found["name"].to_pylist() == sorted([*published, "main.sentinel"])
 
 
@@ -231,14 +231,14 @@ def test_whatever_a_product_matches_is_bound_and_matches_itself(
         )
     except ConfigError:
         return
-    made = plan(warehouse, chosen, "food", AS_OF, next(_schemas), today=TODAY)
+    made = plan_dataset(warehouse, chosen, "food", AS_OF, next(_schemas), today=TODAY)
     try:
         run_steps(warehouse, made)
         found = warehouse.fetch(f"select distinct user_id from {made.schema}.feature_set order by 1")
         assert found["user_id"].to_pylist() == ["ann", "bob", *(["cy"] if "wine" in match else [])]
         assert_unharmed(warehouse)
     finally:
-        drop(warehouse, made.schema)
+        drop_schema(warehouse, made.schema)
 
 
 @fewer
@@ -263,14 +263,14 @@ def test_whatever_is_written_out_for_reading_is_one_statement_a_step(
     made = plan_without_data(chosen, "food", AS_OF)
     warehouse.execute(f"create schema {made.schema}")
     try:
-        for name, text in read_steps(made, "duckdb").items():
+        for name, text in rendered_steps(made, "duckdb").items():
             warehouse.execute(text)
             assert warehouse.columns(f"{made.schema}.{name}")
-        for text in read_steps(made, "redshift").values():
+        for text in rendered_steps(made, "redshift").values():
             assert [type(tree).__name__ for tree in sqlglot.parse(text, read="redshift")] == ["Create"]
         assert_unharmed(warehouse)
     finally:
-        drop(warehouse, made.schema)
+        drop_schema(warehouse, made.schema)
 
 
 @many
@@ -320,7 +320,7 @@ def test_a_value_bound_for_the_embedded_warehouse_is_that_value(
 def test_an_id_column_or_group_is_refused_or_a_quoted_name(dialect: Any, name: str) -> None:
     safe = bool(IDENTIFIER.fullmatch(name)) and len(name) <= 63
     try:
-        statements = [sql for each in migrate.migrations(dialect, name) for sql in each.statements]
+        statements = [sql for each in migrations.migrations(dialect, name) for sql in each.statements]
     except UsageError:
         assert not safe or name in ("rank", "feature", "value", "contribution")
     else:
@@ -333,7 +333,7 @@ def test_an_id_column_or_group_is_refused_or_a_quoted_name(dialect: Any, name: s
         ]
         assert sum(column.name == name and column.args["quoted"] for column in columns) == 2
     try:
-        granted = migrate.grants("redshift", name)
+        granted = migrations.grants("redshift", name)
     except UsageError:
         assert not safe
     else:
@@ -444,12 +444,12 @@ def test_a_run_is_written_below_its_lake_and_nowhere_else(place: Path, text: str
         return
     try:
         lake = Lake(root)
-        folder = lake.begin("food", date(2024, 7, 8), "r1")
+        folder = lake.start_run("food", date(2024, 7, 8), "r1")
     except ChurnError:
         return
     assert is_local(lake.fs)
     assert os.path.realpath(folder.base).startswith(os.path.realpath(root) + "/")
-    folder.abandon()
+    folder.discard()
     assert set(os.listdir(place)) <= {"data", "sentinel", "lake", "out"}
 
 

@@ -26,7 +26,7 @@ import churn.sources.ingest.settings as settings_module
 from churn.config.load import load_settings
 from churn.core.errors import ChurnError, RunError, SourceError, UsageError
 from churn.core.names import slug
-from churn.features.aggregates.weekly import define
+from churn.features.aggregates.weekly import aggregate_tables
 from churn.sources.ingest import Ingested, ingest
 from churn.sources.ingest.columns import CONTRACT
 from churn.sources.ingest.settings import settings_text
@@ -662,7 +662,9 @@ def test_products_spell_a_category_alike_so_that_each_can_run(tmp_path: Path) ->
     assert set(read.products["tv"].categories) == {"Drama", "Tea & cake", "映画"}
     assert set(read.products["radio"].categories) == {"Drama", "音楽"}
     assert read.products["radio"].devices == ("car",)  # of devices, a run tells case apart
-    assert define(read).names["categories"] == sorted(map(slug, ["Drama", "Tea & cake", "映画", "音楽"]))
+    assert aggregate_tables(read).names["categories"] == sorted(
+        map(slug, ["Drama", "Tea & cake", "映画", "音楽"])
+    )
     written = (tmp_path / "data/churn.toml").read_text("utf-8")
     assert 'but for case and signs: "tea, cake", "tv"' in written
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from churn.core.errors import RunError, UsageError
 from churn.core.files import file_lock
-from churn.lake import staging_local as desk_disk
+from churn.lake import staging_local
 from churn.lake.lake import FOLDERS, Lake, Run, new_run_id
 from tests.support.disks import mounted
 from tests.support.lakes import AS_OF, STARTED, WEEK, commit, go_at_once, manifest, python
@@ -43,7 +43,7 @@ BEGIN_AND_WAIT = """
 import sys, time
 from datetime import date
 from churn.lake.lake import Lake
-folder = Lake(sys.argv[1]).begin("food", date(2026, 7, 6), sys.argv[2])
+folder = Lake(sys.argv[1]).start_run("food", date(2026, 7, 6), sys.argv[2])
 with open(folder.path("scores", "part-00000.parquet"), "wb") as file:
     file.write(b"half")
     file.flush()
@@ -73,7 +73,7 @@ def test_committed_run_stands_in_the_documented_place_with_its_manifest(lake: La
     assert written["rows"] == {"scores": 3}
     assert written["files"].keys() == {"scores/part-00000.parquet"}
     assert pq.read_table(run.path("scores")).num_rows == 3
-    again = lake.find("food", "20260629t180000z-3fa1c2")
+    again = lake.get("food", "20260629t180000z-3fa1c2")
     assert again is not None
     assert again.base == run.base
     assert np.isnan(again.manifest.metrics["log_loss"])
@@ -81,7 +81,7 @@ def test_committed_run_stands_in_the_documented_place_with_its_manifest(lake: La
 
 
 def test_nothing_is_visible_before_the_commit_nor_left_after_it(lake: Lake, root: Path) -> None:
-    folder = lake.begin("food", WEEK, "a")
+    folder = lake.start_run("food", WEEK, "a")
     Path(folder.path("scores", "part-00000.parquet")).write_bytes(b"half")
 
     assert not (root / "runs").exists()
@@ -111,7 +111,7 @@ class Witness:
 def test_at_every_step_of_a_commit_readers_see_the_old_state_or_the_new(lake: Lake, root: Path) -> None:
     commit(lake, "old", as_of=AS_OF - timedelta(days=7))
     before = tuple(visible(root))
-    with lake.begin("food", WEEK, "new") as folder:
+    with lake.start_run("food", WEEK, "new") as folder:
         Path(folder.path("scores", "part-00000.parquet")).write_bytes(b"whole")
         Path(folder.path("model", "model.json")).write_bytes(b"whole")
         witness = Witness(root)
@@ -128,10 +128,10 @@ def test_at_every_step_of_a_commit_readers_see_the_old_state_or_the_new(lake: La
 
 def test_the_pointer_is_only_replaced_under_the_lock_of_its_product(lake: Lake, root: Path) -> None:
     commit(lake, "old", as_of=AS_OF - timedelta(days=7))
-    with lake.begin("food", WEEK, "new") as folder, ThreadPoolExecutor(1) as pool:
+    with lake.start_run("food", WEEK, "new") as folder, ThreadPoolExecutor(1) as pool:
         with file_lock(str(root / ".staging/product=food/.lock")):
             committing = pool.submit(folder.commit, manifest("new"))
-            while lake.find("food", "new") is None:
+            while lake.get("food", "new") is None:
                 time.sleep(0.005)
             time.sleep(0.05)
             assert pointed(root) == "old"
@@ -141,9 +141,9 @@ def test_the_pointer_is_only_replaced_under_the_lock_of_its_product(lake: Lake, 
 
 
 def test_leaving_the_folder_without_a_commit_abandons_it(lake: Lake, root: Path) -> None:
-    with lake.begin("food", WEEK, "a") as folder:
+    with lake.start_run("food", WEEK, "a") as folder:
         pass
-    with pytest.raises(ZeroDivisionError), lake.begin("food", WEEK, "b"):
+    with pytest.raises(ZeroDivisionError), lake.start_run("food", WEEK, "b"):
         _ = 1 / 0
 
     assert not Path(folder.base).exists()
@@ -153,13 +153,13 @@ def test_leaving_the_folder_without_a_commit_abandons_it(lake: Lake, root: Path)
 
 
 def test_a_lost_connection_inside_the_folder_is_not_called_a_disk_error(lake: Lake) -> None:
-    with pytest.raises(ConnectionResetError), lake.begin("food", WEEK, "a"):
+    with pytest.raises(ConnectionResetError), lake.start_run("food", WEEK, "a"):
         raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
 
 
 def test_target_week_must_start_on_a_monday(lake: Lake) -> None:
     with pytest.raises(UsageError, match="2026-07-07 is a Tuesday"):
-        lake.begin("food", date(2026, 7, 7), "a")
+        lake.start_run("food", date(2026, 7, 7), "a")
 
 
 def test_manifest_refuses_weeks_that_do_not_agree_unknown_fields_and_naive_times() -> None:
@@ -179,7 +179,7 @@ def test_a_killed_run_is_swept_by_the_next_and_never_seen(lake: Lake, root: Path
     assert process.stdout.readline() == "writing\n"
     staging = root / ".staging/product=food/killed"
 
-    with lake.begin("food", WEEK, "while-it-lives"):
+    with lake.start_run("food", WEEK, "while-it-lives"):
         assert staging.exists(), "a living run was swept"
 
     process.send_signal(signal.SIGKILL)
@@ -187,7 +187,7 @@ def test_a_killed_run_is_swept_by_the_next_and_never_seen(lake: Lake, root: Path
     assert visible(root) == seen
     assert pointed(root) == "before"
 
-    with lake.begin("food", WEEK, "next") as folder:
+    with lake.start_run("food", WEEK, "next") as folder:
         assert not staging.exists()
         assert Path(folder.base).exists()
     assert visible(root) == seen
@@ -203,7 +203,7 @@ print("ready", flush=True)
 while True:
     started = datetime.now(UTC)
     run_id = new_run_id(started)
-    with lake.begin("food", date(2026, 7, 6), run_id) as folder:
+    with lake.start_run("food", date(2026, 7, 6), run_id) as folder:
         for part in range(3):
             with open(folder.path("scores", f"part-{part:05d}.parquet"), "wb") as file:
                 file.write(b"x" * 50_000)
@@ -233,12 +233,12 @@ def test_staging_of_another_host_is_left_until_it_is_stale(lake: Lake, root: Pat
     (desk / "far").mkdir(parents=True)
     owner = desk / "far.owner"
     owner.write_text("another-host\n42\n")
-    lake.begin("food", WEEK, "a").abandon()
+    lake.start_run("food", WEEK, "a").discard()
     assert (desk / "far").exists()
 
     long_ago = time.time() - 3 * 86400
     os.utime(owner, (long_ago, long_ago))
-    lake.begin("food", WEEK, "b").abandon()
+    lake.start_run("food", WEEK, "b").discard()
     assert not (desk / "far").exists()
     assert not owner.exists()
 
@@ -248,8 +248,8 @@ def test_staging_of_another_host_is_left_until_it_is_stale(lake: Lake, root: Pat
 
 def kept(lake: Lake, run_id: str = "a", week: date = WEEK, product: str = "food") -> Path:
     """The staging folder of a run that failed after its checkpoint."""
-    folder = lake.begin(product, week, run_id)
-    folder.keep(b"what is needed")
+    folder = lake.start_run(product, week, run_id)
+    folder.save_checkpoint(b"what is needed")
     with pytest.raises(ZeroDivisionError), folder:
         _ = 1 / 0
     assert folder.kept
@@ -258,9 +258,9 @@ def kept(lake: Lake, run_id: str = "a", week: date = WEEK, product: str = "food"
 
 def adoptable(lake: Lake) -> bool:
     """Whether there was something to adopt; it is abandoned."""
-    folder = lake.adopt("food", WEEK)
+    folder = lake.resume_run("food", WEEK)
     if folder is not None:
-        folder.abandon()
+        folder.discard()
     return folder is not None
 
 
@@ -271,7 +271,7 @@ def desk(root: Path, product: str = "food") -> list[str]:
 def test_a_run_that_fails_after_its_checkpoint_can_be_adopted_and_committed(lake: Lake, root: Path) -> None:
     staging = kept(lake)
     assert lake.runs() == []
-    folder = lake.adopt("food", WEEK)
+    folder = lake.resume_run("food", WEEK)
     assert folder is not None
     assert (folder.base, folder.run_id, folder.target_week_start) == (str(staging), "a", WEEK)
     assert Path(folder.checkpoint).read_bytes() == b"what is needed"
@@ -284,20 +284,20 @@ def test_a_run_that_fails_after_its_checkpoint_can_be_adopted_and_committed(lake
 
 
 def test_without_a_checkpoint_or_without_an_error_nothing_is_kept(lake: Lake, root: Path) -> None:
-    with pytest.raises(ZeroDivisionError), lake.begin("food", WEEK, "a") as folder:
+    with pytest.raises(ZeroDivisionError), lake.start_run("food", WEEK, "a") as folder:
         _ = 1 / 0
-    with lake.begin("food", WEEK, "b") as ended:
-        ended.keep(b"")
+    with lake.start_run("food", WEEK, "b") as ended:
+        ended.save_checkpoint(b"")
     assert not folder.kept
     assert not ended.kept
     assert desk(root) == [".lock"]
-    assert lake.adopt("food", WEEK) is None
+    assert lake.resume_run("food", WEEK) is None
 
 
 def test_an_adopted_run_that_fails_again_can_be_adopted_again(lake: Lake) -> None:
     kept(lake)
     for _ in range(3):
-        folder = lake.adopt("food", WEEK)
+        folder = lake.resume_run("food", WEEK)
         assert folder is not None
         with pytest.raises(ZeroDivisionError), folder:
             _ = 1 / 0
@@ -317,16 +317,16 @@ def test_a_commit_that_fails_can_be_adopted_until_its_last_step(
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    folder = lake.begin("food", WEEK, "a")
+    folder = lake.start_run("food", WEEK, "a")
     Path(folder.path(".holdout.parquet")).write_bytes(b"held out")
     Path(folder.path("scores", "part-00000.parquet")).write_bytes(b"whole")
-    folder.keep(b"what is needed")
+    folder.save_checkpoint(b"what is needed")
     with monkeypatch.context() as broken:
-        broken.setattr(desk_disk, moment, fail)
+        broken.setattr(staging_local, moment, fail)
         with pytest.raises(KeyboardInterrupt), folder:
             folder.commit(manifest("a"))
     assert lake.runs() == []
-    again = lake.adopt("food", WEEK)
+    again = lake.resume_run("food", WEEK)
     if moment == "place_folder":
         assert again is None
         assert desk(root) == [".lock"]
@@ -346,7 +346,7 @@ def test_what_cannot_be_adopted_is_swept_with_a_line_that_says_why(
     caplog.set_level(logging.INFO, "churn.core.timing")
     staging = kept(lake, "died")
     (staging / f".checkpoint-{WEEK}.json").unlink()
-    lake.begin("food", WEEK, "next").abandon()
+    lake.start_run("food", WEEK, "next").discard()
     (told,) = [record.getMessage() for record in caplog.records if record.name == "churn.core.timing"]
     assert told.endswith(
         "the unfinished run died is not resumed: it ended before its model was trained, or in the last step "
@@ -355,16 +355,16 @@ def test_what_cannot_be_adopted_is_swept_with_a_line_that_says_why(
     assert desk(root) == [".lock"]
     caplog.clear()
     kept(lake, "forced")
-    lake.begin("food", WEEK, "anew").abandon()
+    lake.start_run("food", WEEK, "anew").discard()
     assert desk(root) == [".lock"]
     assert not [record for record in caplog.records if record.name == "churn.core.timing"], "it was asked for"
 
 
 def test_a_living_run_is_not_adopted(lake: Lake) -> None:
-    with lake.begin("food", WEEK, "a") as folder:
-        folder.keep(b"")
-        assert lake.adopt("food", WEEK) is None
-        with lake.begin("food", WEEK, "b"):
+    with lake.start_run("food", WEEK, "a") as folder:
+        folder.save_checkpoint(b"")
+        assert lake.resume_run("food", WEEK) is None
+        with lake.start_run("food", WEEK, "b"):
             assert Path(folder.checkpoint).exists()
 
 
@@ -377,7 +377,7 @@ from churn.lake.lake import Lake
 lake = Lake(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-folder = lake.adopt("food", date(2026, 7, 6))
+folder = lake.resume_run("food", date(2026, 7, 6))
 print("mine" if folder else "nothing", flush=True)
 sys.stdin.readline()
 """
@@ -385,7 +385,7 @@ sys.stdin.readline()
     go_at_once(processes)
     answers = [process.stdout.readline() for process in processes if process.stdout is not None]
     assert sorted(answers) == ["mine\n", *["nothing\n"] * 3]
-    assert lake.adopt("food", WEEK) is None
+    assert lake.resume_run("food", WEEK) is None
     for process in processes:
         process.kill()
         process.communicate()
@@ -395,11 +395,11 @@ sys.stdin.readline()
 def test_other_weeks_and_products_keep_what_can_be_adopted(lake: Lake, root: Path) -> None:
     staging, other = kept(lake), kept(lake, "b", product="drink")
     before = WEEK - timedelta(days=7)
-    assert lake.adopt("food", before) is None
+    assert lake.resume_run("food", before) is None
     commit(lake, "c", as_of=AS_OF - timedelta(days=7))
-    lake.settle("food")
+    lake.refresh_pointer("food")
     assert staging.exists()
-    lake.begin("food", WEEK, "d").abandon()
+    lake.start_run("food", WEEK, "d").discard()
     assert not staging.exists(), "its own week begins anew"
     assert other.exists()
     assert desk(root) == [".lock"]
@@ -407,8 +407,8 @@ def test_other_weeks_and_products_keep_what_can_be_adopted(lake: Lake, root: Pat
 
 def test_what_failed_beside_a_committed_run_of_its_week_is_not_kept(lake: Lake, root: Path) -> None:
     commit(lake, "first")
-    folder = lake.begin("food", WEEK, "forced")
-    folder.keep(b"")
+    folder = lake.start_run("food", WEEK, "forced")
+    folder.save_checkpoint(b"")
     with pytest.raises(ZeroDivisionError), folder:
         _ = 1 / 0
     assert not folder.kept
@@ -416,7 +416,7 @@ def test_what_failed_beside_a_committed_run_of_its_week_is_not_kept(lake: Lake, 
 
 
 def test_what_can_be_adopted_goes_when_its_week_is_committed_by_another(lake: Lake, root: Path) -> None:
-    with lake.begin("food", WEEK, "quicker") as quicker:  # before the other one failed
+    with lake.start_run("food", WEEK, "quicker") as quicker:  # before the other one failed
         staging = kept(lake)
         quicker.commit(manifest("quicker"))
     assert not staging.exists()
@@ -428,7 +428,7 @@ def test_it_can_be_adopted_for_48_hours(lake: Lake, hours: int) -> None:
     staging = kept(lake)
     then = time.time() - hours * 3600
     os.utime(staging / f".checkpoint-{WEEK}.json", (then, then))
-    lake.begin("food", WEEK + timedelta(days=7), "later").abandon()
+    lake.start_run("food", WEEK + timedelta(days=7), "later").discard()
     assert staging.exists() == (hours < 48)
     assert adoptable(lake) == (hours < 48)
 
@@ -436,7 +436,7 @@ def test_it_can_be_adopted_for_48_hours(lake: Lake, hours: int) -> None:
 def test_what_died_on_another_host_is_not_adopted(lake: Lake) -> None:
     staging = kept(lake)
     Path(f"{staging}.owner").write_text("another-host\n42\n")
-    assert lake.adopt("food", WEEK) is None
+    assert lake.resume_run("food", WEEK) is None
     assert staging.exists()
 
 
@@ -455,12 +455,12 @@ from churn.lake.lake import Lake, Manifest
 lake, week, turn = Lake(sys.argv[1]), date(2026, 7, 6), 0
 print("ready", flush=True)
 while True:
-    folder = lake.adopt("food", week)
+    folder = lake.resume_run("food", week)
     if folder is None:
         turn += 1
-        folder = lake.begin("food", week, f"{sys.argv[2]}-{turn}")
+        folder = lake.start_run("food", week, f"{sys.argv[2]}-{turn}")
         Path(folder.path("features", "part-00000.parquet")).write_bytes(b"x" * 50_000)
-        folder.keep(folder.run_id.encode())
+        folder.save_checkpoint(folder.run_id.encode())
     content = Path(folder.path("features", "part-00000.parquet")).read_bytes()
     assert len(content) == 50_000 and Path(folder.checkpoint).read_text() == folder.run_id
     try:
@@ -477,17 +477,17 @@ while True:
         assert process.poll() is None
         process.kill()
         assert process.communicate()[1] == ""
-    folder = lake.adopt("food", WEEK) or lake.begin("food", WEEK, "last")
+    folder = lake.resume_run("food", WEEK) or lake.start_run("food", WEEK, "last")
     with folder:
         folder.commit(manifest(folder.run_id))
     assert desk(root) == [".lock"]
 
 
 def test_what_a_worker_writes_that_outlived_its_run_is_swept(lake: Lake, root: Path) -> None:
-    with lake.begin("food", WEEK, "a") as folder:
+    with lake.start_run("food", WEEK, "a") as folder:
         late = Path(folder.path(".tmp", "part-00003-9f2c"))
     late.mkdir(parents=True)
-    with lake.begin("food", WEEK, "b") as other:
+    with lake.start_run("food", WEEK, "b") as other:
         assert not Path(folder.base).exists()
         assert Path(other.base).exists()
     assert desk(root) == [".lock"]
@@ -507,7 +507,7 @@ def test_a_full_disk_says_what_to_do_and_loses_nothing(small_disk: Path) -> None
 
     with (
         pytest.raises(RunError, match="the disk is full: free some space") as caught,
-        lake.begin("food", WEEK, "big") as folder,
+        lake.start_run("food", WEEK, "big") as folder,
     ):
         pq.write_table(noise, folder.path("scores", "part-00000.parquet"))
     assert isinstance(caught.value.__cause__, OSError)
@@ -520,7 +520,7 @@ def test_a_disk_that_fills_up_in_the_commit_leaves_the_run_before_it_current(sma
     lake = Lake(str(small_disk))
     commit(lake, "before")
     seen = visible(small_disk)
-    with lake.begin("food", WEEK, "big") as folder:
+    with lake.start_run("food", WEEK, "big") as folder:
         with pytest.raises(OSError, match="No space"), open(folder.path("logs", "log.txt"), "wb") as file:
             file.write(bytes(1_000_000))
         with pytest.raises(RunError, match=r"committing the run .* the disk is full"):
@@ -535,7 +535,7 @@ def test_a_disk_too_full_to_begin_says_so(small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space"), open(small_disk / "other", "wb") as file:
         file.write(bytes(1_000_000))
     with pytest.raises(RunError, match="the disk is full"):
-        lake.begin("food", WEEK, "next")
+        lake.start_run("food", WEEK, "next")
     assert pointed(small_disk) == "before"
     (small_disk / "other").unlink()
     commit(lake, "next", started_at=STARTED + timedelta(hours=1))
@@ -554,7 +554,7 @@ from churn.core.errors import RunError
 from churn.lake.lake import Lake
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))
 try:
-    with Lake(sys.argv[1]).begin("food", date(2026, 7, 6), "big") as folder:
+    with Lake(sys.argv[1]).start_run("food", date(2026, 7, 6), "big") as folder:
         with open(folder.path("scores", "part-00000.parquet"), "wb") as file:
             file.write(bytes(1_000_000))
 except RunError as error:
@@ -581,7 +581,7 @@ lake = Lake(sys.argv[1])
 if os.geteuid() == 0:
     os.setuid(65534)  # nothing is forbidden to the superuser
 try:
-    lake.begin("food", date(2026, 7, 6), "a")
+    lake.start_run("food", date(2026, 7, 6), "a")
 except RunError as error:
     print(error)
 """
@@ -592,7 +592,7 @@ except RunError as error:
 def test_a_file_where_the_lake_should_be_says_so(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("not a folder")
     with pytest.raises(RunError, match="a file stands where a folder should be"):
-        Lake(str(tmp_path / "lake")).begin("food", WEEK, "a")
+        Lake(str(tmp_path / "lake")).start_run("food", WEEK, "a")
 
 
 @pytest.mark.parametrize("root", ["", "memory://lake", "nonsense://x", "a\0b", "s3://"])
@@ -638,7 +638,7 @@ def test_no_product_or_run_id_leads_out_of_the_lake(
     lake = Lake(str(root))
     safe = bool(re.fullmatch(r"[a-z0-9][a-z0-9_-]*", product) and re.fullmatch(r"[a-z0-9][a-z0-9-]*", run_id))
     try:
-        folder = lake.begin(product, WEEK, run_id)
+        folder = lake.start_run(product, WEEK, run_id)
     except UsageError:
         assert not safe
     else:
@@ -646,10 +646,10 @@ def test_no_product_or_run_id_leads_out_of_the_lake(
         assert os.path.realpath(folder.base).startswith(
             f"{os.path.realpath(root)}/.staging/product={product}/"
         )
-        folder.abandon()
+        folder.discard()
     assert {path.name for path in root.iterdir()} <= {".staging"} if root.exists() else True
     for read in (
-        lambda: lake.find(product, run_id),
+        lambda: lake.get(product, run_id),
         lambda: lake.current(product),
         lambda: lake.runs(product),
     ):

@@ -13,7 +13,7 @@ from fsspec.core import url_to_fs
 
 from churn.config.store import StoreSettings
 from churn.core.errors import RunError
-from churn.lake import staging_s3 as desk_s3
+from churn.lake import staging_s3
 from churn.lake.lake import Lake
 from churn.lake.manifest import FileStamp
 from churn.scoring.files import PartitionFiles, write_small
@@ -62,15 +62,15 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]
 
 
 def begun(lake: Lake, run_id: str, week: date = WEEK) -> Any:
-    folder = lake.begin("food", week, run_id)
+    folder = lake.start_run("food", week, run_id)
     put(folder.path("scores", "part-00000.parquet"), b"half")
     return folder
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be another process from now on: no run is this one's any more."""
-    monkeypatch.setattr(desk_s3, "_PROCESS", "another")
-    monkeypatch.setattr(desk_s3, "_living", set())
+    monkeypatch.setattr(staging_s3, "_PROCESS", "another")
+    monkeypatch.setattr(staging_s3, "_living", set())
 
 
 def test_before_every_request_of_a_commit_readers_see_the_old_state_or_the_new(
@@ -118,7 +118,7 @@ def test_everything_is_written_with_the_settings_encryption_and_owner(
         encryption="aws:kms", kms_key="alias/churn", bucket_owner_full_control=True, part_megabytes=5
     )
     lake = Lake(f"{bucket.url}/lake", settings)
-    with lake.begin("food", WEEK, "a") as folder:
+    with lake.start_run("food", WEEK, "a") as folder:
         fs, path = url_to_fs(folder.path("shap", "part-00000.parquet"))
         with fs.open(path, "wb") as file:  # in parts
             file.write(b"x" * (6 << 20))
@@ -189,11 +189,11 @@ def test_a_dead_run_is_never_seen_and_swept_after_48_hours(
     commit(lake, "before")
     assert SCORES.format("dead") in place.names(), "it may be alive"
 
-    monkeypatch.setattr(desk_s3, "STALE_SECONDS", -1)
+    monkeypatch.setattr(staging_s3, "STALE_SECONDS", -1)
     commit(lake, "after", started_at=STARTED + timedelta(hours=1))
     assert not [name for name in place.names() if "run=dead" in name]
     assert [run.manifest.run_id for run in lake.runs()] == ["before", "after"]
-    lake.begin("food", WEEK, "last").abandon()
+    lake.start_run("food", WEEK, "last").discard()
     assert ".staging/product=food/dead.owner" not in place.names(), "long ended"
 
 
@@ -203,14 +203,14 @@ def test_a_run_that_was_swept_while_it_slept_cannot_commit(
     folder = begun(lake, "sleeper")
     with monkeypatch.context() as patch:
         forget(patch)
-        patch.setattr(desk_s3, "STALE_SECONDS", -1)
-        lake.begin("food", WEEK, "other").abandon()
+        patch.setattr(staging_s3, "STALE_SECONDS", -1)
+        lake.start_run("food", WEEK, "other").discard()
     put(folder.path("scores", "part-00000.parquet"), b"half")
     with pytest.raises(RunError, match="taken for dead"):
         folder.commit(manifest("sleeper"))
     assert lake.runs() == []
-    folder.abandon()
-    lake.begin("food", WEEK, "next").abandon()
+    folder.discard()
+    lake.start_run("food", WEEK, "next").discard()
     assert not [name for name in place.names() if name.startswith("runs/")], "what it wrote since is swept"
 
 
@@ -218,19 +218,19 @@ def test_a_run_is_not_swept_while_it_commits(
     lake: Lake, place: S3Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = begun(lake, "a")
-    sweep, read = lake._desk, desk_s3.read
+    sweep, read = lake._desk, staging_s3.read
 
     def commits_meanwhile(fs: Any, path: str) -> Any:
         found = read(fs, path)
         if path.endswith("/a.owner") and not lake.runs():
             with monkeypatch.context() as patch:
-                patch.setattr(desk_s3, "read", read)
+                patch.setattr(staging_s3, "read", read)
                 folder.commit(manifest("a"))
         return found
 
-    monkeypatch.setattr(desk_s3, "_living", set())
-    monkeypatch.setattr(desk_s3, "STALE_SECONDS", -1)
-    monkeypatch.setattr(desk_s3, "read", commits_meanwhile)
+    monkeypatch.setattr(staging_s3, "_living", set())
+    monkeypatch.setattr(staging_s3, "STALE_SECONDS", -1)
+    monkeypatch.setattr(staging_s3, "read", commits_meanwhile)
     assert sweep.claim("food", f"{WEEK}", "b") is not None
     lake.runs()[0].verify(checksums=True)
 
@@ -243,8 +243,8 @@ def test_a_commit_that_was_killed_before_it_ended_its_claim_stays(
     folder.commit(manifest("a"))
     place.write(".staging/product=food/a.owner", owner)
     forget(monkeypatch)
-    monkeypatch.setattr(desk_s3, "STALE_SECONDS", -1)
-    lake.settle("food")
+    monkeypatch.setattr(staging_s3, "STALE_SECONDS", -1)
+    lake.refresh_pointer("food")
     lake.runs()[0].verify(checksums=True)
     assert ".staging/product=food/a.owner" not in place.names()
 
@@ -253,7 +253,7 @@ def test_what_a_worker_writes_that_outlived_its_run_is_swept(lake: Lake, place: 
     with begun(lake, "a") as folder:
         late = folder.path("scores", "part-00001.parquet")
     put(late, b"late")
-    lake.begin("food", WEEK, "b").abandon()
+    lake.start_run("food", WEEK, "b").discard()
     assert not [name for name in place.names() if name.startswith("runs/")]
 
 
@@ -264,31 +264,31 @@ def test_what_could_not_be_removed_is_swept_by_the_next_run_of_the_process(
         raise OSError("no route to the store")
 
     with monkeypatch.context() as patch, begun(lake, "a"):
-        patch.setattr(desk_s3.S3Desk, "clear", refuse)
-        patch.setattr(desk_s3.S3Claim, "_renew", refuse)
+        patch.setattr(staging_s3.S3Staging, "clear", refuse)
+        patch.setattr(staging_s3.S3StagedRun, "_renew", refuse)
     # Both were patched until here.
-    lake.begin("food", WEEK, "b").abandon()
+    lake.start_run("food", WEEK, "b").discard()
     assert not [name for name in place.names() if name.startswith("runs/")]
 
 
 def test_an_upload_that_was_cut_short_is_removed(lake: Lake, bucket: Bucket) -> None:
-    folder = lake.begin("food", WEEK, "a")
+    folder = lake.start_run("food", WEEK, "a")
     key = folder.path("shap", "part-00000.parquet").removeprefix(f"s3://{BUCKET}/")
     client = bucket.server.client
     client.create_multipart_upload(Bucket=BUCKET, Key=key)
     assert "Uploads" in client.list_multipart_uploads(Bucket=BUCKET, Prefix=key)
-    folder.abandon()
+    folder.discard()
     assert "Uploads" not in client.list_multipart_uploads(Bucket=BUCKET, Prefix=key)
 
 
 def test_runs_are_not_gone_on_with(lake: Lake) -> None:
     folder = begun(lake, "a")
-    folder.keep(b"what is needed")
+    folder.save_checkpoint(b"what is needed")
     with pytest.raises(ZeroDivisionError), folder:
         _ = 1 / 0
     assert not folder.kept
     assert not lake.resumable
-    assert lake.adopt("food", WEEK) is None
+    assert lake.resume_run("food", WEEK) is None
 
 
 # --- partitions ---
@@ -305,7 +305,7 @@ def partition(folder: Any, text: str = "a") -> PartitionFiles:
 
 def test_a_partition_is_seen_when_it_is_whole_and_stamped_as_it_is(lake: Lake, place: S3Place) -> None:
     name = SCORES.format("a").replace("00000", "00007")
-    with lake.begin("food", WEEK, "a") as folder:
+    with lake.start_run("food", WEEK, "a") as folder:
         with partition(folder) as files:
             assert name not in place.names()
             stamp = files.publish()["scores"]
@@ -315,14 +315,14 @@ def test_a_partition_is_seen_when_it_is_whole_and_stamped_as_it_is(lake: Lake, p
 
 
 def test_a_partition_that_fails_leaves_nothing(lake: Lake, place: S3Place, bucket: Bucket) -> None:
-    with lake.begin("food", WEEK, "a") as folder:
+    with lake.start_run("food", WEEK, "a") as folder:
         with pytest.raises(ZeroDivisionError), partition(folder):
             _ = 1 / 0
         assert not [name for name in place.names() if name.startswith("runs/")]
 
 
 def test_nothing_is_written_to_a_committed_run_by_a_worker_thought_dead(lake: Lake) -> None:
-    with lake.begin("food", WEEK, "a") as folder:
+    with lake.start_run("food", WEEK, "a") as folder:
         with partition(folder) as files:
             files.publish()
         late = partition(folder, "another")
@@ -384,7 +384,7 @@ def test_a_store_that_is_down_says_so_and_loses_nothing(
     seen = visible(place)
     faults = s3_faults(Faults(rate=1.0, budget=0, kinds=["503"]))
     lake = Lake(place.root, StoreSettings(max_attempts=1))
-    with lake.begin("food", WEEK, "a") as folder:
+    with lake.start_run("food", WEEK, "a") as folder:
         put(folder.path("scores", "part-00000.parquet"), b"whole")
         faults.budget = 10_000
         with pytest.raises(RunError, match=r"committing the run .* reduce your request rate"):
@@ -402,16 +402,16 @@ def test_a_bucket_that_is_not_there_and_a_missing_key_are_told(
     lake = Lake("s3://no-such-bucket-here/lake")
     assert lake.runs() == []
     with pytest.raises(RunError, match=r"writing to the lake .* bucket does not exist"):
-        lake.begin("food", WEEK, "a")
+        lake.start_run("food", WEEK, "a")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(RunError, match="Unable to locate credentials"):
-        Lake(f"{bucket.url}/lake").begin("food", WEEK, "a")
+        Lake(f"{bucket.url}/lake").start_run("food", WEEK, "a")
 
 
 def test_a_claim_tells_nothing_but_week_and_state(lake: Lake, place: S3Place) -> None:
-    folder = lake.begin("food", WEEK, "a")
+    folder = lake.start_run("food", WEEK, "a")
     told = json.loads(place.read(".staging/product=food/a.owner"))
     assert told.keys() == {"week", "state", "process", "nonce"}
-    folder.abandon()
+    folder.discard()

@@ -54,7 +54,7 @@ def test_a_committed_run_stands_in_the_documented_place_with_its_manifest(lake: 
     ]
     fs, path = url_to_fs(run.path("scores", "part-00000.parquet"))
     assert pq.read_table(path, filesystem=fs, partitioning=None)["user_id"].to_pylist() == ["a", "b", "c"]
-    again = lake.find("food", "20260629t180000z-3fa1c2")
+    again = lake.get("food", "20260629t180000z-3fa1c2")
     assert again is not None
     assert again.manifest == run.manifest
     assert again.path() == run.path() == f"{place.root}/{base}"
@@ -64,14 +64,14 @@ def test_a_committed_run_stands_in_the_documented_place_with_its_manifest(lake: 
 def test_nobody_sees_a_run_before_its_commit(lake: Lake, place: Place) -> None:
     commit(lake, "old", as_of=AS_OF - timedelta(days=7))
     before = visible(place)
-    folder = lake.begin("food", WEEK, "a")
+    folder = lake.start_run("food", WEEK, "a")
     put(folder.path("scores", "part-00000.parquet"), b"half")
 
     assert visible(place) == before
     assert [run.manifest.run_id for run in lake.runs()] == ["old"]
-    assert lake.find("food", "a") is None
+    assert lake.get("food", "a") is None
     assert lake.committed("food", WEEK) is None
-    lake.settle("food")
+    lake.refresh_pointer("food")
     assert pointed(place) == "old"
 
     folder.commit(manifest("a"))
@@ -80,9 +80,9 @@ def test_nobody_sees_a_run_before_its_commit(lake: Lake, place: Place) -> None:
 
 
 def test_a_run_left_without_a_commit_leaves_no_file_of_its_own(lake: Lake, place: Place) -> None:
-    with lake.begin("food", WEEK, "a") as folder:
+    with lake.start_run("food", WEEK, "a") as folder:
         put(folder.path("scores", "part-00000.parquet"), b"half")
-    other = lake.begin("food", WEEK, "b")
+    other = lake.start_run("food", WEEK, "b")
     put(other.path("scores", "part-00000.parquet"), b"half")
     with pytest.raises(ZeroDivisionError), other:
         _ = 1 / 0
@@ -93,7 +93,7 @@ def test_a_run_left_without_a_commit_leaves_no_file_of_its_own(lake: Lake, place
 
 
 def test_scratch_files_of_lost_partitions_do_not_enter_the_run(lake: Lake, place: Place) -> None:
-    with lake.begin("food", WEEK, "a") as folder:
+    with lake.start_run("food", WEEK, "a") as folder:
         put(folder.path("scores", "part-00000.parquet"), b"whole")
         put(folder.path("scores", ".part-00001.parquet.9f2c"), b"half")
         if isinstance(place, DiskPlace):
@@ -128,7 +128,7 @@ def test_products_do_not_see_each_other(lake: Lake, place: Place) -> None:
     commit(lake, "b", product="sounds", as_of=AS_OF - timedelta(days=7))
 
     assert (pointed(place, "iplayer"), pointed(place, "sounds")) == ("a", "b")
-    assert lake.find("sounds", "a") is None
+    assert lake.get("sounds", "a") is None
     assert [run.manifest.product for run in lake.runs()] == ["iplayer", "sounds"]
 
 
@@ -141,14 +141,14 @@ def test_a_commit_killed_before_its_pointer_is_settled_later(lake: Lake, place: 
     current = lake.current("food")
     assert current is not None
     assert current.manifest.run_id == "new"
-    lake.settle("food")
+    lake.refresh_pointer("food")
     assert pointed(place) == "new"
 
 
 def test_a_run_removed_by_hand_is_no_longer_current(lake: Lake, place: Place) -> None:
     commit(lake, "old", as_of=AS_OF - timedelta(days=7))
     erase(place, commit(lake, "new"))
-    lake.settle("food")
+    lake.refresh_pointer("food")
 
     assert pointed(place) == "old"
     assert lake.committed("food", WEEK) is None
@@ -157,13 +157,13 @@ def test_a_run_removed_by_hand_is_no_longer_current(lake: Lake, place: Place) ->
 def test_run_id_is_used_once(lake: Lake) -> None:
     commit(lake, "a", as_of=AS_OF - timedelta(days=7))
     with pytest.raises(RunError, match="committed already"):
-        lake.begin("food", WEEK, "a")
-    with lake.begin("food", WEEK, "b"), pytest.raises(RunError, match="being written"):
-        lake.begin("food", WEEK, "b")
+        lake.start_run("food", WEEK, "a")
+    with lake.start_run("food", WEEK, "b"), pytest.raises(RunError, match="being written"):
+        lake.start_run("food", WEEK, "b")
 
 
 def test_manifest_of_another_run_is_refused(lake: Lake) -> None:
-    with lake.begin("food", WEEK, "a") as folder, pytest.raises(RunError, match="manifest is of run b"):
+    with lake.start_run("food", WEEK, "a") as folder, pytest.raises(RunError, match="manifest is of run b"):
         folder.commit(manifest("b"))
     assert lake.runs() == []
 
@@ -234,7 +234,7 @@ print("ready", flush=True)
 while True:
     started = datetime.now(UTC)
     run_id = new_run_id(started)
-    with lake.begin("food", date(2026, 7, 6), run_id) as folder:
+    with lake.start_run("food", date(2026, 7, 6), run_id) as folder:
         for part in range(3):
             fs, path = url_to_fs(folder.path("scores", f"part-{part:05d}.parquet"))
             with fs.open(path, "wb") as file:
@@ -295,7 +295,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for turn in range(4):
     run_id = f"h{sys.argv[2]}-{turn}"
-    with lake.begin("food", date(2026, 7, 6), run_id) as folder:
+    with lake.start_run("food", date(2026, 7, 6), run_id) as folder:
         folder.commit(Manifest(
             run_id=run_id, product="food", as_of=date(2026, 6, 28), target_week_start=date(2026, 7, 6),
             started_at=datetime(2026, 6, 29, int(sys.argv[2]), turn, tzinfo=UTC), model_version="1",
@@ -333,7 +333,7 @@ def test_a_run_id_is_claimed_by_one_of_many(place: Place) -> None:
         lake = Lake(place.root)
         barrier.wait()
         try:
-            return lake.begin("food", WEEK, "a")
+            return lake.start_run("food", WEEK, "a")
         except RunError as error:
             return str(error)
 
@@ -342,4 +342,4 @@ def test_a_run_id_is_claimed_by_one_of_many(place: Place) -> None:
     assert [("being written" in told) for told in folders if isinstance(told, str)] == [True] * 3
     for folder in folders:
         if isinstance(folder, RunFolder):
-            folder.abandon()
+            folder.discard()

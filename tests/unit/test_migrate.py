@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from churn.core.errors import RunError, UsageError
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.warehouse.base import Dialect
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from churn.warehouse.templates import sql_root
@@ -28,43 +28,43 @@ def done(warehouse: Any) -> list[Any]:
 
 
 def test_what_is_pending_is_shown_and_not_done(warehouse: DuckDBWarehouse) -> None:
-    pending = migrate.pending(warehouse, "user_id")
+    pending = migrations.pending(warehouse, "user_id")
     assert [(each.version, each.title) for each in pending] == list(enumerate(TITLES))
     assert all(re.match(r"(CREATE|ALTER) .*;\Z", each.sql, re.DOTALL) for each in pending), pending
     assert tables(warehouse) == []
 
 
 def test_migrations_are_applied_once(warehouse: DuckDBWarehouse) -> None:
-    assert [each.title for each in migrate.apply(warehouse, "user_id")] == TITLES
+    assert [each.title for each in migrations.apply(warehouse, "user_id")] == TITLES
     assert tables(warehouse) == TABLES
     assert done(warehouse) == TITLES
-    assert migrate.pending(warehouse, "user_id") == []
-    assert migrate.apply(warehouse, "user_id") == []
+    assert migrations.pending(warehouse, "user_id") == []
+    assert migrations.apply(warehouse, "user_id") == []
 
 
 def test_what_is_shown_is_what_makes_the_tables(
     tmp_path: Path, warehouse: DuckDBWarehouse, open_warehouse: Callable[..., DuckDBWarehouse]
 ) -> None:
     by_hand = open_warehouse(tmp_path / "data")
-    for each in migrate.pending(by_hand, "user_id"):
+    for each in migrations.pending(by_hand, "user_id"):
         for statement in each.sql.split(";\n"):
             by_hand.execute(statement)
-    migrate.apply(warehouse, "user_id")
+    migrations.apply(warehouse, "user_id")
     for table in TABLES:
         assert by_hand.columns(f"churn.{table}") == warehouse.columns(f"churn.{table}") != {}
 
 
 def test_columns_that_are_there_are_not_added_again(warehouse: DuckDBWarehouse) -> None:
-    migrate.apply(warehouse, "user_id")
+    migrations.apply(warehouse, "user_id")
     warehouse.execute("delete from churn.schema_version where version >= 2")
     warehouse.execute("alter table churn.scores drop column reason_2")
-    (reasons, published, _) = migrate.pending(warehouse, "user_id")
+    (reasons, published, _) = migrations.pending(warehouse, "user_id")
     assert reasons.sql == "ALTER TABLE churn.scores\nADD COLUMN reason_2 TEXT(80);"
     assert published.sql.startswith("CREATE TABLE IF NOT EXISTS churn.published")
-    assert [each.version for each in migrate.apply(warehouse, "user_id")] == [2, 3, 4]
+    assert [each.version for each in migrations.apply(warehouse, "user_id")] == [2, 3, 4]
     assert "reason_2" in warehouse.columns("churn.scores")
     warehouse.execute("delete from churn.schema_version where version = 2")
-    assert [each.sql for each in migrate.pending(warehouse, "user_id")] == ["-- is there already"]
+    assert [each.sql for each in migrations.pending(warehouse, "user_id")] == ["-- is there already"]
 
 
 def test_two_at_once_do_each_migration_once(warehouse: DuckDBWarehouse) -> None:
@@ -75,7 +75,7 @@ def test_two_at_once_do_each_migration_once(warehouse: DuckDBWarehouse) -> None:
     def run() -> None:
         barrier.wait()
         try:
-            did.extend(each.title for each in migrate.apply(warehouse, "user_id"))
+            did.extend(each.title for each in migrations.apply(warehouse, "user_id"))
         except BaseException as error:
             failed.append(error)
 
@@ -102,7 +102,7 @@ def test_a_failure_at_any_statement_leaves_whole_migrations(warehouse: DuckDBWar
                 raise LostError(name)
 
         try:
-            migrate.apply(Counted(warehouse, lose), "user_id")  # type: ignore[arg-type]  # only looks like one
+            migrations.apply(Counted(warehouse, lose), "user_id")  # type: ignore[arg-type]  # only looks like one
         except LostError:
             recorded = done(warehouse)
             assert {*tables(warehouse)} - {"schema_version"} == {*recorded} & {
@@ -112,7 +112,7 @@ def test_a_failure_at_any_statement_leaves_whole_migrations(warehouse: DuckDBWar
             }
             assert ("reason_3" in warehouse.columns("churn.scores")) == ("score reasons" in recorded)
             whole.add(len(recorded))
-            migrate.apply(warehouse, "user_id")
+            migrations.apply(warehouse, "user_id")
             assert done(warehouse) == TITLES
             warehouse.execute("drop schema churn cascade")
         else:
@@ -123,7 +123,7 @@ def test_a_failure_at_any_statement_leaves_whole_migrations(warehouse: DuckDBWar
 
 @pytest.mark.parametrize("dialect", ["duckdb", "redshift", "postgres"])
 def test_every_migration_only_adds(dialect: Dialect) -> None:
-    found = migrate.migrations(dialect, "user_id")
+    found = migrations.migrations(dialect, "user_id")
     assert [each.version for each in found] == list(range(len(found)))
     for each in found:
         assert not re.search(r"(?i)\b(drop|delete|rename|truncate|update|replace)\b", each.sql)
@@ -153,8 +153,8 @@ def test_every_migration_only_adds(dialect: Dialect) -> None:
 )
 def test_a_migration_that_takes_away_is_refused(tmp_path: Path, statement: str) -> None:
     (tmp_path / "001_x.sql").write_text(statement, "utf-8")
-    with pytest.raises((RunError, migrate.sqlglot.errors.ParseError)) as refused:
-        migrate.migrations("redshift", "user_id", tmp_path)
+    with pytest.raises((RunError, migrations.sqlglot.errors.ParseError)) as refused:
+        migrations.migrations("redshift", "user_id", tmp_path)
     if refused.type is RunError:
         assert "001_x.sql is no migration" in str(refused.value)
 
@@ -167,24 +167,24 @@ def test_the_files_are_numbered_without_a_gap_and_say_what_they_make() -> None:
 
 def test_tables_are_distributed_and_sorted_on_redshift_only() -> None:
     for dialect in ("duckdb", "postgres"):
-        assert "KEY(" not in "".join(each.sql for each in migrate.migrations(dialect, "user_id"))
-    placed = [each.title for each in migrate.migrations("redshift", "bbc_hid3") if "DISTKEY" in each.sql]
+        assert "KEY(" not in "".join(each.sql for each in migrations.migrations(dialect, "user_id"))
+    placed = [each.title for each in migrations.migrations("redshift", "bbc_hid3") if "DISTKEY" in each.sql]
     assert placed == ["scores", "reasons"]
-    (scores,) = (each.sql for each in migrate.migrations("redshift", "bbc_hid3") if each.title == "scores")
+    (scores,) = (each.sql for each in migrations.migrations("redshift", "bbc_hid3") if each.title == "scores")
     assert 'DISTKEY("bbc_hid3")' in scores
     assert "COMPOUND SORTKEY(product, target_week_start_date)" in scores
 
 
 def test_readers_are_granted_to_read_and_nothing_else() -> None:
-    assert migrate.grants("redshift", "analysts") == [
+    assert migrations.grants("redshift", "analysts") == [
         'grant usage on schema churn to group "analysts"',
         'grant select on table churn.scores to group "analysts"',
         'grant select on table churn.reasons to group "analysts"',
         'grant select on table churn.published to group "analysts"',
     ]
-    assert migrate.grants("redshift", None) == migrate.grants("duckdb", "analysts") == []
+    assert migrations.grants("redshift", None) == migrations.grants("duckdb", "analysts") == []
     with pytest.raises(UsageError, match="cannot be used as a name"):
-        migrate.grants("redshift", 'x"; drop table churn.scores; --')
+        migrations.grants("redshift", 'x"; drop table churn.scores; --')
 
 
 def test_a_group_that_cannot_be_named_is_refused_before_anything_is_done(warehouse: DuckDBWarehouse) -> None:
@@ -192,11 +192,11 @@ def test_a_group_that_cannot_be_named_is_refused_before_anything_is_done(warehou
         dialect = "redshift"
 
     with pytest.raises(UsageError, match="cannot be used as a name"):
-        migrate.apply(Redshift(warehouse, lambda *_: None), "user_id", readers="A b")  # type: ignore[arg-type]  # only looks like one
+        migrations.apply(Redshift(warehouse, lambda *_: None), "user_id", readers="A b")  # type: ignore[arg-type]  # only looks like one
     assert tables(warehouse) == []
 
 
 @pytest.mark.parametrize("name", ["value", "rank", 'x" int); --', "X"])
 def test_an_id_column_that_cannot_be_one_is_refused(warehouse: DuckDBWarehouse, name: str) -> None:
     with pytest.raises(UsageError, match=r"cannot be"):
-        migrate.pending(warehouse, name)
+        migrations.pending(warehouse, name)

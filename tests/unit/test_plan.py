@@ -13,8 +13,16 @@ from churn.config.cluster import ClusterSettings
 from churn.core.errors import ConfigError, UsageError
 from churn.dataset.unload import partition_size
 from churn.jobs.capacity import requests
-from churn.jobs.capacity.calibrate import Effort, calibrate
-from churn.jobs.capacity.model import MOST_WORKERS, SCHEDULER, Job, Plan, around, choose, plan
+from churn.jobs.capacity.calibrate import Calibration, calibrate
+from churn.jobs.capacity.model import (
+    MOST_WORKERS,
+    SCHEDULER,
+    CapacityPlan,
+    ScoringJob,
+    around,
+    choose,
+    plan_capacity,
+)
 from churn.jobs.capacity.prices import Prices, read_prices
 from churn.jobs.capacity.rates import Rates
 from churn.jobs.capacity.requests import PART_BYTES, Requests
@@ -80,7 +88,9 @@ places = st.sampled_from([PRICES, PRICES.model_copy(update={"place": FREE})])
 def test_more_users_are_never_done_sooner_or_for_less(
     rates: Rates, prices: Prices, one: int, other: int, workers: int, products: int
 ) -> None:
-    fewer, more = (plan(Job(count, products), workers, rates, prices) for count in sorted([one, other]))
+    fewer, more = (
+        plan_capacity(ScoringJob(count, products), workers, rates, prices) for count in sorted([one, other])
+    )
     assert fewer.wall_s <= more.wall_s * (1 + 1e-9)
     assert fewer.worker_s <= more.worker_s * (1 + 1e-9)
     assert fewer.written_bytes <= more.written_bytes * (1 + 1e-9)
@@ -93,7 +103,7 @@ def test_more_workers_never_score_slower_unless_the_scheduler_is_the_limit(
     rates: Rates, users: int, one: int, other: int
 ) -> None:
     prices = PRICES.model_copy(update={"place": FREE})
-    few, many = (plan(Job(users), count, rates, prices) for count in sorted([one, other]))
+    few, many = (plan_capacity(ScoringJob(users), count, rates, prices) for count in sorted([one, other]))
     assume(not many.scheduler_bound)
     assert many.seconds["score"] <= few.seconds["score"] * (1 + 1e-9)
 
@@ -102,14 +112,14 @@ def test_more_workers_never_score_slower_unless_the_scheduler_is_the_limit(
 def test_the_scheduler_bound_is_the_scheduler_s_time_for_every_partition(
     rates: Rates, users: int, workers: int
 ) -> None:
-    found = plan(Job(users), workers, rates, PRICES)
+    found = plan_capacity(ScoringJob(users), workers, rates, PRICES)
     assert found.seconds["score"] >= found.partitions * rates.task_s * (1 - 1e-9)
     assert found.scheduler_bound == (found.tasks_a_second > found.most_tasks_a_second * (1 - 1e-9))
 
 
 @given(users, workers)
 def test_partitions_are_those_of_a_run(users: int, workers: int) -> None:
-    found = plan(Job(users), workers, RATES, PRICES)
+    found = plan_capacity(ScoringJob(users), workers, RATES, PRICES)
     assert found.partition_rows == partition_size(users, RATES.features, workers)
     assert (found.partitions - 1) * found.partition_rows < users <= found.partitions * found.partition_rows
 
@@ -118,13 +128,13 @@ def test_partitions_are_those_of_a_run(users: int, workers: int) -> None:
 def test_the_chosen_workers_meet_the_deadline_and_one_fewer_does_not(
     rates: Rates, users: int, products: int, deadline: float
 ) -> None:
-    job = Job(users, products)
+    job = ScoringJob(users, products)
     found = choose(job, deadline, rates, PRICES)
     if found.meets:
         assert found.plan.wall_s <= deadline
-        assert found.plan == plan(job, found.plan.workers, rates, PRICES)
+        assert found.plan == plan_capacity(job, found.plan.workers, rates, PRICES)
         if found.plan.workers > 1:
-            assert plan(job, found.plan.workers - 1, rates, PRICES).wall_s > deadline
+            assert plan_capacity(job, found.plan.workers - 1, rates, PRICES).wall_s > deadline
         assert not found.why
     else:
         assert found.plan.wall_s > deadline
@@ -133,7 +143,7 @@ def test_the_chosen_workers_meet_the_deadline_and_one_fewer_does_not(
 
 @given(measured(), st.integers(1, 10_000_000), st.integers(1, 10_000_000), st.floats(100, 3_600))
 def test_more_users_never_need_fewer_workers(rates: Rates, one: int, other: int, deadline: float) -> None:
-    fewer, more = (choose(Job(count), deadline, rates, PRICES) for count in sorted([one, other]))
+    fewer, more = (choose(ScoringJob(count), deadline, rates, PRICES) for count in sorted([one, other]))
     assume(more.meets)
     assert fewer.meets
     assert fewer.plan.workers <= more.plan.workers
@@ -141,7 +151,7 @@ def test_more_users_never_need_fewer_workers(rates: Rates, one: int, other: int,
 
 @given(measured(), users, workers, st.integers(1, 4))
 def test_dollars_are_prices_times_hours(rates: Rates, users: int, workers: int, products: int) -> None:
-    found = plan(Job(users, products), workers, rates, PRICES)
+    found = plan_capacity(ScoringJob(users, products), workers, rates, PRICES)
     cluster_s = found.product_s - found.seconds["commit"]
     hours = products * max(cluster_s, PRICES.fargate.minimum_seconds) / 3600
     fargate, spot = PRICES.fargate, PRICES.fargate_spot
@@ -163,7 +173,7 @@ def test_twice_the_prices_are_twice_the_dollars() -> None:
             "fargate": {"vcpu_hour": 0.08096, "gb_hour": 0.00889, "minimum_seconds": 60},
         }
     )
-    once, double = (plan(Job(1_000_000), 4, RATES, prices) for prices in (PRICES, twice))
+    once, double = (plan_capacity(ScoringJob(1_000_000), 4, RATES, prices) for prices in (PRICES, twice))
     assert double.dollars["on demand"] == pytest.approx(2 * once.dollars["on demand"])
     assert double.wall_s == once.wall_s
 
@@ -171,7 +181,9 @@ def test_twice_the_prices_are_twice_the_dollars() -> None:
 def test_a_slower_place_takes_longer_in_the_part_that_it_slows() -> None:
     def seconds(**changes: float) -> dict[str, float]:
         place = PRICES.place.model_copy(update=changes)
-        return dict(plan(Job(5_000_000), 4, RATES, PRICES.model_copy(update={"place": place})).seconds)
+        return dict(
+            plan_capacity(ScoringJob(5_000_000), 4, RATES, PRICES.model_copy(update={"place": place})).seconds
+        )
 
     usual = seconds()
     assert seconds(task_start_seconds=120)["start"] == usual["start"] + 60
@@ -193,15 +205,15 @@ def test_a_slower_place_takes_longer_in_the_part_that_it_slows() -> None:
 def test_a_deadline_that_nobody_meets_is_refused_with_the_reason(
     deadline: float, changes: dict[str, float], told: str
 ) -> None:
-    found = choose(Job(25_000_000), deadline, replace(RATES, **changes), PRICES)
+    found = choose(ScoringJob(25_000_000), deadline, replace(RATES, **changes), PRICES)
     assert not found.meets
     assert re.search(told, found.why)
 
 
 def test_other_plans_are_shown_around_the_chosen_one() -> None:
-    shown = around(Job(25_000_000), 8, RATES, PRICES)
+    shown = around(ScoringJob(25_000_000), 8, RATES, PRICES)
     assert [each.workers for each in shown] == [1, 4, 8, 16, 32]
-    assert all(isinstance(each, Plan) for each in shown)
+    assert all(isinstance(each, CapacityPlan) for each in shown)
 
 
 @pytest.mark.parametrize(
@@ -211,19 +223,19 @@ def test_other_plans_are_shown_around_the_chosen_one() -> None:
 )
 def test_jobs_that_are_none_are_refused(job: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="cannot be planned for"):
-        Job(*job)
+        ScoringJob(*job)
 
 
 @pytest.mark.parametrize("workers", [0, MOST_WORKERS + 1])
 def test_numbers_of_workers_that_are_none_are_refused(workers: int) -> None:
     with pytest.raises(UsageError, match="workers cannot be planned for"):
-        plan(Job(1), workers, RATES, PRICES)
+        plan_capacity(ScoringJob(1), workers, RATES, PRICES)
 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("nan")])
 def test_deadlines_that_are_none_are_refused(deadline: float) -> None:
     with pytest.raises(UsageError, match="deadline"):
-        choose(Job(1), deadline, RATES, PRICES)
+        choose(ScoringJob(1), deadline, RATES, PRICES)
 
 
 @pytest.mark.parametrize("changes", [{"user_s": 0.0}, {"task_s": -1.0}, {"worker_bytes": float("nan")}])
@@ -334,7 +346,7 @@ def test_models_that_cannot_be_measured_are_refused_before_anything_is_made(
 
 @pytest.fixture(scope="module")
 def rates() -> Rates:
-    return calibrate(12, 5, 3, Effort(small=100, large=3_000, smalls=2, larges=1, rounds=2, tasks=20))
+    return calibrate(12, 5, 3, Calibration(small=100, large=3_000, smalls=2, larges=1, rounds=2, tasks=20))
 
 
 def test_a_calibration_measures_the_real_engine(rates: Rates) -> None:
@@ -349,7 +361,7 @@ def test_a_calibration_measures_the_real_engine(rates: Rates) -> None:
     assert rates.tasks_a_second > 1
     assert 0 <= rates.watch < 1
     assert 0 <= rates.watch_worker < 1
-    assert choose(Job(1_000_000), 3_600, rates, PRICES).meets
+    assert choose(ScoringJob(1_000_000), 3_600, rates, PRICES).meets
 
 
 # --- the command ---
@@ -360,7 +372,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.chdir(tmp_path)
 
     def call_(*arguments: str) -> tuple[int, str, str]:
-        return exit_code(["plan", *arguments]), *capsys.readouterr()
+        return exit_code(["plan_capacity", *arguments]), *capsys.readouterr()
 
     return call_
 
@@ -401,10 +413,10 @@ def test_the_command_prints_the_plan_and_writes_its_figures(call, tmp_path: Path
     )
     assert code == 0
     found = json.loads((tmp_path / "plan.json").read_text("utf-8"))
-    expected = choose(Job(25_000_000, 2), 5_400, rates, PRICES)
+    expected = choose(ScoringJob(25_000_000, 2), 5_400, rates, PRICES)
     assert found["meets_deadline"]
-    assert found["plan"]["workers"] == expected.plan.workers
-    assert found["plan"]["dollars"]["spot"] == pytest.approx(expected.plan.dollars["spot"])
+    assert found["plan_capacity"]["workers"] == expected.plan.workers
+    assert found["plan_capacity"]["dollars"]["spot"] == pytest.approx(expected.plan.dollars["spot"])
     assert found["prices"]["as_of"] == f"{PRICES.as_of}"
     assert found["assumptions"]
     assert f"{expected.plan.workers:,} worker(s) meet the deadline of 1h30m." in out
@@ -453,7 +465,7 @@ def test_times_are_told_in_words() -> None:
 
 
 def test_a_busy_machine_and_a_busy_store_are_said() -> None:
-    calm = plan(Job(25_000_000), 4, RATES, PRICES)
+    calm = plan_capacity(ScoringJob(25_000_000), 4, RATES, PRICES)
     usual = assumptions(calm, RATES, PRICES)
     assert not [said for said in usual if "busy" in said or "503" in said]
     busy = replace(RATES, load_average=7.0, cores=2)
@@ -463,11 +475,11 @@ def test_a_busy_machine_and_a_busy_store_are_said() -> None:
 
 
 def test_training_is_left_out_and_its_size_is_said() -> None:
-    said = " ".join(assumptions(plan(Job(25_000_000), 4, RATES, PRICES), RATES, PRICES))
+    said = " ".join(assumptions(plan_capacity(ScoringJob(25_000_000), 4, RATES, PRICES), RATES, PRICES))
     assert "Left out: the SQL and the UNLOAD, training" in said
     assert "14.0 GiB" in said
 
 
 def test_the_plan_is_for_workers_that_the_settings_can_ask_for() -> None:
-    found = plan(Job(1_000_000), 3, RATES, PRICES)
+    found = plan_capacity(ScoringJob(1_000_000), 3, RATES, PRICES)
     assert ClusterSettings(workers=found.workers).threads_per_worker == 1

@@ -14,7 +14,7 @@ class Stages:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def tell(self, part: str, sentence: str) -> None:
+    def log(self, part: str, sentence: str) -> None:
         self.told.append(f"{part}: {sentence}")
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.core.errors import RunError, UsageError
-from churn.lake import staging_local as desk_disk
+from churn.lake import staging_local
 from churn.lake.lake import Lake, Pruned
-from churn.lake.staging_s3 import S3Desk
+from churn.lake.staging_s3 import S3Staging
 from tests.support.lakes import (
     AS_OF,
     PLACES,
@@ -79,8 +79,8 @@ def test_each_product_keeps_its_own_weeks(lake: Lake, place: Place) -> None:
 
 def test_a_run_that_is_being_written_is_no_week_that_counts_and_stays(lake: Lake) -> None:
     with (
-        lake.begin("food", WEEK + timedelta(weeks=1), "next"),
-        lake.begin("food", date(2026, 1, 5), "backfill"),
+        lake.start_run("food", WEEK + timedelta(weeks=1), "next"),
+        lake.start_run("food", date(2026, 1, 5), "backfill"),
     ):
         assert lake.prune("food", WEEKS, dry_run=False) == []
         assert [old.run_id for old in lake.prune("food", WEEKS - 1, dry_run=False)] == ["w4"]
@@ -111,23 +111,23 @@ def test_pruning_that_is_cut_short_leaves_whole_runs_and_is_swept(
     with monkeypatch.context() as patch:
         # A kill after the run went out of sight, and before its files did.
         if isinstance(place, DiskPlace):
-            remove = desk_disk.remove_folder
+            remove = staging_local.remove_folder
             calls = []
 
             def second(folder: str) -> bool:
                 calls.append(folder)
                 return remove(folder) if len(calls) == 1 else stop()
 
-            patch.setattr(desk_disk, "remove_folder", second)
+            patch.setattr(staging_local, "remove_folder", second)
         else:
-            patch.setattr(S3Desk, "list", stop)
+            patch.setattr(S3Staging, "list", stop)
         with pytest.raises(RunError, match="pruning the lake"):
             lake.prune("food", 4, dry_run=False)
 
     assert ids(lake, "food") == ["w3", "w2", "w2-again", "w1", "w0"]
     assert visible(place) == [name for name in before if "run=w4" not in name]
     assert [name for name in place.names() if "w4" in name], "its files are still there"
-    lake.begin("food", WEEK, "next").abandon()
+    lake.start_run("food", WEEK, "next").discard()
     left = [name for name in place.names() if "w4" in name and not name.endswith(".owner")]
     assert left == []
 

@@ -10,7 +10,7 @@ import pytest
 
 from churn.core.errors import CheckError, RunError, UsageError
 from churn.explain.reasons import REASON_SCHEMA
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.outputs.tables import REASON_COLUMNS, SCORE_COLUMNS, Published
 from churn.scoring.schema import SCORE_SCHEMA
 from churn.warehouse.base import Warehouse
@@ -538,5 +538,5 @@ def test_a_warehouse_that_is_not_migrated_by_itself_says_what_to_run(
     else:
         with pytest.raises(RunError, match="churn migrate"):
             publish(warehouse, [path], 1, auto_migrate=None)
-        migrate.apply(warehouse, "user_id")
+        migrations.apply(warehouse, "user_id")
     assert publish(warehouse, [path], 1, auto_migrate=False).rows == 1

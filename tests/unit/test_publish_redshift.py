@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from churn.core.errors import RunError
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.outputs.tables import Published
-from churn.warehouse import retries as retry
+from churn.warehouse import retries
 from churn.warehouse.base import LostConnectionError
 from churn.warehouse.redshift.client import RedshiftWarehouse
 from tests.support.fixtures_aws import Bucket, Redshift
@@ -42,7 +42,7 @@ NEW = [("food", LATER_RUN, "food-2", 3, 9)]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "_FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.02)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def whole(warehouse: RedshiftWarehouse) -> list[tuple[Any, ...]]:
 def test_a_connection_that_ends_at_any_statement_leaves_the_old_rows_or_the_new_ones(
     redshift: Redshift, bucket: Bucket, warehouse: RedshiftWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "ATTEMPTS", 1)
+    monkeypatch.setattr(retries, "ATTEMPTS", 1)
     old, new = older(bucket), newer(bucket)
     publish(warehouse, **old)
     left = []
@@ -173,7 +173,7 @@ def test_who_comes_second_waits_and_then_looks_and_readers_do_not_wait(
     redshift: Redshift, bucket: Bucket, warehouse: RedshiftWarehouse, first: str
 ) -> None:
     changes = {"older": older(bucket), "newer": newer(bucket)}
-    migrate.apply(warehouse, "user_id")
+    migrations.apply(warehouse, "user_id")
     arrived, go_on = Event(), Event()
 
     def stop(_: int, step: str) -> None:
@@ -214,7 +214,7 @@ def test_many_that_migrate_at_once_do_each_migration_once(redshift: Redshift, is
 
     def run(_: int) -> list[str]:
         with closing(RedshiftWarehouse(redshift.settings())) as own:
-            return [each.title for each in migrate.apply(own, "user_id")]
+            return [each.title for each in migrations.apply(own, "user_id")]
 
     with ThreadPoolExecutor(4) as pool:
         done = [title for titles in pool.map(run, range(4)) for title in titles]
@@ -224,13 +224,13 @@ def test_many_that_migrate_at_once_do_each_migration_once(redshift: Redshift, is
 def test_a_connection_that_ends_while_it_migrates_leaves_whole_migrations(
     redshift: Redshift, warehouse: RedshiftWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "ATTEMPTS", 1)
+    monkeypatch.setattr(retries, "ATTEMPTS", 1)
     for point in ("statement", "answer"):
         for step in range(100):
             fault = Fault(point, "crash", CHANGES, skip=step)
             redshift.front.faults[:] = [fault]
             with suppress(LostConnectionError):
-                migrate.apply(warehouse, "user_id")
+                migrations.apply(warehouse, "user_id")
             redshift.front.faults.clear()
             there = set(tables(warehouse)) - {"schema_version"}
             versions = "select title from churn.schema_version"
@@ -242,7 +242,7 @@ def test_a_connection_that_ends_while_it_migrates_leaves_whole_migrations(
                 break
             warehouse.execute("drop schema if exists churn cascade")
         assert step > 12
-        assert migrate.pending(warehouse, "user_id") == []
+        assert migrations.pending(warehouse, "user_id") == []
         warehouse.execute("drop schema churn cascade")
 
 
@@ -251,7 +251,7 @@ def test_a_group_may_read_what_is_published(redshift: Redshift, warehouse: Redsh
     try:
         group = f"{redshift.database}_analysts"
         for _ in range(2):
-            migrate.apply(warehouse, "user_id", readers=group)
+            migrations.apply(warehouse, "user_id", readers=group)
         granted = redshift.look(
             "select table_name, privilege_type from information_schema.role_table_grants"
             f" where grantee = '{group}' order by 1"

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.core.errors import RunError, UsageError
-from churn.core.redaction import without_secrets
-from churn.outputs.tracking import Champion, LoggedRun, champion, log_run, prepare
+from churn.core.redaction import mask_secrets
+from churn.outputs.tracking import Champion, LoggedRun, champion, initialise, log_run
 from tests.support.disks import mounted
 
 REPOSITORY = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_a_champion_set_by_hand_to_a_foreign_version_is_explained_and_replaced(s
 
 
 def test_runs_logged_at_once_are_each_logged_once(store: Store) -> None:
-    prepare(store.uri)
+    initialise(store.uri)
     weeks = [date(2026, 6, 7), date(2026, 6, 28), date(2026, 6, 14), date(2026, 6, 28)]
     with ThreadPoolExecutor(4) as pool:
         logged = list(pool.map(lambda week: store.log("busy", f"r{week:%m%d}", week), weeks))
@@ -202,7 +202,7 @@ def test_unsafe_names_never_reach_mlflow(store: Store, product: str, run_id: str
 
 
 def test_champion_of_nothing_is_none_and_makes_no_file(store: Store, tmp_path: Path) -> None:
-    prepare(store.uri)
+    initialise(store.uri)
     assert champion(store.uri, "unknown") is None
     assert champion(f"sqlite:///{tmp_path}/none.db", "food") is None
     assert list(tmp_path.iterdir()) == []
@@ -228,14 +228,14 @@ def test_a_file_that_is_no_tracking_database_is_explained_at_once(
     make(tmp_path / "mlflow.db")
     began = time.monotonic()
     with pytest.raises(RunError, match=told):
-        prepare(f"sqlite:///{tmp_path}/mlflow.db")
+        initialise(f"sqlite:///{tmp_path}/mlflow.db")
     assert time.monotonic() - began < 20  # MLflow by itself tries for 100 s
 
 
 def test_a_file_where_the_folder_should_be_is_explained(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(RunError, match="a file stands where a folder should be"):
-        prepare(f"sqlite:///{tmp_path}/out/deep/mlflow.db")
+        initialise(f"sqlite:///{tmp_path}/out/deep/mlflow.db")
 
 
 def test_a_server_that_does_not_answer_is_explained_without_the_password(
@@ -276,7 +276,7 @@ def test_a_server_that_does_not_answer_is_explained_without_the_password(
 )
 def test_a_password_is_hidden_wherever_it_stands_in_the_address(address: str, told: str) -> None:
     with pytest.raises(RunError) as caught:
-        prepare(address)
+        initialise(address)
     assert f"{told}: " in str(caught.value) or f"{told} is no address: write" in str(caught.value)
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 
@@ -291,7 +291,7 @@ def test_a_password_is_hidden_wherever_it_stands_in_the_address(address: str, to
     ],
 )
 def test_what_looks_like_a_password_is_taken_out_of_a_message_and_nothing_else(text: str, told: str) -> None:
-    assert without_secrets(text) == told
+    assert mask_secrets(text) == told
 
 
 def test_a_server_that_is_silent_is_given_up_after_as_long_as_the_person_has_set(
@@ -302,7 +302,7 @@ def test_a_server_that_is_silent_is_given_up_after_as_long_as_the_person_has_set
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(RunError, match="it does not answer in time"):
-            prepare(f"http://127.0.0.1:{silent.getsockname()[1]}")
+            initialise(f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert time.monotonic() - began < 9
 
 
@@ -348,7 +348,7 @@ def test_a_kill_during_the_set_up_leaves_nothing_that_the_next_one_trips_over(tm
     process.wait()
     assert not (tmp_path / "mlflow.db").exists()
 
-    prepare(uri)
+    initialise(uri)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
 
 

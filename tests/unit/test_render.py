@@ -18,20 +18,19 @@ from sqlglot.optimizer.qualify import qualify
 from churn.config.settings import Product, Settings
 from churn.config.training import TrainingSettings
 from churn.core.errors import RunError, UsageError
-from churn.dataset.plan import Plan, plan_without_data, read_steps
-from churn.features.aggregates import lifetime as lives
-from churn.features.aggregates import weekly as kept
+from churn.dataset.plan import DatasetPlan, plan_without_data, rendered_steps
+from churn.features.aggregates import lifetime, weekly
 from churn.features.catalogue import catalogue
-from churn.sources.availability import ABSENT, Availability, readable
+from churn.sources.availability import ABSENT, Availability, resolve_views
 from churn.warehouse.base import Dialect
 from churn.warehouse.templates import (
     DISTRIBUTED_BY,
     SORTED_BY,
     Step,
     create,
-    for_reading,
     load_step,
     render,
+    render_for_humans,
     sql_root,
     steps_for,
 )
@@ -41,7 +40,7 @@ AS_OF = date(2024, 6, 30)
 DIALECTS = get_args(Dialect)
 HOSTILE = "x'); drop table scores; --"
 FILES = sorted(path.relative_to(sql_root()).as_posix() for path in sql_root().rglob("*.sql"))
-AGGREGATES = [f"kept/{name}.sql" for name in ("week_activity", *kept.AGGREGATES, "user_life", "user_state")]
+AGGREGATES = [f"kept/{name}.sql" for name in ("week_activity", *weekly.AGGREGATES, "user_life", "user_state")]
 STEP_FILES = [path for path in FILES if path.startswith(("steps/", "sources/"))] + AGGREGATES
 
 VIDEO = Product(
@@ -59,14 +58,14 @@ VIDEO = Product(
 BARE = Product(title="bare", training=TrainingSettings(sampling="all", max_dates=2))
 
 
-def planned(source: str, product: Product) -> Plan:
+def planned(source: str, product: Product) -> DatasetPlan:
     chosen = Settings.model_validate(
         {"data": Path("data"), "out": Path("out"), "source": source, "products": {"tv": product}}
     )
     return plan_without_data(chosen, "tv", AS_OF)
 
 
-def without_options(plan: Plan) -> Plan:
+def without_options(plan: DatasetPlan) -> DatasetPlan:
     """The same plan on data with nothing optional in it."""
     available = Availability(**dict.fromkeys(ABSENT, False))
     features = catalogue(plan.product, available)
@@ -75,17 +74,17 @@ def without_options(plan: Plan) -> Plan:
     return replace(plan, steps=steps_for(plan.source, ["feature_set"], plan.names))
 
 
-def with_every_view(plan: Plan) -> Plan:
+def with_every_view(plan: DatasetPlan) -> DatasetPlan:
     """The same plan with the source views too that none of its steps reads."""
-    views = readable(plan.source, {}).views
+    views = resolve_views(plan.source, {}).views
     return replace(plan, steps=steps_for(plan.source, ["feature_set", *views], plan.names))
 
 
-def with_aggregates(plan: Plan) -> Plan:
+def with_aggregates(plan: DatasetPlan) -> DatasetPlan:
     """The steps that make the kept tables, as a plan of their own."""
     activity = load_step(f"sources/{plan.source}/activity.sql", {})
     tables = plan.tables
-    steps = (activity, *kept.steps(tables.aggregates), *lives.steps(tables.lives))
+    steps = (activity, *weekly.steps(tables.aggregates), *lifetime.steps(tables.lifetime))
     return replace(plan, schema=tables.aggregates.schema, steps=steps)
 
 
@@ -104,21 +103,21 @@ every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 
 
-def names_of(plan: Plan, step: Step) -> dict[str, Any]:
+def names_of(plan: DatasetPlan, step: Step) -> dict[str, Any]:
     """What a step's template may use."""
-    if step.name in (lives.LIFE, lives.STATE):
-        return {**plan.tables.lives.names}
+    if step.name in (lifetime.LIFETIME, lifetime.LATEST):
+        return {**plan.tables.lifetime.names}
     return {**plan.tables.aggregates.names} if step.path.startswith("kept/") else plan.names
 
 
-def values_of(plan: Plan) -> dict[str, Any]:
+def values_of(plan: DatasetPlan) -> dict[str, Any]:
     """What a step's statement may bind."""
     days = {"first_day": AS_OF, "last_day": AS_OF}
     weeks = {"first_week": AS_OF, "last_week": AS_OF}
     return {**plan.parameters, **plan.tables.aggregates.values, **days, **weeks}
 
 
-def trees(plan: Plan) -> list[tuple[str, exp.Query]]:
+def trees(plan: DatasetPlan) -> list[tuple[str, exp.Query]]:
     """Each step's query as Redshift is sent it."""
     return _trees(next(name for name, other in PLANS.items() if other is plan))
 
@@ -151,7 +150,7 @@ def test_each_file_says_what_it_makes_at_which_grain_from_what(path: str) -> Non
 
 
 @every_plan
-def test_the_header_names_exactly_the_steps_that_are_read(plan: Plan) -> None:
+def test_the_header_names_exactly_the_steps_that_are_read(plan: DatasetPlan) -> None:
     everything = {Path(path).stem for path in STEP_FILES}
     for step in plan.steps:
         named = re.search(r"From: (.*?)\.(?: |\n|\Z)", step.header, re.DOTALL)
@@ -165,7 +164,7 @@ def test_the_header_names_exactly_the_steps_that_are_read(plan: Plan) -> None:
 
 @every_plan
 @every_dialect
-def test_every_statement_is_valid_in_every_dialect(plan: Plan, dialect: Dialect) -> None:
+def test_every_statement_is_valid_in_every_dialect(plan: DatasetPlan, dialect: Dialect) -> None:
     for step in plan.steps:
         statement = create(step, names_of(plan, step), values_of(plan), plan.schema, dialect)
         made = sqlglot.parse_one(statement.sql, read=dialect)
@@ -175,7 +174,7 @@ def test_every_statement_is_valid_in_every_dialect(plan: Plan, dialect: Dialect)
 
 @every_dialect
 def test_every_statement_written_out_for_reading_is_valid(dialect: Dialect) -> None:
-    for name, text in read_steps(PLANS["bbc, everything"], dialect).items():
+    for name, text in rendered_steps(PLANS["bbc, everything"], dialect).items():
         assert text.startswith("-- Makes: "), name
         assert isinstance(sqlglot.parse_one(text, read=dialect), exp.Create), name
 
@@ -196,7 +195,7 @@ USUAL_LAYOUT = "distkey(user_id) sortkey(as_of_date)"
 
 
 @every_plan
-def test_redshift_lays_each_table_out_by_columns_that_it_has(plan: Plan) -> None:
+def test_redshift_lays_each_table_out_by_columns_that_it_has(plan: DatasetPlan) -> None:
     for step in plan.steps:
         statement = create(step, names_of(plan, step), values_of(plan), plan.schema, "redshift").sql
         made = sqlglot.parse_one(statement, read="redshift")
@@ -224,11 +223,11 @@ def test_a_table_without_such_columns_is_left_to_redshift() -> None:
 
 @every_plan
 @pytest.mark.parametrize("dialect", ["duckdb", "postgres"])
-def test_only_redshift_is_told_a_layout(plan: Plan, dialect: Dialect) -> None:
+def test_only_redshift_is_told_a_layout(plan: DatasetPlan, dialect: Dialect) -> None:
     for step in plan.steps:
         for text in (
             create(step, names_of(plan, step), values_of(plan), plan.schema, dialect).sql,
-            for_reading(step, names_of(plan, step), values_of(plan), plan.schema, dialect),
+            render_for_humans(step, names_of(plan, step), values_of(plan), plan.schema, dialect),
         ):
             assert not re.search(r"distkey|sortkey|diststyle|schema binding", text, re.I), step.path
             assert f"create {step.kind} {plan.schema}.{step.name} as\n" in text
@@ -236,7 +235,7 @@ def test_only_redshift_is_told_a_layout(plan: Plan, dialect: Dialect) -> None:
 
 def test_what_is_written_out_for_reading_is_laid_out_as_what_is_run() -> None:
     plan = PLANS["bbc, everything"]
-    texts = read_steps(plan, "redshift")
+    texts = rendered_steps(plan, "redshift")
     for name, step in steps_of(plan).items():
         text = texts[name]
         run = create(step, names_of(plan, step), values_of(plan), plan.schema, "redshift").sql
@@ -279,7 +278,7 @@ def test_no_file_says_what_engines_read_differently(path: str) -> None:
 
 
 @every_plan
-def test_no_statement_uses_what_engines_do_differently(plan: Plan) -> None:
+def test_no_statement_uses_what_engines_do_differently(plan: DatasetPlan) -> None:
     for path, tree in trees(plan):
         found = [node.sql() for node in tree.find_all(*FORBIDDEN_NODES)]
         assert not found, path
@@ -288,7 +287,7 @@ def test_no_statement_uses_what_engines_do_differently(plan: Plan) -> None:
 
 
 @every_plan
-def test_no_statement_uses_a_column_that_the_same_select_names(plan: Plan) -> None:
+def test_no_statement_uses_a_column_that_the_same_select_names(plan: DatasetPlan) -> None:
     schema: dict[str, dict[str, dict[str, str]]] = {
         "events": {"activity": dict.fromkeys(EVENTS.names, "text")}
     }
@@ -296,12 +295,12 @@ def test_no_statement_uses_a_column_that_the_same_select_names(plan: Plan) -> No
         schema.setdefault(table.split(".")[0], {})[table.split(".")[1]] = dict.fromkeys(columns.names, "text")
     own = schema.setdefault(plan.schema, {})
     tables = plan.tables
-    kept = schema.setdefault(tables.aggregates.schema, {})
-    kept[tables.lives.name(lives.STATE)] = dict.fromkeys(lives.COLUMNS, "text")
+    weekly = schema.setdefault(tables.aggregates.schema, {})
+    weekly[tables.lifetime.name(lifetime.LATEST)] = dict.fromkeys(lifetime.COLUMNS, "text")
     for path, tree in trees(PLANS[f"{plan.source}, aggregates"]):
         name = Path(path).stem
-        made = tables.lives if name in (lives.LIFE, lives.STATE) else tables.aggregates
-        kept[made.name(name)] = dict.fromkeys(tree.named_selects, "text")
+        made = tables.lifetime if name in (lifetime.LIFETIME, lifetime.LATEST) else tables.aggregates
+        weekly[made.name(name)] = dict.fromkeys(tree.named_selects, "text")
     if plan.steps[-1].name == "snapshots":  # reads feature rows that were made before
         own["feature_rows"] = dict.fromkeys(("user_id", "as_of_date", "trainable"), "text")
     for path, tree in trees(plan):
@@ -318,7 +317,7 @@ def test_the_check_on_column_names_finds_one_that_the_same_select_makes() -> Non
 
 
 @every_plan
-def test_integers_are_divided_only_where_the_result_is_whole_or_a_side_is_a_double(plan: Plan) -> None:
+def test_integers_are_divided_only_where_the_result_is_whole_or_a_side_is_a_double(plan: DatasetPlan) -> None:
     for path, tree in trees(plan):
         for division in tree.find_all(exp.Div):
             sides = division.this.sql() + division.expression.sql()
@@ -330,12 +329,12 @@ def test_integers_are_divided_only_where_the_result_is_whole_or_a_side_is_a_doub
             assert whole or double, f"{path}: {division.sql()}"
 
 
-def steps_of(plan: Plan) -> dict[str, Step]:
+def steps_of(plan: DatasetPlan) -> dict[str, Step]:
     return {step.name: step for step in plan.steps}
 
 
 @every_plan
-def test_steps_come_after_what_they_need(plan: Plan) -> None:
+def test_steps_come_after_what_they_need(plan: DatasetPlan) -> None:
     made = {"feature_rows"} if plan is PLANS["outcomes"] else set()  # which users were scored by
     for step in plan.steps:
         assert step.needs <= made, step.name
@@ -361,7 +360,7 @@ def test_steps_are_a_graph_and_not_a_chain() -> None:
 
 
 @every_plan
-def test_only_one_step_reads_raw_activity(plan: Plan) -> None:
+def test_only_one_step_reads_raw_activity(plan: DatasetPlan) -> None:
     readers = {name for name, step in steps_of(plan).items() if "activity" in step.needs}
     assert readers <= {"week_activity"}
 
@@ -412,7 +411,7 @@ def test_an_undefined_name_is_an_error(text: str) -> None:
 
 
 @every_plan
-def test_every_name_that_a_file_uses_is_given(plan: Plan) -> None:
+def test_every_name_that_a_file_uses_is_given(plan: DatasetPlan) -> None:
     for step in plan.steps:
         used = meta.find_undeclared_variables(Environment().parse(step.text))
         assert used <= names_of(plan, step).keys() | {"ref"}, step.path
@@ -430,7 +429,7 @@ def test_only_values_that_are_used_are_bound() -> None:
 
 @every_plan
 @every_dialect
-def test_values_are_bound_and_never_part_of_the_text(plan: Plan, dialect: Dialect) -> None:
+def test_values_are_bound_and_never_part_of_the_text(plan: DatasetPlan, dialect: Dialect) -> None:
     bound: set[Any] = set()
     for step in plan.steps:
         statement = create(step, names_of(plan, step), values_of(plan), plan.schema, dialect)
@@ -454,7 +453,7 @@ def test_a_schema_that_is_no_identifier_is_refused(schema: str) -> None:
     with pytest.raises(UsageError):
         create(step, {}, {}, schema, "duckdb")
     with pytest.raises(UsageError):
-        for_reading(step, {}, {}, schema, "duckdb")
+        render_for_humans(step, {}, {}, schema, "duckdb")
 
 
 def test_a_reference_that_is_no_identifier_is_refused() -> None:
@@ -471,7 +470,7 @@ def test_a_reference_that_is_no_identifier_is_refused() -> None:
 @example("{{ nothing }} :name $name %(name)s ?")
 def test_a_text_written_out_for_reading_is_the_text(value: str) -> None:
     step = Step("x", "steps/x.sql", "table", "-- Makes: x.\nselect :value as value", frozenset())
-    text = for_reading(step, {}, {"value": value}, "main", "duckdb")
+    text = render_for_humans(step, {}, {"value": value}, "main", "duckdb")
     with duckdb.connect() as connection:
         connection.execute(text)
         assert connection.execute("select value from main.x").fetchall() == [(value,)]
@@ -483,7 +482,7 @@ def test_a_text_written_out_for_reading_is_the_text(value: str) -> None:
             [(value,)],
         )
     for dialect in DIALECTS:
-        text = for_reading(step, {}, {"value": value}, "main", dialect)
+        text = render_for_humans(step, {}, {"value": value}, "main", dialect)
         made = sqlglot.parse_one(text, read=dialect)
         assert [node.this for node in made.find_all(exp.Literal)] == [value]
 
@@ -493,5 +492,5 @@ def test_dates_and_numbers_are_written_out_for_reading() -> None:
     values = {"day": AS_OF, "at": datetime(2024, 6, 30, 12, 30), "number": 180.5, "none": None}
     step = Step("x", "steps/x.sql", "table", text, frozenset())
     with duckdb.connect() as connection:
-        connection.execute(for_reading(step, {}, values, "main", "duckdb"))
+        connection.execute(render_for_humans(step, {}, values, "main", "duckdb"))
         assert connection.execute("from main.x").fetchall() == [tuple(values.values())]

@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from churn.core.errors import RunError
-from churn.outputs.report import ReportData, charts, render_report, write_report
-from churn.outputs.report import format as fmt
-from churn.outputs.report import wording as words
+from churn.outputs.report import ReportData, charts, format, render_report, wording, write_report
 from churn.outputs.report.data import (
     Audience,
     CalibrationRow,
@@ -179,16 +177,16 @@ def test_figures_of_the_data_stand_in_their_sections(page: Page) -> None:
     data = example_report()
     assert data.reasons
     assert data.holdout
-    assert all(fmt.sentence(f.meaning) in page.sections["why"] for f in data.reasons.features)
+    assert all(format.sentence(f.meaning) in page.sections["why"] for f in data.reasons.features)
     assert all(g.name in page.sections["why"].lower() for g in data.reasons.groups)
     assert all(row.name in page.sections["who"] for s in data.segments for row in s.rows)
-    assert all(fmt.percent(row.observed) in page.sections["trust"] for row in data.holdout.calibration)
-    assert all(fmt.lift(row.lift) in page.sections["trust"] for row in data.holdout.gains)
-    assert all(fmt.day(p.as_of, True) in page.sections["trend"] for p in data.trend)
+    assert all(format.percent(row.observed) in page.sections["trust"] for row in data.holdout.calibration)
+    assert all(format.lift(row.lift) in page.sections["trust"] for row in data.holdout.gains)
+    assert all(format.day(p.as_of, True) in page.sections["trend"] for p in data.trend)
     assert all(w in page.sections["notes"] for w in data.warnings)
     assert all(c.detail in page.sections["notes"] for c in data.checks)
     assert all(g.reason in page.sections["notes"] for g in data.groups_left_out)
-    assert all(words.stage(s.name) in page.sections["made"].lower() for s in data.run.stages)
+    assert all(wording.stage(s.name) in page.sections["made"].lower() for s in data.run.stages)
     made = plain(page.sections["made"])
     for text in (data.run.run_id, data.run.model_version, data.run.code_version, "29 June 2026, 18:00 UTC"):
         assert text in made
@@ -244,9 +242,9 @@ def test_regret_is_the_share_of_the_way_that_is_left() -> None:
     update = {"base_log_loss": 0.5, "true_log_loss": 0.4, "metrics": {"log_loss": Estimate(value=0.41)}}
     holdout = data.holdout.model_copy(update=update)
     assert holdout.regret == pytest.approx(0.1)
-    assert "90.0 % of the way" in plain(words.best_possible(holdout) or "")
+    assert "90.0 % of the way" in plain(wording.best_possible(holdout) or "")
     worse = holdout.model_copy(update={"metrics": {"log_loss": Estimate(value=0.6)}})
-    assert "no better than knowing only the average" in (words.best_possible(worse) or "")
+    assert "no better than knowing only the average" in (wording.best_possible(worse) or "")
 
 
 def test_hostile_text_is_shown_and_never_run() -> None:
@@ -443,38 +441,38 @@ def test_ticks_of_one_value_have_room() -> None:
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (fmt.count(14203.4), "14,203"),
-        (fmt.count(-0.2), "0"),
-        (fmt.percent(0.2049), "20.5 %"),
-        (fmt.percent(0.00001), "under 0.1 %"),
-        (fmt.percent(0.99999), "over 99.9 %"),
-        (fmt.percent(0.0), "0.0 %"),
-        (fmt.percent(1.0, 0), "100 %"),
-        (fmt.signed(0.123), "+0.12"),
-        (fmt.signed(-0.001), "0.00"),
-        (fmt.signed(-1.5, 1), "−1.5"),
-        (fmt.times(2.44), "×2.4"),
-        (fmt.lift(2.44), "×2.4"),
-        (fmt.lift(9.96), "×10"),
-        (fmt.lift(31.4), "×31"),
-        (fmt.seconds(0.42), "0.4 s"),
-        (fmt.seconds(59.7), "1 min 0 s"),
-        (fmt.seconds(7260), "2 h 1 min"),
-        (fmt.day(date(2026, 7, 6)), "6 July"),
-        (fmt.day_range(date(2026, 7, 6), date(2026, 7, 12)), "6–12 July"),
-        (fmt.day_range(date(2026, 6, 29), date(2026, 7, 5)), "29 June – 5 July"),
-        (fmt.day_range(date(2026, 12, 28), date(2027, 1, 3)), "28 December 2026 – 3 January 2027"),
-        (fmt.days([date(2026, 6, 14), date(2026, 6, 7)]), "7 June and 14 June"),
+        (format.count(14203.4), "14,203"),
+        (format.count(-0.2), "0"),
+        (format.percent(0.2049), "20.5 %"),
+        (format.percent(0.00001), "under 0.1 %"),
+        (format.percent(0.99999), "over 99.9 %"),
+        (format.percent(0.0), "0.0 %"),
+        (format.percent(1.0, 0), "100 %"),
+        (format.signed(0.123), "+0.12"),
+        (format.signed(-0.001), "0.00"),
+        (format.signed(-1.5, 1), "−1.5"),
+        (format.times(2.44), "×2.4"),
+        (format.lift(2.44), "×2.4"),
+        (format.lift(9.96), "×10"),
+        (format.lift(31.4), "×31"),
+        (format.seconds(0.42), "0.4 s"),
+        (format.seconds(59.7), "1 min 0 s"),
+        (format.seconds(7260), "2 h 1 min"),
+        (format.day(date(2026, 7, 6)), "6 July"),
+        (format.day_range(date(2026, 7, 6), date(2026, 7, 12)), "6–12 July"),
+        (format.day_range(date(2026, 6, 29), date(2026, 7, 5)), "29 June – 5 July"),
+        (format.day_range(date(2026, 12, 28), date(2027, 1, 3)), "28 December 2026 – 3 January 2027"),
+        (format.days([date(2026, 6, 14), date(2026, 6, 7)]), "7 June and 14 June"),
         (
-            fmt.days([date(2026, 6, 7) + timedelta(weeks=i) for i in range(5)]),
+            format.days([date(2026, 6, 7) + timedelta(weeks=i) for i in range(5)]),
             "7 June to 5 July (every week, 5 dates)",
         ),
-        (fmt.days([]), ""),
-        (fmt.people(1), "1 person"),
-        (fmt.plural(1, "check"), "1 check"),
-        (fmt.plural(1200, "check"), "1,200 checks"),
-        (fmt.join_words(["a", "b", "c"]), "a, b and c"),
-        (fmt.sentence("days active"), "Days active"),
+        (format.days([]), ""),
+        (format.people(1), "1 person"),
+        (format.plural(1, "check"), "1 check"),
+        (format.plural(1200, "check"), "1,200 checks"),
+        (format.join_words(["a", "b", "c"]), "a, b and c"),
+        (format.sentence("days active"), "Days active"),
     ],
 )
 def test_numbers_and_dates_are_written_for_people(shown: str, expected: str) -> None:
@@ -500,7 +498,7 @@ def test_the_comparison_with_past_weeks_says_how_far_and_which_way(
     data = changed(
         audience={"users_scored": 100, "expected_churners": 20, "mean_probability": 0.2}, trend=trend
     )
-    sentence = words.comparison(data)
+    sentence = wording.comparison(data)
     assert (sentence is None) if expected is None else (expected in plain(sentence or ""))
 
 
@@ -511,7 +509,7 @@ def test_the_track_record_adds_up_the_calibration_table() -> None:
         CalibrationRow(bin="1", mean_predicted=0.1, observed=0.2, count=100),
         CalibrationRow(bin="2", mean_predicted=0.5, observed=0.4, count=200),
     )
-    sentence = words.track_record(data.holdout.model_copy(update={"calibration": rows}))
+    sentence = wording.track_record(data.holdout.model_copy(update={"calibration": rows}))
     assert sentence is not None
     assert "300 later cases" in sentence
     assert "expected 110 to stay away; 100 did" in sentence
@@ -528,7 +526,7 @@ def test_the_risk_bands_count_both_ends_of_the_histogram(users: tuple[int, ...],
     edges = ((0.0, 0.1), (0.1, 0.5), (0.5, 1.0))
     bins = [{"low": low, "high": high, "users": n} for (low, high), n in zip(edges, users, strict=True)]
     audience = {"users_scored": 100, "expected_churners": 20, "mean_probability": 0.2, "histogram": bins}
-    assert plain(words.risk_bands(changed(audience=audience)) or "").startswith(expected)
+    assert plain(wording.risk_bands(changed(audience=audience)) or "").startswith(expected)
 
 
 def test_the_extremes_pass_over_segments_with_hardly_anybody() -> None:
@@ -542,7 +540,7 @@ def test_the_extremes_pass_over_segments_with_hardly_anybody() -> None:
         audience={"users_scored": 1000, "expected_churners": 200, "mean_probability": 0.2},
         segments=[{"title": "Size", "rows": rows}],
     )
-    sentence = plain(words.extremes(data) or "")
+    sentence = plain(wording.extremes(data) or "")
     assert "highest at 30.0 % (Size: many; 900 people)" in sentence
     assert "lowest at 10.0 % (Size: some; 95 people)" in sentence
     assert "none" in Page(render_report(data)).sections["who"]
@@ -560,15 +558,15 @@ def calibration(*rows: tuple[float, float, float, float]) -> Any:
 
 def test_bins_whose_interval_misses_the_prediction_are_named() -> None:
     fits = (0.2, 0.21, 0.1, 0.3)
-    missed = words.missed_bins(calibration(fits, (0.2, 0.4, 0.3, 0.5), (0.3, 0.1, 0.0, 0.2)))
+    missed = wording.missed_bins(calibration(fits, (0.2, 0.4, 0.3, 0.5), (0.3, 0.1, 0.0, 0.2)))
     assert missed == (
         "In bins 2 (more stayed away) and 3 (fewer stayed away) of 3 the interval misses the prediction; by chance "
         "alone, one bin in twenty does."
     )
     assert "In bin 2 (more stayed away) of 2 the" in str(
-        words.missed_bins(calibration(fits, (0.2, 0.4, 0.3, 0.5)))
+        wording.missed_bins(calibration(fits, (0.2, 0.4, 0.3, 0.5)))
     )
-    assert "In all 2 bins the prediction lies within" in str(words.missed_bins(calibration(fits, fits)))
+    assert "In all 2 bins the prediction lies within" in str(wording.missed_bins(calibration(fits, fits)))
     assert (
         "(more stayed away)"
         in Page(render_report(changed(holdout=calibration((0.2, 0.4, 0.3, 0.5)).model_dump()))).sections[
@@ -579,13 +577,13 @@ def test_bins_whose_interval_misses_the_prediction_are_named() -> None:
 
 def test_bins_without_intervals_are_not_judged() -> None:
     bare_row = CalibrationRow(bin="1", mean_predicted=0.1, observed=0.9, count=3)
-    assert words.missed_bins(calibration().model_copy(update={"calibration": (bare_row,)})) is None
+    assert wording.missed_bins(calibration().model_copy(update={"calibration": (bare_row,)})) is None
 
 
 def test_every_step_of_the_sql_and_every_stage_has_a_name_in_words() -> None:
     steps = {path.stem for path in (sql_root() / "steps").glob("*.sql")}
-    assert steps <= words.STAGES.keys()
-    assert not [name for name in [*words.STAGES.values(), words.stage("a_new_step")] if "_" in name]
+    assert steps <= wording.STAGES.keys()
+    assert not [name for name in [*wording.STAGES.values(), wording.stage("a_new_step")] if "_" in name]
     made = Page(
         render_report(
             changed(

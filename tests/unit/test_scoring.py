@@ -12,11 +12,11 @@ import pytest
 from churn.core.errors import CheckError, RunError
 from churn.explain import read_contributions, read_summary
 from churn.explain.contributions import Contributions, contributions
-from churn.explain.effects import ValueCuts
+from churn.explain.effects import BinEdges
 from churn.model.artifact import sigmoid
 from churn.outputs.tables import SCORE_COLUMNS
-from churn.scoring import scorer as scoring
-from churn.scoring.scorer import SCORE_SCHEMA, merge_rows, score_partition
+from churn.scoring import scorer
+from churn.scoring.scorer import SCORE_SCHEMA, score_partition, summarise_partitions
 from tests.support.small_models import NATIONS, booster_of, model_of, partition_task, small_model, snapshots
 
 DATASETS = ("scores", "shap", "reasons", "effects")
@@ -122,7 +122,7 @@ def test_running_again_gives_the_same_bytes(tmp_path, model):
 def test_a_finished_partition_is_not_computed_again(tmp_path, model, monkeypatch):
     task = partition_task(tmp_path, snapshots(200), model)
     row = score_partition(task)
-    monkeypatch.setattr(scoring, "contributions", None)
+    monkeypatch.setattr(scorer, "contributions", None)
     assert score_partition(task) == row
 
 
@@ -211,7 +211,7 @@ def test_a_null_user_id_is_refused(tmp_path, model):
 def test_extra_columns_are_ignored_and_said(tmp_path, model):
     row = score_partition(partition_task(tmp_path, snapshots(50), model))
     assert row.ignored == ("not_in_model",)
-    assert merge_rows([row]).ignored == ("not_in_model",)
+    assert summarise_partitions([row]).ignored == ("not_in_model",)
 
 
 def test_an_unseen_category_counts_as_missing(tmp_path, model):
@@ -232,7 +232,7 @@ def test_contributions_that_do_not_add_up_stop_the_partition(tmp_path, model, mo
         phi[7:8, 0] += 0.01
         return Contributions(phi, bias, margin)
 
-    monkeypatch.setattr(scoring, "contributions", skewed)
+    monkeypatch.setattr(scorer, "contributions", skewed)
     with pytest.raises(CheckError, match=r"differ from the margin that XGBoost predicts by 0\.0\d+ "):
         score_partition(partition_task(tmp_path, snapshots(50), model))
     assert not (tmp_path / "scores").exists()
@@ -243,7 +243,7 @@ def test_a_margin_that_is_not_the_boosters_stops_the_partition(tmp_path, model, 
         phi, bias, margin = contributions(model, X)
         return Contributions(phi, bias, margin + np.float32(0.01))
 
-    monkeypatch.setattr(scoring, "contributions", shifted)
+    monkeypatch.setattr(scorer, "contributions", shifted)
     with pytest.raises(CheckError, match=r"differ from the margin that XGBoost predicts by 0\.0\d+ "):
         score_partition(partition_task(tmp_path, snapshots(50), model))
 
@@ -254,7 +254,7 @@ def test_a_probability_that_is_no_number_stops_the_partition(tmp_path, model, mo
         margin[3:4] = np.nan
         return Contributions(phi, bias, margin)
 
-    monkeypatch.setattr(scoring, "contributions", broken)
+    monkeypatch.setattr(scorer, "contributions", broken)
     with pytest.raises(CheckError, match=r"1 users have no probability \(NaN\)$"):
         score_partition(partition_task(tmp_path, snapshots(50), model))
 
@@ -273,7 +273,7 @@ def test_scores_carry_the_first_three_reasons_with_their_direction(tmp_path, mod
 def test_contributions_may_be_left_out(tmp_path, model):
     task = partition_task(tmp_path, snapshots(100), model, contributions="none", reasons=3)
     row = score_partition(task)
-    assert set(row.files) == merge_rows([row]).datasets == {"scores", "reasons", "effects"}
+    assert set(row.files) == summarise_partitions([row]).datasets == {"scores", "reasons", "effects"}
     (tmp_path / "shap").mkdir()  # as a run's folder has it
     assert not list((tmp_path / "shap").iterdir())
     assert output(tmp_path, "reasons").num_rows == 300
@@ -292,15 +292,15 @@ def test_half_precision_states_its_greatest_error(tmp_path, model):
     gaps = [np.abs(half[name].to_numpy() - whole[name].to_numpy()).max() for name in model.schema.names]
     assert 0 < max(gaps) == pytest.approx(row.rounding)
     assert max(gaps) <= 2**-11 * max(np.abs(whole[name].to_numpy()).max() for name in model.schema.names)
-    assert merge_rows([row]).rounding == row.rounding
+    assert summarise_partitions([row]).rounding == row.rounding
     assert output(tmp_path / "half", "reasons").equals(output(tmp_path / "whole", "reasons"))
 
 
 def test_wide_models_are_scored_in_smaller_batches():
-    assert scoring.batch_rows(150) == 16_384
-    assert scoring.batch_rows(1000) * 1000 * 16 <= 40_000_000
-    assert scoring.batch_rows(0) == 16_384
-    assert scoring.batch_rows(10**8) == 1
+    assert scorer.batch_rows(150) == 16_384
+    assert scorer.batch_rows(1000) * 1000 * 16 <= 40_000_000
+    assert scorer.batch_rows(0) == 16_384
+    assert scorer.batch_rows(10**8) == 1
 
 
 def test_no_reader_ever_sees_a_temporary_file(tmp_path, model, monkeypatch):
@@ -310,7 +310,7 @@ def test_no_reader_ever_sees_a_temporary_file(tmp_path, model, monkeypatch):
         seen.append({name for name in files_of(tmp_path) if name.split("/")[0] in (*DATASETS, "logs")})
         return contributions(model, X)
 
-    monkeypatch.setattr(scoring, "contributions", spying)
+    monkeypatch.setattr(scorer, "contributions", spying)
     score_partition(partition_task(tmp_path, snapshots(2000), model, batch_rows=500))
     assert len(seen) >= 4
     assert not any(seen)
@@ -332,8 +332,8 @@ def test_a_failure_half_way_leaves_nothing_behind(tmp_path, model, monkeypatch):
         return contributions(model, X)
 
     task = partition_task(tmp_path, snapshots(2000), model, batch_rows=500)
-    scoring._load.cache_clear()
-    monkeypatch.setattr(scoring, "contributions", failing)
+    scorer._load.cache_clear()
+    monkeypatch.setattr(scorer, "contributions", failing)
     with pytest.raises(OSError, match="No space left"):
         score_partition(task)
     assert {name.split("/")[0] for name in files_of(tmp_path)} == {"features", "model"}
@@ -362,7 +362,7 @@ def test_an_empty_partition_gives_empty_files(tmp_path, model):
     assert output(tmp_path, "scores").schema.remove_metadata() == SCORE_SCHEMA
     assert output(tmp_path, "shap").num_rows == output(tmp_path, "reasons").num_rows == 0
     full = score_partition(partition_task(tmp_path, snapshots(80, seed=3), model, index=1))
-    assert merge_rows([row, full], expected=[0, 80]).rows == 80
+    assert summarise_partitions([row, full], expected=[0, 80]).rows == 80
 
 
 def test_a_model_of_one_feature_and_one_leaf_is_scored(tmp_path):
@@ -370,19 +370,19 @@ def test_a_model_of_one_feature_and_one_leaf_is_scored(tmp_path):
     model = model_of(booster_of(X, np.arange(40) % 2, trees=1), ["days_w2"])
     row = score_partition(partition_task(tmp_path, snapshots(30), model))
     assert output(tmp_path, "reasons").num_rows == 30
-    assert read_summary(str(tmp_path)).cuts == (ValueCuts((), None),)
+    assert read_summary(str(tmp_path)).cuts == (BinEdges((), None),)
     with pytest.raises(CheckError, match="all 30 users have the same score"):
-        merge_rows([row])
+        summarise_partitions([row])
 
 
 def test_merging_partitions_equals_one_partition(tmp_path, model):
     table = snapshots(900)
-    whole = merge_rows([score_partition(partition_task(tmp_path / "whole", table, model))])
+    whole = summarise_partitions([score_partition(partition_task(tmp_path / "whole", table, model))])
     rows = [
         score_partition(partition_task(tmp_path / "parts", table.slice(300 * i, 300), model, index=i))
         for i in range(3)
     ]
-    merged = merge_rows(rows[::-1], expected=[300, 300, 300])
+    merged = summarise_partitions(rows[::-1], expected=[300, 300, 300])
     assert (merged.rows, merged.partitions, merged.classified) == (900, 3, whole.classified)
     assert merged.mean_probability == pytest.approx(whole.mean_probability)
     assert merged.bytes == sum(row.bytes for row in rows)
@@ -420,14 +420,14 @@ def test_partitions_must_be_complete_and_of_one_run(tmp_path, model):
         score_partition(partition_task(tmp_path, snapshots(50, seed=i), model, index=i)) for i in range(3)
     ]
     with pytest.raises(CheckError, match="part-00001 is missing"):
-        merge_rows([rows[0], rows[2]], expected=[50, 50, 50])
+        summarise_partitions([rows[0], rows[2]], expected=[50, 50, 50])
     with pytest.raises(CheckError, match="part-00001 is there 2 times"):
-        merge_rows([*rows, rows[1]], expected=[50, 50, 50])
+        summarise_partitions([*rows, rows[1]], expected=[50, 50, 50])
     with pytest.raises(CheckError, match="part-00002 is not of this run"):
-        merge_rows(rows, expected=[50, 50])
+        summarise_partitions(rows, expected=[50, 50])
     with pytest.raises(CheckError, match="part-00001 has 50 rows, its features have 51"):
-        merge_rows(rows, expected=[50, 51, 50])
+        summarise_partitions(rows, expected=[50, 51, 50])
     with pytest.raises(CheckError, match="different models"):
-        merge_rows([*rows[:2], rows[2].model_copy(update={"model_version": "other"})])
+        summarise_partitions([*rows[:2], rows[2].model_copy(update={"model_version": "other"})])
     with pytest.raises(CheckError, match="no partitions"):
-        merge_rows([])
+        summarise_partitions([])

@@ -16,8 +16,7 @@ import pytest
 
 from churn.config.load import load_settings
 from churn.core.errors import UsageError
-from churn.sources.simulator import Simulated, simulate
-from churn.sources.simulator import behaviour as b
+from churn.sources.simulator import Simulated, behaviour, simulate
 from churn.sources.simulator.activity_rows import ACTIVITY_COLUMNS
 from churn.sources.simulator.content import CONTENT_COLUMNS, IPLAYER, SOUNDS, make_catalogue
 from churn.sources.simulator.people import EXTENSION_COLUMNS, PROFILE_COLUMNS, make_people
@@ -265,21 +264,21 @@ def test_a_few_accounts_are_deleted_or_have_two_rows(
 def test_stay_away_probability_equals_the_frequency_in_repeated_futures(product: int) -> None:
     rng = np.random.default_rng(5)
     weeks, n, futures = 8, 400, 500
-    catalogue, season = make_catalogue(rng, START, weeks), b.make_season(START, weeks)
+    catalogue, season = make_catalogue(rng, START, weeks), behaviour.make_season(START, weeks)
     people = make_people(rng, 0, n, weeks)
     schedule = catalogue.schedules[product]
-    state = b.ProductState(rng, people, product)
+    state = behaviour.ProductState(rng, people, product)
 
-    def live(state: b.ProductState, week: int) -> np.ndarray:
-        days = b.draw_days(rng, people, catalogue, season, state, week)
-        b.choose_follows(rng, people, schedule, state, days, week)
+    def live(state: behaviour.ProductState, week: int) -> np.ndarray:
+        days = behaviour.draw_days(rng, people, catalogue, season, state, week)
+        behaviour.choose_follows(rng, people, schedule, state, days, week)
         state.advance(days, people.created < 7 * (week + 1))
         return days
 
     for week in range(weeks - 2):
         live(state, week)
     known = people.created < 7 * (weeks - 2)
-    expected = b.stay_away_probability(people, catalogue, season, state, weeks - 3)
+    expected = behaviour.stay_away_probability(people, catalogue, season, state, weeks - 3)
     quiet = np.zeros(n)
     for _ in range(futures):
         future = copy.deepcopy(state)
@@ -296,10 +295,15 @@ def test_stay_away_probability_equals_the_frequency_in_repeated_futures(product:
 
 def test_what_ends_makes_people_leave_and_what_airs_keeps_them() -> None:
     def leaves(airing: float, ended: float, habit: float) -> float:
-        trait = b.Traits(np.zeros(1), np.full(1, 0.5), 1.0)
-        pulled = b.Pull(np.full(1, airing), np.full(1, ended))
-        here = b.presence(
-            b.IPLAYER_RATES, trait, pulled, np.full(1, habit), np.array([True]), np.zeros(1, dtype=np.int32)
+        trait = behaviour.Traits(np.zeros(1), np.full(1, 0.5), 1.0)
+        pulled = behaviour.Pull(np.full(1, airing), np.full(1, ended))
+        here = behaviour.presence(
+            behaviour.IPLAYER_RATES,
+            trait,
+            pulled,
+            np.full(1, habit),
+            np.array([True]),
+            np.zeros(1, dtype=np.int32),
         )
         return float(1 - here[0])
 
@@ -494,6 +498,7 @@ def test_the_documentation_states_the_coefficients_in_use() -> None:
         )
     }
     used = {
-        f.name: (getattr(b.IPLAYER_RATES, f.name), getattr(b.SOUNDS_RATES, f.name)) for f in fields(b.Rates)
+        f.name: (getattr(behaviour.IPLAYER_RATES, f.name), getattr(behaviour.SOUNDS_RATES, f.name))
+        for f in fields(behaviour.Rates)
     }
     assert stated == used

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from churn.config.store import StoreSettings
 from churn.core.errors import UsageError
 from churn.lake.filesystem import (
-    WithStore,
+    ConfiguredTask,
     address,
     configure,
     local_copy,
-    local_draft,
     open_root,
     s3_options,
+    staged_folder,
 )
 from tests.support.fixtures_aws import Bucket
 from tests.support.lakes import own_settings
@@ -139,7 +139,7 @@ def block_size(task: str) -> Answer:
 
 
 def test_a_function_takes_the_settings_along_to_another_process() -> None:
-    function = pickle.loads(pickle.dumps(WithStore(StoreSettings(part_megabytes=11), block_size)))  # noqa: S301 - ours
+    function = pickle.loads(pickle.dumps(ConfiguredTask(StoreSettings(part_megabytes=11), block_size)))  # noqa: S301 - ours
     fsspec.config.conf.pop("s3", None)
     assert function("s3://bucket/x").rows == 11 << 20
     assert function.__name__ == "block_size"
@@ -154,7 +154,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_a_draft_is_put_in_its_place_and_comes_back_as_a_copy_of_the_same_name(folder: str) -> None:
-    with local_draft(folder) as draft:
+    with staged_folder(folder) as draft:
         (draft / "card.json").write_text("{}")
         (draft / "below").mkdir()
         (draft / "below" / "x").write_bytes(b"x")
@@ -166,7 +166,7 @@ def test_a_draft_is_put_in_its_place_and_comes_back_as_a_copy_of_the_same_name(f
 
 
 def test_a_draft_that_fails_is_put_nowhere_on_s3(bucket: Bucket) -> None:
-    with pytest.raises(ZeroDivisionError), local_draft(f"{bucket.url}/model") as draft:  # noqa: PT012 - a block
+    with pytest.raises(ZeroDivisionError), staged_folder(f"{bucket.url}/model") as draft:  # noqa: PT012 - a block
         (draft / "card.json").write_text("{}")
         _ = 1 / 0
     assert bucket.keys() == []

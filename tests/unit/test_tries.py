@@ -10,8 +10,8 @@ from prefect.states import Failed
 
 from churn.core.errors import CheckError, ConfigError, RunError, SourceError, UsageError
 from churn.core.io_errors import storage_errors
-from flows.weekly_all import told
-from tasks import weekly as tasks
+from flows.weekly_all import outcome_message
+from tasks import weekly
 from tasks.artifacts import show_products
 
 
@@ -29,24 +29,24 @@ from tasks.artifacts import show_products
 )
 def test_what_a_person_must_put_right_is_not_tried_again(error: Exception, again: bool) -> None:
     anything: Any = SimpleNamespace()
-    assert tasks.may_pass(anything, anything, Failed(data=error)) is again
+    assert weekly.may_pass(anything, anything, Failed(data=error)) is again
 
 
 def test_only_what_replaces_its_first_try_is_tried_again() -> None:
-    tried = {name for name, task in vars(tasks).items() if getattr(task, "retries", 0)}
+    tried = {name for name, task in vars(weekly).items() if getattr(task, "retries", 0)}
     assert tried == {"publish", "track"}
-    assert tasks.publish.retry_delay_seconds == [5, 10]
+    assert weekly.publish.retry_delay_seconds == [5, 10]
 
 
 def test_the_message_names_every_product() -> None:
-    assert told(["a", "b", "c"], ["b"], {"a": "no data", "c": "no disk"}) == (
+    assert outcome_message(["a", "b", "c"], ["b"], {"a": "no data", "c": "no disk"}) == (
         "2 of 3 products failed: a, c; published: b\n  - a: no data\n  - c: no disk"
     )
-    assert "published: none" in told(["a"], [], {"a": "no data"})
+    assert "published: none" in outcome_message(["a"], [], {"a": "no data"})
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "outcome_message"),
     [
         (NoCredentialsError(), "give this process a role, a profile (AWS_PROFILE)"),
         (NoRegionError(), "set store.region, AWS_REGION or AWS_DEFAULT_REGION"),

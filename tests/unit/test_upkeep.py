@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from churn.lake.lake import Lake
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.command_line import exit_code
 from tests.support.data_folders import AS_OF, event_folder, files_below, weekly_events
@@ -207,7 +207,7 @@ def test_erase_tells_how_many_of_the_ids_were_found_in_lake_or_warehouse(
     users.write_text("a\nnobody\nonly-published\n")
     out.mkdir()
     with closing(DuckDBWarehouse(out / "warehouse.duckdb", data)) as warehouse:
-        migrate.apply(warehouse, "user_id")
+        migrations.apply(warehouse, "user_id")
         warehouse.execute(
             "insert into churn.reasons by name select 'only-published' as user_id, 'food' as product, date"
             " '2024-07-01' as target_week_start_date, 1 as rank, 'a' as feature, 0.5 as contribution,"

@@ -11,7 +11,7 @@ import pytest
 
 from churn.core.errors import RunError
 from churn.warehouse.duckdb.client import DuckDBWarehouse
-from churn.warehouse.parquet import Writer, checked_files, copy_manifest, look_at, read_manifest
+from churn.warehouse.parquet import Writer, checked_files, copy_manifest, inspect_file, read_manifest
 from tests.support.data_folders import AS_OF, event, write_table
 from tests.support.fixtures_aws import Bucket
 
@@ -126,7 +126,7 @@ def test_other_types_than_asked_for_are_refused(tmp_path: Path, type_: pa.DataTy
 def test_a_copys_manifest_names_every_file_with_its_length(tmp_path: Path) -> None:
     manifest, _ = unloaded(tmp_path)
     urls = [entry["url"] for entry in manifest["entries"]]
-    assert json.loads(copy_manifest(look_at(urls))) == {
+    assert json.loads(copy_manifest(inspect_file(urls))) == {
         "entries": [
             {"url": url, "mandatory": True, "meta": {"content_length": Path(url).stat().st_size}}
             for url in urls
@@ -144,7 +144,7 @@ def test_files_on_s3_hold_every_row_once(bucket: Bucket) -> None:
         writer.write(rows(1_000).slice(start, 250))
     writer.close()
     assert [count for _, count in writer.files] == [400, 400, 200]
-    assert [facts.rows for facts in look_at(path for path, _ in writer.files)] == [400, 400, 200]
+    assert [facts.rows for facts in inspect_file(path for path, _ in writer.files)] == [400, 400, 200]
 
 
 def test_an_upload_that_was_given_up_is_not_seen(bucket: Bucket) -> None:
@@ -170,7 +170,7 @@ def test_the_embedded_warehouse_unloads_to_s3_as_to_a_disk(
         files = warehouse.unload(sql, {"rows": 250}, folder, schema=SCHEMA, rows_per_file=100)
         assert [path for path, _ in files] == [f"{folder}/part-{n:05d}.parquet" for n in range(3)]
         found[folder] = [
-            (facts.rows, facts.bytes, facts.schema) for facts in look_at(path for path, _ in files)
+            (facts.rows, facts.bytes, facts.schema) for facts in inspect_file(path for path, _ in files)
         ]
     first, second = found.values()
     assert first == second

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from churn.config.load import builtin_products
 from churn.config.settings import Product
 from churn.core.errors import RunError, UsageError
-from churn.explain import in_words
+from churn.explain import describe_reasons
 from churn.explain.reasons import REASON_SCHEMA
 from churn.explain.user import explain_user
 from churn.explain.wording import habit, limit
@@ -48,7 +48,7 @@ BY_NAME = {name: {f.name: f for p, f in FEATURES if p == name} for name in PRODU
 def said(feature: Feature, value: str | None, contribution: float = 0.47, own=None, typical=None) -> str:
     """A reason without its effect."""
     reason = {"feature": feature.name, "value": value, "contribution": contribution}
-    line = in_words([reason], {feature.name: feature}, own, typical)[0]
+    line = describe_reasons([reason], {feature.name: feature}, own, typical)[0]
     found = re.fullmatch(
         r"(?s)(.*) \((?:(?:raises|lowers) the risk: x[\d.,e+]+ odds|.*), [+-]\d+\.\d\d\)", line
     )
@@ -322,7 +322,7 @@ def test_an_unknown_habit_is_left_out(own) -> None:
 def test_the_effect_is_told_as_a_factor_on_the_odds_and_in_log_odds(contribution, effect) -> None:
     feature = BY_NAME["iplayer"]["days_w2"]
     reason = {"feature": "days_w2", "value": "1", "contribution": contribution}
-    assert in_words([reason], {"days_w2": feature}) == [f"watched on 1 day last week ({effect})"]
+    assert describe_reasons([reason], {"days_w2": feature}) == [f"watched on 1 day last week ({effect})"]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_the_effect_is_told_as_a_factor_on_the_odds_and_in_log_odds(contribution
 )
 def test_a_feature_that_the_catalogue_does_not_know_goes_by_its_name(value, shown) -> None:
     reason = {"feature": "days_w2", "value": value, "contribution": 1.0}
-    assert in_words([reason], {}) == [f"days w2: {shown} (raises the risk: x2.7 odds, +1.00)"]
+    assert describe_reasons([reason], {}) == [f"days w2: {shown} (raises the risk: x2.7 odds, +1.00)"]
 
 
 def test_a_feature_without_phrases_goes_by_its_meaning() -> None:

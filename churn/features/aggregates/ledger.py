@@ -6,7 +6,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from churn.core.calendar import WEEK
-from churn.features.aggregates.tables import Definition, ask, now, run
+from churn.features.aggregates.tables import VersionedTables, query, run, utc_now
 from churn.warehouse.base import Session, Warehouse
 
 LEDGER = "weeks"
@@ -31,15 +31,17 @@ class Rows(NamedTuple):
     there: int
 
 
-def ledger_of(warehouse: Warehouse, kept: Definition, session: Session | None = None) -> dict[date, Rows]:
+def ledger_of(
+    warehouse: Warehouse, kept: VersionedTables, session: Session | None = None
+) -> dict[date, Rows]:
     """Return the raw rows of each week that is kept."""
     text = f"select week_start, raw_rows, rows_there from {kept.table(LEDGER)}"
-    found = ask(warehouse, session or warehouse, text, {})
+    found = query(warehouse, session or warehouse, text, {})
     return {row["week_start"]: Rows(int(row["raw_rows"]), int(row["rows_there"])) for row in found}
 
 
-def write_found(
-    warehouse: Warehouse, kept: Definition, found: Mapping[date | None, int], outside: int
+def record_row_counts(
+    warehouse: Warehouse, kept: VersionedTables, found: Mapping[date | None, int], outside: int
 ) -> None:
     """Write how many raw rows there are, so that they are counted again only when there are more or fewer."""
     text = f"update {kept.table(LEDGER)} set rows_there = :rows where week_start = :week"
@@ -52,10 +54,10 @@ def write_found(
                 run(warehouse, session, text, {"week": week, "rows": there})
 
 
-def write_week(warehouse: Warehouse, session: Session, kept: Definition, week: date, rows: int) -> None:
+def write_week(warehouse: Warehouse, session: Session, kept: VersionedTables, week: date, rows: int) -> None:
     """Write that a week was made anew from so many raw rows."""
     weeks = kept.table(LEDGER)
-    values = {"week": week, "rows": rows, "build": uuid4().hex, "now": now()}
+    values = {"week": week, "rows": rows, "build": uuid4().hex, "now": utc_now()}
     run(warehouse, session, f"delete from {weeks} where week_start = :week", values)
     run(
         warehouse,
@@ -66,10 +68,10 @@ def write_week(warehouse: Warehouse, session: Session, kept: Definition, week: d
     )
 
 
-def builds(
-    warehouse: Warehouse, kept: Definition, until: date, session: Session | None = None
+def week_versions(
+    warehouse: Warehouse, kept: VersionedTables, until: date, session: Session | None = None
 ) -> dict[date, str]:
     """Return the weeks kept up to a Sunday, in order, each with what tells it from itself made again."""
     text = f"select week_start, build from {kept.table(LEDGER)} where week_start between :first and :until"
-    found = ask(warehouse, session or warehouse, text, {"first": HISTORY_START - WEEK, "until": until})
+    found = query(warehouse, session or warehouse, text, {"first": HISTORY_START - WEEK, "until": until})
     return {row["week_start"]: row["build"] for row in sorted(found, key=lambda row: row["week_start"])}

@@ -15,7 +15,7 @@ _DIGEST = 8
 
 
 @dataclass(frozen=True)
-class Definition:
+class VersionedTables:
     """What the kept tables are made of.
 
     Attributes:
@@ -44,7 +44,7 @@ def digest(made_of: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(made_of, default=str).encode()).hexdigest()[:_DIGEST]
 
 
-def now() -> datetime:
+def utc_now() -> datetime:
     """Return the time that a ledger's row gets: UTC, to the second."""
     return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
@@ -55,7 +55,7 @@ def run(warehouse: Warehouse, session: Session | Warehouse, text: str, values: M
     return session.execute(statement.sql, statement.parameters)
 
 
-def ask(
+def query(
     warehouse: Warehouse, session: Session | Warehouse, text: str, values: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Run a short query, written in Redshift's dialect; return its rows."""
@@ -64,17 +64,17 @@ def ask(
     return found
 
 
-def names(warehouse: Warehouse, schema: str) -> list[str]:
+def table_names(warehouse: Warehouse, schema: str) -> list[str]:
     """Return the tables of a schema, sorted: those of every definition that was ever kept there."""
     text = "select table_name from information_schema.tables where table_schema = :schema"
-    return sorted(row["table_name"] for row in ask(warehouse, warehouse, text, {"schema": schema}))
+    return sorted(row["table_name"] for row in query(warehouse, warehouse, text, {"schema": schema}))
 
 
 def names_by_schema(warehouse: Warehouse) -> dict[str, list[str]]:
     """Return the tables of every schema that could be one for kept tables, all sorted; views are none."""
     text = "select table_schema, table_name from information_schema.tables where table_type = 'BASE TABLE'"
     found: dict[str, list[str]] = {}
-    for row in sorted(ask(warehouse, warehouse, text, {}), key=lambda row: row["table_name"]):
+    for row in sorted(query(warehouse, warehouse, text, {}), key=lambda row: row["table_name"]):
         if IDENTIFIER.match(row["table_schema"]):
             found.setdefault(row["table_schema"], []).append(row["table_name"])
     return dict(sorted(found.items()))

@@ -26,25 +26,25 @@ from churn.features.aggregates.ledger import (
     LEDGER,
     OUTSIDE,
     Rows,
-    builds,
     ledger_of,
-    write_found,
+    record_row_counts,
+    week_versions,
     write_week,
 )
-from churn.features.aggregates.tables import Definition, analyze, digest, run
+from churn.features.aggregates.tables import VersionedTables, analyze, digest, run
 from churn.features.catalogue import DAYPARTS, WEEKDAYS
 from churn.sources.availability import activity_table
 from churn.warehouse.base import Session, Warehouse
-from churn.warehouse.retries import made_once, retried
+from churn.warehouse.retries import retry_transaction, run_ddl_once
 from churn.warehouse.templates import (
     Step,
+    canonical_sql,
     create,
     create_empty,
     create_table,
     insert,
     load_step,
     render,
-    written,
 )
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ _FILES = {"file": "varchar(1000) not null", "stamp": "varchar(100) not null"}
 
 
 @dataclass(frozen=True)
-class Brought:
+class AggregateUpdate:
     """What bringing the aggregates forward came to.
 
     Attributes:
@@ -72,12 +72,12 @@ class Brought:
     warnings: tuple[str, ...]
 
 
-def steps(kept: Definition) -> tuple[Step, ...]:
+def steps(kept: VersionedTables) -> tuple[Step, ...]:
     """Return what is made for some weeks: the staging table, and the aggregates in order."""
     return tuple(load_step(f"kept/{name}.sql", kept.names) for name in ("week_activity", *AGGREGATES))
 
 
-def define(settings: Settings) -> Definition:
+def aggregate_tables(settings: Settings) -> VersionedTables:
     """Return the definition of the kept tables: they serve every product of the settings.
 
     Raises:
@@ -96,8 +96,8 @@ def define(settings: Settings) -> Definition:
         **{f"device_{name}": value for name, value in devices.items()},
     }
     mapping = load_step(f"sources/{settings.source}/activity.sql", {})
-    kept = Definition(settings.kept_schema, "", names, values)
-    texts = [written(mapping, {}), *(written(step, names) for step in steps(kept))]
+    kept = VersionedTables(settings.kept_schema, "", names, values)
+    texts = [canonical_sql(mapping, {}), *(canonical_sql(step, names) for step in steps(kept))]
     return replace(kept, digest=digest([settings.source, COLUMNS, texts, sorted(values.items())]))
 
 
@@ -114,7 +114,7 @@ def _by_slug(settings: Settings, field: str) -> dict[str, str]:
     return {name: value for name, (value, _) in found.items()}
 
 
-def bring_forward(
+def update_aggregates(
     warehouse: Warehouse,
     settings: Settings,
     schema: str,
@@ -122,7 +122,7 @@ def bring_forward(
     *,
     today: date,
     rebuild_weeks: int = 0,
-) -> Brought:
+) -> AggregateUpdate:
     """Make the kept aggregates complete up to a Sunday.
 
     Args:
@@ -134,7 +134,7 @@ def bring_forward(
     Raises:
         RunError: the warehouse refused; weeks that were finished stay.
     """
-    kept = define(settings)
+    kept = aggregate_tables(settings)
     _make_tables(warehouse, kept, schema)
     stamps = warehouse.stamps(activity_table(settings.source))
     _forget_if_changed(warehouse, kept, stamps)
@@ -155,7 +155,7 @@ def bring_forward(
     past = {week: rows for week, rows in found.items() if week is not None and week <= latest}
     if past:
         built.make(sorted({*_weeks(min(past), latest)} - ledger.keys()))
-    write_found(warehouse, kept, found, outside)
+    record_row_counts(warehouse, kept, found, outside)
     return _told(built, ledger_of(warehouse, kept), latest)
 
 
@@ -186,7 +186,7 @@ def _count_weeks(warehouse: Warehouse, schema: str, days: Mapping[str, date]) ->
     return {row["week_start"]: int(row["raw_rows"]) for row in found}
 
 
-def _told(built: "_Builder", ledger: Mapping[date, Rows], latest: date) -> Brought:
+def _told(built: "_Builder", ledger: Mapping[date, Rows], latest: date) -> AggregateUpdate:
     weeks = {week: rows for week, rows in ledger.items() if week != OUTSIDE and week <= latest}
     late = {week: rows.there - rows.read for week, rows in weeks.items() if rows.there != rows.read}
     warnings = []
@@ -206,14 +206,14 @@ def _told(built: "_Builder", ledger: Mapping[date, Rows], latest: date) -> Broug
             "everybody counts as away then; load what is missing"
         )
     outside = ledger[OUTSIDE].there if OUTSIDE in ledger else 0
-    return Brought(tuple(built.weeks), built.raw_rows, outside, tuple(warnings))
+    return AggregateUpdate(tuple(built.weeks), built.raw_rows, outside, tuple(warnings))
 
 
-def forget_faulty(warehouse: Warehouse, settings: Settings) -> None:
+def invalidate_faulty_weeks(warehouse: Warehouse, settings: Settings) -> None:
     """Let weeks with rows that break the source contract be read again, once those are mended."""
     if warehouse.stamps(activity_table(settings.source)):
         return  # they lie in files, and once a file is changed everything is made anew
-    kept = define(settings)
+    kept = aggregate_tables(settings)
     found = warehouse.fetch(
         f"select distinct week_start from {kept.table('week_facts')}"
         " where null_users > 0 or negative_values > 0 or huge_values > 0"
@@ -227,7 +227,7 @@ def forget_faulty(warehouse: Warehouse, settings: Settings) -> None:
                 run(warehouse, session, gone, {"week": week})
 
 
-def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
+def _make_tables(warehouse: Warehouse, kept: VersionedTables, schema: str) -> None:
     """Make the kept tables that are not there: two runs may begin with that at once.
 
     Schema and ledger are made first, as before them there is nothing to lock; the rest behind the ledger's
@@ -236,8 +236,8 @@ def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
     weeks, files = kept.table(LEDGER), kept.table("files")
     if warehouse.columns(files):
         return
-    made_once(partial(warehouse.execute, f"create schema if not exists {identifier(kept.schema)}"))
-    made_once(partial(warehouse.execute, create_table(weeks, COLUMNS, warehouse.dialect)))
+    run_ddl_once(partial(warehouse.execute, f"create schema if not exists {identifier(kept.schema)}"))
+    run_ddl_once(partial(warehouse.execute, create_table(weeks, COLUMNS, warehouse.dialect)))
 
     def attempt() -> None:
         with warehouse.transaction() as session:
@@ -254,10 +254,10 @@ def _make_tables(warehouse: Warehouse, kept: Definition, schema: str) -> None:
             session.execute(f"drop table {schema}.{staging.name}")
             session.execute(create_table(files, _FILES, warehouse.dialect))
 
-    retried(attempt, "making the tables of weekly aggregates")
+    retry_transaction(attempt, "making the tables of weekly aggregates")
 
 
-def _forget_if_changed(warehouse: Warehouse, kept: Definition, stamps: Mapping[str, str]) -> None:
+def _forget_if_changed(warehouse: Warehouse, kept: VersionedTables, stamps: Mapping[str, str]) -> None:
     """Empty the kept tables if a file that they were made from is not as it was."""
     read = warehouse.fetch(f"select file, stamp from {kept.table('files')}").to_pylist()
     changed = sorted(row["file"] for row in read if stamps.get(row["file"]) != row["stamp"])
@@ -273,11 +273,11 @@ class _Builder:
     """Makes weeks, and remembers what it has made."""
 
     def __init__(
-        self, warehouse: Warehouse, kept: Definition, schema: str, stamps: Mapping[str, str]
+        self, warehouse: Warehouse, kept: VersionedTables, schema: str, stamps: Mapping[str, str]
     ) -> None:
         self.warehouse, self.kept, self.schema, self.stamps = warehouse, kept, schema, stamps
         # What was there when it was settled which weeks to make.
-        self.seen = builds(warehouse, kept, date.max)
+        self.seen = week_versions(warehouse, kept, date.max)
         self.weeks: list[date] = []
         self.raw_rows = 0
 
@@ -293,7 +293,7 @@ class _Builder:
             self._make_chunk(chunk)
 
     def _make_chunk(self, weeks: Sequence[date]) -> None:
-        rows = retried(lambda: self._attempt(weeks), "aggregating weeks")
+        rows = retry_transaction(lambda: self._attempt(weeks), "aggregating weeks")
         analyze(self.warehouse, *(self.kept.table(name) for name in AGGREGATES))
         self.weeks.extend(weeks)
         self.raw_rows += rows
@@ -313,7 +313,7 @@ class _Builder:
             warehouse.execute(made.sql, made.parameters)
             with warehouse.transaction(computes=True) as session:
                 session.lock(kept.table(LEDGER))
-                there = builds(warehouse, kept, days["last_day"], session)
+                there = week_versions(warehouse, kept, days["last_day"], session)
                 # By another run; weeks that were forgotten since, as their file was changed, are made.
                 made_since = all(week in there and there[week] != self.seen.get(week) for week in weeks)
                 rows = {} if made_since else self._keep(session, place, weeks, days)

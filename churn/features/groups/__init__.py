@@ -1,1 +1,1 @@
-"""The feature groups: one module each with names, types, units, meanings and words."""
+"""The feature groups, one module each: names, types, units, meanings and the words of their reasons."""

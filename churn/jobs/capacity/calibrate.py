@@ -1,9 +1,9 @@
 """Measure, in seconds, how fast this machine scores: the real engine on a real one-worker cluster.
 
 Made-up users (``churn.jobs.capacity.sample``) are scored through the same fan-out as a weekly run, in
-partitions of two sizes: the line through both gives what a user and what a partition takes. CPU seconds are the worker
-process's own, all threads included. Other work on the machine can only add to them, by as much as half: the
-sizes take turns, and the lower quartile over the rounds counts.
+partitions of two sizes: the line through both gives what a user and what a partition takes. CPU seconds are
+the worker process's own, all threads included. Other work on the machine can only add to them, by as much as
+half: the sizes take turns, and the lower quartile over the rounds counts.
 """
 
 import os
@@ -37,10 +37,10 @@ from churn.jobs.capacity.sample import (
     write_features,
 )
 from churn.lake.manifest import Manifest
-from churn.outputs.report.build import read_scored
+from churn.outputs.report.build import aggregate_scores
 from churn.scoring.cluster.client import open_client
 from churn.scoring.fanout import FanOut
-from churn.scoring.partition import PartitionRow, merge_rows, partition_name
+from churn.scoring.partition import PartitionResult, partition_name, summarise_partitions
 from churn.scoring.scorer import batch_rows, score_partition
 
 MOST_FEATURES, MOST_TREES, DEPTHS = 4_000, 5_000, range(1, 11)
@@ -52,7 +52,7 @@ _EFFECTS = "effects"
 
 
 @dataclass(frozen=True)
-class Effort:
+class Calibration:
     """How much a calibration does.
 
     Attributes:
@@ -72,7 +72,7 @@ class Effort:
     tasks: int = 400
 
 
-def calibrate(features: int, trees: int, depth: int, effort: Effort | None = None) -> Rates:
+def calibrate(features: int, trees: int, depth: int, effort: Calibration | None = None) -> Rates:
     """Measure the rates of a model of this size; takes some 20 s on an idle core for 150 features, 300 trees.
 
     Raises:
@@ -80,7 +80,7 @@ def calibrate(features: int, trees: int, depth: int, effort: Effort | None = Non
         RunError: a worker or the cluster did not start.
     """
     check_size(features, trees, depth)
-    effort = effort or Effort()
+    effort = effort or Calibration()
     begun = time.perf_counter()
     with TemporaryDirectory(prefix="churn-plan-") as folder:
         bench = _Bench(Path(folder), Shape(features), trees, depth, effort)
@@ -114,7 +114,7 @@ def check_size(features: int, trees: int, depth: int) -> None:
 class _Bench:
     """One calibration in a folder of its own."""
 
-    def __init__(self, folder: Path, shape: Shape, trees: int, depth: int, effort: Effort) -> None:
+    def __init__(self, folder: Path, shape: Shape, trees: int, depth: int, effort: Calibration) -> None:
         rng = np.random.default_rng(0)
         self.folder = folder
         self.effort = effort
@@ -125,7 +125,7 @@ class _Bench:
         for kind, (rows, _) in self.sizes.items():
             write_features(self._features(kind), shape, rng, rows)
         self.run = folder / "run"
-        self.scored: list[tuple[str, PartitionRow]] = []
+        self.scored: list[tuple[str, PartitionResult]] = []
         self.watched = [0.0, 0.0]  # CPU seconds of this process, and wall seconds, while a worker scored
 
     def _features(self, kind: str) -> Path:
@@ -203,10 +203,10 @@ class _Bench:
             chosen = [partition_name(row.index) for of, row in self.scored if of == kind]
             scores = [f"{self.run}/scores/{name}.parquet" for name in chosen]
             features = [str(self._features(kind))] * len(chosen)
-            return _cpu(lambda: read_scored(features, scores)) / len(chosen)
+            return _cpu(lambda: aggregate_scores(features, scores)) / len(chosen)
 
         def sums() -> None:
-            merge_rows(rows)
+            summarise_partitions(rows)
             read_summary(str(self.run)).importance()
             _manifest(rows).model_dump_json(indent=2)
 
@@ -286,7 +286,7 @@ def _cpu(work: Callable[[], object]) -> float:
     return time.process_time() - before
 
 
-def _manifest(rows: Sequence[PartitionRow]) -> Manifest:
+def _manifest(rows: Sequence[PartitionResult]) -> Manifest:
     return Manifest(
         run_id=RUN_ID,
         product=PRODUCT,

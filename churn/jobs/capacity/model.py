@@ -32,7 +32,7 @@ _OTHER_FILES = 12  # model, charts, logs
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """What is to be planned.
 
     Attributes:
@@ -58,7 +58,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Plan:
+class CapacityPlan:
     """What one number of workers comes to. Seconds, bytes and requests are of one product if not said.
 
     Attributes:
@@ -81,7 +81,7 @@ class Plan:
             ``requests``, and ``a month`` for keeping what was written.
     """
 
-    job: Job
+    job: ScoringJob
     workers: int
     worker: Size
     partitions: int
@@ -114,7 +114,7 @@ class Plan:
         return self.job.products * sum(self.bytes.values())
 
 
-def plan(job: Job, workers: int, rates: Rates, prices: Prices) -> Plan:
+def plan_capacity(job: ScoringJob, workers: int, rates: Rates, prices: Prices) -> CapacityPlan:
     """Return what a number of workers comes to.
 
     Raises:
@@ -129,7 +129,7 @@ def plan(job: Job, workers: int, rates: Rates, prices: Prices) -> Plan:
 class _Arithmetic:
     """The steps of one plan."""
 
-    job: Job
+    job: ScoringJob
     workers: int
     rates: Rates
     prices: Prices
@@ -144,7 +144,7 @@ class _Arithmetic:
         self.longest = min(users, max(self.size, *_bounds(users, rates.features, self.workers)))
         self.asked = self._of_partition(self.longest)
 
-    def plan(self) -> Plan:
+    def plan(self) -> CapacityPlan:
         rates, place, job = self.rates, self.place, self.job
         task = self._task_seconds(job.users / self.partitions)
         watch = rates.watch + self.workers * rates.watch_worker
@@ -165,7 +165,7 @@ class _Arithmetic:
             "effects": rates.effects_bytes * self.partitions,
         }
         every = asked + merged
-        return Plan(
+        return CapacityPlan(
             job=job,
             workers=self.workers,
             worker=smallest(rates.worker_bytes),
@@ -260,12 +260,12 @@ class Choice:
         why: where it does not: what keeps more workers from helping.
     """
 
-    plan: Plan
+    plan: CapacityPlan
     meets: bool
     why: str = ""
 
 
-def choose(job: Job, deadline_s: float, rates: Rates, prices: Prices) -> Choice:
+def choose(job: ScoringJob, deadline_s: float, rates: Rates, prices: Prices) -> Choice:
     """Return the plan with the fewest workers that meets a deadline, for all products together.
 
     Raises:
@@ -273,9 +273,9 @@ def choose(job: Job, deadline_s: float, rates: Rates, prices: Prices) -> Choice:
     """
     if not deadline_s > 0:
         raise UsageError(f"a deadline of {deadline_s:g} s cannot be met: give one above 0")
-    fastest: Plan | None = None
+    fastest: CapacityPlan | None = None
     for workers in range(1, MOST_WORKERS + 1):
-        found = plan(job, workers, rates, prices)
+        found = plan_capacity(job, workers, rates, prices)
         if found.wall_s <= deadline_s:
             return Choice(found, True)
         if fastest is None or found.wall_s < fastest.wall_s:
@@ -284,7 +284,7 @@ def choose(job: Job, deadline_s: float, rates: Rates, prices: Prices) -> Choice:
     return Choice(fastest, False, _why(fastest, deadline_s))
 
 
-def _why(fastest: Plan, deadline_s: float) -> str:
+def _why(fastest: CapacityPlan, deadline_s: float) -> str:
     """Say what keeps the fastest plan from meeting the deadline."""
     seconds, products = fastest.seconds, fastest.job.products
     fixed = products * (seconds["start"] + seconds["load"])
@@ -308,7 +308,7 @@ def _why(fastest: Plan, deadline_s: float) -> str:
     )
 
 
-def around(job: Job, chosen: int, rates: Rates, prices: Prices) -> list[Plan]:
+def around(job: ScoringJob, chosen: int, rates: Rates, prices: Prices) -> list[CapacityPlan]:
     """Return plans for fewer and for more workers than chosen, with the chosen one, by workers."""
     numbers = {1, max(1, chosen // 2), chosen, min(MOST_WORKERS, 2 * chosen), min(MOST_WORKERS, 4 * chosen)}
-    return [plan(job, workers, rates, prices) for workers in sorted(numbers)]
+    return [plan_capacity(job, workers, rates, prices) for workers in sorted(numbers)]

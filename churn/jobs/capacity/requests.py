@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from churn.config.store import StoreSettings
-from churn.core.prefetch import AHEAD
+from churn.core.prefetch import PREFETCH
 
 PART_BYTES = StoreSettings().part_megabytes << 20
 # Of a partition. Writes: lists of the model's folder, and where HEAD has found nothing: its row twice, the
@@ -79,7 +79,7 @@ def of_merge(row_groups: int) -> Requests:
 
 def waits_of_merge(row_groups: int) -> float:
     """Return for how many answers, one after the other, the client waits for a partition."""
-    return (SUM_READS + _SCORED_READS + 2 * row_groups) / AHEAD
+    return (SUM_READS + _SCORED_READS + 2 * row_groups) / PREFETCH
 
 
 def of_stamp(read_bytes: float) -> Requests:

@@ -1,11 +1,11 @@
 """What a plan takes for granted, in sentences."""
 
-from churn.jobs.capacity.model import SCHEDULER, Plan
+from churn.jobs.capacity.model import SCHEDULER, CapacityPlan
 from churn.jobs.capacity.prices import Prices
 from churn.jobs.capacity.rates import Rates
 
 
-def assumptions(plan: Plan, rates: Rates, prices: Prices) -> list[str]:
+def assumptions(plan: CapacityPlan, rates: Rates, prices: Prices) -> list[str]:
     """Return what must hold for the plan to come true, and what is left out of it."""
     place, job = prices.place, plan.job
     gib = rates.features * 4 * job.users / (1 << 30)

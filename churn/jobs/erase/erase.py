@@ -27,8 +27,8 @@ from churn.config.settings import Settings
 from churn.core.errors import RunError, UsageError, passing_over
 from churn.core.io_errors import storage_errors
 from churn.core.names import identifier
-from churn.core.tempdirs import sweep_scratch
-from churn.dataset.run_schemas import drop, leftover_schemas
+from churn.core.tempdirs import remove_stale
+from churn.dataset.run_schemas import drop_schema, leftover_schemas
 from churn.features.aggregates.tables import names_by_schema
 from churn.jobs.erase.inventory import (
     KEPT_COLUMN,
@@ -46,7 +46,7 @@ from churn.lake.lake import Lake
 from churn.lake.open import lake_of
 from churn.lake.run import Run
 from churn.warehouse.base import Session, Warehouse
-from churn.warehouse.retries import retried
+from churn.warehouse.retries import retry_transaction
 from churn.warehouse.templates import render
 
 logger = logging.getLogger(__name__)
@@ -104,9 +104,9 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
             in_lake.update(dict.fromkeys(_erase_from_lake(lake, ids, seen, failures, dry_run=dry_run)))
             return _erase_from_tables(session, warehouse, columns, ids, record, dry_run=dry_run)
 
-    in_tables = retried(attempt, "erasing users")
+    in_tables = retry_transaction(attempt, "erasing users")
     if not dry_run:
-        failures += sweep_scratch()
+        failures += remove_stale()
         _drop_leftovers(warehouse, failures)
         in_lake.update(dict.fromkeys(_look_again(lake, ids, seen, failures)))
         if warehouse.dialect == "duckdb":
@@ -170,7 +170,7 @@ def _missing_from_tables(warehouse: Warehouse, columns: Mapping[str, str], ids: 
             session.execute(f"drop table {_USERS}")
 
     if columns:
-        retried(look, "looking for users")
+        retry_transaction(look, "looking for users")
     return missing
 
 
@@ -307,7 +307,7 @@ def _drop_leftovers(warehouse: Warehouse, failures: list[str]) -> None:
     """Drop the tables of dead runs of every product, and tell of those that a run may be at."""
     for schema in passing_over(failures, partial(leftover_schemas, warehouse)) or []:
         if is_dead(warehouse, schema):
-            passing_over(failures, partial(drop, warehouse, schema))
+            passing_over(failures, partial(drop_schema, warehouse, schema))
         else:
             failures.append(
                 f"schema {schema} of the warehouse: a run that goes on, or that was killed less than 48 "

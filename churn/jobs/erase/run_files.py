@@ -23,10 +23,10 @@ from fsspec import AbstractFileSystem
 from churn.core.errors import RunError
 from churn.core.files import file_lock, flush, replace_file, stamp
 from churn.core.io_errors import storage_errors
-from churn.core.tempdirs import scratch_folder
+from churn.core.tempdirs import temporary_folder
 from churn.jobs.erase.inventory import RUN_DATASETS
 from churn.jobs.erase.parquet_rewrite import count_rows_of, without_rows_of
-from churn.lake import staging_s3 as desk_s3
+from churn.lake import staging_s3
 from churn.lake.claims import OWNER_SUFFIX, sweep, take_over
 from churn.lake.filesystem import is_local
 from churn.lake.manifest import Erasure, FileStamp, Manifest
@@ -89,7 +89,7 @@ class _ManifestFile:
         self._tag: str | None = None
         if not is_local(run.fs):
             with storage_errors("reading a manifest", run.base):
-                found = desk_s3.read(run.fs, self._path)
+                found = staging_s3.read(run.fs, self._path)
             if found is None or Manifest.model_validate_json(found[0]) != run.manifest:
                 raise self._changed()
             self._tag = found[1]
@@ -103,7 +103,7 @@ class _ManifestFile:
                         raise self._changed()
                     replace_file(self._path, content)
                 else:
-                    self._tag = desk_s3.put(self._run.fs, self._path, content, IfMatch=self._tag)
+                    self._tag = staging_s3.put(self._run.fs, self._path, content, IfMatch=self._tag)
             except FileExistsError as error:
                 if not self._run.fs.exists(self._path):  # pruned: what was written since is nobody's
                     self._run.fs.rm(self._run.base, recursive=True)
@@ -129,7 +129,7 @@ def _rewrite(run: Run, name: str, ids: pa.Array) -> FileStamp:
     folder, file_name = os.path.split(path)
     local = is_local(run.fs)
     # On a disk beside the file, where a rename is one step; readers pass over names that begin with a dot.
-    with nullcontext(folder) if local else scratch_folder() as scratch_place:
+    with nullcontext(folder) if local else temporary_folder() as scratch_place:
         scratch_name = f".{file_name}{_SCRATCH}"
         scratch = f"{scratch_place}/{scratch_name}"
         with _parquet_errors(run, name), run.fs.open(path, "rb") as source, open(scratch, "wb") as target:
@@ -274,7 +274,7 @@ def _claimed_on_s3(fs: AbstractFileSystem, root: str, desk: str) -> dict[str, bo
     """Return the folders of a product's runs that are not committed, and whether each may be written now."""
     found = {}
     for owner in sorted(path for path in fs.find(desk) if path.endswith(OWNER_SUFFIX)):
-        claim = desk_s3.read(fs, owner)
+        claim = staging_s3.read(fs, owner)
         if claim is not None:
             told = json.loads(claim[0])
             product = desk.rpartition("product=")[2]

@@ -1,1 +1,5 @@
-"""The weekly run: how it begins or resumes, its stages, its checkpoint, and what follows the commit."""
+"""The weekly run of one product.
+
+``run`` begins or resumes it, ``stages`` are its steps, ``checkpoint`` is what a resumed run needs,
+``finish`` publishes.
+"""

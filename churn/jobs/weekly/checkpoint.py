@@ -21,7 +21,7 @@ from churn.core.errors import RunError
 from churn.core.files import stamp
 from churn.core.io_errors import storage_errors
 from churn.core.timing import StageRecord
-from churn.dataset.checks import Passed
+from churn.dataset.checks import CheckResult
 from churn.lake.lake import RunFolder
 from churn.lake.manifest import FileStamp
 from churn.model.artifact import Model, ModelCard
@@ -45,7 +45,7 @@ _NO_MATTER = {
 }
 
 
-class Basis(BaseModel):
+class RunInputs(BaseModel):
     """What a run's scores depend on, so that a later process can tell whether it is as it was.
 
     Attributes:
@@ -99,16 +99,16 @@ class Checkpoint(BaseModel):
     format: Literal[1] = 1
     run_id: str
     started_at: AwareDatetime
-    basis: Basis
+    basis: RunInputs
     partitions: tuple[NonNegativeInt, ...]
     training_rows: NonNegativeInt
-    passed: tuple[Passed, ...]
+    passed: tuple[CheckResult, ...]
     warnings: tuple[str, ...]
     stages: tuple[StageRecord, ...]
     files: dict[str, FileStamp]
 
     @classmethod
-    def read(cls, folder: RunFolder, now: Basis) -> Self:
+    def read(cls, folder: RunFolder, now: RunInputs) -> Self:
         """Read the checkpoint of a folder, and look that all that it speaks of is as it was.
 
         Raises:
@@ -189,7 +189,7 @@ def _sha256(told: object) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def basis(settings: Settings, product: str, as_of: str) -> Basis:
+def run_inputs(settings: Settings, product: str, as_of: str) -> RunInputs:
     """Return what the scores of a product and date depend on.
 
     That is the settings but for how and where they are computed, the version of this program, and names,
@@ -200,7 +200,7 @@ def basis(settings: Settings, product: str, as_of: str) -> Basis:
         (str(path.relative_to(tables)), path.stat().st_size, path.stat().st_mtime_ns)
         for path in sorted(tables.glob("*/*.parquet"))
     ]
-    return Basis(
+    return RunInputs(
         product=product,
         as_of=as_of,
         code_version=__version__,

@@ -11,13 +11,13 @@ from churn.config.settings import Settings
 from churn.core.calendar import Windows
 from churn.core.errors import RunError
 from churn.core.io_errors import storage_errors
-from churn.core.timing import Stages
+from churn.core.timing import StageTimer
 from churn.jobs.weekly import checkpoint
 from churn.jobs.weekly.run import sweep_tables
 from churn.lake.filesystem import local_copy
 from churn.lake.lake import Run
 from churn.lake.open import lake_of
-from churn.outputs import tracking as registry
+from churn.outputs import tracking
 from churn.outputs.tables import Published, publish_scores
 from churn.warehouse.base import Warehouse
 from churn.warehouse.open import open_warehouse
@@ -54,7 +54,7 @@ def track(settings: Settings, run: Run) -> None:
     """Log a committed run to MLflow: totals, figures and the model; nothing about a single user."""
     manifest = run.manifest
     with _committed(run):
-        registry.log_run(
+        tracking.log_run(
             settings.tracking_uri,
             str(settings.out.resolve() / "mlflow"),
             product=manifest.product,
@@ -84,7 +84,7 @@ def _committed(run: Run) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What a run came to, for people.
 
     Attributes:
@@ -112,14 +112,16 @@ class Outcome:
     repeated: bool
 
 
-def outcome(settings: Settings, run: Run, *, repeated: bool, stages: Stages | None = None) -> Outcome:
+def run_result(
+    settings: Settings, run: Run, *, repeated: bool, stages: StageTimer | None = None
+) -> RunResult:
     """Return what a committed run came to."""
     manifest = run.manifest
     parts: dict[str, float] = {}
     for name, seconds in (stages.seconds() if stages else manifest.seconds).items():
         part = name.partition(".")[0]
         parts[part] = parts.get(part, 0.0) + seconds
-    return Outcome(
+    return RunResult(
         product=manifest.product,
         title=settings.products[manifest.product].title,
         as_of=manifest.as_of,
@@ -133,7 +135,7 @@ def outcome(settings: Settings, run: Run, *, repeated: bool, stages: Stages | No
     )
 
 
-def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
+def finish_existing(settings: Settings, name: str, windows: Windows) -> RunResult | None:
     """Return what the committed run of a target week came to; None where there is none.
 
     What a kill, or a warehouse or MLflow out of reach, may have left undone after its commit is done now.
@@ -148,15 +150,15 @@ def repeated(settings: Settings, name: str, windows: Windows) -> Outcome | None:
             run.manifest.run_id,
             _settings_since(settings, run),
         )
-    lake_of(settings).settle(name)
+    lake_of(settings).refresh_pointer(name)
     with closing(open_warehouse(settings)) as warehouse:
         sweep_tables(warehouse, name)
         publish(settings, warehouse, run)
     with _committed(run):
-        logged = registry.is_logged(settings.tracking_uri, product=name, run_id=run.manifest.run_id)
+        logged = tracking.is_logged(settings.tracking_uri, product=name, run_id=run.manifest.run_id)
     if not logged:
         track(settings, run)
-    return outcome(settings, run, repeated=True)
+    return run_result(settings, run, repeated=True)
 
 
 def _settings_since(settings: Settings, run: Run) -> str:

@@ -11,16 +11,16 @@ from pathlib import Path
 from churn.config.settings import Product, Settings
 from churn.core.calendar import Windows
 from churn.core.errors import RunError
-from churn.core.tempdirs import sweep_scratch
-from churn.core.timing import Stages
-from churn.dataset.run_schemas import drop, leftover_schemas, run_schema
+from churn.core.tempdirs import remove_stale
+from churn.core.timing import StageTimer
+from churn.dataset.run_schemas import drop_schema, leftover_schemas, run_schema
 from churn.jobs.weekly import checkpoint
-from churn.jobs.weekly.checkpoint import Basis, Checkpoint
+from churn.jobs.weekly.checkpoint import Checkpoint, RunInputs
 from churn.lake.filesystem import is_local
 from churn.lake.lake import RunFolder, new_run_id
 from churn.lake.open import check_lake, lake_of
 from churn.lake.staging import STALE_SECONDS
-from churn.outputs import migrations as migrate
+from churn.outputs import migrations
 from churn.warehouse.base import Warehouse
 from churn.warehouse.open import open_warehouse
 
@@ -51,8 +51,8 @@ class WeeklyRun:
     started_at: datetime
     warehouse: Warehouse
     folder: RunFolder
-    stages: Stages
-    basis: Basis
+    stages: StageTimer
+    basis: RunInputs
     checkpoint: Checkpoint | None = None
 
     @property
@@ -72,7 +72,9 @@ class WeeklyRun:
 
 
 @contextmanager
-def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) -> Iterator[WeeklyRun]:
+def start_or_resume(
+    settings: Settings, name: str, as_of: date, *, resume: bool = True
+) -> Iterator[WeeklyRun]:
     """Start a run, or go on with one that ended while it scored; sweep what other dead runs left behind.
 
     On the way out the run's tables are removed and, unless it was committed or can be resumed, its staging
@@ -93,17 +95,17 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
     lake = lake_of(settings)
     check_lake(settings)
     with closing(open_warehouse(settings)) as warehouse:
-        migrate.bring_forward(warehouse, settings.id_column)  # rather than fail with this hours later
+        migrations.ensure_current(warehouse, settings.id_column)  # rather than fail with this hours later
         sweep_tables(warehouse, name)
-        for failure in sweep_scratch():
+        for failure in remove_stale():
             logger.warning("%s", failure)
         # Taken before anything is read: what changes later is not in the scores.
-        basis = checkpoint.basis(settings, name, f"{as_of}")
-        stages = Stages(name)
-        folder = lake.adopt(name, windows.target_week_start) if resume else None
+        basis = checkpoint.run_inputs(settings, name, f"{as_of}")
+        stages = StageTimer(name)
+        folder = lake.resume_run(name, windows.target_week_start) if resume else None
         left = None if folder is None else _left(folder, basis, stages)
         if folder is None or left is None:
-            folder = lake.begin(name, windows.target_week_start, new_run_id(started_at))
+            folder = lake.start_run(name, windows.target_week_start, new_run_id(started_at))
         else:
             started_at = left.started_at
         run = WeeklyRun(
@@ -126,16 +128,16 @@ def begin(settings: Settings, name: str, as_of: date, *, resume: bool = True) ->
                 )
 
 
-def _left(folder: RunFolder, basis: Basis, stages: Stages) -> Checkpoint | None:
+def _left(folder: RunFolder, basis: RunInputs, stages: StageTimer) -> Checkpoint | None:
     """Return what a dead run has left, or remove it where it is of no use."""
     try:
         left = Checkpoint.read(folder, basis)
     except RunError as error:
-        stages.tell("prepare", f"the unfinished run {folder.run_id} is not resumed: {error}")
-        folder.abandon()
+        stages.log("prepare", f"the unfinished run {folder.run_id} is not resumed: {error}")
+        folder.discard()
         return None
     done = checkpoint.done(folder.base, len(left.partitions))
-    stages.tell(
+    stages.log(
         "prepare", f"resuming run {folder.run_id}: {done} of {len(left.partitions)} partitions are done"
     )
     stages.records.extend(left.stages)
@@ -146,7 +148,7 @@ def sweep_tables(warehouse: Warehouse, name: str) -> None:
     """Remove the tables of the product's dead runs."""
     for schema in leftover_schemas(warehouse, name):
         if is_dead(warehouse, schema):
-            drop(warehouse, schema)
+            drop_schema(warehouse, schema)
 
 
 def is_dead(warehouse: Warehouse, schema: str) -> bool:
@@ -167,6 +169,6 @@ def is_dead(warehouse: Warehouse, schema: str) -> bool:
 def _drop_tables(run: WeeklyRun) -> None:
     """Remove the run's tables; where that fails (a full disk), the product's next run does it."""
     try:
-        drop(run.warehouse, run.schema)
+        drop_schema(run.warehouse, run.schema)
     except RunError as error:
         logger.warning("the tables of run %s are still in the warehouse: %s", run.run_id, error)

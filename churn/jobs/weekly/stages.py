@@ -17,25 +17,31 @@ from churn import __version__
 from churn.core.errors import RunError
 from churn.core.files import remove_folder
 from churn.core.io_errors import storage_errors
-from churn.dataset.checks import Passed, check_equal_rows, warn_features
-from churn.dataset.plan import Plan
+from churn.dataset.checks import CheckResult, check_equal_rows, warn_features
+from churn.dataset.plan import DatasetPlan
 from churn.dataset.unload import count_rows, partition_size, read_snapshots, rows_by, unload
 from churn.explain import read_summary
 from churn.jobs.weekly import checkpoint
 from churn.jobs.weekly.checkpoint import Checkpoint
 from churn.jobs.weekly.run import WeeklyRun
-from churn.lake.filesystem import WithStore, is_local, local_draft
+from churn.lake.filesystem import ConfiguredTask, is_local, staged_folder
 from churn.lake.lake import FileStamp, Manifest, Run
 from churn.model.metrics import Evaluation
 from churn.model.training import train
-from churn.outputs import tracking as registry
+from churn.outputs import tracking
 from churn.outputs.report import write_report
-from churn.outputs.report.build import read_scored, report_data, stages_of, true_log_loss
+from churn.outputs.report.build import aggregate_scores, report_data, stages_of, true_log_loss
 from churn.outputs.report.data import ReportData, RunFacts
 from churn.scoring.cluster.client import expected_threads
 from churn.scoring.fanout import Done, FanOut
 from churn.scoring.partition import partition_name
-from churn.scoring.scorer import PartitionRow, PartitionTask, RunSummary, merge_rows, score_partition
+from churn.scoring.scorer import (
+    PartitionResult,
+    PartitionTask,
+    RunSummary,
+    score_partition,
+    summarise_partitions,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +52,7 @@ _MOVED_AT_ONCE = 8
 _TRAINING_FILE_ROWS = 100_000  # training reads them all at once
 
 
-def unload_snapshots(run: WeeklyRun, plan: Plan, purpose: str) -> Files:
+def unload_snapshots(run: WeeklyRun, plan: DatasetPlan, purpose: str) -> Files:
     """Write the snapshots to train on, or to score in partitions, to Parquet."""
     if purpose == "train":
         return unload(run.warehouse, plan, purpose, run.train_folder, _TRAINING_FILE_ROWS)
@@ -73,7 +79,7 @@ def _named(run: WeeklyRun, files: Files) -> Files:
     return [(name, rows) for name, (_, rows) in zip(names, files, strict=True)]
 
 
-def train_model(run: WeeklyRun, plan: Plan, files: Files) -> list[str]:
+def train_model(run: WeeklyRun, plan: DatasetPlan, files: Files) -> list[str]:
     """Fit the product's model on unloaded snapshots, save it and its holdout in the run's folder.
 
     Returns:
@@ -90,14 +96,14 @@ def train_model(run: WeeklyRun, plan: Plan, files: Files) -> list[str]:
     )
     fs, holdout = url_to_fs(run.folder.path(checkpoint.HOLDOUT))
     with storage_errors("writing the model", run.folder.base):
-        with local_draft(run.folder.path("model")) as draft:
+        with staged_folder(run.folder.path("model")) as draft:
             result.model.save(draft)
         pq.write_table(result.holdout, holdout, filesystem=fs)
     return [*_warn_model(run.name, result.evaluation), *warn_features(snapshots, plan.catalogue.names)]
 
 
-def keep(
-    run: WeeklyRun, files: Mapping[str, Files], passed: Sequence[Passed], warnings: Sequence[str]
+def save_checkpoint(
+    run: WeeklyRun, files: Mapping[str, Files], passed: Sequence[CheckResult], warnings: Sequence[str]
 ) -> Checkpoint:
     """Write down what scoring needs, so that from here on the run can be resumed."""
     partitions = [rows for _, rows in files["score"]]
@@ -112,7 +118,7 @@ def keep(
         stages=tuple(run.stages.records),
         files=_stamps(run, len(partitions)) if run.folder.resumable else {},
     )
-    run.folder.keep(kept.model_dump_json().encode())
+    run.folder.save_checkpoint(kept.model_dump_json().encode())
     if is_local(run.folder.fs):
         remove_folder(run.train_folder)  # the largest part of it; nothing reads it any more
     return kept
@@ -124,7 +130,7 @@ def _stamps(run: WeeklyRun, partitions: int) -> dict[str, FileStamp]:
 
 def score_users(
     run: WeeklyRun, kept: Checkpoint, client: Any, on_progress: Progress | None = None
-) -> list[PartitionRow]:
+) -> list[PartitionResult]:
     """Score and explain every partition over the cluster; return one row a partition, in order.
 
     Args:
@@ -149,7 +155,7 @@ def score_users(
     ]
     told = 0.0
 
-    def tell(done: Done[PartitionRow]) -> None:
+    def tell(done: Done[PartitionResult]) -> None:
         nonlocal told
         at_end = done.done == done.total
         if not at_end and done.seconds - told < _PROGRESS_SECONDS:
@@ -160,30 +166,30 @@ def score_users(
             f"{done.rows_per_second:,.0f} users a second, {done.seconds_left:.0f} s left"
         )
         if not at_end:
-            run.stages.tell("score", sentence)
+            run.stages.log("score", sentence)
         if on_progress is not None:
             on_progress(100 * done.done / done.total, sentence)
 
     score = score_partition
     if not is_local(run.folder.fs):
-        score = WithStore(run.settings.store, score_partition)
+        score = ConfiguredTask(run.settings.store, score_partition)
     return FanOut(client).run(score, tasks, key=lambda task: task.name, on_done=tell)
 
 
-def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[PartitionRow]) -> Run:
+def commit(run: WeeklyRun, plan: DatasetPlan, kept: Checkpoint, partitions: Sequence[PartitionResult]) -> Run:
     """Check that everything adds up, write the report, and commit the run to the lake in one step."""
     folder = run.folder
     card, evaluation, holdout = checkpoint.read_model(folder.path())
-    summary = merge_rows(partitions, kept.partitions)
+    summary = summarise_partitions(partitions, kept.partitions)
     passed = [
         *kept.passed,
         check_equal_rows("scoring", {"unloaded": kept.users, "scored": summary.rows}),
-        Passed(
+        CheckResult(
             "margin = bias + sum of contributions",
             f"largest gap {summary.additivity_gap:.1e} (log-odds) among {summary.checked_rows:,} users",
         ),
         *_rounded(summary),
-        Passed(
+        CheckResult(
             "label rate, rows and classes to train on", f"{card.rows:,} rows, {card.churn_rate:.1%} churned"
         ),
     ]
@@ -204,15 +210,15 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[Pa
         true_log_loss=true_log_loss(run.settings.data, run.name, holdout),
         summary=summary,
         importance=read_summary(folder.path()).importance(),
-        scored=read_scored(features, scores),
+        scored=aggregate_scores(features, scores),
         passed=passed,
         warnings=[*kept.warnings, *card.notes],
     )
-    with local_draft(folder.path("charts")) as charts:
+    with staged_folder(folder.path("charts")) as charts:
         write_report(data, charts / "report.html")
         (charts / "report.json").write_text(data.model_dump_json(indent=1), "utf-8")
     described = [asdict(feature) for feature in plan.catalogue.features]
-    with local_draft(folder.path("logs")) as logs:
+    with staged_folder(folder.path("logs")) as logs:
         (logs / "features.json").write_text(json.dumps(described, indent=1), "utf-8")
         (logs / checkpoint.SETTINGS).write_text(json.dumps(run.basis.settings, indent=1), "utf-8")
     written = {
@@ -223,12 +229,12 @@ def commit(run: WeeklyRun, plan: Plan, kept: Checkpoint, partitions: Sequence[Pa
     return folder.commit(_manifest(run, data, kept.training_rows).model_copy(update={"files": written}))
 
 
-def _rounded(summary: RunSummary) -> list[Passed]:
+def _rounded(summary: RunSummary) -> list[CheckResult]:
     """State what writing contributions as float16 cost, where that was asked for."""
     if not summary.rounding:
         return []
     return [
-        Passed(
+        CheckResult(
             "contributions as float16",
             f"each rounded after that, by at most {summary.rounding:.1e} (log-odds)",
         )
@@ -279,6 +285,6 @@ def _manifest(run: WeeklyRun, data: ReportData, training_rows: int) -> Manifest:
 def open_tracking(run: WeeklyRun) -> None:
     """Set up where MLflow tracks; where that fails, say so and go on: logging comes last."""
     try:
-        registry.prepare(run.settings.tracking_uri)
+        tracking.initialise(run.settings.tracking_uri)
     except RunError as error:
         logger.warning("%s; the run of %s goes on, and tries again at its end", error, run.name)

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
-from churn.core.prefetch import AHEAD, in_order
+from churn.core.prefetch import PREFETCH, prefetch_map
 from churn.core.timing import StageRecord
-from churn.dataset.checks import Passed
-from churn.dataset.plan import Plan
+from churn.dataset.checks import CheckResult
+from churn.dataset.plan import DatasetPlan
 from churn.explain.effects import FeatureImportance
 from churn.explain.wording import limit
 from churn.features.catalogue import Feature
@@ -65,7 +65,7 @@ _FILES = (
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoreAggregates:
     """What the score files add up to, without any user in it.
 
     Attributes:
@@ -77,7 +77,7 @@ class Scored:
     segments: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
 
 
-def read_scored(features: Sequence[str], scores: Sequence[str]) -> Scored:
+def aggregate_scores(features: Sequence[str], scores: Sequence[str]) -> ScoreAggregates:
     """Sum up score files, a partition at a time.
 
     Args:
@@ -98,7 +98,7 @@ def read_scored(features: Sequence[str], scores: Sequence[str]) -> Scored:
                 inside = (column >= low) & (column <= high)
                 segments[name][0][index] += int(inside.sum())
                 segments[name][1][index] += float(probability[inside].sum())
-    return Scored(histogram, segments)
+    return ScoreAggregates(histogram, segments)
 
 
 def _read_side_by_side(features: Sequence[str], scores: Sequence[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
@@ -108,7 +108,7 @@ def _read_side_by_side(features: Sequence[str], scores: Sequence[str]) -> Iterat
         return _read(pair[0], list(_NICE_SEGMENTS)), _read(pair[1], ["predicted_probability"])
 
     pairs = list(zip(features, scores, strict=True))
-    yield from in_order(read, pairs, AHEAD if any("://" in address for address in features) else 1)
+    yield from prefetch_map(read, pairs, PREFETCH if any("://" in address for address in features) else 1)
 
 
 def _read(address: str, columns: list[str]) -> pa.Table:
@@ -122,7 +122,7 @@ def _read(address: str, columns: list[str]) -> pa.Table:
 
 def report_data(
     *,
-    plan: Plan,
+    plan: DatasetPlan,
     run: RunFacts,
     card: ModelCard,
     evaluation: Evaluation,
@@ -130,8 +130,8 @@ def report_data(
     true_log_loss: float | None,
     summary: RunSummary,
     importance: Sequence[FeatureImportance],
-    scored: Scored,
-    passed: Sequence[Passed],
+    scored: ScoreAggregates,
+    passed: Sequence[CheckResult],
     warnings: Sequence[str],
 ) -> ReportData:
     """Put the report's data together.
@@ -237,7 +237,7 @@ def _histogram(counts: NDArray[np.int64]) -> tuple[HistogramBin, ...]:
     )
 
 
-def _segments(scored: Scored) -> tuple[Segment, ...]:
+def _segments(scored: ScoreAggregates) -> tuple[Segment, ...]:
     made = []
     for name, (title, bands) in _NICE_SEGMENTS.items():
         users, sums = scored.segments[name]
@@ -253,7 +253,7 @@ def _segments(scored: Scored) -> tuple[Segment, ...]:
     return tuple(made)
 
 
-def _reasons(plan: Plan, users: int, importance: Sequence[FeatureImportance]) -> Reasons:
+def _reasons(plan: DatasetPlan, users: int, importance: Sequence[FeatureImportance]) -> Reasons:
     described = {feature.name: feature for feature in plan.catalogue.features}
     groups: dict[str, list[float]] = {}
     for effect in importance:

@@ -9,9 +9,7 @@ from uuid import uuid4
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from churn.core.errors import RunError
-from churn.outputs.report import charts
-from churn.outputs.report import format as fmt
-from churn.outputs.report import wording as words
+from churn.outputs.report import charts, format, wording
 from churn.outputs.report.data import ReportData
 
 logger = logging.getLogger(__name__)
@@ -21,7 +19,7 @@ TEMPLATE = "report.html.jinja"
 
 def render_report(data: ReportData) -> str:
     """The report as an HTML page: styles and charts inline, no script, nothing fetched from anywhere."""
-    return _environment().get_template(TEMPLATE).render(d=data, words=words, charts=charts)
+    return _environment().get_template(TEMPLATE).render(d=data, words=wording, charts=charts)
 
 
 def write_report(data: ReportData, path: Path | str) -> None:
@@ -63,12 +61,12 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     filters: dict[str, Any] = {
-        name: getattr(fmt, name)
+        name: getattr(format, name)
         for name in (
             "count", "day", "days", "decimal", "lift", "moment", "percent", "people", "plural", "seconds",
             "sentence", "short_day", "signed", "times",
         )
     }  # fmt: skip
     environment.filters.update(filters)
-    environment.globals["day_range"] = fmt.day_range
+    environment.globals["day_range"] = format.day_range
     return environment

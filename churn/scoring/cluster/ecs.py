@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
-from churn.core.aws import aws_errors, client_of, explained, reason
+from churn.core.aws import aws_errors, explained, make_client, reason
 from churn.core.errors import RunError
 
 NAME_TAG, CREATED_TAG, RUN_TAG, PRODUCT_TAG = "churn:cluster", "churn:created", "churn:run", "churn:product"
@@ -74,11 +74,11 @@ def aws_client(service: str, region: str | None) -> Any:
         ConfigError: AWS' library is not installed.
         RunError: no region is known.
     """
-    with telling(f"reach {service}"):
-        return client_of(service, region, "Fargate", retries=_TRIES)
+    with explain_ecs_errors(f"reach {service}"):
+        return make_client(service, region, "Fargate", retries=_TRIES)
 
 
-def telling(what: str) -> AbstractContextManager[None]:
+def explain_ecs_errors(what: str) -> AbstractContextManager[None]:
     """Return what tells of AWS' errors with the cluster's settings; see ``churn.core.aws.explained``."""
     return explained(what, "cluster.fargate.region", "the cluster's settings")
 
@@ -95,7 +95,7 @@ def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Res
         RunError: AWS refused.
     """
     found: list[Resource] = []
-    with telling("look for tasks and task definitions"):
+    with explain_ecs_errors("look for tasks and task definitions"):
         families = ecs.get_paginator("list_task_definition_families").paginate(
             familyPrefix=name or PREFIX, status="ACTIVE"
         )

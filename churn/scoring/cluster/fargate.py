@@ -19,24 +19,24 @@ import dask.config
 from distributed import Client, Security
 
 from churn.config.cluster import ClusterSettings, FargateSettings
-from churn.core.aws import not_installed
+from churn.core.aws import missing_library_error
 from churn.core.errors import ChurnError, ConfigError, RunError
 from churn.scoring.cluster.ecs import (
     PREFIX,
     Resource,
     aws_client,
     aws_tags,
+    explain_ecs_errors,
     find,
     remove,
     running_tasks,
     tags_of,
-    telling,
 )
 from churn.scoring.cluster.local import MINIMUM_ALLOWED_FAILURES, WORKER_MODULE
-from churn.scoring.cluster.tls import security as tls_security
+from churn.scoring.cluster.tls import load_security as tls_security
 
 if TYPE_CHECKING:
-    from churn.scoring.cluster.fargate_cluster import ScalingCluster
+    from churn.scoring.cluster.fargate_cluster import RefillingFargateCluster
 
 _PORT = 8786
 _LOST_SECONDS = 60  # a worker that a nanny replaces is back by then; else its task is stopped and replaced
@@ -88,7 +88,7 @@ def fargate_client(
         security = _security(fargate)
         places.append(fargate.ecs_cluster or _make_ecs_cluster(ecs, name, tags))
         stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": f"{_LOST_SECONDS} s"}))
-        made: list[ScalingCluster] = []
+        made: list[RefillingFargateCluster] = []
         stack.callback(_end, made)
         try:
             arguments = _arguments(ecs, settings, places[0], name, tags, security)
@@ -98,7 +98,7 @@ def fargate_client(
                 raise RunError("the start of the Fargate cluster was given up, as the run ends") from error
             raise RunError(_not_started(ecs, fargate, places[0], name, error)) from error
         client = stack.enter_context(Client(cluster, set_as_default=False))
-        cluster.keep(settings.workers or 1)
+        cluster.maintain(settings.workers or 1)
         while not client.scheduler_info(n_workers=-1)["workers"]:
             if stop.wait(_LOOK_SECONDS):
                 raise RunError("the start of the Fargate cluster was given up, as the run ends")
@@ -107,7 +107,7 @@ def fargate_client(
         yield client
 
 
-def _end(made: "list[ScalingCluster]") -> None:
+def _end(made: "list[RefillingFargateCluster]") -> None:
     for cluster in made:
         cluster.end()
 
@@ -124,14 +124,14 @@ def check_fargate(settings: ClusterSettings) -> str:
     """
     fargate = _required(settings)
     faults = []
-    with closing(aws_client("ecs", fargate.region)) as ecs, telling("look at ECS"):
+    with closing(aws_client("ecs", fargate.region)) as ecs, explain_ecs_errors("look at ECS"):
         setting = ecs.list_account_settings(name="taskLongArnFormat", effectiveSettings=True)["settings"]
         if [each["value"] for each in setting] != ["enabled"]:
             faults.append("the account setting taskLongArnFormat is not enabled: tasks would have no tags")
         if fargate.ecs_cluster:
             described = ecs.describe_clusters(clusters=[fargate.ecs_cluster])["clusters"]
             faults += _faults_of_cluster(fargate, described)
-    with closing(aws_client("ec2", fargate.region)) as ec2, telling("look at the network"):
+    with closing(aws_client("ec2", fargate.region)) as ec2, explain_ecs_errors("look at the network"):
         subnets = ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": [*fargate.subnets]}])[
             "Subnets"
         ]
@@ -143,7 +143,7 @@ def check_fargate(settings: ClusterSettings) -> str:
         (fargate.security_groups, {each["GroupId"]: each["VpcId"] for each in groups}),
     ):
         faults += [f"{each} is not in {fargate.vpc}" for each in asked if there.get(each) != fargate.vpc]
-    with closing(aws_client("logs", fargate.region)) as logs, telling("look at log groups"):
+    with closing(aws_client("logs", fargate.region)) as logs, explain_ecs_errors("look at log groups"):
         named = logs.describe_log_groups(logGroupNamePrefix=fargate.log_group)["logGroups"]
     if fargate.log_group not in [each["logGroupName"] for each in named]:
         faults.append(f"the log group {fargate.log_group} does not exist")
@@ -169,12 +169,12 @@ def _required(settings: ClusterSettings) -> FargateSettings:
     return settings.fargate
 
 
-def _library() -> "type[ScalingCluster]":
+def _library() -> "type[RefillingFargateCluster]":
     try:
-        from churn.scoring.cluster.fargate_cluster import ScalingCluster  # slow to import
+        from churn.scoring.cluster.fargate_cluster import RefillingFargateCluster  # slow to import
     except ImportError as error:
-        raise not_installed(error.name or "dask-cloudprovider", "Fargate") from error
-    return ScalingCluster
+        raise missing_library_error(error.name or "dask-cloudprovider", "Fargate") from error
+    return RefillingFargateCluster
 
 
 @contextmanager
@@ -213,7 +213,7 @@ def _remove_all(ecs: Any, place: str | None, name: str) -> list[str]:
 
 
 def _make_ecs_cluster(ecs: Any, name: str, tags: Mapping[str, str]) -> str:
-    with telling("make an ECS cluster"):
+    with explain_ecs_errors("make an ECS cluster"):
         made = ecs.create_cluster(
             clusterName=name, tags=aws_tags(tags), capacityProviders=["FARGATE", "FARGATE_SPOT"]
         )
@@ -305,7 +305,7 @@ def _register(ecs: Any, settings: ClusterSettings, who: str, name: str, tags: Ma
             },
         },
     }
-    with telling(f"register the {who}'s task definition"):
+    with explain_ecs_errors(f"register the {who}'s task definition"):
         registered = ecs.register_task_definition(
             family=f"{name}-{who}",
             taskRoleArn=role,
@@ -330,7 +330,7 @@ def _security(fargate: FargateSettings) -> Security:
         return Security(require_encryption=False)
     with (
         closing(aws_client("secretsmanager", fargate.region)) as client,
-        telling("read the secret for TLS"),
+        explain_ecs_errors("read the secret for TLS"),
     ):
         text = client.get_secret_value(SecretId=fargate.tls_secret).get("SecretString")
     try:
@@ -361,7 +361,7 @@ def _not_started(
 
 
 def _states(ecs: Any, place: str, name: str) -> str:
-    with telling("look at the tasks"):
+    with explain_ecs_errors("look at the tasks"):
         tasks = [
             task
             for status in ("RUNNING", "STOPPED")

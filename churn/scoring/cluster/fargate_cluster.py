@@ -25,7 +25,7 @@ warnings.filterwarnings("ignore", "Creating your cluster is taking a surprisingl
 _logger = logging.getLogger(__name__)
 
 
-class ScalingCluster(FargateCluster):  # type: ignore[misc]  # the library has no types
+class RefillingFargateCluster(FargateCluster):  # type: ignore[misc]  # the library has no types
     """A FargateCluster with the scheduler's task; workers come and are replaced once ``keep`` was called.
 
     The library starts workers once and does not replace those that Spot takes; it waits for a task without
@@ -43,7 +43,7 @@ class ScalingCluster(FargateCluster):  # type: ignore[misc]  # the library has n
         self,
         stop: threading.Event,
         deadline: float,
-        made: "list[ScalingCluster]",
+        made: "list[RefillingFargateCluster]",
         **arguments: Any,
     ) -> None:
         """Start the scheduler's task and connect to it."""
@@ -88,11 +88,11 @@ class ScalingCluster(FargateCluster):  # type: ignore[misc]  # the library has n
                 self._clients[name] = await self._open.enter_async_context(client)
         yield self._clients[name]
 
-    def keep(self, workers: int) -> None:
+    def maintain(self, workers: int) -> None:
         """Start so many workers and, whenever some are lost, others in their place."""
-        self.loop.add_callback(self._begin_to_keep, workers)
+        self.loop.add_callback(self._begin_to_maintain, workers)
 
-    def _begin_to_keep(self, workers: int) -> None:
+    def _begin_to_maintain(self, workers: int) -> None:
         self._kept = asyncio.ensure_future(self._keep(workers))
 
     async def _keep(self, workers: int) -> None:

@@ -12,12 +12,12 @@ class Swept:
     """What a sweep found.
 
     Attributes:
-        left: what is old enough to have been left behind.
-        young: how many resources of this program are younger, and may belong to a run that goes on.
+        stale: what is old enough to have been left behind.
+        recent: how many resources of this program are younger, and may belong to a run that goes on.
     """
 
-    left: tuple[Resource, ...]
-    young: int
+    stale: tuple[Resource, ...]
+    recent: int
 
 
 def sweep(settings: ClusterSettings, older_than: timedelta, *, dry_run: bool) -> Swept:

@@ -29,10 +29,10 @@ def address_security(settings: ClusterSettings) -> Security | None:
             f"cluster.tls_ca is given, but cluster.address {settings.address} does not speak TLS: give "
             "tls://host:port, or leave the certificates out"
         )
-    return security(*(_read(path) for path in (settings.tls_ca, settings.tls_cert, settings.tls_key)))
+    return load_security(*(_read(path) for path in (settings.tls_ca, settings.tls_cert, settings.tls_key)))
 
 
-def security(ca: str, cert: str, key: str) -> Security:
+def load_security(ca: str, cert: str, key: str) -> Security:
     """Return TLS for the client and, as the same authority stands for all, for everybody else.
 
     Args:

@@ -26,7 +26,7 @@ _ABSENT = "none"
 _NAMED = 3  # workers, of each version
 
 
-def installed() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
     """Return the versions of this process: Python's (minor), and each package's or ``none``."""
     found = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name, distributions in PACKAGES.items():
@@ -53,14 +53,14 @@ def check_versions(client: Any) -> None:
     Raises:
         RunError: some differ, or one lacks this program; it says who has what.
     """
-    by_process: dict[str, Mapping[str, str] | str] = {"client": installed()}
+    by_process: dict[str, Mapping[str, str] | str] = {"client": installed_versions()}
     try:
-        by_process["scheduler"] = client.run_on_scheduler(installed)
+        by_process["scheduler"] = client.run_on_scheduler(installed_versions)
     except OSError as error:
         raise RunError(f"the scheduler went away as it was asked for its versions ({error})") from error
     except Exception as error:  # whatever it says who has no such module: Dask passes on some as text only
         by_process["scheduler"] = _stranger(error)
-    for address, answer in client.run(installed, on_error="return").items():
+    for address, answer in client.run(installed_versions, on_error="return").items():
         if isinstance(answer, OSError):
             continue  # one that went away as it was asked scores nothing
         strange = isinstance(answer, Exception)

@@ -1,1 +1,1 @@
-"""The embedded warehouse."""
+"""The embedded warehouse: DuckDB on local files."""

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from churn.core.errors import RunError, SourceError
 from churn.core.names import identifier
-from churn.core.tempdirs import scratch_folder
+from churn.core.tempdirs import temporary_folder
 from churn.warehouse.base import Dialect, InUseError, Session
 from churn.warehouse.duckdb.source_files import check_files
 from churn.warehouse.duckdb.spill import remove_spills_of_the_dead, spill_folder
@@ -137,7 +137,9 @@ class DuckDBWarehouse:
         self._lock, self._transactions = threading.Lock(), 0
         self._exits = ExitStack()
         # DuckDB's own choice in memory is one folder for all who work in the same one.
-        spill = spill_folder(database) if database else self._exits.enter_context(scratch_folder()) / "spill"
+        spill = (
+            spill_folder(database) if database else self._exits.enter_context(temporary_folder()) / "spill"
+        )
         self._connection = _connect(database, config | {"temp_directory": str(spill)})
         try:
             if database is not None:

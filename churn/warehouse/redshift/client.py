@@ -21,11 +21,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from churn.config.warehouse import WarehouseSettings
 from churn.core.errors import ChurnError, RunError
 from churn.warehouse.base import Dialect, LostConnectionError, SerialisationError
-from churn.warehouse.parquet import checked_files, copy_manifest, differences, look_at, read_manifest
+from churn.warehouse.parquet import checked_files, copy_manifest, differences, inspect_file, read_manifest
 from churn.warehouse.quoting import bind, label_of, qualified
 from churn.warehouse.redshift.arrow import batch_of, schema_of, table_of
 from churn.warehouse.redshift.connect import PID, Redactor, as_run_error, connect, make_engine, pause
-from churn.warehouse.redshift.interruptible import supervised
+from churn.warehouse.redshift.interruptible import run_interruptible
 from churn.warehouse.redshift.unload_copy import (
     LARGEST_FILE,
     SMALLEST_FILE,
@@ -79,7 +79,7 @@ class RedshiftSession:
         """
         if not paths:
             raise RunError(f"there are no files to load into {table}")
-        files = look_at(s3_url(path) for path in paths)
+        files = inspect_file(s3_url(path) for path in paths)
         for facts in files:
             if facts.schema.names != list(columns):  # COPY goes by position
                 fault = differences(facts.schema, pa.schema([(name, pa.null()) for name in columns]))[0]
@@ -123,7 +123,7 @@ class RedshiftSession:
                 known = isinstance(error, SQLAlchemyError | OSError)
                 raise self.translated(error, label) from (None if known else error)
 
-        return supervised(
+        return run_interruptible(
             work,
             label=label,
             cancel=lambda: self._warehouse.cancel(self.backend),

@@ -11,9 +11,9 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine,
 from sqlalchemy.exc import DBAPIError
 
 from churn.config.warehouse import WarehouseSettings
-from churn.core.aws import not_installed
+from churn.core.aws import missing_library_error
 from churn.core.errors import ChurnError, ConfigError, RunError
-from churn.core.redaction import without_secrets
+from churn.core.redaction import mask_secrets
 from churn.warehouse.base import LostConnectionError, SerialisationError
 from churn.warehouse.redshift.login import Login, aws_login
 
@@ -55,7 +55,7 @@ class Redactor:
 
     def clean(self, text: str) -> str:
         """Return the text without secrets."""
-        return without_secrets(text, self._secrets)
+        return mask_secrets(text, self._secrets)
 
 
 def log_in(settings: WarehouseSettings) -> Login:
@@ -96,7 +96,7 @@ def make_engine(settings: WarehouseSettings, redactor: Redactor) -> Engine:
             max_overflow=12,
         )
     except ImportError as error:
-        raise not_installed(error.name or settings.driver, "warehouse.kind 'redshift'") from error
+        raise missing_library_error(error.name or settings.driver, "warehouse.kind 'redshift'") from error
 
     @event.listens_for(engine, "do_connect")
     def _log_in(_dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> None:

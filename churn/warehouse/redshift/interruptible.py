@@ -12,7 +12,9 @@ Result = TypeVar("Result")
 _GLANCE = 0.5  # seconds between looks for an interrupt; a statement's end is seen at once
 
 
-def supervised(work: Callable[[], Result], *, label: str, cancel: Callable[[], None], every: float) -> Result:
+def run_interruptible(
+    work: Callable[[], Result], *, label: str, cancel: Callable[[], None], every: float
+) -> Result:
     """Run ``work`` in a thread of its own and wait for it, so that the waiting can be interrupted.
 
     Drivers wait for the server in C, where neither Ctrl-C nor a flow's cancellation reaches them.

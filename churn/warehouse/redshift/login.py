@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from churn.config.warehouse import WarehouseSettings
-from churn.core.aws import client_of, explained
+from churn.core.aws import explained, make_client
 from churn.core.errors import RunError
 
 _PASSWORD_SECONDS = 900  # the shortest that AWS makes; it is used at once
@@ -34,7 +34,7 @@ def aws_login(settings: WarehouseSettings) -> Login:
 
 
 def _client(service: str, settings: WarehouseSettings) -> Any:
-    return client_of(
+    return make_client(
         service,
         settings.region,
         f"warehouse.auth '{settings.auth}'",
