@@ -10,7 +10,11 @@ from hypothesis import settings
 
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 
-pytest_plugins = ["tests.support.fixtures_aws", "tests.support.fixtures_weekly"]
+pytest_plugins = [
+    "tests.support.chaos_summary",
+    "tests.support.fixtures_aws",
+    "tests.support.fixtures_weekly",
+]
 
 # A machine that is busy with other tests is not a failure.
 settings.register_profile("house", deadline=None)
@@ -19,14 +23,14 @@ settings.load_profile("house")
 # Modules that take longest, in seconds of CPU: they start first, so that neither core waits for the other at the end.
 # All others come after these, in the usual order.
 _LONGEST = (
-    "integration/test_heavy_user", "integration/test_deployments", "unit/test_erase", "unit/test_publish", "integration/test_weekly",
-    "integration/test_faults", "chaos/test_weekly_run", "integration/test_fargate", "integration/test_blocks",
-    "integration/test_weekly_redshift", "integration/test_weekly_s3", "integration/test_weekly_fargate",
-    "integration/test_secrets", "chaos/test_processes", "chaos/test_worker_kills", "unit/test_treeshap",
-    "integration/test_stand_ins", "integration/test_fanout", "integration/test_address", "deployments/test_aws",
-    "unit/test_lake_stores", "unit/test_lake_s3", "unit/test_publish_redshift", "unit/test_hostile",
-    "integration/test_prepare", "integration/test_warehouses_agree", "unit/test_evaluation",
-    "unit/test_simulate", "unit/test_benchmark_warehouse", "unit/test_warehouse_redshift",
+    "jobs/test_heavy_user", "flows/test_schedules", "jobs/test_erase", "outputs/test_tables", "jobs/test_weekly",
+    "jobs/test_faults", "jobs/test_weekly_chaos", "scoring/test_fargate", "flows/test_credentials",
+    "jobs/test_weekly_redshift", "jobs/test_weekly_s3", "jobs/test_weekly_fargate",
+    "jobs/test_secrets", "flows/test_killed_processes", "scoring/test_worker_kills", "explain/test_treeshap",
+    "stand_ins/test_stand_ins", "scoring/test_fanout", "scoring/test_address", "deployments/test_aws",
+    "lake/test_stores", "lake/test_staging_s3", "outputs/test_tables_redshift", "flows/test_hostile",
+    "dataset/test_build", "dataset/test_warehouses_agree", "model/test_metrics",
+    "sources/test_simulator", "benchmarks/test_warehouse", "warehouse/test_redshift",
 )  # fmt: skip
 
 # What a test needs that is not parametrised by the warehouse.

@@ -22,7 +22,7 @@ import psutil
 
 from churn.scoring.cluster.client import open_client
 from churn.scoring.fanout import Done, FanOut
-from tests.support.dask_processes import Processes, dask_processes
+from tests.stand_ins.dask_processes import Processes, dask_processes
 from tests.support.fanout_tasks import Row, Task
 
 LOOKS = 40  # at memory, in each run

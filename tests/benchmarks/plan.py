@@ -63,7 +63,7 @@ from tests.benchmarks.plan_tables import print_efficiency, print_overhead, print
 from tests.benchmarks.score import cpu_of, interleaved, peak_mb, typical
 from tests.benchmarks.score_data import DEPTH, FEATURES, SHAPE, TREES, fitted_model, write_snapshots
 from tests.benchmarks.score_peers import kernel_alone
-from tests.support.s3 import BUCKET, Faults, environment, faulting, s3_server
+from tests.stand_ins.s3 import BUCKET, Faults, environment, faulting, s3_server
 
 PARTS = ("validate", "requests", "efficiency", "overhead", "scale")
 WITHIN = 0.25

@@ -184,7 +184,7 @@ def main() -> None:
         if set(wanted) - {"chaos"}:
             _measure(arguments, wanted, folder, console, report)
         if "chaos" in wanted:
-            from tests.chaos.test_worker_kills import many_runs
+            from tests.scoring.test_worker_kills import many_runs
 
             (folder / "chaos").mkdir()
             report["chaos"] = many_runs(folder / "chaos", arguments.runs)

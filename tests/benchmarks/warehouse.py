@@ -156,10 +156,10 @@ def measure_publish(folder: Path, sizes: Sequence[int], rounds: int) -> list[dic
 
 def measure_redshift(folder: Path, sizes: Sequence[int], rounds: int) -> list[dict[str, Any]]:
     """Unload, score and publish through the stand-ins; at the first size also by rows through the driver."""
+    from tests.stand_ins.postgres import postgres_server
+    from tests.stand_ins.redshift import Front
+    from tests.stand_ins.s3 import BUCKET, environment, s3_server
     from tests.support.fixtures_aws import LOGIN, PASSWORD, ROLE
-    from tests.support.postgres import postgres_server
-    from tests.support.redshift import Front
-    from tests.support.s3 import BUCKET, environment, s3_server
 
     found = []
     with postgres_server() as postgres, s3_server() as s3:

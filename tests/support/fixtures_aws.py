@@ -13,10 +13,10 @@ from sqlalchemy.engine import URL
 
 from churn.config.warehouse import WarehouseSettings
 from churn.warehouse.redshift.connect import PASSWORD_VARIABLE, USER_VARIABLE
-from tests.support.postgres import Server, postgres_server
-from tests.support.redshift import Front
-from tests.support.s3 import BUCKET, Faults, S3Server, environment, faulting
-from tests.support.s3 import s3_server as run_s3_server
+from tests.stand_ins.postgres import Server, postgres_server
+from tests.stand_ins.redshift import Front
+from tests.stand_ins.s3 import BUCKET, Faults, S3Server, environment, faulting
+from tests.stand_ins.s3 import s3_server as run_s3_server
 
 ROLE = "arn:aws:iam::123456789012:role/churn-unload"
 LOGIN, PASSWORD = "churn_login", "not-a-secret"

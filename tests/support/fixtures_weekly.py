@@ -16,9 +16,9 @@ from filelock import FileLock
 
 from churn.config.cluster import ClusterSettings
 from churn.scoring.cluster.client import open_client
+from tests.stand_ins.s3 import S3Server, environment
 from tests.support.churn_runs import Runs
 from tests.support.data_folders import AS_OF, EVENTS, write_table
-from tests.support.s3 import S3Server, environment
 
 FOUR = ("food", "bread", "fruit", "wine")  # which are all the same but for their names
 
