@@ -68,7 +68,7 @@ def reusable_dates(
         for day, users in wanted.items()
         if day in found
         and includes(found[day]["users"], users)
-        and found[day]["source_version"] == source_version(builds, day)
+        and found[day]["made_from"] == source_version(builds, day)
     }
 
 
