@@ -124,8 +124,16 @@ def load_step(path: str, names: Mapping[str, Any]) -> Step:
 
 
 def canonical_sql(step: Step, names: Mapping[str, Any]) -> str:
-    """Return a step's text in Redshift's dialect, with macros and lists written out."""
-    return _template(step.text).render(**names, ref=identifier)
+    """Return a step's SQL for a digest: comments and white space do not change it.
+
+    Macros and lists are written out, in Redshift's dialect.
+    """
+    return _without_comments(_template(step.text).render(**names, ref=identifier))
+
+
+@lru_cache(512)
+def _without_comments(query: str) -> str:
+    return _parsed(query).sql(dialect="redshift", comments=False)
 
 
 def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> tuple[Step, ...]:

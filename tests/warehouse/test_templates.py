@@ -22,11 +22,13 @@ from churn.dataset.plan import DatasetPlan, plan_without_data, rendered_steps
 from churn.features.aggregates import lifetime, weekly
 from churn.features.catalogue import catalogue
 from churn.sources.availability import ABSENT, Availability, resolve_views
+from churn.warehouse import templates
 from churn.warehouse.base import Dialect
 from churn.warehouse.templates import (
     DISTRIBUTED_BY,
     SORTED_BY,
     Step,
+    canonical_sql,
     create,
     load_step,
     render,
@@ -327,6 +329,56 @@ def test_integers_are_divided_only_where_the_result_is_whole_or_a_side_is_a_doub
                 for name in ("sum_", "slope", "intercept")  # cast where they are made
             )
             assert whole or double, f"{path}: {division.sql()}"
+
+
+STEP = Step(
+    "x", "steps/x.sql", "table", "-- Makes: x.\nselect a, b from {{ ref('y') }} where a > 1", frozenset()
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select a, b from {{ ref('y') }} where a > 1",
+        "-- Makes: another.\n-- Grain: row.\nselect a, b from {{ ref('y') }} where a > 1",
+        "select a, -- the first\n b /* the second */ from {{ ref('y') }} where a > 1 -- the end",
+        "{# macros -#}\nselect a, b {# both #} from {{ ref('y') }} where a > 1\n",
+        "select\n    a,\n    b\nfrom {{ ref('y') }}\n\nwhere\n    a > 1",
+    ],
+    ids=["no header", "another header", "line and block comments", "comments of the template", "white space"],
+)
+def test_comments_and_white_space_do_not_change_what_a_digest_is_of(text: str) -> None:
+    assert canonical_sql(replace(STEP, text=text), {}) == canonical_sql(STEP, {})
+
+
+@pytest.mark.parametrize(
+    "change", [("a > 1", "a > 2"), ("a, b", "b, a"), ("a > 1", "a > '1'"), ("'y'", "'z'")]
+)
+def test_other_sql_changes_what_a_digest_is_of(change: tuple[str, str]) -> None:
+    assert canonical_sql(replace(STEP, text=STEP.text.replace(*change)), {}) != canonical_sql(STEP, {})
+
+
+@every_plan
+def test_a_digest_is_of_every_step_without_its_comments(plan: DatasetPlan) -> None:
+    for step in plan.steps:
+        commented = f"-- A comment's mark.\n{step.text}\n/* a block's end */ -- and a line's\n"
+        text = canonical_sql(step, names_of(plan, step))
+        assert "--" not in text
+        assert canonical_sql(replace(step, text=commented), names_of(plan, step)) == text
+
+
+def test_only_changed_sql_changes_the_names_of_kept_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    def digests(old: str, new: str) -> list[str]:
+        text_of = templates._read.__wrapped__
+        monkeypatch.setattr(templates, "_read", lambda path: text_of(path).replace(old, new))
+        tables = planned("bbc", VIDEO).tables
+        monkeypatch.undo()
+        return [made.digest for made in (tables.aggregates, tables.lifetime, tables.rows)]
+
+    before = digests("", "")
+    assert digests("-- Grain: ", "-- Another line.\n-- Grain: ") == before
+    assert digests("group by", "/* by */ group   by") == before
+    assert not set(digests("count(*)", "count(1)")) & set(before)
 
 
 def steps_of(plan: DatasetPlan) -> dict[str, Step]:
