@@ -615,14 +615,14 @@ from datetime import date
 from pathlib import Path
 from churn.config.load import load_settings
 from churn.core.errors import RunError, SourceError
-from churn.dataset.build import plan, run_steps
+from churn.dataset.build import plan_dataset, run_steps
 from churn.dataset.unload import unload
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 data, out = Path(sys.argv[1]), Path(sys.argv[2])
 training = {"sampling": "all", "max_dates": 5}
 settings = load_settings(data, out, {"products": {"iplayer": {"training": training}}})
 warehouse = DuckDBWarehouse(None, data, memory="500MB", threads=1)
-made = plan(warehouse, settings, "iplayer", date(2024, 6, 30), "run", today=date(2024, 8, 1))
+made = plan_dataset(warehouse, settings, "iplayer", date(2024, 6, 30), "run", today=date(2024, 8, 1))
 run_steps(warehouse, made)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for room in (2, 30_000):  # full when the file is opened, and in the middle of writing it

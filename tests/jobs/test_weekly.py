@@ -447,11 +447,11 @@ FROM_PYTHON = """
 import json, sys
 from datetime import date
 from pathlib import Path
-from flows.console import quiet
+from flows.console import silence_libraries
 
 data, out = Path(sys.argv[1]), Path(sys.argv[2])
 if __name__ == "__main__":
-    quiet()
+    silence_libraries()
     from flows.cli import main
     from flows.weekly import weekly_churn
 

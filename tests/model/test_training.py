@@ -292,7 +292,7 @@ def test_wrong_settings_are_refused(wrong):
 STOPPED = """
 import os, signal, time
 from xgboost.core import DataIter
-from flows.console import end_in_order
+from flows.console import install_signal_handlers
 from tests.model.test_training import fit, snapshots
 
 original = DataIter._next_wrapper
@@ -305,7 +305,7 @@ def stopped(*given):
     return original(*given)
 
 DataIter._next_wrapper = stopped
-end_in_order()
+install_signal_handlers()
 try:
     fit(snapshots())
 except KeyboardInterrupt:

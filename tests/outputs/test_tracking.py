@@ -335,7 +335,7 @@ def test_a_kill_during_the_set_up_leaves_nothing_that_the_next_one_trips_over(tm
         [
             sys.executable,
             "-c",
-            "import sys; from churn.outputs.tracking import prepare; prepare(sys.argv[1])",
+            "import sys; from churn.outputs.tracking import initialise; initialise(sys.argv[1])",
             uri,
         ],
         cwd=REPOSITORY,

@@ -112,7 +112,7 @@ def without_prefect() -> Callable[..., Any]:
 
     flows.commands.run.start_server = lambda: None
     found = {name: value for name, value in vars(tasks.weekly).items() if isinstance(value, Task)}
-    flows.weekly.tasks = SimpleNamespace(**{name: _Plain(task.fn) for name, task in found.items()})
+    flows.weekly.weekly = SimpleNamespace(**{name: _Plain(task.fn) for name, task in found.items()})
     flows.weekly.weekly_churn = flows.weekly.weekly_churn.fn
     return flows.weekly.weekly_churn
 
