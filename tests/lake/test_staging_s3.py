@@ -70,7 +70,7 @@ def begun(lake: Lake, run_id: str, week: date = WEEK) -> Any:
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be another process from now on: no run is this one's any more."""
     monkeypatch.setattr(staging_s3, "_PROCESS", "another")
-    monkeypatch.setattr(staging_s3, "_living", set())
+    monkeypatch.setattr(staging_s3, "_claimed_here", set())
 
 
 def test_before_every_request_of_a_commit_readers_see_the_old_state_or_the_new(
@@ -218,7 +218,7 @@ def test_a_run_is_not_swept_while_it_commits(
     lake: Lake, place: S3Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = begun(lake, "a")
-    sweep, read = lake._desk, staging_s3.read
+    sweep, read = lake._staging, staging_s3.read
 
     def commits_meanwhile(fs: Any, path: str) -> Any:
         found = read(fs, path)
@@ -228,7 +228,7 @@ def test_a_run_is_not_swept_while_it_commits(
                 folder.commit(manifest("a"))
         return found
 
-    monkeypatch.setattr(staging_s3, "_living", set())
+    monkeypatch.setattr(staging_s3, "_claimed_here", set())
     monkeypatch.setattr(staging_s3, "STALE_SECONDS", -1)
     monkeypatch.setattr(staging_s3, "read", commits_meanwhile)
     assert sweep.claim("food", f"{WEEK}", "b") is not None
@@ -308,7 +308,7 @@ def test_a_partition_is_seen_when_it_is_whole_and_stamped_as_it_is(lake: Lake, p
     with lake.start_run("food", WEEK, "a") as folder:
         with partition(folder) as files:
             assert name not in place.names()
-            stamp = files.publish()["scores"]
+            stamp = files.close()["scores"]
         assert len(place.read(name)) == stamp.size
         run = folder.commit(manifest("a", files={"scores/part-00007.parquet": stamp}))
         run.verify(checksums=True)
@@ -324,11 +324,11 @@ def test_a_partition_that_fails_leaves_nothing(lake: Lake, place: S3Place, bucke
 def test_nothing_is_written_to_a_committed_run_by_a_worker_thought_dead(lake: Lake) -> None:
     with lake.start_run("food", WEEK, "a") as folder:
         with partition(folder) as files:
-            files.publish()
+            files.close()
         late = partition(folder, "another")
         run = folder.commit(manifest("a"))
     with late, pytest.raises(RunError, match="has been committed"):
-        late.publish()
+        late.close()
     with pytest.raises(RunError, match="has been committed"):
         write_small(run.fs, run.base, f"{run.base}/logs/partitions/part-00007.json", b"{}")
     run.verify(checksums=True)
