@@ -77,7 +77,7 @@ def plan_dataset(
     )
     with stages.stage("user lives", "prepare"):
         # Of all weeks, as a run of a later date may be about to read those that this one makes again.
-        builds = ledger.week_versions(warehouse, made.tables.aggregates, date.max)
+        builds = ledger.week_versions(warehouse, made.tables.aggregates)
         lifetime.update_lifetime(warehouse, made.tables.lifetime, builds)
     known = {week: build for week, build in builds.items() if week <= as_of}
     return replace(_with_what_is_kept(warehouse, made, known), warnings=brought.warnings)

@@ -1,80 +1,90 @@
-"""Feature rows of past as-of dates, kept: a run makes those of its date, and trains on what was known then.
+"""The feature store: rows of past as-of dates, so that a run makes those of its own date only.
 
-A date's rows are there as a whole or not at all. They are made again when a week that they were made from
-was, and a digest of their definition is in the tables' names, so that features of two never mix.
+Training then sees what was known when each date was scored. A date's rows are stored completely or not at
+all, and made again after a week that they were made from was. The tables' names end in a digest of their
+definition, so features of two definitions never mix.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from functools import partial
 from typing import Any
 
 from churn.core.errors import RunError
 from churn.core.names import identifier
-from churn.features.aggregates.tables import VersionedTables, analyze, digest, query, run, utc_now
+from churn.features.aggregates.ledger import Ledger
+from churn.features.aggregates.tables import VersionedTables, analyze, digest, query, utc_now
 from churn.features.catalogue import Feature
 from churn.features.checks import check_rows
 from churn.features.cohorts import includes
 from churn.warehouse.base import Session, Warehouse
-from churn.warehouse.retries import retry_transaction, run_ddl_once
-from churn.warehouse.templates import Step, canonical_sql, create_empty, create_table, insert
+from churn.warehouse.retries import retry_transaction
+from churn.warehouse.templates import Step, canonical_sql, create_empty, insert
 
-ROWS, LEDGER = "feature_rows", "feature_dates"
-_LEDGER_COLUMNS = {
-    "as_of_date": "date not null",
-    "users": "varchar(4000) not null",
-    "made_from": "varchar(32) not null",
-    "feature_rows": "bigint not null",
-    "built_at": "timestamp not null",
-}
+ROWS = "feature_rows"
+LEDGER = Ledger(
+    "feature_dates",
+    key="as_of_date",
+    version="made_from",
+    columns={
+        "as_of_date": "date not null",
+        "users": "varchar(4000) not null",
+        "made_from": "varchar(32) not null",
+        "feature_rows": "bigint not null",
+        "built_at": "timestamp not null",
+    },
+)
 
 
 def feature_row_tables(
     schema: str, product: str, steps: Sequence[Step], names: Mapping[str, Any], values: Mapping[str, Any]
 ) -> VersionedTables:
-    """Return the definition of a product's feature rows.
+    """Return the definition of the tables that store a product's feature rows.
 
     Args:
-        schema: where they are kept.
-        product: its name: rows of different products lie apart.
-        steps: all that make them, source views too.
-        names: what those steps' templates may use, for any number of dates.
-        values: what they may bind, but for dates.
+        schema: the schema of the tables.
+        product: the product's name; each product has its own tables.
+        steps: all SQL steps that make the rows, source views included.
+        names: what the steps' templates may use; it must not depend on the number of dates.
+        values: what the steps may bind, without dates.
     """
     texts = [canonical_sql(step, names) for step in steps]
-    return VersionedTables(schema, digest([product, _LEDGER_COLUMNS, texts, sorted(values.items())]), {}, {})
+    definition = digest([product, LEDGER.columns, texts, sorted(values.items())])
+    return VersionedTables(schema, definition, {}, {})
 
 
-def source_version(builds: Mapping[date, str], as_of: date) -> str:
-    """Return what tells whether a week up to an as-of date was made again, or one was added."""
-    return digest([(week, build) for week, build in sorted(builds.items()) if week < as_of])
+def source_version(versions: Mapping[date, str], as_of: date) -> str:
+    """Return a digest that changes when a week up to an as-of date is added or made again.
+
+    Args:
+        versions: the aggregated weeks, from ``ledger.week_versions``.
+    """
+    return digest([(week, version) for week, version in sorted(versions.items()) if week < as_of])
 
 
 def reusable_dates(
-    warehouse: Warehouse, rows: VersionedTables, builds: Mapping[date, str], wanted: Mapping[date, str]
+    warehouse: Warehouse, tables: VersionedTables, versions: Mapping[date, str], wanted: Mapping[date, str]
 ) -> set[date]:
-    """Return the dates whose rows can be used again.
+    """Return the dates whose stored rows are up to date and hold all wanted users.
 
     Args:
-        builds: the kept weeks, as ``kept_weeks.builds`` returns them.
-        wanted: dates, and which users are wanted at each, as ``cohorts.mask`` tells it.
+        versions: the aggregated weeks, from ``ledger.week_versions``.
+        wanted: the users wanted at each date, as ``cohorts.encode_slots`` writes them.
     """
-    if not warehouse.columns(rows.table(LEDGER)):
+    if not warehouse.columns(tables.table(LEDGER.name)):
         return set()
-    text = f"select as_of_date, users, made_from from {rows.table(LEDGER)}"
-    found = {row["as_of_date"]: row for row in warehouse.fetch(text).to_pylist()}
+    stored = LEDGER.read(warehouse, tables)
     return {
         day
         for day, users in wanted.items()
-        if day in found
-        and includes(found[day]["users"], users)
-        and found[day]["made_from"] == source_version(builds, day)
+        if day in stored
+        and includes(stored[day]["users"], users)
+        and stored[day]["made_from"] == source_version(versions, day)
     }
 
 
 def save_rows(
     warehouse: Warehouse,
-    rows: VersionedTables,
+    tables: VersionedTables,
     step: Step,
     names: Mapping[str, Any],
     values: Mapping[str, Any],
@@ -83,86 +93,77 @@ def save_rows(
     oldest: date,
     features: Sequence[Feature],
 ) -> int:
-    """Keep the rows of some dates in place of what was there, and show them in the run's schema as a view.
+    """Replace the stored rows of some dates, and create the view ``feature_rows`` in the run's schema.
 
     Args:
-        step: the query of the rows.
-        schema: the run's.
-        dates: which users are there, as ``cohorts.mask`` tells it, and what it was made from.
-        oldest: rows of earlier dates, which nobody trains on any more, go.
-        features: what the columns are.
+        step: the SQL step that makes the rows.
+        names: what its template may use.
+        values: what it may bind.
+        schema: the run's schema.
+        dates: for each date the users it has, as ``cohorts.encode_slots`` writes them, and its
+            ``source_version``.
+        oldest: rows of earlier dates are deleted, since no run trains on them any more.
+        features: the features in the order of the columns.
 
     Returns:
-        Rows kept.
+        The number of rows stored for these dates.
 
     Raises:
-        CheckError: a user and date has several rows, or a feature is out of its range. Nothing has changed.
+        CheckError: a user has several rows for a date, or a feature is out of its range. Nothing has changed.
+        RunError: the warehouse refused. Nothing has changed.
     """
-    table, ledger = rows.table(ROWS), rows.table(LEDGER)
-    run_ddl_once(partial(warehouse.execute, create_table(ledger, _LEDGER_COLUMNS, warehouse.dialect)))
-    asked = (step, names, values, schema, table, warehouse.dialect)
+    table = tables.table(ROWS)
+    LEDGER.create(warehouse, tables)
+    arguments = (step, names, values, schema, table, warehouse.dialect)
 
     def attempt() -> int:
         with warehouse.transaction(computes=True) as session:
-            session.lock(ledger)
+            session.lock(tables.table(LEDGER.name))
             if not warehouse.columns(table):
-                made = create_empty(*asked)
-                session.execute(made.sql, made.parameters)
-            for name in (table, ledger):
-                gone = f"delete from {name} where as_of_date < :oldest"
-                run(warehouse, session, gone, {"oldest": oldest})
-                for day in dates:
-                    run(warehouse, session, f"delete from {name} where as_of_date = :day", {"day": day})
-            added = insert(*asked)
+                empty = create_empty(*arguments)
+                session.execute(empty.sql, empty.parameters)
+            days = {f"day_{index}": day for index, day in enumerate(dates)}
+            outdated = f"as_of_date < :oldest or as_of_date in ({', '.join(f':{name}' for name in days)})"
+            LEDGER.delete(warehouse, session, tables, [ROWS], outdated, {"oldest": oldest, **days})
+            added = insert(*arguments)
             session.execute(added.sql, added.parameters)
             check_rows(warehouse, session, table, f"{identifier(schema)}.eligible", features, dates)
-            return _write_dates(warehouse, session, rows, dates)
+            counts = _count_rows(warehouse, session, table, min(dates))
+            now = utc_now()
+            rows = [(day, users, version, counts.get(day, 0), now) for day, (users, version) in dates.items()]
+            LEDGER.add(warehouse, session, tables, rows)
+            return sum(counts.get(day, 0) for day in dates)
 
     count = retry_transaction(attempt, "keeping feature rows")
     analyze(warehouse, table)
-    create_view(warehouse, rows, schema)
+    create_view(warehouse, tables, schema)
     return count
 
 
-def _write_dates(
-    warehouse: Warehouse, session: Session, rows: VersionedTables, dates: Mapping[date, tuple[str, str]]
-) -> int:
-    first = min(dates)
-    text = "select as_of_date, count(*) as n from {{ table }} where as_of_date >= :first group by as_of_date"
-    counted = query(warehouse, session, text.replace("{{ table }}", rows.table(ROWS)), {"first": first})
-    counts = {row["as_of_date"]: int(row["n"]) for row in counted}
-    for day, (users, origin) in dates.items():
-        run(
-            warehouse,
-            session,
-            f"insert into {rows.table(LEDGER)} (as_of_date, users, made_from, feature_rows, built_at)"
-            " values (:day, :users, :origin, :rows, :now)",
-            {"day": day, "users": users, "origin": origin, "rows": counts.get(day, 0), "now": utc_now()},
-        )
-    return sum(counts.get(day, 0) for day in dates)
+def _count_rows(warehouse: Warehouse, session: Session, table: str, first: date) -> dict[date, int]:
+    text = f"select as_of_date, count(*) as n from {table} where as_of_date >= :first group by as_of_date"
+    return {row["as_of_date"]: int(row["n"]) for row in query(warehouse, session, text, {"first": first})}
 
 
-def check_still_there(warehouse: Warehouse, rows: VersionedTables, days: Iterable[date]) -> None:
-    """Check, after rows of some dates were read, that they were there meanwhile.
+def check_still_there(warehouse: Warehouse, tables: VersionedTables, days: Iterable[date]) -> None:
+    """Check, after the rows of some dates were read, that no other run deleted them meanwhile.
 
     Raises:
-        RunError: a run of a later date has removed some.
+        RunError: a run of a later date deleted some.
     """
-    there = warehouse.fetch(f"select as_of_date from {rows.table(LEDGER)}")["as_of_date"].to_pylist()
-    gone = sorted(set(days) - set(there))
-    if gone:
+    missing = sorted(set(days) - LEDGER.read(warehouse, tables).keys())
+    if missing:
         raise RunError(
-            f"feature rows of {', '.join(map(str, gone))} went while they were read: a run of a later date "
-            "removed what it does not train on. Run again: they are made anew"
+            f"feature rows of {', '.join(map(str, missing))} were deleted while they were read, by a run of "
+            "a later date that does not train on them. Run again: they are made again"
         )
 
 
-def create_view(warehouse: Warehouse, rows: VersionedTables, schema: str) -> None:
-    """Make the view ``feature_rows`` of a run's schema, if it is not there."""
+def create_view(warehouse: Warehouse, tables: VersionedTables, schema: str) -> None:
+    """Create the view ``feature_rows`` in a run's schema if it does not exist."""
     if not warehouse.columns(f"{schema}.{ROWS}"):
-        columns: Iterable[str] = warehouse.columns(rows.table(ROWS))
-        listed = ", ".join(identifier(column) for column in columns)
+        listed = ", ".join(identifier(column) for column in warehouse.columns(tables.table(ROWS)))
         late = " with no schema binding" if warehouse.dialect == "redshift" else ""
         warehouse.execute(
-            f"create view {identifier(schema)}.{ROWS} as select {listed} from {rows.table(ROWS)}{late}"
+            f"create view {identifier(schema)}.{ROWS} as select {listed} from {tables.table(ROWS)}{late}"
         )

@@ -1,7 +1,6 @@
 """Kept tables of definitions that no run uses any more: known by the weeks they have reached, and removed."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -9,17 +8,14 @@ from functools import partial
 from churn.core.calendar import WEEK, check_weeks, monday_of
 from churn.core.names import identifier
 from churn.features import store
-from churn.features.aggregates import ledger, lifetime
+from churn.features.aggregates import lifetime
+from churn.features.aggregates.ledger import WEEKS
 from churn.features.aggregates.tables import query, table_names
 from churn.warehouse.base import Warehouse
 from churn.warehouse.retries import retry_transaction
 
-# Which table of a definition tells how far the others have come, and by which column.
-LEDGERS: Mapping[str, str] = {
-    ledger.LEDGER: "week_start",
-    lifetime.LEDGER: "week_start",
-    store.LEDGER: "as_of_date",
-}
+# Each definition has one of these; its latest date says how far the tables beside it have come.
+LEDGERS = (WEEKS, lifetime.LEDGER, store.LEDGER)
 
 
 @dataclass(frozen=True)
@@ -66,12 +62,12 @@ def _definitions(warehouse: Warehouse, schema: str) -> list[OutdatedTables]:
     """Return the definitions that have reached any week; another is that of a run that has just begun."""
     there = table_names(warehouse, schema)
     found = []
-    for ledger_table, column in LEDGERS.items():
-        for name in (name for name in there if re.fullmatch(rf"{ledger_table}_[0-9a-f]+", name)):
-            ending = name.removeprefix(ledger_table)
+    for ledger in LEDGERS:
+        for name in (name for name in there if re.fullmatch(rf"{ledger.name}_[0-9a-f]+", name)):
+            ending = name.removeprefix(ledger.name)
             others = (other for other in there if other.endswith(ending) and other != name)
             tables = tuple(f"{schema}.{identifier(each)}" for each in (name, *others))
-            reached = query(warehouse, warehouse, f"select max({column}) as reached from {tables[0]}", {})
+            reached = query(warehouse, warehouse, f"select max({ledger.key}) as reached from {tables[0]}", {})
             if reached[0]["reached"] is not None:
                 found.append(OutdatedTables(tables, monday_of(reached[0]["reached"])))
     return found

@@ -154,12 +154,12 @@ def test_weeks_that_another_run_makes_meanwhile_are_left_as_they_are(
         if computes and not made:
             made.append(True)
             assert bring(warehouse, data, AS_OF, "other").raw_rows
-            made.append(ledger.week_versions(warehouse, definition, AS_OF))
+            made.append(ledger.week_versions(warehouse, definition))
         return transaction(computes=computes)
 
     monkeypatch.setattr(warehouse, "transaction", after_another_run)
     assert bring(warehouse, data, AS_OF).raw_rows == 0
-    assert ledger.week_versions(warehouse, definition, AS_OF) == made[1]
+    assert ledger.week_versions(warehouse, definition) == made[1]
     assert tables(warehouse, data) == fresh(data)
 
 
@@ -168,7 +168,7 @@ def test_weeks_that_are_forgotten_meanwhile_are_made(
 ) -> None:
     bring(warehouse, data, AS_OF)
     ledger_table, transaction = (
-        weekly.aggregate_tables(settings_of(data)).table(ledger.LEDGER),
+        weekly.aggregate_tables(settings_of(data)).table(ledger.WEEKS.name),
         warehouse.transaction,
     )
 
@@ -189,7 +189,7 @@ def test_a_failure_within_a_chunk_leaves_whole_weeks_only(
 ) -> None:
     bring(warehouse, data, AS_OF - 3 * WEEK)
     before = tables(warehouse, data)
-    monkeypatch.setattr(weekly, "write_week", lambda *_: (_ for _ in ()).throw(RunError("gone")))
+    monkeypatch.setattr(weekly, "week_row", lambda *_: (_ for _ in ()).throw(RunError("gone")))
     with pytest.raises(RunError, match="gone"):
         bring(warehouse, data, AS_OF)
     assert tables(warehouse, data) == before
@@ -215,7 +215,7 @@ def test_late_rows_are_told_of_and_read_when_asked(warehouse: Warehouse, data: P
     assert told.weeks == ()
     # Until the week is made again this is told each time, and rows are counted no more.
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(weekly, "_count_weeks", None)
+        patched.setattr(weekly, "record_row_counts", None)
         assert bring(warehouse, data, AS_OF).warnings == told.warnings
     assert bring(warehouse, data, AS_OF, rebuild_weeks=3).warnings == ()
     assert bring(warehouse, data, AS_OF).warnings == ()
@@ -402,7 +402,7 @@ def test_tables_of_definitions_that_fell_weeks_behind_are_removed(warehouse: War
     assert prune.prune(warehouse, "churn_kept", 2, dry_run=False) == []
     would = prune.prune(warehouse, "churn_kept", 1, dry_run=True)
     assert {each.tables[0].rpartition("_")[0] for each in would} == {
-        f"churn_kept.{name}" for name in prune.LEDGERS
+        f"churn_kept.{ledger.name}" for ledger in prune.LEDGERS
     }
     assert {each.reached for each in would} == {MONDAY - 2 * WEEK}
     assert there() == before

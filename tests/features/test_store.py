@@ -208,7 +208,7 @@ def test_a_run_whose_rows_a_later_dates_run_removes_meanwhile_says_so(
     (folder := tmp_path / "train").mkdir()
     assert unload(warehouse, made, "train", folder, 1000)
     run(warehouse, chosen, AS_OF)
-    gone = rf"feature rows of {made.training_dates[0]}, .* went .* Run again"
+    gone = rf"feature rows of {made.training_dates[0]}, .* were deleted .* Run again"
     with pytest.raises(RunError, match=gone):
         unload(warehouse, made, "train", folder, 1000)
     again = plan_dataset(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_again", today=TODAY)
@@ -220,7 +220,9 @@ def life(warehouse: Warehouse, data: Path, until: date) -> Rows:
     chosen = settings_of(data)
     definition = weekly.aggregate_tables(chosen)
     lived = lifetime.lifetime_tables(definition, chosen.products["food"])
-    lifetime.update_lifetime(warehouse, lived, ledger.week_versions(warehouse, definition, until))
+    versions = ledger.week_versions(warehouse, definition)
+    known = {week: version for week, version in versions.items() if week <= until}
+    lifetime.update_lifetime(warehouse, lived, known)
     rows = warehouse.fetch(f"select * from {lived.table(lifetime.LIFETIME)}").to_pylist()
     state = warehouse.fetch(f"select * from {lived.table(lifetime.LATEST)}").to_pylist()
     latest = {row["user_id"]: row for row in sorted(rows, key=lambda row: row["week_start"])}

@@ -1,12 +1,11 @@
-"""Weekly aggregates that are kept, so that each raw row of activity is read once, whatever is run how often.
+"""Weekly aggregates: what users did, by week and product, so that each raw row of activity is read once.
 
-What users did, by week and product of the activity, lies in tables of one schema, which every product and run
-reads its features from. Bringing them forward adds the weeks that are new, each chunk of weeks in one
-transaction: a week is there as a whole or not at all. A week is made from its own raw rows alone, so that
-weeks made again, in any order or after a failure give the same rows.
+All products and runs read their features from these tables, which lie in one schema. An update adds the new
+weeks, a chunk in each transaction: a week is stored completely or not at all. A week is made from its own raw
+rows alone, so it gives the same rows when it is made again, in any order or after a failure.
 
-The tables' names end in a digest of their definition: a changed one makes new tables, and never mixes. Where
-the raw rows lie in files, those that were read are remembered, and all is made again if one of them changed.
+The tables' names end in a digest of their definition, so a changed definition makes new tables. Where raw
+rows lie in files, the files read are recorded, and everything is made again if one of them changed.
 """
 
 import logging
@@ -21,15 +20,12 @@ from churn.core.calendar import OBSERVATION_WEEKS, WEEK, monday_of
 from churn.core.errors import ConfigError
 from churn.core.names import identifier, slug
 from churn.features.aggregates.ledger import (
-    COLUMNS,
     HISTORY_START,
-    LEDGER,
     OUTSIDE,
-    Rows,
-    ledger_of,
+    WEEKS,
     record_row_counts,
+    week_row,
     week_versions,
-    write_week,
 )
 from churn.features.aggregates.tables import VersionedTables, analyze, digest, run
 from churn.features.catalogue import DAYPARTS, WEEKDAYS
@@ -50,19 +46,19 @@ from churn.warehouse.templates import (
 logger = logging.getLogger(__name__)
 
 AGGREGATES = ("week_facts", "user_week", "user_item_week")
-# Raw rows of so many weeks lie in a staging table at once.
+# The staging table holds raw rows of at most this many weeks.
 WEEKS_AT_ONCE = OBSERVATION_WEEKS
 _FILES = {"file": "varchar(1000) not null", "stamp": "varchar(100) not null"}
 
 
 @dataclass(frozen=True)
 class AggregateUpdate:
-    """What bringing the aggregates forward came to.
+    """What an update of the aggregates did.
 
     Attributes:
         weeks: Mondays of the weeks that were made.
-        raw_rows: rows of raw activity that were read.
-        outside: rows of raw activity whose date cannot be.
+        raw_rows: raw rows that were read.
+        outside: raw rows whose date is missing or impossible.
         warnings: sentences for people: rows that came late, weeks without any.
     """
 
@@ -72,13 +68,13 @@ class AggregateUpdate:
     warnings: tuple[str, ...]
 
 
-def steps(kept: VersionedTables) -> tuple[Step, ...]:
-    """Return what is made for some weeks: the staging table, and the aggregates in order."""
-    return tuple(load_step(f"kept/{name}.sql", kept.names) for name in ("week_activity", *AGGREGATES))
+def steps(tables: VersionedTables) -> tuple[Step, ...]:
+    """Return the SQL steps of some weeks: the staging table, then the aggregates in order."""
+    return tuple(load_step(f"kept/{name}.sql", tables.names) for name in ("week_activity", *AGGREGATES))
 
 
 def aggregate_tables(settings: Settings) -> VersionedTables:
-    """Return the definition of the kept tables: they serve every product of the settings.
+    """Return the definition of the tables, which serve every product of the settings.
 
     Raises:
         ConfigError: two products give one feature name to different categories or devices.
@@ -96,22 +92,22 @@ def aggregate_tables(settings: Settings) -> VersionedTables:
         **{f"device_{name}": value for name, value in devices.items()},
     }
     mapping = load_step(f"sources/{settings.source}/activity.sql", {})
-    kept = VersionedTables(settings.kept_schema, "", names, values)
-    texts = [canonical_sql(mapping, {}), *(canonical_sql(step, names) for step in steps(kept))]
-    return replace(kept, digest=digest([settings.source, COLUMNS, texts, sorted(values.items())]))
+    tables = VersionedTables(settings.kept_schema, "", names, values)
+    texts = [canonical_sql(mapping, {}), *(canonical_sql(step, names) for step in steps(tables))]
+    return replace(tables, digest=digest([settings.source, WEEKS.columns, texts, sorted(values.items())]))
 
 
 def _by_slug(settings: Settings, field: str) -> dict[str, str]:
-    found: dict[str, tuple[str, str]] = {}
+    first_uses: dict[str, tuple[str, str]] = {}
     for product, definition in settings.products.items():
         for value in getattr(definition, field):
-            first, other = found.setdefault(slug(value), (value, product))
+            first, other = first_uses.setdefault(slug(value), (value, product))
             if first != value:
                 raise ConfigError(
                     f"products {other!r} and {product!r} have {field} that give the same feature name: "
                     f"{first!r} and {value!r} become {slug(value)!r}. Write them alike"
                 )
-    return {name: value for name, (value, _) in found.items()}
+    return {name: value for name, (value, _) in first_uses.items()}
 
 
 def update_aggregates(
@@ -123,40 +119,39 @@ def update_aggregates(
     today: date,
     rebuild_weeks: int = 0,
 ) -> AggregateUpdate:
-    """Make the kept aggregates complete up to a Sunday.
+    """Complete the aggregates up to a Sunday.
 
     Args:
-        schema: a run's schema, where the view ``activity`` is, and where staging tables are made.
-        until: the last day.
-        today: rows dated after the day after it are of no week.
-        rebuild_weeks: make so many of the latest weeks up to ``until`` again.
+        schema: a run's schema, which has the view ``activity`` and gets the staging tables.
+        until: the Sunday.
+        today: rows dated more than a day after it belong to no week.
+        rebuild_weeks: how many of the latest weeks up to ``until`` to make again.
 
     Raises:
-        RunError: the warehouse refused; weeks that were finished stay.
+        RunError: the warehouse refused. Weeks that were finished stay.
     """
-    kept = aggregate_tables(settings)
-    _make_tables(warehouse, kept, schema)
+    tables = aggregate_tables(settings)
+    _create_tables(warehouse, tables, schema)
     stamps = warehouse.stamps(activity_table(settings.source))
-    _forget_if_changed(warehouse, kept, stamps)
-    built = _Builder(warehouse, kept, schema, stamps)
-    ledger = ledger_of(warehouse, kept)
-    days = {"history_start": HISTORY_START, "today": today}
+    _clear_if_files_changed(warehouse, tables, stamps)
+    builder = _Builder(warehouse, tables, schema, stamps)
+    stored = WEEKS.read(warehouse, tables)
     latest = monday_of(until - timedelta(days=6))
-    again = {latest - index * WEEK for index in range(rebuild_weeks)}
-    if ledger:
-        first = min((week for week in ledger if week != OUTSIDE), default=latest)
-        built.make(sorted({*_weeks(first, latest)} - ledger.keys() | again & {*_weeks(first, latest)}))
-        ledger = ledger_of(warehouse, kept)
-        there = _rows_there(warehouse, settings.source, schema, ledger, latest, today)
-        if there == sum(rows.there for rows in ledger.values()):
-            return _told(built, ledger, latest)
-    found = _count_weeks(warehouse, schema, days)
-    outside = found.pop(None, 0)
-    past = {week: rows for week, rows in found.items() if week is not None and week <= latest}
+    if stored:
+        weeks = {*_weeks(min((week for week in stored if week != OUTSIDE), default=latest), latest)}
+        rebuild = {latest - index * WEEK for index in range(rebuild_weeks)}
+        builder.build(sorted(weeks - stored.keys() | rebuild & weeks))
+        stored = WEEKS.read(warehouse, tables)
+        now = _source_rows(warehouse, settings.source, schema, max([latest, *stored]), today)
+        if now == sum(row["rows_there"] for row in stored.values()):
+            return _summary(builder, stored, latest)
+    counts = _rows_by_week(warehouse, schema, {"history_start": HISTORY_START, "today": today})
+    outside = counts.pop(None, 0)
+    past = [week for week in counts if week is not None and week <= latest]
     if past:
-        built.make(sorted({*_weeks(min(past), latest)} - ledger.keys()))
-    record_row_counts(warehouse, kept, found, outside)
-    return _told(built, ledger_of(warehouse, kept), latest)
+        builder.build(sorted({*_weeks(min(past), latest)} - stored.keys()))
+    record_row_counts(warehouse, tables, counts, outside)
+    return _summary(builder, WEEKS.read(warehouse, tables), latest)
 
 
 def _weeks(first: date, last: date) -> Iterator[date]:
@@ -165,30 +160,30 @@ def _weeks(first: date, last: date) -> Iterator[date]:
         first += WEEK
 
 
-def _rows_there(
-    warehouse: Warehouse, source: str, schema: str, ledger: Mapping[date, Rows], latest: date, today: date
-) -> int:
-    """Return how many raw rows there are, without those after the last week that is kept."""
-    last = max([latest, *ledger]) + timedelta(days=6)
+def _source_rows(warehouse: Warehouse, source: str, schema: str, last_week: date, today: date) -> int:
+    """Return how many raw rows the source has, without those dated after a week."""
     text = (
         "select count(*) as later from {{ ref('activity') }}"
         " where activity_date between cast(:last as date) + 1 and cast(:today as date) + 1"
     )
-    statement = render(text, {}, {"last": last, "today": today}, schema, warehouse.dialect)
+    days = {"last": last_week + timedelta(days=6), "today": today}
+    statement = render(text, {}, days, schema, warehouse.dialect)
     later = warehouse.fetch(statement.sql, statement.parameters)["later"][0].as_py()
     return warehouse.row_count(activity_table(source)) - int(later)
 
 
-def _count_weeks(warehouse: Warehouse, schema: str, days: Mapping[str, date]) -> dict[date | None, int]:
+def _rows_by_week(warehouse: Warehouse, schema: str, days: Mapping[str, date]) -> dict[date | None, int]:
+    """Return the source's raw rows by Monday; None holds those whose date is missing or impossible."""
     text = load_step("kept/weeks_found.sql", {}).text
     statement = render(text, {}, days, schema, warehouse.dialect)
-    found = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
-    return {row["week_start"]: int(row["raw_rows"]) for row in found}
+    rows = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
+    return {row["week_start"]: int(row["raw_rows"]) for row in rows}
 
 
-def _told(built: "_Builder", ledger: Mapping[date, Rows], latest: date) -> AggregateUpdate:
-    weeks = {week: rows for week, rows in ledger.items() if week != OUTSIDE and week <= latest}
-    late = {week: rows.there - rows.read for week, rows in weeks.items() if rows.there != rows.read}
+def _summary(builder: "_Builder", stored: Mapping[date, Mapping[str, Any]], latest: date) -> AggregateUpdate:
+    weeks = {week: row for week, row in stored.items() if week != OUTSIDE and week <= latest}
+    changes = {week: row["rows_there"] - row["raw_rows"] for week, row in weeks.items()}
+    late = {week: rows for week, rows in changes.items() if rows}
     warnings = []
     if late:
         more, fewer = (sum(rows for rows in late.values() if rows * sign > 0) for sign in (1, -1))
@@ -198,58 +193,55 @@ def _told(built: "_Builder", ledger: Mapping[date, Rows], latest: date) -> Aggre
             f"of the rows of {len(late)} past week{'s' * (len(late) > 1)}, the oldest from {min(late)}, "
             f"{' and '.join(counts)} since those were read: --rebuild-weeks {oldest} reads them again"
         )
-    empty = sorted(week for week, rows in weeks.items() if not rows.read)
+    empty = [week for week, row in weeks.items() if not row["raw_rows"]]
     if empty:
         listed = ", ".join(f"{week}" for week in empty[:5]) + (", ..." if len(empty) > 5 else "")
         warnings.append(
             f"{len(empty)} week{'s have' if len(empty) > 1 else ' has'} no activity at all (of {listed}): "
             "everybody counts as away then; load what is missing"
         )
-    outside = ledger[OUTSIDE].there if OUTSIDE in ledger else 0
-    return AggregateUpdate(tuple(built.weeks), built.raw_rows, outside, tuple(warnings))
+    outside = int(stored[OUTSIDE]["rows_there"]) if OUTSIDE in stored else 0
+    return AggregateUpdate(tuple(builder.weeks), builder.raw_rows, outside, tuple(warnings))
 
 
 def invalidate_faulty_weeks(warehouse: Warehouse, settings: Settings) -> None:
-    """Let weeks with rows that break the source contract be read again, once those are mended."""
+    """Delete weeks with rows that break the source contract, so that they are read again once mended."""
     if warehouse.stamps(activity_table(settings.source)):
-        return  # they lie in files, and once a file is changed everything is made anew
-    kept = aggregate_tables(settings)
-    found = warehouse.fetch(
-        f"select distinct week_start from {kept.table('week_facts')}"
+        return  # a mended file is a changed file, and then everything is made again
+    tables = aggregate_tables(settings)
+    faulty = warehouse.fetch(
+        f"select distinct week_start from {tables.table('week_facts')}"
         " where null_users > 0 or negative_values > 0 or huge_values > 0"
     )
     with warehouse.transaction() as session:
-        session.lock(kept.table(LEDGER))
-        for week in found["week_start"].to_pylist():
-            # What was made of it goes as well: once its rows are gone, there may be no such week any more.
-            for name in (LEDGER, *AGGREGATES):
-                gone = f"delete from {kept.table(name)} where week_start = :week"
-                run(warehouse, session, gone, {"week": week})
+        session.lock(tables.table(WEEKS.name))
+        for week in faulty["week_start"].to_pylist():
+            # The aggregates too: if all rows of the week are removed, it is not made again.
+            WEEKS.delete(warehouse, session, tables, AGGREGATES, "week_start = :week", {"week": week})
 
 
-def _make_tables(warehouse: Warehouse, kept: VersionedTables, schema: str) -> None:
-    """Make the kept tables that are not there: two runs may begin with that at once.
+def _create_tables(warehouse: Warehouse, tables: VersionedTables, schema: str) -> None:
+    """Create the tables if they do not exist; two runs may do so at the same time.
 
-    Schema and ledger are made first, as before them there is nothing to lock; the rest behind the ledger's
-    lock, in one transaction with ``files`` last: where that is, all are.
+    The ledger comes first, since it is what runs lock. The others are created under its lock in one
+    transaction, ``files`` last: if that exists, all do.
     """
-    weeks, files = kept.table(LEDGER), kept.table("files")
+    files = tables.table("files")
     if warehouse.columns(files):
         return
-    run_ddl_once(partial(warehouse.execute, f"create schema if not exists {identifier(kept.schema)}"))
-    run_ddl_once(partial(warehouse.execute, create_table(weeks, COLUMNS, warehouse.dialect)))
+    run_ddl_once(partial(warehouse.execute, f"create schema if not exists {identifier(tables.schema)}"))
+    WEEKS.create(warehouse, tables)
 
     def attempt() -> None:
         with warehouse.transaction() as session:
-            session.lock(weeks)
+            session.lock(tables.table(WEEKS.name))
             if warehouse.columns(files):
                 return  # another run was quicker
-            staging, *aggregates = steps(kept)
-            no_days = {"first_day": HISTORY_START, "last_day": HISTORY_START}
+            staging, *aggregates = steps(tables)
+            values = {**tables.values, "first_day": HISTORY_START, "last_day": HISTORY_START}
             for step in (staging, *aggregates):
-                table = f"{schema}.{staging.name}" if step is staging else kept.table(step.name)
-                values = {**kept.values, **no_days}
-                empty = create_empty(step, kept.names, values, schema, table, warehouse.dialect)
+                table = f"{schema}.{staging.name}" if step is staging else tables.table(step.name)
+                empty = create_empty(step, tables.names, values, schema, table, warehouse.dialect)
                 session.execute(empty.sql, empty.parameters)
             session.execute(f"drop table {schema}.{staging.name}")
             session.execute(create_table(files, _FILES, warehouse.dialect))
@@ -257,102 +249,93 @@ def _make_tables(warehouse: Warehouse, kept: VersionedTables, schema: str) -> No
     retry_transaction(attempt, "making the tables of weekly aggregates")
 
 
-def _forget_if_changed(warehouse: Warehouse, kept: VersionedTables, stamps: Mapping[str, str]) -> None:
-    """Empty the kept tables if a file that they were made from is not as it was."""
-    read = warehouse.fetch(f"select file, stamp from {kept.table('files')}").to_pylist()
+def _clear_if_files_changed(warehouse: Warehouse, tables: VersionedTables, stamps: Mapping[str, str]) -> None:
+    """Empty the tables if a file that they were made from has changed."""
+    read = warehouse.fetch(f"select file, stamp from {tables.table('files')}").to_pylist()
     changed = sorted(row["file"] for row in read if stamps.get(row["file"]) != row["stamp"])
     if not changed:
         return
     logger.info("weekly aggregates are made anew: %s was changed since they were made", changed[0])
     with warehouse.transaction() as session:
-        for name in (LEDGER, "files", *AGGREGATES):
-            session.execute(f"delete from {kept.table(name)}")
+        for name in (WEEKS.name, "files", *AGGREGATES):
+            session.execute(f"delete from {tables.table(name)}")
 
 
 class _Builder:
-    """Makes weeks, and remembers what it has made."""
+    """Makes weeks, and counts what it made."""
 
     def __init__(
-        self, warehouse: Warehouse, kept: VersionedTables, schema: str, stamps: Mapping[str, str]
+        self, warehouse: Warehouse, tables: VersionedTables, schema: str, stamps: Mapping[str, str]
     ) -> None:
-        self.warehouse, self.kept, self.schema, self.stamps = warehouse, kept, schema, stamps
-        # What was there when it was settled which weeks to make.
-        self.seen = week_versions(warehouse, kept, date.max)
+        self.warehouse, self.tables, self.schema, self.stamps = warehouse, tables, schema, stamps
+        # The versions on which the caller decides which weeks to make.
+        self.versions = week_versions(warehouse, tables)
         self.weeks: list[date] = []
         self.raw_rows = 0
 
-    def make(self, weeks: Sequence[date]) -> None:
-        """Make weeks, given in order; those that follow on one another share a scan of the raw rows."""
+    def build(self, weeks: Sequence[date]) -> None:
+        """Make weeks, given in order; up to 13 consecutive ones share a scan of the raw rows."""
         chunk: list[date] = []
         for week in weeks:
             if chunk and (week - chunk[-1] != WEEK or len(chunk) == WEEKS_AT_ONCE):
-                self._make_chunk(chunk)
+                self._build_chunk(chunk)
                 chunk = []
             chunk.append(week)
         if chunk:
-            self._make_chunk(chunk)
+            self._build_chunk(chunk)
 
-    def _make_chunk(self, weeks: Sequence[date]) -> None:
+    def _build_chunk(self, weeks: Sequence[date]) -> None:
         rows = retry_transaction(lambda: self._attempt(weeks), "aggregating weeks")
-        analyze(self.warehouse, *(self.kept.table(name) for name in AGGREGATES))
+        analyze(self.warehouse, *(self.tables.table(name) for name in AGGREGATES))
         self.weeks.extend(weeks)
         self.raw_rows += rows
         logger.debug("weekly aggregates of %s to %s: %s raw rows", weeks[0], weeks[-1], f"{rows:,}")
 
     def _attempt(self, weeks: Sequence[date]) -> int:
-        """Stage the weeks' raw rows, and make of them, in one transaction, what is kept.
+        """Stage the weeks' raw rows, then write the weeks in one transaction; return the raw rows.
 
-        They are staged before it begins: DuckDB reads what is not committed yet with one thread.
+        Rows are staged before the transaction, since DuckDB reads uncommitted rows with one thread only.
         """
-        warehouse, kept, dialect = self.warehouse, self.kept, self.warehouse.dialect
+        warehouse, tables, dialect = self.warehouse, self.tables, self.warehouse.dialect
         days = {"first_day": weeks[0], "last_day": weeks[-1] + timedelta(days=6)}
-        staging, *_ = steps(kept)
+        staging, *_ = steps(tables)
         with warehouse.scratch(self.schema) as place:
-            made = create(staging, kept.names, {**kept.values, **days}, self.schema, dialect, into=place)
+            values = {**tables.values, **days}
+            create_staging = create(staging, tables.names, values, self.schema, dialect, into=place)
             warehouse.execute(f"drop table if exists {place}.{staging.name}")  # of a broken attempt
-            warehouse.execute(made.sql, made.parameters)
+            warehouse.execute(create_staging.sql, create_staging.parameters)
             with warehouse.transaction(computes=True) as session:
-                session.lock(kept.table(LEDGER))
-                there = week_versions(warehouse, kept, days["last_day"], session)
-                # By another run; weeks that were forgotten since, as their file was changed, are made.
-                made_since = all(week in there and there[week] != self.seen.get(week) for week in weeks)
-                rows = {} if made_since else self._keep(session, place, weeks, days)
+                session.lock(tables.table(WEEKS.name))
+                now = week_versions(warehouse, tables, session)
+                # Weeks that another run deleted meanwhile, as their file changed, are made here.
+                made_by_another = all(week in now and now[week] != self.versions.get(week) for week in weeks)
+                rows = 0 if made_by_another else self._write(session, place, weeks, days)
             warehouse.execute(f"drop table {place}.{staging.name}")
-        return sum(rows.values())
+        return rows
 
-    def _keep(
-        self, session: Session, place: str, weeks: Sequence[date], days: Mapping[str, date]
-    ) -> Mapping[date, int]:
-        warehouse, kept = self.warehouse, self.kept
-        staging, *aggregates = steps(kept)
+    def _write(self, session: Session, place: str, weeks: Sequence[date], days: Mapping[str, date]) -> int:
+        warehouse, tables = self.warehouse, self.tables
+        between = "week_start between :first_day and :last_day"
+        WEEKS.delete(warehouse, session, tables, AGGREGATES, between, days)
+        staging, *aggregates = steps(tables)
         for step in aggregates:
-            table = kept.table(step.name)
-            run(
-                warehouse,
-                session,
-                f"delete from {table} where week_start between :first_day and :last_day",
-                days,
+            added = insert(
+                step, tables.names, tables.values, place, tables.table(step.name), warehouse.dialect
             )
-            added = insert(step, kept.names, kept.values, place, table, warehouse.dialect)
             session.execute(added.sql, added.parameters)
         counted = session.fetch(
             f"select week_start, count(*) as raw_rows from {place}.{staging.name} group by week_start"
         ).to_pylist()
         rows = {row["week_start"]: int(row["raw_rows"]) for row in counted}
-        for week in weeks:
-            write_week(warehouse, session, kept, week, rows.get(week, 0))
+        WEEKS.add(warehouse, session, tables, [week_row(week, rows.get(week, 0)) for week in weeks])
         self._write_files(session)
-        return rows
+        return sum(rows.values())
 
     def _write_files(self, session: Session) -> None:
         if not self.stamps:
             return
-        files = self.kept.table("files")
+        files = self.tables.table("files")
         session.execute(f"delete from {files}")
+        text = f"insert into {files} (file, stamp) values (:file, :stamp)"
         for file, stamp in self.stamps.items():
-            run(
-                self.warehouse,
-                session,
-                f"insert into {files} (file, stamp) values (:file, :stamp)",
-                {"file": file, "stamp": stamp},
-            )
+            run(self.warehouse, session, text, {"file": file, "stamp": stamp})

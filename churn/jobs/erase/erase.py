@@ -300,7 +300,7 @@ def _kept_tables(settings: Settings, warehouse: Warehouse) -> list[str]:
 
 def _has_ledger(table: str, beside: Container[str]) -> bool:
     ending = table.rpartition("_")[2]
-    return any(f"{ledger}_{ending}" in beside for ledger in LEDGERS)
+    return any(f"{ledger.name}_{ending}" in beside for ledger in LEDGERS)
 
 
 def _drop_leftovers(warehouse: Warehouse, failures: list[str]) -> None:
