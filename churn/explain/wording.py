@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from churn.core.calendar import OBSERVATION_WEEKS
 from churn.features.catalogue import INTEGER, Feature
-from churn.features.phrases import MONEY, Phrases
+from churn.features.phrases import MONEY, NO_PHRASES
 
 _FAR_BELOW = 0.75  # "only" is said of a value up to this part of what is usual
 _LEAST_WEEKS = 2  # fewer make no habit
 _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
-_NOTHING_SAID = Phrases()
 
 
 def describe_reasons(
@@ -59,7 +58,7 @@ def _line(
 ) -> str:
     contribution = float(str(reason["contribution"]))
     value = _read(reason["value"], feature)
-    if feature and feature.phrases != _NOTHING_SAID:
+    if feature and feature.phrases != NO_PHRASES:
         said = _phrase(feature, value, contribution, _usual(feature, own, typical))
     else:
         name = feature.meaning if feature else str(reason["feature"]).replace("_", " ")

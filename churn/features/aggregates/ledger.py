@@ -68,11 +68,7 @@ class Ledger:
             run(warehouse, session, f"delete from {tables.table(name)} where {condition}", values)
 
     def add(
-        self,
-        warehouse: Warehouse,
-        session: Session,
-        tables: VersionedTables,
-        rows: Sequence[Sequence[Any]],
+        self, warehouse: Warehouse, session: Session, tables: VersionedTables, rows: Sequence[Sequence[Any]]
     ) -> None:
         """Insert rows, each with the values of all columns in order. Delete their dates' rows first."""
         values = {f"v{i}_{j}": value for i, row in enumerate(rows) for j, value in enumerate(row)}

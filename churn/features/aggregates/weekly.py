@@ -111,13 +111,7 @@ def _by_slug(settings: Settings, field: str) -> dict[str, str]:
 
 
 def update_aggregates(
-    warehouse: Warehouse,
-    settings: Settings,
-    schema: str,
-    until: date,
-    *,
-    today: date,
-    rebuild_weeks: int = 0,
+    warehouse: Warehouse, settings: Settings, schema: str, until: date, *, today: date, rebuild_weeks: int = 0
 ) -> AggregateUpdate:
     """Complete the aggregates up to a Sunday.
 

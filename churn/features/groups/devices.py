@@ -1,51 +1,35 @@
-"""On which devices people play."""
+"""On which devices users play."""
 
 from collections.abc import Iterator
 
 from churn.config.settings import Product
 from churn.core.names import slug
-from churn.features import phrases
 from churn.features.feature import ANY, DOUBLE, INTEGER, SHARE, TEXT, Feature, Range, maker
-
-_NONE = "no plays in 13 weeks"
+from churn.features.phrases import kinds_used, say, share, share_of_days, value_noun
 
 
 def device(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
-    said = {
-        "devices_used": phrases.used_kinds(product, "kind of device"),
-        "preferred_device": phrases.say(
-            "mostly on {value}", "", f"{_NONE} on a listed device", compared=False
-        ),
-    }
-    for value in product.devices:
-        column = f"device_{slug(value)}"
-        said[f"share_{column}"] = phrases.share(product, f"on {value}", _NONE)
-        said[f"share_days_{column}"] = phrases.share_of_days(f"on {value}", _NONE)
-    feature = maker("device", "features_devices", said, 7)
+    feature = maker("device", "features_devices", 7)
+    value, unknown = value_noun(product), "no plays in 13 weeks"
     yield feature(
         "devices_used",
         INTEGER,
         "kinds of device",
         "kinds of device used in 13 weeks",
         Range(0, max(1, len(product.devices))),
-    )
+    ).with_phrases(kinds_used(product, "kind of device"))
     yield feature(
-        "preferred_device",
-        TEXT,
-        "category",
-        f"kind of device with most {phrases.stuff(product)} in 13 weeks",
-        ANY,
-    )
-    for value in product.devices:
-        column = f"device_{slug(value)}"
+        "preferred_device", TEXT, "category", f"kind of device with most {value} in 13 weeks", ANY
+    ).with_phrases(say("mostly on {value}", "", f"{unknown} on a listed device", compared=False))
+    for kind in product.devices:
         yield feature(
-            f"share_{column}", DOUBLE, "share", f"share of {phrases.stuff(product)} on {value}", SHARE
-        )
+            f"share_device_{slug(kind)}", DOUBLE, "share", f"share of {value} on {kind}", SHARE
+        ).with_phrases(share(product, f"on {kind}", unknown))
         yield feature(
-            f"share_days_{column}",
+            f"share_days_device_{slug(kind)}",
             DOUBLE,
             "share",
-            f"share of days with plays that had some on {value}",
+            f"share of days with plays that had some on {kind}",
             SHARE,
-        )
+        ).with_phrases(share_of_days(f"on {kind}", unknown))

@@ -1,49 +1,33 @@
-"""Whether the target week's published schedule brings what people like."""
+"""Whether the target week's published schedule has what users like."""
 
 from collections.abc import Iterator
 
 from churn.config.settings import Product
 from churn.core.names import slug
-from churn.features import phrases
 from churn.features.feature import ANY, DOUBLE, Feature, Range, maker
-
-_WEEK = "due in the predicted week"
-# No release of a category is 1 below the usual; more than usual has no bound. What is watched can be of
-# several categories, whose shares then add up to more than 1: the sum has no bound at all.
-_CHANGE = Range(-1)
+from churn.features.phrases import Phrases, escape, say, value_noun
 
 
 def schedule_match(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
-    unknown = phrases.share(product, "").missing
+    feature = maker("schedule match", "features_schedule", 3)
+    week, value = "due in the predicted week", value_noun(product)
+    meaning = f"releases of the target week relative to a usual week's, less 1, times the share of {value}"
 
-    def match(what: str, weight: str) -> phrases.Phrases:
-        return phrases.say(
-            f"{{value:change}} {what} than usual {_WEEK}, {weight}",
-            f"as many {what} as usual {_WEEK}, {weight}",
-            unknown,
+    def match(what: str, weight: str) -> Phrases:
+        return say(
+            f"{{value:change}} {what} than usual {week}, {weight}",
+            f"as many {what} as usual {week}, {weight}",
+            f"no {escape(value)} in 13 weeks",
             compared=False,
         )
 
-    said = {"schedule_match": match("releases", "each category counting as much as it is used")}
-    for value in product.categories:
-        said[f"schedule_match_{slug(value)}"] = match(
-            f"releases in {phrases.literal(value)}", "counting as much as they are used"
-        )
-    feature = maker("schedule match", "features_schedule", said, 3)
-    relative = "releases of the target week relative to a usual week's, less 1, times the share of"
-    yield feature(
-        "schedule_match",
-        DOUBLE,
-        "change",
-        f"{relative} {phrases.stuff(product)}: sum over categories",
-        ANY,
+    # An item of several categories counts in each of them, so the sum has no bound.
+    yield feature("schedule_match", DOUBLE, "change", f"{meaning}: sum over categories", ANY).with_phrases(
+        match("releases", "each category counting as much as it is used")
     )
-    for value in product.categories:
+    for category in product.categories:
+        # No releases are -1.
         yield feature(
-            f"schedule_match_{slug(value)}",
-            DOUBLE,
-            "change",
-            f"{relative} {phrases.stuff(product)}: {value}",
-            _CHANGE,
-        )
+            f"schedule_match_{slug(category)}", DOUBLE, "change", f"{meaning}: {category}", Range(-1)
+        ).with_phrases(match(f"releases in {escape(category)}", "counting as much as they are used"))

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from churn.config.settings import Product
 from churn.core.names import slug
-from churn.features import phrases
 from churn.features.feature import DOUBLE, INTEGER, SHARE, Feature, maker
+from churn.features.phrases import kinds_used, share, value_noun
 from churn.sources.availability import Availability
 
 DAYPARTS = (
@@ -44,18 +44,17 @@ def share_columns(product: Product, available: Availability) -> list[str]:
 
 
 def _share(group: str, column: str, product: Product, place: str, seed_step: int) -> Feature:
-    meaning, said = f"share of {phrases.stuff(product)} {place}", phrases.share(product, place)
-    return Feature(
-        f"share_{column}", group, "features_shares", DOUBLE, "share", meaning, said, SHARE, seed_step
-    )
+    feature = maker(group, "features_shares", seed_step)
+    meaning = f"share of {value_noun(product)} {place}"
+    return feature(f"share_{column}", DOUBLE, "share", meaning, SHARE).with_phrases(share(product, place))
 
 
 def category(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
-    feature = maker(
-        "category", "features_shares", {"categories_used": phrases.used_kinds(product, "category")}, 3
+    feature = maker("category", "features_shares", 3)
+    yield feature("categories_used", INTEGER, "categories", "categories used in 13 weeks").with_phrases(
+        kinds_used(product, "category")
     )
-    yield feature("categories_used", INTEGER, "categories", "categories used in 13 weeks")
     for value in product.categories:
         yield _share("category", f"category_{slug(value)}", product, f"in {value}", 3)
     yield _share("category", "other_category", product, "in no listed category", 3)
