@@ -1,9 +1,9 @@
-"""Tasks of the weekly flow: thin adapters around ``churn``.
+"""Tasks of the weekly flow: the stages of ``churn.jobs.weekly.job``, each as a Prefect task.
 
 Nothing is cached or persisted by Prefect: what a task makes lives in the warehouse or in the lake.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,22 +12,16 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.context import TaskRunContext
+from prefect.futures import PrefectFuture
 from prefect.states import State
 from prefect.tasks import exponential_backoff
 
 from churn.core.errors import BY_HAND
-from churn.dataset import build
-from churn.dataset.checks import CheckResult, check_snapshots
-from churn.dataset.plan import DatasetPlan
-from churn.dataset.unload import rows_by
-from churn.jobs.weekly import finish, stages
+from churn.jobs.weekly import job
 from churn.jobs.weekly.checkpoint import Checkpoint
 from churn.jobs.weekly.run import WeeklyRun
-from churn.jobs.weekly.stages import Files, Progress
-from churn.lake.lake import Run
-from churn.outputs.tables import Published
+from churn.jobs.weekly.stages import Progress
 from churn.scoring.scorer import PartitionResult
-from churn.warehouse.templates import Step
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -44,64 +38,9 @@ _AGAIN: dict[str, Any] = {
 }
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
-def plan_sql(run: WeeklyRun, rebuild_weeks: int = 0) -> DatasetPlan:
-    """Check the sources, bring the kept weekly aggregates forward, and plan the SQL."""
-    return build.plan_dataset(
-        run.warehouse,
-        run.settings,
-        run.name,
-        run.windows.as_of,
-        run.schema,
-        rebuild_weeks=rebuild_weeks,
-        stages=run.stages,
-    )
-
-
-@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="sql-{step.name}")
-def run_sql_step(run: WeeklyRun, plan: DatasetPlan, step: Step) -> int:
-    """Make one step's table."""
-    if step.kind == "view":
-        return build.run_step(run.warehouse, plan, step)
-    with run.stages.stage(step.name, "prepare") as count:
-        count.rows = rows = build.run_step(run.warehouse, plan, step)
-    return rows
-
-
-@task(cache_policy=NO_CACHE, persist_result=False)
-def check(run: WeeklyRun, plan: DatasetPlan, rows: dict[str, int]) -> list[CheckResult]:
-    """Check the snapshots before anything is unloaded."""
-    with run.stages.stage("check snapshots", "prepare"):
-        return check_snapshots(run.warehouse, plan, rows)
-
-
-@task(cache_policy=NO_CACHE, persist_result=False, task_run_name="unload-{purpose}")
-def unload(run: WeeklyRun, plan: DatasetPlan, purpose: str) -> Files:
-    """Write the snapshots of one purpose to Parquet."""
-    with run.stages.stage(f"unload {purpose}", "prepare") as count:
-        files = stages.unload_snapshots(run, plan, purpose)
-        count.rows = rows_by(files)
-    return files
-
-
-@task(cache_policy=NO_CACHE, persist_result=False)
-def train(
-    run: WeeklyRun, plan: DatasetPlan, files: dict[str, Files], passed: list[CheckResult]
-) -> Checkpoint:
-    """Fit, judge and save the model, and write down where the run stands."""
-    with run.stages.stage("train", "train") as count:
-        warnings = stages.train_model(run, plan, files["train"])
-        count.rows = rows_by(files["train"])
-    return stages.save_checkpoint(run, files, passed, [*plan.warnings, *warnings])
-
-
-@task(cache_policy=NO_CACHE, persist_result=False)
-def score(run: WeeklyRun, kept: Checkpoint, client: Callable[[], Any]) -> list[PartitionResult]:
-    """Score and explain every user over the cluster."""
-    with run.stages.stage("score and explain", "score") as count:
-        rows = stages.score_users(run, kept, client(), progress_artifact(run))
-        count.rows = sum(row.rows for row in rows)
-    return rows
+def score(run: WeeklyRun, checkpoint: Checkpoint, client: Callable[[], Any]) -> list[PartitionResult]:
+    """Score and explain every user over the cluster, with a progress bar on the task run's page."""
+    return job.score(run, checkpoint, client, progress_artifact(run))
 
 
 def progress_artifact(run: WeeklyRun) -> Progress | None:
@@ -132,30 +71,31 @@ def progress_artifact(run: WeeklyRun) -> Progress | None:
     return show
 
 
-@task(cache_policy=NO_CACHE, persist_result=False)
-def commit(run: WeeklyRun, plan: DatasetPlan, kept: Checkpoint, partitions: list[PartitionResult]) -> Run:
-    """Write the report and commit the run to the lake."""
-    with run.stages.stage("report and commit", "publish"):
-        return stages.commit(run, plan, kept, partitions)
+_ONCE: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+_TASKS: dict[Callable[..., Any], Task[..., Any]] = {
+    job.plan_sql: task(job.plan_sql, **_ONCE),
+    job.open_tracking: task(job.open_tracking, **_ONCE),
+    job.run_sql_step: task(job.run_sql_step, task_run_name="sql-{step.name}", **_ONCE),
+    job.check: task(job.check, **_ONCE),
+    job.unload: task(job.unload, task_run_name="unload-{purpose}", **_ONCE),
+    job.train: task(job.train, **_ONCE),
+    job.score: task(score, **_ONCE),
+    job.commit: task(job.commit, **_ONCE),
+    job.publish: task(job.publish, **_ONCE, **_AGAIN),
+    job.track: task(job.track, **_ONCE, **_AGAIN),
+}
 
 
-@task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
-def publish(run: WeeklyRun, done: Run) -> Published:
-    """Load the scores into the warehouse table."""
-    with run.stages.stage("load scores", "publish") as count:
-        published = finish.publish(run.settings, run.warehouse, done)
-        count.rows = published.rows
-    return published
+class TaskCaller:
+    """Runs each stage of the weekly job as a Prefect task."""
 
+    def call(self, stage: Callable[..., Any], *args: Any) -> Any:
+        """Run a stage's task and return its result."""
+        return _TASKS[stage](*args)
 
-@task(cache_policy=NO_CACHE, persist_result=False)
-def open_tracking(run: WeeklyRun) -> None:
-    """Set up where MLflow tracks, which takes seconds the first time: beside the SQL."""
-    stages.open_tracking(run)
-
-
-@task(cache_policy=NO_CACHE, persist_result=False, **_AGAIN)
-def track(run: WeeklyRun, done: Run) -> None:
-    """Log the run to MLflow."""
-    with run.stages.stage("log to MLflow", "publish"):
-        finish.track(run.settings, done)
+    def submit(
+        self, stage: Callable[..., Any], *args: Any, after: Sequence[PrefectFuture[Any]] = ()
+    ) -> PrefectFuture[Any]:
+        """Submit a stage's task to the flow's task runner."""
+        return _TASKS[stage].submit(*args, wait_for=after)

@@ -33,9 +33,13 @@ def builtin_products() -> dict[str, dict[str, Any]]:
 
 
 def load_settings(
-    data: Path, out: Path, overrides: Mapping[str, Any] | None = None, *, optional: bool = False
+    data: str | Path, out: str | Path, overrides: Mapping[str, Any] | None = None, *, optional: bool = False
 ) -> Settings:
-    """Read the settings that go with a data folder.
+    """Return the settings of a data folder.
+
+    Example:
+        >>> settings = churn.load_settings("demo/data", "demo/out", {"seed": 2})
+        >>> settings.product("iplayer").title
 
     Args:
         data: folder with ``churn.toml`` and ``tables/``.
@@ -46,6 +50,7 @@ def load_settings(
     Raises:
         ConfigError: the folder or file is missing, is not TOML, or has wrong or unknown keys (all listed).
     """
+    data, out = Path(data), Path(out)
     path = data / CONFIG_FILE
     missing = not path.is_file()
     if missing and not optional:

@@ -7,7 +7,6 @@ Import from this face, ``user.explain_user`` excepted.
 """
 
 from churn.explain.effects import ContributionSummary, FeatureImportance, read_summary
-from churn.explain.readers import read_contributions, read_reasons
 from churn.explain.reasons import TopReasons, reason_table, top_reasons
 from churn.explain.wording import describe_reasons
 
@@ -16,8 +15,6 @@ __all__ = [
     "FeatureImportance",
     "TopReasons",
     "describe_reasons",
-    "read_contributions",
-    "read_reasons",
     "read_summary",
     "reason_table",
     "top_reasons",

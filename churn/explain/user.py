@@ -12,10 +12,10 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from churn.core.errors import RunError, UsageError
-from churn.explain.readers import read_reasons
 from churn.explain.wording import describe_reasons, habit
 from churn.features.catalogue import Feature, Range
 from churn.features.phrases import Phrases
+from churn.lake.readers import read_rows
 
 _TOLD = ["predicted_probability", "product", "target_week_start_date", "as_of", "run_id", "__filename"]
 
@@ -56,7 +56,7 @@ def _explain(run_folder: str, user: str) -> list[str]:
         )
     score = found[0]
     catalogue = _read_catalogue(fs, f"{path}/logs/features.json")
-    reasons = sorted(read_reasons(run_folder, [user]).to_pylist(), key=lambda reason: reason["rank"])
+    reasons = sorted(read_rows(run_folder, "reasons", [user]).to_pylist(), key=lambda reason: reason["rank"])
     named = [catalogue[reason["feature"]] for reason in reasons if reason["feature"] in catalogue]
     part = PurePosixPath(score["__filename"]).name
     own, typical = _read_usual(fs, f"{path}/features/{part}", user, named)

@@ -23,7 +23,7 @@ from churn.core.io_errors import storage_errors
 from churn.dataset.run_schemas import drop_schema
 from churn.lake.filesystem import address, is_local
 from churn.lake.lake import Lake
-from churn.lake.open import lake_of
+from churn.lake.open import open_lake
 from churn.outputs.migrations import pending
 from churn.outputs.mlflow_client import connect, mlflow_errors, sqlite_file
 from churn.scoring.cluster.client import local_size, open_client
@@ -92,7 +92,7 @@ def _store(settings: Settings) -> str:
                     f"{path}: what was written is not what is read: is somebody else writing there?"
                 )
             fs.rm_file(f"{path}/try")
-    told = f"wrote, read and removed a file at {lake_of(settings).root}"
+    told = f"wrote, read and removed a file at {open_lake(settings).root}"
     bucket = like_a_bucket(settings.store.lake or "")
     if bucket:
         told += f", a folder on this machine: if {bucket} is a bucket, write s3://{settings.store.lake}"
@@ -102,7 +102,7 @@ def _store(settings: Settings) -> str:
 @contextmanager
 def _scratch(settings: Settings) -> Iterator[str]:
     """Yield a new, empty folder of the lake that no reader looks at, and remove it."""
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     _, root = url_to_fs(lake.root)
     path = f"{str(root).rstrip('/')}/.check/{secrets.token_hex(8)}"
     with storage_errors("trying the store", path):
@@ -203,7 +203,7 @@ def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> 
         )
         if sum(rows for _, rows in files) != _ROWS:
             raise RunError(f"{sum(rows for _, rows in files)} rows were unloaded instead of {_ROWS}")
-        return f"unloaded a table to {lake_of(settings).root}"
+        return f"unloaded a table to {open_lake(settings).root}"
 
     def copy() -> str:
         warehouse.load_parquet(table, [path for path, _ in files], _SCHEMA.names)

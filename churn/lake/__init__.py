@@ -2,5 +2,5 @@
 
 In: files that a run writes into its staging folder. Out: committed runs, whole or not at all.
 Start with ``lake`` (``Lake``, ``RunFolder``), then ``staging`` (what a disk and S3 do differently).
-Import ``lake.Lake``, ``run.Run`` and ``open.lake_of``.
+Import ``lake.Lake``, ``run.Run`` and ``open.open_lake``.
 """

@@ -6,7 +6,7 @@ from churn.lake.filesystem import is_local
 from churn.lake.lake import Lake
 
 
-def lake_of(settings: Settings) -> Lake:
+def open_lake(settings: Settings) -> Lake:
     """Return the lake that the settings name."""
     return Lake(settings.store.lake or str(settings.out / "lake"), settings.store)
 
@@ -17,7 +17,7 @@ def check_lake(settings: Settings) -> None:
     Raises:
         ConfigError: Redshift unloads to S3 only.
     """
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     if settings.warehouse.kind == "redshift" and is_local(lake.fs):
         raise ConfigError(
             f"Redshift unloads to S3, and the lake is the local folder {lake.root}: set store.lake to an "

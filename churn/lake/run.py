@@ -1,15 +1,19 @@
-"""A committed run: the frozen account of it, its files, and whether they are still what was committed."""
+"""A committed run: its manifest, its files, its rows, and whether they are still what was committed."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from churn.core.errors import RunError, UsageError
 from churn.core.io_errors import storage_errors
 from churn.lake.filesystem import address
 from churn.lake.manifest import Manifest
 from churn.lake.paths import MANIFEST
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["MANIFEST", "REMAKE", "Run", "path_inside"]
 
@@ -21,6 +25,14 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._=-]{0,199}")
 @dataclass(frozen=True)
 class Run:
     """A committed run.
+
+    ``scores``, ``contributions``, ``reasons`` and ``features`` return Arrow tables; add ``.to_pandas()`` for
+    pandas. They read only the columns and row groups asked for, from a disk or from S3.
+
+    Example:
+        >>> run = churn.open_lake(settings).current("iplayer")
+        >>> run.scores(columns=["predicted_probability"]).to_pandas()
+        >>> run.manifest.metrics["log_loss"]
 
     Attributes:
         manifest: what the run says about itself.
@@ -38,6 +50,81 @@ class Run:
         That is a path or, on S3, an address; without parts it is the run's folder.
         """
         return address(self.fs, path_inside(self.base, parts))
+
+    def scores(self, users: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> "pa.Table":
+        """Return one row a user: probability, log-odds, threshold, first reasons, ids and dates.
+
+        Example:
+            >>> run.scores(["u00000007"], ["predicted_probability", "reason_1"])
+
+        Args:
+            users: their ids; None = everybody. An id that was not scored has no row.
+            columns: which columns beside ``user_id``, in this order; None = all.
+
+        Raises:
+            RunError: the files are missing or damaged.
+            UsageError: there is no such column; the message lists them all.
+        """
+        return self._read("scores", users, columns)
+
+    def contributions(
+        self, users: Sequence[str] | None = None, features: Sequence[str] | None = None
+    ) -> "pa.Table":
+        """Return SHAP contributions in log-odds: ``user_id`` and one float32 column a feature.
+
+        A user's contributions and the bias add up to the user's margin. The bias is in the schema's metadata.
+
+        Example:
+            >>> table = run.contributions(["u00000007"], ["days_w2"])
+            >>> float(table.schema.metadata[b"bias"])
+
+        Args:
+            users: their ids; None = everybody. An id that was not scored has no row.
+            features: which features, in this order; None = all of the model's.
+
+        Raises:
+            RunError: the files are missing or damaged, or the run was made with explain.contributions =
+                'none'.
+            UsageError: the model has no such feature; the message lists them all.
+        """
+        return self._read("shap", users, features)
+
+    def reasons(self, users: Sequence[str] | None = None) -> "pa.Table":
+        """Return the largest contributions of each user: user_id, rank, feature, value, contribution.
+
+        Example:
+            >>> run.reasons(["u00000007"]).to_pandas()
+
+        Args:
+            users: their ids; None = everybody. An id that was not scored has no row.
+
+        Raises:
+            RunError: the files are missing or damaged.
+        """
+        return self._read("reasons", users, None)
+
+    def features(
+        self, users: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    ) -> "pa.Table":
+        """Return one row a user: the feature values that the scores were computed from.
+
+        Example:
+            >>> run.features(columns=["days_w2", "tenure_days"])
+
+        Args:
+            users: their ids; None = everybody. An id that was not scored has no row.
+            columns: which columns beside ``user_id``, in this order; None = all.
+
+        Raises:
+            RunError: the files are missing or damaged.
+            UsageError: there is no such column; the message lists them all.
+        """
+        return self._read("features", users, columns)
+
+    def _read(self, dataset: str, users: Sequence[str] | None, columns: Sequence[str] | None) -> "pa.Table":
+        from churn.lake.readers import read_rows  # pyarrow's datasets are slow to import
+
+        return read_rows(self.path(), dataset, users, columns)
 
     def verify(self, *, checksums: bool = False) -> None:
         """Check that the files are those that were committed: names and sizes, and bytes on request.

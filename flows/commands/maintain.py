@@ -169,10 +169,10 @@ def run_prune(
     show_progress()
     from churn.jobs.erase.erase import has_lake
     from churn.lake.manifest import check_names
-    from churn.lake.open import lake_of
+    from churn.lake.open import open_lake
 
     with credentials(settings):
-        lake = lake_of(settings)
+        lake = open_lake(settings)
         if product is not None:
             check_names(product)
         if not has_lake(settings):
@@ -224,14 +224,14 @@ def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, ye
     settings = load_settings(data, out, chosen(profile))
     show_progress()
     from churn.jobs.erase.erase import count_found, erase, has_lake, read_users
-    from churn.lake.open import lake_of
+    from churn.lake.open import open_lake
 
     users = read_users(user_file)
     with credentials(settings):
         absent, lake = _makes(settings), has_lake(settings)
         if absent is not None and not lake:
             raise UsageError(
-                f"there is neither a lake at {lake_of(settings).root} nor a warehouse at {absent}, so that "
+                f"there is neither a lake at {open_lake(settings).root} nor a warehouse at {absent}, so that "
                 "nobody was looked for: check --out, --data and --profile"
             )
         with closing(_as_it_is(settings)) as warehouse:
@@ -247,7 +247,7 @@ def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, ye
     others = "" if ids == len(set(users)) else "; the others are in no run and no published table"
     click.echo(f"{ids:,} of {len(set(users)):,} ids were found{others}.")
     if not lake:
-        click.echo(f"There is no lake at {lake_of(settings).root}: only the warehouse was looked into.")
+        click.echo(f"There is no lake at {open_lake(settings).root}: only the warehouse was looked into.")
     if absent is not None:
         click.echo(f"There is no warehouse at {absent}: only the lake was looked into.")
     click.echo(

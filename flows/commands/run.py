@@ -261,11 +261,11 @@ def run_render(
 def run_explain(*, data: Path, out: Path, product: str, user: str, profile: str | None) -> None:
     """Print a user's score and reasons in words."""
     from churn.explain.user import explain_user
-    from churn.lake.open import lake_of
+    from churn.lake.open import open_lake
 
     settings = load_settings(data, out, chosen(profile), optional=True)
     with credentials(settings):
-        lake = lake_of(settings)
+        lake = open_lake(settings)
         run = lake.current(product)
         if run is None:
             known = ", ".join(sorted({run.manifest.product for run in lake.runs()}))

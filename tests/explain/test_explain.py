@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from churn.core.errors import RunError, UsageError
-from churn.explain import read_contributions, read_reasons, read_summary, readers, reason_table, top_reasons
+from churn.explain import read_summary, reason_table, top_reasons
 from churn.explain.contributions import Contributions, additivity_gap, contributions
 from churn.explain.effects import BinEdges, ContributionSummary, bin_edges
+from churn.lake import readers
+from churn.lake.readers import read_rows
 from churn.scoring.scorer import score_partition
 from tests.support.small_models import booster_of, model_of, partition_task, small_model, snapshots
 
@@ -133,11 +135,9 @@ def run(tmp_path_factory):
 
 
 def test_contributions_are_read_for_the_users_and_features_asked_for(run):
-    whole = read_contributions(str(run))
+    whole = read_rows(str(run), "shap")
     assert whole.num_rows == 600
-    some = read_contributions(
-        f"file://{run}", users=["u001002", "u000001", "nobody"], features=["share", "days_w2"]
-    )
+    some = read_rows(f"file://{run}", "shap", ["u001002", "u000001", "nobody"], ["share", "days_w2"])
     assert some.column_names == ["user_id", "share", "days_w2"]
     assert sorted(some["user_id"].to_pylist()) == ["u000001", "u001002"]
     expected = {row["user_id"]: row["share"] for row in whole.to_pylist()}
@@ -146,24 +146,24 @@ def test_contributions_are_read_for_the_users_and_features_asked_for(run):
 
 
 def test_reasons_are_read_for_one_user(run):
-    reasons = read_reasons(str(run), ["u000007"])
+    reasons = read_rows(str(run), "reasons", ["u000007"])
     assert reasons["rank"].to_pylist() == [1, 2, 3, 4, 5]
     assert set(reasons["user_id"].to_pylist()) == {"u000007"}
-    assert read_reasons(str(run), ["nobody"]).num_rows == 0
+    assert read_rows(str(run), "reasons", ["nobody"]).num_rows == 0
 
 
 def test_an_unknown_feature_lists_the_known_ones(run):
-    with pytest.raises(UsageError, match="no feature nonsense: choose from days_w2, share"):
-        read_contributions(str(run), features=["nonsense"])
+    with pytest.raises(UsageError, match="no column nonsense: choose from days_w2, share"):
+        read_rows(str(run), "shap", columns=["nonsense"])
 
 
 def test_a_folder_without_contributions_is_refused(tmp_path):
     with pytest.raises(RunError, match="has no shap"):
-        read_contributions(str(tmp_path))
+        read_rows(str(tmp_path), "shap")
 
 
 def test_only_the_row_groups_that_may_hold_a_user_are_read(run):
-    dataset = readers._dataset(str(run), "shap")
+    dataset = readers._open(str(run), "shap")
     wanted = readers._of_users(["u001002", "u000001"])
     kept = [piece for fragment in dataset.get_fragments() for piece in fragment.split_by_row_group(wanted)]
     assert sum(fragment.num_row_groups for fragment in dataset.get_fragments()) == 6

@@ -10,6 +10,7 @@ from prefect.states import Failed
 
 from churn.core.errors import CheckError, ConfigError, RunError, SourceError, UsageError
 from churn.core.io_errors import storage_errors
+from churn.jobs.weekly import job
 from flows.weekly_all import outcome_message
 from tasks import weekly
 from tasks.artifacts import show_products
@@ -33,9 +34,9 @@ def test_what_a_person_must_put_right_is_not_tried_again(error: Exception, again
 
 
 def test_only_what_replaces_its_first_try_is_tried_again() -> None:
-    tried = {name for name, task in vars(weekly).items() if getattr(task, "retries", 0)}
+    tried = {stage.__name__ for stage, task in weekly._TASKS.items() if task.retries}
     assert tried == {"publish", "track"}
-    assert weekly.publish.retry_delay_seconds == [5, 10]
+    assert weekly._TASKS[job.publish].retry_delay_seconds == [5, 10]
 
 
 def test_the_message_names_every_product() -> None:

@@ -34,7 +34,7 @@ from churn.jobs.erase.inventory import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kep
 from churn.jobs.weekly.finish import publish
 from churn.lake import staging_s3
 from churn.lake.lake import Lake, Run
-from churn.lake.open import lake_of
+from churn.lake.open import open_lake
 from churn.outputs import migrations
 from churn.warehouse.base import Warehouse
 from churn.warehouse.open import open_warehouse
@@ -128,7 +128,7 @@ class Kept:
 
     @property
     def lake(self) -> Lake:
-        return lake_of(self.settings)
+        return open_lake(self.settings)
 
     @property
     def root(self) -> str:
@@ -216,7 +216,7 @@ def kept_aws(
     """S3 and Redshift."""
     chosen = {"store": {"lake": f"{bucket.url}/lake"}, "warehouse": redshift.settings().model_dump()}
     settings = load_settings(data, tmp_path / "out", chosen)
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     there = files_below(finished / "lake" / "runs")
     lake.fs.pipe({f"{lake.root}/runs/{name}": content for name, content in there.items()})
     with closing(RedshiftWarehouse(settings.warehouse)) as warehouse:

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from churn.core.errors import CheckError, RunError
-from churn.explain import read_contributions, read_summary
+from churn.explain import read_summary
 from churn.explain.contributions import Contributions, contributions
 from churn.explain.effects import BinEdges
+from churn.lake.readers import read_rows
 from churn.model.artifact import sigmoid
 from churn.outputs.tables import SCORE_COLUMNS
 from churn.scoring import scorer
@@ -279,14 +280,14 @@ def test_contributions_may_be_left_out(tmp_path, model):
     assert output(tmp_path, "reasons").num_rows == 300
     assert score_partition(task) == row
     with pytest.raises(RunError, match="has no shap"):
-        read_contributions(str(tmp_path))
+        read_rows(str(tmp_path), "shap")
 
 
 def test_half_precision_states_its_greatest_error(tmp_path, model):
     table = snapshots(400)
     score_partition(partition_task(tmp_path / "whole", table, model))
     row = score_partition(partition_task(tmp_path / "half", table, model, contributions="float16"))
-    whole, half = (read_contributions(str(tmp_path / name)) for name in ("whole", "half"))
+    whole, half = (read_rows(str(tmp_path / name), "shap") for name in ("whole", "half"))
     assert output(tmp_path / "half", "shap").schema.field("share").type == pa.float16()
     assert half.schema.equals(whole.schema)
     gaps = [np.abs(half[name].to_numpy() - whole[name].to_numpy()).max() for name in model.schema.names]

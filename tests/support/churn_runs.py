@@ -2,7 +2,7 @@
 
 ``python -m tests.support.churn_runs`` imports the program once and then forks a process for each run that it is
 asked for, which is much quicker than starting one. The weekly flow is called without Prefect's engine: the same flow
-function and the same tasks in the same order, but no server. What Prefect adds is tested in ``test_weekly``.
+function and the same stages in the same order, but no server. What Prefect adds is tested in ``test_weekly``.
 """
 
 import contextlib
@@ -15,10 +15,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -103,40 +102,15 @@ class Runs:
 
 
 def without_prefect() -> Callable[..., Any]:
-    """Return the weekly flow as a plain function that calls its tasks as plain functions."""
-    from prefect import Task
-
+    """Return the weekly flow as a plain function that calls the stages one after the other."""
     import flows.commands.run
     import flows.weekly
-    import tasks.weekly
+    from churn.jobs.weekly.job import InOrder
 
     flows.commands.run.start_server = lambda: None
-    found = {name: value for name, value in vars(tasks.weekly).items() if isinstance(value, Task)}
-    flows.weekly.weekly = SimpleNamespace(**{name: _Plain(task.fn) for name, task in found.items()})
+    flows.weekly.TaskCaller = InOrder
     flows.weekly.weekly_churn = flows.weekly.weekly_churn.fn
     return flows.weekly.weekly_churn
-
-
-class _Plain:
-    """A task without an engine; what it raises is raised where the result is asked for, as Prefect does."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def submit(self, *arguments: Any, wait_for: Sequence[Any] = ()) -> SimpleNamespace:
-        try:
-            value = self._function(*arguments)
-        except Exception as error:
-            raised = error
-
-            def fail() -> Any:
-                raise raised
-
-            return SimpleNamespace(result=fail)
-        return SimpleNamespace(result=lambda: value)
 
 
 def _arm(moment: str) -> None:

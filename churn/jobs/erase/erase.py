@@ -43,7 +43,7 @@ from churn.jobs.erase.run_files import erase_from_run, erase_unfinished
 from churn.jobs.prune import LEDGERS
 from churn.jobs.weekly.run import is_dead
 from churn.lake.lake import Lake
-from churn.lake.open import lake_of
+from churn.lake.open import open_lake
 from churn.lake.run import Run
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.retries import retry_transaction
@@ -91,7 +91,7 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
     ids = _distinct(users)
     columns = _columns(settings, warehouse)
     record = RECORD if warehouse.columns(RECORD) and not dry_run else None
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     in_lake: dict[Erased, None] = {}  # a second attempt finds nothing more of what the first has erased
     seen: set[str] = set()
     failures: list[str] = []
@@ -123,7 +123,7 @@ def has_lake(settings: Settings) -> bool:
     Raises:
         RunError: the store refused.
     """
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     with storage_errors("looking for the lake", lake.root):
         return bool(lake.fs.exists(url_to_fs(lake.root)[1]))
 
@@ -142,7 +142,7 @@ def count_found(settings: Settings, warehouse: Warehouse, users: Sequence[str]) 
     """
     ids = _distinct(users)
     missing = _missing_from_tables(warehouse, _columns(settings, warehouse), ids)
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     with storage_errors("reading the lake", lake.root):
         files = lake.fs.find(url_to_fs(lake.root)[1])
         # The newest first: most are there, and nobody is looked for twice.

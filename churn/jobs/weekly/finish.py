@@ -16,7 +16,7 @@ from churn.jobs.weekly import checkpoint
 from churn.jobs.weekly.run import sweep_tables
 from churn.lake.filesystem import local_copy
 from churn.lake.lake import Run
-from churn.lake.open import lake_of
+from churn.lake.open import open_lake
 from churn.outputs import tracking
 from churn.outputs.tables import Published, publish_scores
 from churn.warehouse.base import Warehouse
@@ -46,7 +46,7 @@ def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
             rows=manifest.rows["scores"],
             id_column=settings.id_column,
             reason_paths=published.get("reasons"),
-            scratch=lake_of(settings).scratch(manifest.product),
+            scratch=open_lake(settings).scratch(manifest.product),
         )
 
 
@@ -140,7 +140,7 @@ def finish_existing(settings: Settings, name: str, windows: Windows) -> RunResul
 
     What a kill, or a warehouse or MLflow out of reach, may have left undone after its commit is done now.
     """
-    run = lake_of(settings).committed(name, windows.target_week_start)
+    run = open_lake(settings).committed(name, windows.target_week_start)
     if run is None:
         return None
     if run.manifest.settings.get("digest") != checkpoint.settings_digest(settings, name):
@@ -150,7 +150,7 @@ def finish_existing(settings: Settings, name: str, windows: Windows) -> RunResul
             run.manifest.run_id,
             _settings_since(settings, run),
         )
-    lake_of(settings).refresh_pointer(name)
+    open_lake(settings).refresh_pointer(name)
     with closing(open_warehouse(settings)) as warehouse:
         sweep_tables(warehouse, name)
         publish(settings, warehouse, run)

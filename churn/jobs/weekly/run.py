@@ -18,7 +18,7 @@ from churn.jobs.weekly import checkpoint
 from churn.jobs.weekly.checkpoint import Checkpoint, RunInputs
 from churn.lake.filesystem import is_local
 from churn.lake.lake import RunFolder, new_run_id
-from churn.lake.open import check_lake, lake_of
+from churn.lake.open import check_lake, open_lake
 from churn.lake.staging import STALE_SECONDS
 from churn.outputs import migrations
 from churn.warehouse.base import Warehouse
@@ -92,7 +92,7 @@ def start_or_resume(
     settings.product(name)
     windows = Windows(as_of)
     started_at = datetime.now(UTC).replace(microsecond=0)
-    lake = lake_of(settings)
+    lake = open_lake(settings)
     check_lake(settings)
     with closing(open_warehouse(settings)) as warehouse:
         migrations.ensure_current(warehouse, settings.id_column)  # rather than fail with this hours later
