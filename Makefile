@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
-.PHONY: help demo test chaos image-check lint format lock clean
+.PHONY: help demo test test-all chaos image-check lint format lock clean
 help:
 	@echo "make demo   set up and run the weekly job on a simulated broadcaster (DEMO_ARGS='--users 200000')"
-	@echo "make test   set up and run lint, types, import contract and tests"
+	@echo "make test   set up and run lint, types, import contract and tests (about 10 minutes)"
+	@echo "make test-all all tests: also those that take long and rarely break, and make chaos (about an hour)"
 	@echo "make chaos  let connections, servers, S3, workers and runs fail at hundreds of moments (make test: a few)"
 	@echo "make image-check carry out the Dockerfile's steps without Docker, and score with what comes of it"
 	@echo "make format put every file into house style"
@@ -20,6 +21,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -m "not chaos"
+	$(BIN)/python -m pytest -n 0 -m chaos
 
 chaos: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 0 -m chaos

@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.chaos_summary",
     "tests.support.fixtures_aws",
     "tests.support.fixtures_weekly",
+    "tests.support.markers",
 ]
 
 # A machine that is busy with other tests is not a failure.
@@ -33,27 +34,12 @@ _LONGEST = (
     "sources/test_simulator", "benchmarks/test_warehouse", "warehouse/test_redshift",
 )  # fmt: skip
 
-# What a test needs that is not parametrised by the warehouse.
-_NEEDED = {"duckdb": {"open_warehouse"}, "redshift": {"redshift", "postgres"}}
 
-
-@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the warehouse that it runs on, and let the longest modules begin."""
-    _mark_by_warehouse(items)
+    """Let the longest modules begin."""
     order = {f"tests/{name}.py": place for place, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))  # stable
-
-
-def _mark_by_warehouse(items: list[pytest.Item]) -> None:
-    """Mark each test; to render for a dialect is not to run on it."""
-    for item in items:
-        given = getattr(item, "callspec", None)
-        values = [value for name, value in given.params.items() if name != "dialect"] if given else []
-        fixtures = set(getattr(item, "fixturenames", ()))
-        chosen = {value for value in values if isinstance(value, str) and value in _NEEDED}
-        for warehouse in chosen or {name for name, needed in _NEEDED.items() if needed & fixtures}:
-            item.add_marker(warehouse)
 
 
 @pytest.fixture(autouse=True)

@@ -113,6 +113,7 @@ def test_workers_of_fargate_need_a_lake_that_they_can_reach(tmp_path):
     assert Settings(data=tmp_path, out=tmp_path, cluster=cluster, store={"lake": "s3://acme-churn/lake"})
 
 
+@pytest.mark.process
 def test_a_local_run_does_not_import_aws_libraries():
     code = "import sys, churn.scoring.cluster.client, flows.cli; print({'boto3', 'dask_cloudprovider', 'aiobotocore'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -634,6 +634,7 @@ for room in (2, 30_000):  # full when the file is opened, and in the middle of w
 """
 
 
+@pytest.mark.process
 def test_a_full_disk_is_said_to_be_full(data: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(data), str(tmp_path)],

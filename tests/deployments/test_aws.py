@@ -114,6 +114,7 @@ def reference(action):
     return [pattern for kind in kinds for pattern in known[kind.lower()]]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("path", [TEMPLATE, NETWORK], ids=lambda path: path.stem)
 def test_the_template_has_no_lint(path):
     # Each region has its own rules; one of each kind.

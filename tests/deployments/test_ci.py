@@ -18,6 +18,7 @@ def jobs():
     return yaml.safe_load(WORKFLOW.read_text())["jobs"]
 
 
+@pytest.mark.process
 def test_the_workflow_has_no_lint():
     zizmor = Path(sys.executable).parent / "zizmor"
     command = [zizmor, "--offline", "--no-progress", "--persona", "pedantic", WORKFLOW]
@@ -56,6 +57,7 @@ def test_no_script_has_anything_put_into_it(jobs):
     assert not [script for script in scripts if "${{" in script]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("script", ["image", "deploy"])
 def test_scripts_are_shell(jobs, script):
     for step in jobs[script]["steps"]:

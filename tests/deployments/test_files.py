@@ -84,6 +84,7 @@ def configuration(
     return made
 
 
+@pytest.mark.process
 def test_a_run_becomes_an_ecs_task_of_ours(aws: dict[str, Any]) -> None:
     pool = DEPLOYMENTS["deployments"][0]["work_pool"]
     image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/churn@sha256:" + "0" * 64

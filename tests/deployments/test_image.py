@@ -24,6 +24,8 @@ from churn.scoring.scorer import score_partition
 from deployments import check_image, warm
 from tests.support.small_models import partition_task, small_model, snapshots
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deployments" / "Dockerfile"
 START = ROOT / "deployments" / "start.sh"

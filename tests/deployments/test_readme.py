@@ -20,6 +20,7 @@ def template():
     return decode(str(DEPLOYMENTS / "aws" / "churn.yaml"))[0]
 
 
+@pytest.mark.process
 def test_commands_are_shell():
     assert len(SCRIPTS) >= 11
     for script in SCRIPTS:

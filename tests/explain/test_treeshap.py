@@ -653,6 +653,7 @@ def _let_modes_bind_root():
     ctypes.CDLL(None).prctl(drop_from_bounding_set, override_modes, 0, 0, 0)
 
 
+@pytest.mark.process
 def test_a_second_process_reads_the_kernel_from_the_cache(usual, tmp_path):
     booster, X, _ = usual
     TreeShap(booster).contributions(X)  # this process is the first, and its cache the usual one
@@ -661,6 +662,7 @@ def test_a_second_process_reads_the_kernel_from_the_cache(usual, tmp_path):
     assert second.cpu_seconds < 0.1
 
 
+@pytest.mark.process
 def test_a_cache_folder_that_cannot_be_written_is_passed_over(usual, tmp_path):
     booster, X, _ = usual
     blocked = tmp_path / "file"
@@ -683,6 +685,7 @@ def read_only(tmp_path):
         folder.chmod(0o755)
 
 
+@pytest.mark.process
 def test_a_read_only_install_compiles_in_each_process_and_says_nothing(usual, tmp_path, read_only):
     booster, X, _ = usual
     install, home = read_only
@@ -693,6 +696,7 @@ def test_a_read_only_install_compiles_in_each_process_and_says_nothing(usual, tm
     assert {path.name for path in set(tmp_path.rglob("*")) - before} == {"booster.ubj", "X.npy"}
 
 
+@pytest.mark.process
 def test_a_read_only_install_with_a_cache_folder_reads_the_kernel_from_it(usual, tmp_path, read_only):
     booster, X, _ = usual
     install, home = read_only

@@ -71,8 +71,15 @@ def warehouse(tmp_path: Path, data: Path) -> Any:
     opened.close()
 
 
-@pytest.mark.parametrize("product", ["food", "both"])
-@pytest.mark.parametrize(("sampling", "max_dates"), [("all", 4), ("cohort", 4), ("cohort", 26)])
+@pytest.mark.parametrize(
+    ("sampling", "max_dates", "product"),
+    [
+        ("all", 4, "both"),
+        ("cohort", 26, "food"),
+        pytest.param("cohort", 4, "food", marks=pytest.mark.slow),
+        pytest.param("cohort", 26, "both", marks=pytest.mark.slow),
+    ],
+)
 def test_runs_one_after_another_train_and_score_on_what_a_run_from_nothing_makes(
     warehouse: Warehouse, data: Path, sampling: str, max_dates: int, product: str
 ) -> None:
@@ -85,8 +92,7 @@ def test_runs_one_after_another_train_and_score_on_what_a_run_from_nothing_makes
         assert rows == expected
 
 
-@pytest.mark.parametrize("sampling", ["all", "cohort"])
-@pytest.mark.parametrize("max_dates", [4, 26])
+@pytest.mark.parametrize(("sampling", "max_dates"), [("all", 4), ("cohort", 26)])
 def test_once_two_weeks_have_passed_a_run_makes_the_rows_of_its_own_date_only(
     warehouse: Warehouse, data: Path, sampling: str, max_dates: int
 ) -> None:

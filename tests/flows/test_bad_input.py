@@ -417,6 +417,7 @@ def test_a_row_that_is_there_twice_counts_twice_and_breaks_nothing(
 # --- the output folder ---
 
 
+@pytest.mark.process
 def test_an_output_folder_in_use_is_refused_and_nothing_there_changes(
     tmp_path: Path, open_warehouse: Open
 ) -> None:

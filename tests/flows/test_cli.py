@@ -273,6 +273,7 @@ def test_no_command_at_all_shows_the_help_as_wrong_usage(call: Call) -> None:
     assert "Commands:" in out + err
 
 
+@pytest.mark.process
 def test_help_imports_nothing_that_is_slow() -> None:
     program = f"""
 import sys
@@ -331,6 +332,7 @@ def test_render_of_one_step_is_a_part_of_the_whole(call: Call) -> None:
     assert len(sqlglot.parse(part, dialect="redshift")) == 1
 
 
+@pytest.mark.process
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "flows.cli", "render", "--product", "iplayer"]
     root = Path(flows.cli.__file__).parents[1]

@@ -37,6 +37,7 @@ def test_a_stop_that_does_not_end_can_be_asked_for_once_more(monkeypatch: pytest
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.process
 def test_nothing_disturbs_the_end() -> None:
     console.at_exit()
     os.kill(os.getpid(), signal.SIGTERM)

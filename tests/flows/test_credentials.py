@@ -37,6 +37,8 @@ from tests.support.data_folders import AS_OF, write_table
 from tests.support.fixtures_aws import LOGIN, PASSWORD, Bucket, Redshift
 from tests.support.fixtures_weekly import PRODUCTS, leaving_people
 
+pytestmark = [pytest.mark.server, pytest.mark.process]
+
 CHURN = Path(sys.executable).with_name("churn")
 KEY, SECRET, TOKEN = "canary-key", "canary-secret-key", "canary-session-token"
 CANARIES = (KEY, SECRET, TOKEN, "canary-password")

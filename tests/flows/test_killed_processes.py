@@ -23,6 +23,8 @@ from tests.stand_ins.dask_processes import Processes, dask_processes
 from tests.support.chaos_tasks import Noted, count, score_and_note, timeless, written
 from tests.support.small_models import partition_task, small_model, snapshots
 
+pytestmark = pytest.mark.process
+
 PARTITIONS, ROWS = 16, 400
 PAUSE = 0.25  # seconds of each partition, so that there is a middle
 HUNGRY = 700_000_000  # bytes
@@ -239,6 +241,7 @@ def test_a_scheduler_that_does_not_come_back_is_an_error_and_not_a_hang(scene, t
     assert [name for name in found if found[name] != scene.calm[name]] == []
 
 
+@pytest.mark.slow
 def test_no_worker_holds_more_than_its_share(scene, crowd):
     with open_client(crowd.settings) as client:
         crowd.workers(["p", "q"], client)

@@ -26,7 +26,7 @@ from tests.stand_ins.prefect_server import ROOT, PrefectServer, listener, wait_f
 from tests.support.data_folders import AS_OF, EVENTS, write_table
 
 LONG = 600  # seconds; a busy machine is not a failure
-pytestmark = pytest.mark.timeout(2 * LONG)
+pytestmark = [pytest.mark.timeout(2 * LONG), pytest.mark.server, pytest.mark.process]
 USERS, WEEKS = 1_000, 20
 SILENT = 45
 DEPLOYMENTS = {"weekly-churn/iplayer", "weekly-churn/sounds", "weekly-churn/pan", "weekly-all/all"}
@@ -189,11 +189,18 @@ def killed(deployed: Deployed) -> str:
     return run
 
 
+@pytest.fixture(scope="module")
+def well(deployed: Deployed) -> str:
+    """A run in which nothing goes wrong, taken by a process worker."""
+    run = deployed.run("weekly-churn/iplayer", "well")
+    deployed.server.start("worker", ["prefect", "worker", "start", "--pool", "churn-local"])
+    return run
+
+
 @dataclass(frozen=True)
 class Started:
-    """Runs that a worker was given: their ids."""
+    """More runs for that worker, which go on side by side: their ids."""
 
-    well: str
     every: str
     cancelled: str
     blocked: str
@@ -207,16 +214,13 @@ def block_lake(deployed: Deployed, out: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def started(deployed: Deployed, killed: str) -> Started:
-    """Runs that a process worker takes, all at once."""
-    runs = Started(
-        deployed.run("weekly-churn/iplayer", "well"),
+def started(deployed: Deployed, killed: str, well: str) -> Started:
+    """Runs that are cancelled and that fail, one of them of several products."""
+    return Started(
         deployed.run("weekly-all/all", "every", parameters={"products": ["sounds", "iplayer", "sounds"]}),
         deployed.run("weekly-churn/pan", "cancelled", parameters={"settings": SLOW}),
         deployed.run("weekly-churn/iplayer", block_lake(deployed, "blocked")),
     )
-    deployed.server.start("worker", ["prefect", "worker", "start", "--pool", "churn-local"])
-    return runs
 
 
 # --- deployments and schedules ---
@@ -281,6 +285,47 @@ def test_setting_up_the_alerts_again_makes_no_second_one(deployed: Deployed) -> 
 # --- runs ---
 
 
+def test_a_run_completes_through_a_worker_on_the_embedded_default(deployed: Deployed, well: str) -> None:
+    run = deployed.end(well)
+    assert run["state_type"] == "COMPLETED", run["state"]["message"]
+    assert (run["name"], run["run_count"]) == (f"iplayer-{AS_OF}", 1)
+    out = deployed.out / "well"
+    committed = Lake(str(out / "lake")).current("iplayer")
+    assert committed is not None
+    committed.verify(checksums=True)
+    with duckdb.connect(str(out / "warehouse.duckdb"), read_only=True) as warehouse:
+        (published,) = warehouse.sql("select count(*) from churn.scores").fetchall()
+    assert published == (committed.manifest.rows["scores"],)
+
+
+def test_the_page_of_a_run_shows_its_stages_figures_and_report_and_no_user(
+    deployed: Deployed, well: str
+) -> None:
+    deployed.end(well)
+    asked = {"flow_run_id": {"any_": [well]}}
+    found = {each["key"]: each for each in deployed.server.post("/artifacts/filter", artifacts=asked)}
+    assert set(found) == {"summary-iplayer", "report-iplayer", "score-iplayer"}
+    committed = Lake(str(deployed.out / "well" / "lake")).current("iplayer")
+    assert committed is not None
+    (row,) = json.loads(found["summary-iplayer"]["data"])
+    assert row["users scored"] == f"{committed.manifest.rows['scores']:,}"
+    assert row["log loss"] == f"{committed.manifest.metrics['log_loss']:.4f}"
+    assert Path(committed.path("charts", "report.html")).as_uri() in found["report-iplayer"]["data"]
+
+    def logged() -> list[str]:
+        logs = deployed.server.post("/logs/filter", logs=asked, sort="TIMESTAMP_ASC")
+        return [each["message"] for each in logs]
+
+    told = wait_for(
+        lambda: (lines := logged()) and any("load scores" in line for line in lines) and lines,
+        30,
+        "the log of the run tells of its stages",
+    )
+    shown = json.dumps([told, found])
+    assert "score and explain" in shown
+    assert "person-" not in shown
+
+
 def cancel_while_it_scores(deployed: Deployed, run: str, out: Path) -> dict[str, Any]:
     """Cancel a run while it scores; return it as it ended, when all its processes are gone."""
 
@@ -311,6 +356,7 @@ def schemas_of_runs(out: Path) -> list[str]:
     return [name for (name,) in found if name.startswith("run_")]
 
 
+@pytest.mark.slow
 def test_a_cancelled_run_leaves_no_table_and_no_worker_and_can_be_resumed(
     deployed: Deployed, started: Started
 ) -> None:
@@ -323,49 +369,7 @@ def test_a_cancelled_run_leaves_no_table_and_no_worker_and_can_be_resumed(
     assert list(staging.glob(".checkpoint-*.json")), "the next run goes on with it"
 
 
-def test_a_run_completes_through_a_worker_on_the_embedded_default(
-    deployed: Deployed, started: Started
-) -> None:
-    run = deployed.end(started.well)
-    assert run["state_type"] == "COMPLETED", run["state"]["message"]
-    assert (run["name"], run["run_count"]) == (f"iplayer-{AS_OF}", 1)
-    out = deployed.out / "well"
-    committed = Lake(str(out / "lake")).current("iplayer")
-    assert committed is not None
-    committed.verify(checksums=True)
-    with duckdb.connect(str(out / "warehouse.duckdb"), read_only=True) as warehouse:
-        (published,) = warehouse.sql("select count(*) from churn.scores").fetchall()
-    assert published == (committed.manifest.rows["scores"],)
-
-
-def test_the_page_of_a_run_shows_its_stages_figures_and_report_and_no_user(
-    deployed: Deployed, started: Started
-) -> None:
-    deployed.end(started.well)
-    asked = {"flow_run_id": {"any_": [started.well]}}
-    found = {each["key"]: each for each in deployed.server.post("/artifacts/filter", artifacts=asked)}
-    assert set(found) == {"summary-iplayer", "report-iplayer", "score-iplayer"}
-    committed = Lake(str(deployed.out / "well" / "lake")).current("iplayer")
-    assert committed is not None
-    (row,) = json.loads(found["summary-iplayer"]["data"])
-    assert row["users scored"] == f"{committed.manifest.rows['scores']:,}"
-    assert row["log loss"] == f"{committed.manifest.metrics['log_loss']:.4f}"
-    assert Path(committed.path("charts", "report.html")).as_uri() in found["report-iplayer"]["data"]
-
-    def logged() -> list[str]:
-        logs = deployed.server.post("/logs/filter", logs=asked, sort="TIMESTAMP_ASC")
-        return [each["message"] for each in logs]
-
-    told = wait_for(
-        lambda: (lines := logged()) and any("load scores" in line for line in lines) and lines,
-        30,
-        "the log of the run tells of its stages",
-    )
-    shown = json.dumps([told, found])
-    assert "score and explain" in shown
-    assert "person-" not in shown
-
-
+@pytest.mark.slow
 def test_a_product_that_fails_is_not_published_and_keeps_no_other_from_running(
     deployed: Deployed, started: Started
 ) -> None:
@@ -386,6 +390,7 @@ def test_a_product_that_fails_is_not_published_and_keeps_no_other_from_running(
     assert rows == {"sounds": "failed", "iplayer": "published"}
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_for_another_reason_than_its_data_is_tried_once_more(
     deployed: Deployed, started: Started
 ) -> None:
@@ -394,6 +399,7 @@ def test_a_run_that_failed_for_another_reason_than_its_data_is_tried_once_more(
     assert "RunError" in run["state"]["message"]
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_told_of_once_with_its_reason(deployed: Deployed, started: Started) -> None:
     message = deployed.message("1 of 2 products failed")
     assert message["title"] == f"churn: all-{AS_OF} Failed"
@@ -403,15 +409,16 @@ def test_a_failed_run_is_told_of_once_with_its_reason(deployed: Deployed, starte
     assert not any("sounds" in each["title"] for each in deployed.messages), "the whole tells of its parts"
 
 
+@pytest.mark.slow
 def test_a_killed_run_crashes_when_its_heartbeats_stop_and_somebody_is_told(
-    deployed: Deployed, killed: str, started: Started
+    deployed: Deployed, killed: str, well: str, started: Started
 ) -> None:
     run = deployed.end(killed)
     assert (run["state_type"], run["state_name"]) == ("CRASHED", "Crashed")
     assert f"no sign of life for {SILENT} s" in run["state"]["message"]
     assert deployed.message("no sign of life")["title"] == f"churn: iplayer-{AS_OF} Crashed"
     # The others went on, and were taken for alive.
-    assert deployed.end(started.well)["state_type"] == "COMPLETED"
+    assert deployed.end(well)["state_type"] == "COMPLETED"
 
 
 @pytest.mark.chaos

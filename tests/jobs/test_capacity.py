@@ -349,6 +349,8 @@ def rates() -> Rates:
     return calibrate(12, 5, 3, Calibration(small=100, large=3_000, smalls=2, larges=1, rounds=2, tasks=20))
 
 
+@pytest.mark.process
+@pytest.mark.server
 def test_a_calibration_measures_the_real_engine(rates: Rates) -> None:
     assert (rates.features, rates.trees, rates.depth) == (12, 5, 3)
     assert set(rates.written_bytes) == {"scores", "shap", "reasons"}

@@ -92,6 +92,7 @@ def test_without_source_tables_the_warehouse_fails_and_the_rest_is_tried(data: P
     assert list(found) == ["store", "warehouse", "MLflow", "scheduler"]
 
 
+@pytest.mark.process
 def test_what_a_run_is_using_is_no_fault(data: Path) -> None:
     held = [sys.executable, "-c", _HOLD, str(data.parent / "out" / "warehouse.duckdb")]
     (data.parent / "out").mkdir()
@@ -156,6 +157,7 @@ def scheduler() -> Iterator[LocalCluster]:
         yield cluster
 
 
+@pytest.mark.server
 def test_a_scheduler_by_address_must_have_a_worker_that_answers(
     data: Path, scheduler: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_scheduler_by_address_must_have_a_worker_that_answers(
     assert tried(settings)["scheduler"].ok
 
 
+@pytest.mark.server
 def test_workers_that_a_run_keeps_busy_are_no_fault(
     data: Path, scheduler: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +324,7 @@ def refusing() -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.server
 def test_a_prefect_server_that_is_set_up_is_tried_and_its_key_is_not_shown(
     data: Path, capsys: pytest.CaptureFixture[str], refusing: int
 ) -> None:

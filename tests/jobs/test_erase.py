@@ -60,7 +60,6 @@ sampling = "all"
 max_trees = 20
 """
 CANARY = "canary-7f3a-"  # in every user id, and in nothing else
-SHORT = [(1, False), (3, True), (12, False)]  # kills around writes to S3; the others are in `make chaos`
 USERS = [f"{CANARY}{number:04d}" for number in range(120)]
 
 
@@ -227,8 +226,14 @@ def kept_aws(
 
 
 @pytest.fixture(params=["local", "aws"])
-def kept(request: pytest.FixtureRequest) -> Kept:
+def kept(request: pytest.FixtureRequest, finished: Path) -> Kept:
     return request.getfixturevalue(f"kept_{request.param}")
+
+
+# For what does not depend on where runs and tables are.
+MOSTLY_LOCAL = pytest.mark.parametrize(
+    "kept", ["local", pytest.param("aws", marks=pytest.mark.slow)], indirect=True
+)
 
 
 # --- the map ---
@@ -288,6 +293,7 @@ def test_users_go_from_every_place_and_nobody_else_does(kept: Kept) -> None:
     assert kept.erase(gone) == []
 
 
+@MOSTLY_LOCAL
 def test_the_record_of_what_is_published_counts_what_is_there(kept: Kept) -> None:
     kept.erase(kept.scored("food")[:4])
     for row in kept.warehouse.fetch("select * from churn.published").to_pylist():
@@ -299,6 +305,7 @@ def test_the_record_of_what_is_published_counts_what_is_there(kept: Kept) -> Non
             assert there.as_py() == row[column]
 
 
+@MOSTLY_LOCAL
 def test_publishing_a_run_again_brings_nobody_back(kept: Kept) -> None:
     users = kept.scored("pan")[:3]
     kept.erase(users)
@@ -307,6 +314,7 @@ def test_publishing_a_run_again_brings_nobody_back(kept: Kept) -> None:
     assert kept.holders(users) == {}
 
 
+@MOSTLY_LOCAL
 def test_a_dry_run_says_the_same_and_changes_nothing(kept: Kept) -> None:
     users = kept.scored("food")[:5]
     files_before, before = kept.lake_files(), kept.holders(users)
@@ -316,6 +324,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(kept: Kept) -> None:
     assert told == kept.erase(users)
 
 
+@MOSTLY_LOCAL
 def test_ids_that_are_kept_anywhere_are_counted(kept: Kept) -> None:
     users = kept.scored("food")[:3]
     asked = [*users, users[0], "nobody", "'; --"]
@@ -366,6 +375,7 @@ def test_what_was_erased_is_noted_without_ids(kept_local: Kept) -> None:
     assert not any(CANARY.encode() in content for content in manifests)
 
 
+@MOSTLY_LOCAL
 def test_everybody_can_be_erased_and_thousands_who_are_not_there(kept: Kept) -> None:
     kept.erase([*USERS, *(f"more-{number}" for number in range(3000))])
     assert kept.holders(USERS) == {}
@@ -416,6 +426,7 @@ def test_another_id_column_is_told_before_anything_is_touched(kept_local: Kept) 
     assert kept_local.lake_files() == before
 
 
+@MOSTLY_LOCAL
 def test_a_damaged_file_is_named_and_the_others_are_erased_from(kept: Kept) -> None:
     users = kept.scored("pan")[:2]
     first = kept.runs()[0]
@@ -428,6 +439,7 @@ def test_a_damaged_file_is_named_and_the_others_are_erased_from(kept: Kept) -> N
     assert kept.holders(users) == {}
 
 
+@MOSTLY_LOCAL
 def test_a_damaged_manifest_is_named_and_all_other_runs_are_erased_from(kept: Kept) -> None:
     users = kept.scored("pan")[:2]
     first = kept.runs()[0]
@@ -475,6 +487,7 @@ def test_an_unfinished_run_that_holds_a_user_goes_and_another_stays(
         assert not unfinished.exists()
 
 
+@MOSTLY_LOCAL
 @pytest.mark.parametrize("holds", [False, True], ids=["no rows yet", "rows of users"])
 def test_a_run_that_is_being_written_is_named_and_the_rest_is_erased(kept: Kept, holds: bool) -> None:
     """Also one that holds none of them yet: it may have read them from the sources already."""
@@ -490,6 +503,7 @@ def test_a_run_that_is_being_written_is_named_and_the_rest_is_erased(kept: Kept,
     assert kept.erase(users) == []  # it was abandoned
 
 
+@MOSTLY_LOCAL
 def test_a_run_that_begins_while_users_are_erased_is_named(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -511,6 +525,7 @@ def test_a_run_that_begins_while_users_are_erased_is_named(
     assert kept.erase(users) == []
 
 
+@MOSTLY_LOCAL
 def test_a_run_that_is_committed_while_users_are_erased_is_named_if_it_holds_one(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -559,6 +574,8 @@ def naming(folder: Path) -> list[pa.Table]:
     ]
 
 
+@pytest.mark.process
+@MOSTLY_LOCAL
 def test_what_a_killed_back_test_left_among_temporary_files_goes(
     kept: Kept, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -603,6 +620,7 @@ def test_kept_tables_are_found_after_the_setting_that_names_their_schema_has_cha
     assert kept_local.holders(users) == {}
 
 
+@MOSTLY_LOCAL
 def test_a_table_that_is_only_called_like_a_kept_one_is_not_touched(kept: Kept) -> None:
     """Of another schema, a table is taken for a kept one only beside the ledger of its definition."""
     leave_tables(kept, "kept_before", USERS[0], "user_week_0a1b2c3d")
@@ -622,6 +640,7 @@ def leave_tables(kept: Kept, schema: str, user: str, table: str = "week_activity
     kept.warehouse.execute(f"insert into {schema}.{table} values ('{user}')")
 
 
+@MOSTLY_LOCAL
 @pytest.mark.parametrize("product", ["food", "bread"], ids=["in the settings", "no longer in the settings"])
 def test_tables_that_a_dead_run_of_any_product_has_left_are_dropped(kept: Kept, product: str) -> None:
     leave_tables(kept, f"run_{product}_20240101t000000z_abc123", USERS[0])
@@ -749,7 +768,7 @@ def test_a_process_that_is_killed_does_no_harm(
 @pytest.mark.parametrize(
     ("moment", "after"),
     [
-        pytest.param(moment, after, marks=[] if (moment, after) in SHORT else pytest.mark.chaos)
+        pytest.param(moment, after, marks=[] if (moment, after) == (3, True) else pytest.mark.chaos)
         for moment in (1, 3, 12)
         for after in (False, True)
     ],
@@ -797,6 +816,7 @@ def test_a_kill_in_the_warehouse_leaves_its_tables_as_they_were(
     assert kept.holders(users) == {}
 
 
+@MOSTLY_LOCAL
 def test_a_run_that_is_changed_or_pruned_meanwhile_is_told(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,9 @@ from tests.support.churn_runs import Ended, Runs
 from tests.support.data_folders import AS_OF, files_below
 from tests.support.disks import mounted
 
+pytestmark = pytest.mark.process
+SLOW = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
@@ -137,9 +140,10 @@ def check_refused(ended: Ended, told: str) -> None:
 @pytest.mark.parametrize(
     "moment",
     [
-        "during eligible",  # SQL
-        "during train",
-        "before churn.jobs.weekly.stages.save_checkpoint",  # all is there to score with, and not written down
+        pytest.param("during eligible", marks=SLOW),  # SQL
+        pytest.param("during train", marks=SLOW),
+        # All is there to score with, and not written down.
+        pytest.param("before churn.jobs.weekly.stages.save_checkpoint", marks=SLOW),
         "before churn.lake.staging_local.place_folder",  # everything is written, the commit's one step is not taken
     ],
 )
@@ -160,9 +164,11 @@ def test_a_kill_before_the_commit_leaves_nothing_and_the_next_run_starts_clean(
 @pytest.mark.parametrize(
     "moment",
     [
-        "before churn.lake.lake.Lake.refresh_pointer",  # committed, and the pointer not renewed
+        # Committed, and the pointer not renewed.
+        pytest.param("before churn.lake.lake.Lake.refresh_pointer", marks=SLOW),
         "before churn.outputs.tables._score_failures",  # in the transaction that publishes
-        "before churn.outputs.tracking._model_version",  # MLflow has half of its record
+        # MLflow has half of its record.
+        pytest.param("before churn.outputs.tracking._model_version", marks=SLOW),
     ],
 )
 def test_a_kill_after_the_commit_is_finished_by_the_next_run(
@@ -178,6 +184,7 @@ def test_a_kill_after_the_commit_is_finished_by_the_next_run(
     check_finished(out, run)
 
 
+@pytest.mark.slow
 def test_a_kill_of_a_second_run_leaves_the_first_current_and_published(
     runs: Runs, data: Path, out: Path
 ) -> None:
@@ -196,6 +203,7 @@ def test_a_kill_of_a_second_run_leaves_the_first_current_and_published(
     check_finished(out, committed(out)[-1])
 
 
+@pytest.mark.slow
 def test_a_run_under_prefect_killed_while_it_scores_is_resumed(
     runs: Runs, data: Path, out: Path, tmp_path: Path, prefect_home: Callable[[Path], Path]
 ) -> None:
@@ -255,7 +263,7 @@ def told(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=SLOW)])
 def test_a_stop_ends_a_run_in_order(runs: Runs, data: Path, out: Path, number: signal.Signals) -> None:
     run = runs.start(*line(data, out))
     while not list(out.glob("lake/.staging/*/*/.train")):
@@ -266,6 +274,7 @@ def test_a_stop_ends_a_run_in_order(runs: Runs, data: Path, out: Path, number: s
     assert set(files_below(out / "lake")) == {".staging/product=food/.lock"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_a_terminal_ends_a_run_under_prefect_with_one_sentence(
     data: Path, out: Path, tmp_path: Path, prefect_home: Callable[[Path], Path]
 ) -> None:
@@ -365,8 +374,8 @@ def check_equal(run: Run, calm: Run) -> None:
     "moment",
     [
         "after 2 partitions",
-        "before churn.jobs.weekly.stages.write_report",
-        "before churn.lake.staging_local.stamp",
+        pytest.param("before churn.jobs.weekly.stages.write_report", marks=SLOW),
+        pytest.param("before churn.lake.staging_local.stamp", marks=SLOW),
     ],
 )
 def test_a_run_killed_after_training_is_resumed_and_comes_to_the_same(
@@ -404,6 +413,7 @@ def test_a_run_killed_after_training_is_resumed_and_comes_to_the_same(
     check_equal(run, calm)
 
 
+@pytest.mark.slow
 def test_a_run_can_be_killed_and_resumed_again_and_again(
     runs: Runs, data: Path, out: Path, calm: Run
 ) -> None:
@@ -452,7 +462,9 @@ def test_a_run_whose_cluster_failed_is_resumed_on_another(
     check_equal(run, calm)
 
 
-@pytest.mark.parametrize("change", ["feature file", "seed", "data", "force"])
+@pytest.mark.parametrize(
+    "change", ["seed", *(pytest.param(change, marks=SLOW) for change in ("feature file", "data", "force"))]
+)
 def test_what_does_not_fit_any_more_is_not_resumed_but_swept(
     runs: Runs, data: Path, unfinished: Path, tmp_path: Path, change: str
 ) -> None:
@@ -482,6 +494,7 @@ def test_what_does_not_fit_any_more_is_not_resumed_but_swept(
     check_finished(out, run)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_week_leaves_it_to_be_resumed(
     runs: Runs, data: Path, unfinished: Path, tmp_path: Path
 ) -> None:
@@ -543,7 +556,11 @@ def fill(disk: Path, free: int) -> Path:
     return disk / "ballast"
 
 
-@pytest.mark.parametrize("free", [0, 300_000, 1_800_000], ids=lambda free: f"{free // 1000} kB")
+@pytest.mark.parametrize(
+    "free",
+    [pytest.param(0, marks=SLOW), 300_000, pytest.param(1_800_000, marks=SLOW)],
+    ids=lambda free: f"{free // 1000} kB",
+)
 def test_a_full_disk_is_told_and_the_next_run_finishes(
     runs: Runs, data: Path, small_disk: Path, free: int
 ) -> None:
@@ -557,6 +574,7 @@ def test_a_full_disk_is_told_and_the_next_run_finishes(
     check_finished(out, run)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_the_second_run_keeps_the_first(
     runs: Runs, data: Path, small_disk: Path
 ) -> None:
@@ -572,6 +590,7 @@ def test_a_disk_that_is_full_for_the_second_run_keeps_the_first(
     check_finished(out, run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [4_096, 1_200_000])
 def test_a_limit_on_file_sizes_is_told_and_the_next_run_starts_clean(
     runs: Runs, data: Path, out: Path, limit: int
@@ -597,6 +616,7 @@ def test_mlflow_out_of_order_does_not_keep_the_scores_back_and_is_made_good_late
     check_finished(out, run)
 
 
+@pytest.mark.slow
 def test_an_mlflow_server_that_is_not_there_is_told_at_once_and_once_more_at_the_end(
     runs: Runs, data: Path, out: Path
 ) -> None:
@@ -615,13 +635,3 @@ def test_an_mlflow_server_that_is_not_there_is_told_at_once_and_once_more_at_the
     assert published(out) == {run.manifest.run_id: run.manifest.rows["scores"]}
     assert runs(*line(data, out)).code == 0
     check_finished(out, run)
-
-
-def test_a_cluster_that_cannot_be_reached_is_told(runs: Runs, data: Path, out: Path) -> None:
-    nobody = {
-        "CHURN_CLUSTER__ADDRESS": "tcp://127.0.0.1:9",
-        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s",
-    }
-    ended = runs(*line(data, out), environment=nobody)
-    check_refused(ended, "no Dask scheduler answers at tcp://127.0.0.1:9")
-    assert committed(out) == []

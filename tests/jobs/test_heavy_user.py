@@ -15,6 +15,8 @@ from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.benchmarks.score import peak_mb
 from tests.support.data_folders import AS_OF, TODAY, event, event_folder, event_settings, weekly_events
 
+pytestmark = pytest.mark.slow
+
 ROWS, WEEKS, ITEMS = 10_000_000, 20, 9_973
 MEMORY_MB = 512
 START = datetime.combine(monday_of(AS_OF) - timedelta(weeks=WEEKS - 1), time())

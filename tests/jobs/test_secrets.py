@@ -27,6 +27,8 @@ from tests.support.fixtures_aws import LOGIN, Bucket, Redshift
 from tests.support.lakes import own_settings
 from tests.support.weekly_jobs import fill, on_redshift
 
+pytestmark = [pytest.mark.server, pytest.mark.process, pytest.mark.slow]
+
 _settings = pytest.fixture(autouse=True)(own_settings)
 
 CHURN = Path(sys.executable).with_name("churn")

@@ -28,6 +28,8 @@ from churn.warehouse.duckdb.client import DuckDBWarehouse
 from tests.support.command_line import exit_code
 from tests.support.data_folders import files_below
 
+pytestmark = [pytest.mark.server, pytest.mark.process]
+
 PRODUCTS = {"iplayer": "BBC iPlayer", "sounds": "BBC Sounds"}
 AS_OF = date(2026, 6, 28)  # the last Sunday of the simulation
 TARGET_WEEK = date(2026, 7, 6)
@@ -500,6 +502,7 @@ def later(demo: Demo) -> Later:
     return json.loads(outcome), json.loads(again), said
 
 
+@pytest.mark.slow
 def test_the_flow_can_be_called_from_python_with_settings(demo: Demo, later: Later) -> None:
     outcome, *_ = later
     run = Lake(str(demo.out / "lake")).get("sounds", outcome["run_id"])
@@ -513,11 +516,13 @@ def test_the_flow_can_be_called_from_python_with_settings(demo: Demo, later: Lat
     assert len(list(Path(run.path("scores")).iterdir())) == -(-outcome["users"] // 100)
 
 
+@pytest.mark.slow
 def test_a_lost_answer_of_the_server_loses_no_outcome(later: Later) -> None:
     outcome, again, _ = later
     assert again == {"run_id": outcome["run_id"], "repeated": True, "lost": 1}
 
 
+@pytest.mark.slow
 def test_an_earlier_week_does_not_become_current(demo: Demo, later: Later) -> None:
     current = Lake(str(demo.out / "lake")).current("sounds")
     assert current is not None
@@ -526,6 +531,7 @@ def test_an_earlier_week_does_not_become_current(demo: Demo, later: Later) -> No
     assert weeks == {TARGET_WEEK, TARGET_WEEK - timedelta(days=7)}
 
 
+@pytest.mark.slow
 def test_force_makes_a_new_run_with_the_same_scores(demo: Demo, later: Later) -> None:
     first, lake = demo.runs["iplayer"], Lake(str(demo.out / "lake"))
     second = lake.current("iplayer")
@@ -552,6 +558,7 @@ def test_force_makes_a_new_run_with_the_same_scores(demo: Demo, later: Later) ->
     first.verify(checksums=True)
 
 
+@pytest.mark.slow
 def test_no_run_leaves_its_tables_or_staging_behind(demo: Demo, later: Later) -> None:
     with duckdb.connect(str(demo.out / "warehouse.duckdb"), read_only=True) as warehouse:
         schemas = {row[0] for row in warehouse.sql("select schema_name from duckdb_schemas()").fetchall()}

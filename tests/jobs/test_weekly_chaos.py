@@ -1,7 +1,7 @@
 """The weekly job on Redshift and S3 while both fail, while it is killed, and while others run: nothing is lost.
 
 After each: no user twice for a product and week, one model in what is published, runs that are seen are whole, and
-the final tables are those of a calm run. `make test` does a few of these, `make chaos` all, and counts the faults.
+the final tables are those of a calm run. `make chaos` runs these, and counts the faults.
 """
 
 import os
@@ -32,17 +32,13 @@ from tests.support.fixtures_weekly import FOUR
 from tests.support.lakes import own_settings
 from tests.support.weekly_jobs import Job, fill, table
 
+pytestmark = [pytest.mark.server, pytest.mark.process, pytest.mark.chaos]
+
 _settings = pytest.fixture(autouse=True)(own_settings)
 
 DATASETS = ("features", "scores", "shap", "reasons")
 ATTEMPTS = 4
 STRIDE = 5  # a run in which every statement's connection broke would not end for a long time
-
-
-def short_and_long(name: str, number: int, short: int = 1) -> Any:
-    """Seeds, of which `make test` takes only the first few."""
-    chaos = [pytest.param(seed, marks=pytest.mark.chaos) for seed in range(short, number)]
-    return pytest.mark.parametrize(name, [*range(short), *chaos])
 
 
 @dataclass
@@ -175,15 +171,9 @@ def shapes(statements: list[str]) -> list[str]:
     return [re.escape(shape).replace("\0", ".*?") for shape in found]
 
 
-@pytest.mark.parametrize(
-    ("point", "action", "first"),
-    [
-        pytest.param(point, action, first, marks=[] if (point, action, first) == ("answer", "cut", 0) else pytest.mark.chaos)
-        for point in ("statement", "answer")
-        for action in ("cut", "crash")
-        for first in range(STRIDE)
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("first", range(STRIDE))
+@pytest.mark.parametrize("action", ["cut", "crash"])
+@pytest.mark.parametrize("point", ["statement", "answer"])
 def test_connections_that_break_at_each_statement(scene: Scene, point: Any, action: Any, first: int) -> None:
     job = scene.job()
     assert job().code == 0
@@ -201,7 +191,7 @@ def test_connections_that_break_at_each_statement(scene: Scene, point: Any, acti
     scene.check_final(job)
 
 
-@short_and_long("seed", 8)
+@pytest.mark.parametrize("seed", range(8))
 def test_the_warehouse_is_restarted(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)
     job = scene.job()
@@ -216,7 +206,7 @@ def test_the_warehouse_is_restarted(scene: Scene, seed: int) -> None:
     scene.check_final(job)
 
 
-@short_and_long("seed", 12)
+@pytest.mark.parametrize("seed", range(12))
 def test_s3_fails_at_random(scene: Scene, s3_server: S3Server, seed: int) -> None:
     faults = Faults(seed, rate=0.15, budget=40, timeout_s=2.5)
     with faulting(s3_server, faults) as endpoint:
@@ -228,7 +218,7 @@ def test_s3_fails_at_random(scene: Scene, s3_server: S3Server, seed: int) -> Non
     scene.check_final(job)
 
 
-@short_and_long("seed", 30, short=2)
+@pytest.mark.parametrize("seed", range(30))
 def test_a_kill_at_a_random_moment(scene: Scene, seed: int) -> None:
     job = scene.job()
     pid = job.start()
@@ -242,7 +232,7 @@ def test_a_kill_at_a_random_moment(scene: Scene, seed: int) -> None:
     scene.check_final(job)
 
 
-@short_and_long("seed", 4)
+@pytest.mark.parametrize("seed", range(4))
 def test_two_runs_of_one_product_and_week_at_once(scene: Scene, seed: int) -> None:
     jobs = [scene.job(out=f"out{number}") for number in range(2)]
     pids = []
@@ -258,7 +248,6 @@ def test_two_runs_of_one_product_and_week_at_once(scene: Scene, seed: int) -> No
         scene.check_final(job)
 
 
-@pytest.mark.chaos  # what two at once in one warehouse show, with more of the same
 @pytest.mark.parametrize("seed", range(3))
 def test_four_products_at_once(scene: Scene, seed: int) -> None:
     jobs = [scene.job(name, out=name) for name in FOUR]

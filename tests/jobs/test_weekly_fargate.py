@@ -11,7 +11,12 @@ from tests.stand_ins.fargate import fargate
 from tests.support.lakes import own_settings
 from tests.support.weekly_jobs import Job, table
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs all of the loopback network")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs all of the loopback network"),
+    pytest.mark.server,
+    pytest.mark.process,
+    pytest.mark.slow,
+]
 _settings = pytest.fixture(autouse=True)(own_settings)
 
 

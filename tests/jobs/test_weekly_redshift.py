@@ -17,6 +17,8 @@ from tests.support.fixtures_aws import Bucket, Redshift
 from tests.support.lakes import own_settings
 from tests.support.weekly_jobs import Job, fill, table
 
+pytestmark = [pytest.mark.server, pytest.mark.process]
+
 _settings = pytest.fixture(autouse=True)(own_settings)
 
 
@@ -70,7 +72,7 @@ def test_redshift_and_s3_come_to_what_one_machine_comes_to(
     [
         pytest.param("during unload score", marks=pytest.mark.chaos),
         pytest.param("during train", marks=pytest.mark.chaos),
-        "during score and explain",
+        pytest.param("during score and explain", marks=pytest.mark.slow),
         pytest.param("before churn.lake.lake.Lake.refresh_pointer", marks=pytest.mark.chaos),
         "before churn.jobs.weekly.finish.publish_scores",
     ],
@@ -101,6 +103,7 @@ def test_a_kill_while_a_committed_run_is_loaded_adds_nothing_to_it(
     assert len(job.published()) == committed.manifest.rows["scores"]
 
 
+@pytest.mark.slow
 def test_tables_of_a_dead_run_are_removed_when_they_are_two_days_old(job: Job, redshift: Redshift) -> None:
     now = datetime.now(UTC)
     old, young = (
@@ -127,6 +130,7 @@ def test_tables_that_have_to_be_migrated_are_told_of_before_anything_is_made(
     assert bucket.keys() == there
 
 
+@pytest.mark.slow
 def test_a_step_whose_commit_is_not_answered_is_not_made_again(job: Job, redshift: Redshift) -> None:
     commits = 0
 

@@ -11,6 +11,8 @@ from tests.support.fixtures_aws import Bucket
 from tests.support.lakes import own_settings
 from tests.support.weekly_jobs import Job, table
 
+pytestmark = [pytest.mark.server, pytest.mark.process]
+
 _settings = pytest.fixture(autouse=True)(own_settings)
 
 
@@ -62,10 +64,10 @@ def test_a_run_on_s3_comes_to_what_a_run_on_a_disk_comes_to(
 @pytest.mark.parametrize(
     "moment",
     [
-        "during train",
-        "during score and explain",
+        pytest.param("during train", marks=pytest.mark.slow),
+        pytest.param("during score and explain", marks=pytest.mark.slow),
         "before churn.lake.staging_s3.S3StagedRun.commit",
-        "before churn.lake.lake.Lake.refresh_pointer",
+        pytest.param("before churn.lake.lake.Lake.refresh_pointer", marks=pytest.mark.slow),
     ],
 )
 def test_a_kill_leaves_nothing_that_is_seen_and_the_next_run_finishes(job: Job, moment: str) -> None:

@@ -171,6 +171,7 @@ def test_manifest_refuses_weeks_that_do_not_agree_unknown_fields_and_naive_times
         manifest("a", started_at=datetime(2026, 6, 29))
 
 
+@pytest.mark.process
 def test_a_killed_run_is_swept_by_the_next_and_never_seen(lake: Lake, root: Path) -> None:
     commit(lake, "before")
     seen = visible(root)
@@ -193,6 +194,7 @@ def test_a_killed_run_is_swept_by_the_next_and_never_seen(lake: Lake, root: Path
     assert visible(root) == seen
 
 
+@pytest.mark.process
 def test_runs_killed_at_any_moment_leave_whole_runs_or_nothing(lake: Lake, root: Path) -> None:
     code = """
 import sys
@@ -368,6 +370,7 @@ def test_a_living_run_is_not_adopted(lake: Lake) -> None:
             assert Path(folder.checkpoint).exists()
 
 
+@pytest.mark.process
 def test_a_dead_run_is_adopted_by_one_of_many(lake: Lake, root: Path) -> None:
     kept(lake)
     code = """
@@ -446,6 +449,7 @@ def test_a_run_killed_as_it_is_adopted_can_be_adopted(lake: Lake) -> None:
     assert adoptable(lake)
 
 
+@pytest.mark.process
 def test_processes_that_adopt_and_are_killed_at_any_moment_lose_nothing(lake: Lake, root: Path) -> None:
     code = """
 import sys
@@ -542,6 +546,7 @@ def test_a_disk_too_full_to_begin_says_so(small_disk: Path) -> None:
     assert pointed(small_disk) == "next"
 
 
+@pytest.mark.process
 def test_a_file_size_limit_says_what_to_do_and_loses_nothing(lake: Lake, root: Path) -> None:
     commit(lake, "before")
     seen = visible(root)
@@ -566,6 +571,7 @@ except RunError as error:
     assert [path.name for path in (root / ".staging/product=food").iterdir()] == [".lock"]
 
 
+@pytest.mark.process
 def test_a_folder_that_may_not_be_written_says_so(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir()

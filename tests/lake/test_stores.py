@@ -246,6 +246,7 @@ while True:
 """
 
 
+@pytest.mark.process
 def test_runs_killed_at_any_moment_leave_whole_runs_or_nothing(lake: Lake, place: Place) -> None:
     for milliseconds in (3, 40, 90, 160, 250):
         process = python(COMMIT_ON_AND_ON, place.root)
@@ -284,6 +285,7 @@ def test_a_reader_during_commits_sees_only_whole_runs(lake: Lake, place: Place) 
     assert seen
 
 
+@pytest.mark.process
 def test_processes_that_commit_at_once_all_succeed_and_the_latest_started_is_current(place: Place) -> None:
     code = """
 import sys

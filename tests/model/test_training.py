@@ -313,6 +313,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.process
 def test_ctrl_c_while_xgboost_asks_for_rows_ends_in_order():
     """Raised inside XGBoost's callback, it ended the process: double free or corruption."""
     root = Path(__file__).parents[2]

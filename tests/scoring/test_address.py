@@ -16,6 +16,8 @@ from tests.stand_ins.certificates import issue
 from tests.stand_ins.dask_processes import dask_processes
 from tests.support.small_models import partition_task, small_model, snapshots
 
+pytestmark = pytest.mark.process
+
 ADDRESS = "tls://127.0.0.1:9"
 OTHER_PYTHON = """
 import sys, types

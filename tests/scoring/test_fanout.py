@@ -21,6 +21,8 @@ from churn.scoring.scorer import score_partition, summarise_partitions
 from tests.support.fanout_tasks import Task, attempts, perform
 from tests.support.small_models import partition_task, small_model, snapshots
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def client():

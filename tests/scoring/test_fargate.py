@@ -25,7 +25,10 @@ from tests.support.command_line import exit_code
 from tests.support.fanout_tasks import Task, perform
 from tests.support.small_models import partition_task, small_model, snapshots
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs all of the loopback network")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs all of the loopback network"),
+    pytest.mark.process,
+]
 
 RUN = {"run": "20260629t180000z-3fa1c2", "product": "food"}
 
@@ -136,6 +139,7 @@ def check_tags(tags):
     assert timedelta(0) <= age < timedelta(minutes=5)
 
 
+@pytest.mark.slow
 def test_without_a_cluster_of_its_own_one_is_made_for_the_run_and_a_lost_worker_is_replaced(aws, monkeypatch):
     monkeypatch.setattr("churn.scoring.cluster.fargate._LOST_SECONDS", 1)
     monkeypatch.setattr("churn.scoring.cluster.fargate_cluster._REFILL_SECONDS", 0.5)
@@ -169,8 +173,14 @@ def test_after_an_error_in_the_middle_of_the_work_nothing_is_left(aws, tmp_path)
     [
         ({"scheduler": "hang"}, r"no scheduler answered within 2 s; tasks: 1 scheduler PENDING\..*/churn/dask"),
         ({"scheduler": "fail"}, rf"the scheduler did not start.*1 scheduler STOPPED \({CANNOT_PULL[:20]}"),
-        ({"worker": "hang"}, r"no first worker answered within 12 s; tasks: 1 scheduler RUNNING, 2 worker PENDING"),
-        ({"worker": "fail"}, rf"no first worker answered within 12 s.* worker STOPPED \({CANNOT_PULL[:20]}"),
+        pytest.param(
+            {"worker": "hang"}, r"no first worker answered within 12 s; tasks: 1 scheduler RUNNING, 2 worker PENDING",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"worker": "fail"}, rf"no first worker answered within 12 s.* worker STOPPED \({CANNOT_PULL[:20]}",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )  # fmt: skip
@@ -183,6 +193,7 @@ def test_a_start_that_fails_half_way_says_what_was_waited_for_and_leaves_nothing
     assert_nothing_left(aws)
 
 
+@pytest.mark.slow
 def test_some_workers_for_which_there_is_no_capacity_do_not_keep_the_others_from_working(aws, monkeypatch):
     monkeypatch.setattr("dask_cloudprovider.aws.ecs.Timeout", impatient)
     monkeypatch.setattr("churn.scoring.cluster.fargate_cluster._REFILL_SECONDS", 0.5)
@@ -331,7 +342,9 @@ with open_client(ClusterSettings.model_validate_json(sys.argv[1]), {"product": "
 """
 
 
-@pytest.mark.parametrize("swept", [True, pytest.param(False, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize(
+    "swept", [pytest.param(True, marks=pytest.mark.slow), pytest.param(False, marks=pytest.mark.chaos)]
+)
 def test_what_a_killed_run_leaves_is_swept_and_its_tasks_end_by_themselves(aws, swept):
     settings = aws.settings(1, start_timeout=25, idle_timeout=25)
     killed = subprocess.Popen(

@@ -807,6 +807,7 @@ def large(folder: Path, rows: int) -> Path:
     return parquet(folder, user_id=noise, item_id=noise[::-1], occurred_at=[DAY] * rows)
 
 
+@pytest.mark.process
 def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path: Path) -> None:
     source = large(tmp_path, 50_000)
     done = subprocess.run(
@@ -822,6 +823,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing_behind(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["events.parquet"]
 
 
+@pytest.mark.process
 def test_a_kill_in_the_middle_leaves_no_data_folder_and_the_next_run_starts_clean(tmp_path: Path) -> None:
     source = large(tmp_path, 400_000)
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(source), str(tmp_path / "data"), "0"])

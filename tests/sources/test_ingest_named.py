@@ -121,6 +121,7 @@ def test_a_zone_for_dates_is_refused(tmp_path: Path) -> None:
         ingest("cdnow", tmp_path / "data", columns={}, timezone="Europe/London")
 
 
+@pytest.mark.process
 @needs_cdnow
 def test_lifetimes_is_read_without_being_imported(tmp_path: Path) -> None:
     child = (

@@ -467,6 +467,7 @@ def test_an_exchange_that_was_cut_off_is_undone_at_the_next_start(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.mark.process
 def test_a_full_disk_is_a_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
     # A limit on file sizes stands for the full disk: writing fails in the middle of the activity table.
     program = """

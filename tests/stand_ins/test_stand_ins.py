@@ -500,6 +500,7 @@ _HOLD += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell
 _HOLD += "with postgres_server() as s: print(s.folder, s.pid, flush=True); time.sleep(60)"
 
 
+@pytest.mark.process
 def test_nothing_is_left_of_servers_whose_tests_are_ended() -> None:
     held = []
     for how in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
@@ -527,6 +528,8 @@ def test_nothing_is_left_of_servers_whose_tests_are_ended() -> None:
     assert not left
 
 
+@pytest.mark.server
+@pytest.mark.process
 def test_a_server_of_programs_that_only_root_can_read(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root starts it as somebody else")

@@ -284,6 +284,7 @@ def test_a_table_may_be_named_like_a_word_of_sql(data: Path, open_warehouse: Ope
     assert open_warehouse(data).columns("order.select") == {"a": "bigint"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "head only"])
 @pytest.mark.parametrize("part", [0, 1])
 def test_a_damaged_file_is_named_and_the_database_let_go(
@@ -372,6 +373,7 @@ def spilled(folder: Path) -> list[Path]:
     return [path for path in found if b"canary" in path.read_bytes()]
 
 
+@pytest.mark.process
 def test_what_a_killed_process_had_spilled_goes_when_the_database_is_opened_again(
     tmp_path: Path, data: Path
 ) -> None:
@@ -407,6 +409,7 @@ def test_a_process_goes_on_spilling_after_it_has_opened_the_database_again(
     assert not list(file.parent.glob("*tmp*"))
 
 
+@pytest.mark.process
 def test_a_warehouse_in_memory_spills_into_a_folder_of_its_own_that_goes_with_it(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,6 +431,7 @@ def test_a_warehouse_in_memory_spills_into_a_folder_of_its_own_that_goes_with_it
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.process
 def test_a_database_that_another_process_holds_is_refused_until_it_is_let_go(
     tmp_path: Path, data: Path, open_warehouse: Open
 ) -> None:
