@@ -23,6 +23,9 @@ _TOLD = ["predicted_probability", "product", "target_week_start_date", "as_of", 
 def explain_user(run_folder: str, user: str) -> list[str]:
     """Return lines that say how likely a user is to stay away, and why.
 
+    Example:
+        >>> churn.explain_user(run.path(), "u00000007")[0]
+
     Values are compared with the user's own habit, or else with the median of the users scored in the same
     partition: a sample of everybody, however many they are.
 

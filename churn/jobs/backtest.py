@@ -101,17 +101,32 @@ def snapshots(data: Path, product: str, as_of: date) -> tuple[pa.Table, pa.Table
     return made.training, made.scored
 
 
-def backtest(settings: Settings, product: str, dates: Sequence[date], predictions: Path) -> dict[str, Any]:
-    """Train as of each date with what was known then, score its eligible users, and judge the scores.
+def backtest(
+    settings: Settings, product: str, dates: Sequence[date], predictions: str | Path
+) -> dict[str, Any]:
+    """Train as of each date with what was known then, score its eligible users, and evaluate the scores.
+
+    Example:
+        >>> figures = churn.backtest(settings, "iplayer", [date(2026, 6, 14)], "predictions.parquet")
+        >>> figures["all"]["log_loss"]["value"]
 
     Args:
+        settings: the settings, with the data folder.
+        product: a product that the settings know.
         dates: past Sundays whose target week is over in the data.
         predictions: Parquet file to write: user_id, as_of, target_week_start_date, churned,
             predicted_probability.
 
     Returns:
-        Figures of each date and of all dates together (users resampled as a whole), ready for JSON.
+        Metrics with 95% intervals by date (``dates``) and of all dates together (``all``, users resampled as
+        a whole), ready for JSON; and the path of the predictions.
+
+    Raises:
+        UsageError: unknown product, or a date that is not a Sunday.
+        SourceError: a target week is not over in the data, or a source is wrong.
+        CheckError: the snapshots broke a check.
     """
+    predictions = Path(predictions)
     warehouse = DuckDBWarehouse(None, settings.data, memory=settings.sql_memory)
     judged: list[pa.Table] = []
     figures: list[dict[str, Any]] = []

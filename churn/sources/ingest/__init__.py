@@ -73,13 +73,16 @@ class Ingested:
 
 def ingest(
     source: str | Path,
-    into: Path,
+    into: str | Path,
     *,
     columns: Mapping[str, str],
     timezone: str | None = None,
     force: bool = False,
 ) -> Ingested:
     """Read an event log, check it, and write it as a data folder.
+
+    Example:
+        >>> churn.ingest("events.parquet", "mydata", columns={"user_id": "uid", "occurred_at": "ts"})
 
     Args:
         source: a Parquet file, a CSV file (``.csv``, ``.tsv``, ``.txt``, also with ``.gz``), a folder or a
@@ -102,6 +105,7 @@ def ingest(
         UsageError: an argument cannot be used: an unknown column or zone, a folder that is in use.
         RunError: the data folder could not be written, for example on a full disk.
     """
+    into = Path(into)
     label = str(source)
     check_target(into, force=force)
     named = NAMED_SOURCES.get(source) if isinstance(source, str) else None

@@ -79,7 +79,7 @@ class Simulated:
 
 
 def simulate(
-    into: Path,
+    into: str | Path,
     *,
     users: int = 20_000,
     weeks: int = 30,
@@ -91,6 +91,10 @@ def simulate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Simulated:
     """Write a simulated broadcaster's data folder.
+
+    Example:
+        >>> churn.simulate("demo/data", users=20_000, weeks=30, seed=1).end
+        datetime.date(2026, 6, 28)
 
     The same arguments give the same bytes. ``chunk_users`` is one of them: each chunk of people has random
     numbers of its own, spawned from ``seed``. Memory grows with the chunk, not with ``users``.
@@ -112,6 +116,7 @@ def simulate(
         UsageError: an argument is out of range, ``end`` is not a Sunday, or ``into`` holds something else.
         RunError: the folder cannot be written.
     """
+    into = Path(into)
     _check(users, weeks, seed, end, chunk_users, late_share, extra_rows)
     start = end - weeks * WEEK + timedelta(days=1)
     chunks = range(0, users, chunk_users)
@@ -155,7 +160,7 @@ def simulate(
             "churn_rates": truth.churn_rates(),
         }
         write_description(folder, description)
-    return Simulated(Path(into), users, weeks, start, end, rows, truth.churn_rates())
+    return Simulated(into, users, weeks, start, end, rows, truth.churn_rates())
 
 
 @dataclass(frozen=True)
