@@ -46,9 +46,9 @@ _in_use = _InUse()
 
 def of_use(settings: Settings) -> PrefectSettings:
     """Return the blocks that are named and needed: no login where the warehouse is the embedded one."""
-    if settings.warehouse.kind == "redshift":
-        return settings.prefect
-    return settings.prefect.model_copy(update={"redshift_login": None})
+    if settings.warehouse.embedded:
+        return settings.prefect.model_copy(update={"redshift_login": None})
+    return settings.prefect
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def _of_login(name: str) -> dict[str, str | None]:
     """Return the variables that a ``Secret`` block with a user and a password stands for."""
     from prefect.blocks.system import Secret
 
-    from churn.warehouse.redshift.connect import PASSWORD_VARIABLE, USER_VARIABLE
+    from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE
 
     what = f"the block {name!r} (prefect.redshift_login)"
     held = _load(Secret, name, what).get()  # JSON in a text is read already

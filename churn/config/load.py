@@ -12,13 +12,10 @@ from pydantic import ValidationError
 
 from churn.config.messages import explain_errors, where
 from churn.config.settings import CONFIG_FILE, DEFAULT_PROFILE, Settings
+from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE
 from churn.core.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "CHURN_"
-
-
-# A login is no setting: settings are shown, compared and written down.
-LOGIN_VARIABLES = frozenset({"CHURN_REDSHIFT_USER", "CHURN_REDSHIFT_PASSWORD"})
 
 
 @cache
@@ -121,7 +118,7 @@ def _profile_table(read: Mapping[str, Any], merged: Mapping[str, Any]) -> Mappin
 def _environment() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in sorted(os.environ.items()):  # CHURN_CLUSTER comes before CHURN_CLUSTER__WORKERS
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in LOGIN_VARIABLES:
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in (USER_VARIABLE, PASSWORD_VARIABLE):
             *parents, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
             level = found
             for parent in parents:

@@ -171,7 +171,7 @@ class Settings(_Frozen):
     @model_validator(mode="after")
     def _login_is_used(self) -> "Settings":
         warehouse = self.warehouse
-        if self.prefect.redshift_login and warehouse.kind == "redshift" and warehouse.auth != "environment":
+        if self.prefect.redshift_login and not warehouse.embedded and warehouse.auth != "environment":
             raise ValueError("prefect.redshift_login goes with warehouse.auth 'environment'")
         return self
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Redshift takes several roles, each assumed by the one before it, with commas between them.
+USER_VARIABLE, PASSWORD_VARIABLE = "CHURN_REDSHIFT_USER", "CHURN_REDSHIFT_PASSWORD"
 _ONE_ROLE = r"arn:aws(?:-cn|-us-gov)?:iam::\d{12}:role/[\w+=.@/-]+"
 ROLE = re.compile(rf"default|{_ONE_ROLE}(?:,{_ONE_ROLE})*", re.ASCII)
 KMS_KEY = re.compile(
@@ -73,10 +74,15 @@ class WarehouseSettings(BaseModel):
     backoff: float = Field(default=1.0, ge=0, le=60, allow_inf_nan=False)
     unload_grace: float = Field(default=3600.0, ge=0, allow_inf_nan=False)
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the warehouse is a file of the output folder: no host, no login, no S3."""
+        return self.kind == "duckdb"
+
     @model_validator(mode="after")
     def _whole(self) -> "WarehouseSettings":
         faults = [f"{what} (what was given is not shown)" for what in self._unsafe()]
-        if self.kind == "redshift":
+        if not self.embedded:
             faults += self._missing()
         if faults:
             raise ValueError("; ".join(faults))

@@ -12,7 +12,7 @@ from churn.core.names import identifier
 from churn.dataset.plan import DatasetPlan
 from churn.features import store
 from churn.features.catalogue import DOUBLE, INTEGER
-from churn.warehouse.base import Dialect, Warehouse
+from churn.warehouse.base import Warehouse
 from churn.warehouse.templates import Statement, render
 
 # A task costs some 20 ms besides its rows, and 5,000 rows take a worker about 150 ms.
@@ -82,7 +82,7 @@ def unload(
         RunError: the folder cannot be written, the warehouse refused, or another run removed rows meanwhile.
     """
     schema = snapshot_schema(plan, labelled=purpose == "train")
-    query = _selection(plan, purpose, schema, warehouse.dialect)
+    query = _selection(plan, purpose, schema, warehouse)
     files = warehouse.unload(
         query.sql, query.parameters, str(folder), schema=schema, rows_per_file=rows_per_file
     )
@@ -91,14 +91,14 @@ def unload(
     return files
 
 
-def _selection(plan: DatasetPlan, purpose: str, schema: pa.Schema, dialect: Dialect) -> Statement:
+def _selection(plan: DatasetPlan, purpose: str, schema: pa.Schema, warehouse: Warehouse) -> Statement:
     columns = ", ".join(
         f"cast({identifier(f.name)} as {_SQL_TYPES[f.type]}) as {f.name}" if f.type in _SQL_TYPES else f.name
         for f in schema
     )
-    order = "order by as_of_date, user_id" if dialect == "duckdb" else ""
+    order = "order by as_of_date, user_id" if warehouse.unloads_in_order else ""
     text = f"select {columns} from {{{{ ref('feature_set') }}}} where purpose = :purpose {order}"
-    return render(text, {}, {"purpose": purpose}, plan.schema, dialect)
+    return render(text, {}, {"purpose": purpose}, plan.schema, warehouse.dialect)
 
 
 def read_snapshots(files: Files, columns: Sequence[str] | None = None) -> pa.Table:

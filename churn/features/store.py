@@ -12,7 +12,7 @@ from typing import Any
 from churn.core.errors import RunError
 from churn.core.names import identifier
 from churn.features.aggregates.ledger import Ledger
-from churn.features.aggregates.tables import VersionedTables, analyze, digest, query, utc_now
+from churn.features.aggregates.tables import VersionedTables, digest, query, utc_now
 from churn.features.catalogue import Feature
 from churn.features.checks import check_rows
 from churn.features.cohorts import includes
@@ -135,7 +135,7 @@ def save_rows(
             return sum(counts.get(day, 0) for day in dates)
 
     count = retry_transaction(attempt, "keeping feature rows")
-    analyze(warehouse, table)
+    warehouse.analyze(table)
     create_view(warehouse, tables, schema)
     return count
 
@@ -163,7 +163,5 @@ def create_view(warehouse: Warehouse, tables: VersionedTables, schema: str) -> N
     """Create the view ``feature_rows`` in a run's schema if it does not exist."""
     if not warehouse.columns(f"{schema}.{ROWS}"):
         listed = ", ".join(identifier(column) for column in warehouse.columns(tables.table(ROWS)))
-        late = " with no schema binding" if warehouse.dialect == "redshift" else ""
-        warehouse.execute(
-            f"create view {identifier(schema)}.{ROWS} as select {listed} from {tables.table(ROWS)}{late}"
-        )
+        view = f"create view {identifier(schema)}.{ROWS} as select {listed} from {tables.table(ROWS)}"
+        warehouse.execute(view + warehouse.view_suffix)

@@ -24,7 +24,7 @@ from churn.dataset.unload import read_snapshots, unload
 from churn.model.metrics import evaluate
 from churn.model.training import train
 from churn.warehouse.base import Warehouse
-from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.open import open_in_memory
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def _check_target_week(warehouse: Warehouse, planned: DatasetPlan) -> None:
 def snapshots(data: Path, product: str, as_of: date) -> tuple[pa.Table, pa.Table]:
     """Return (training, scored with outcomes) of a data folder, in memory: for benchmarks and notebooks."""
     settings = load_settings(data, data)
-    warehouse = DuckDBWarehouse(None, data, memory=settings.sql_memory)
+    warehouse = open_in_memory(settings)
     try:
         made = prepare_snapshots(warehouse, settings, product, as_of)
     finally:
@@ -127,7 +127,7 @@ def backtest(
         CheckError: the snapshots broke a check.
     """
     predictions = Path(predictions)
-    warehouse = DuckDBWarehouse(None, settings.data, memory=settings.sql_memory)
+    warehouse = open_in_memory(settings)
     judged: list[pa.Table] = []
     figures: list[dict[str, Any]] = []
     try:

@@ -29,8 +29,7 @@ from churn.outputs.mlflow_client import connect, mlflow_errors, sqlite_file
 from churn.scoring.cluster.client import local_size, open_client
 from churn.sources.availability import check_tables
 from churn.warehouse.base import InUseError, Warehouse
-from churn.warehouse.duckdb.client import DuckDBWarehouse
-from churn.warehouse.open import open_warehouse
+from churn.warehouse.open import location, open_in_memory, open_warehouse
 
 logger = logging.getLogger(__name__)
 
@@ -131,11 +130,11 @@ def _warehouse(settings: Settings) -> Iterator[ProbeResult]:
 
         def reach() -> str:
             kind = settings.warehouse.kind
-            where = settings.out / "warehouse.duckdb" if kind == "duckdb" else settings.warehouse.host
+            where = location(settings)
             try:
                 opened.append(stack.enter_context(closing(open_warehouse(settings))))
             except InUseError:
-                aside = DuckDBWarehouse(None, settings.data, memory=settings.sql_memory)
+                aside = open_in_memory(settings)
                 opened.append(stack.enter_context(closing(aside)))
                 in_use.append(f"{where} is in use by a run")
                 return f"{kind}: {in_use[0]}; the rest is tried in memory"
@@ -229,7 +228,7 @@ def _stored(doing: str, folder: str, action: Callable[[], str]) -> str:
 
 def _published(settings: Settings, warehouse: Warehouse) -> str:
     lacking = pending(warehouse, settings.id_column)
-    if lacking and warehouse.dialect != "duckdb":
+    if lacking and not warehouse.exclusive:
         raise RunError(
             f"{len(lacking)} migration(s) are to be made ({', '.join(each.title for each in lacking)}): run "
             "`churn migrate`"

@@ -18,7 +18,7 @@ def check_lake(settings: Settings) -> None:
         ConfigError: Redshift unloads to S3 only.
     """
     lake = open_lake(settings)
-    if settings.warehouse.kind == "redshift" and is_local(lake.fs):
+    if not settings.warehouse.embedded and is_local(lake.fs):
         raise ConfigError(
             f"Redshift unloads to S3, and the lake is the local folder {lake.root}: set store.lake to an "
             "address such as s3://bucket/prefix"

@@ -71,7 +71,7 @@ def _ours(dialect: Dialect, id_column: str) -> tuple[Migration, ...]:
 
 
 def _read(dialect: Dialect, id_column: str, folder: Path) -> tuple[Migration, ...]:
-    names = {"schema": SCHEMA, "id_column": id_column, "redshift": dialect == "redshift"}
+    names = {"schema": SCHEMA, "id_column": id_column}
     found = []
     for path in sorted(folder.glob("[0-9]*.sql")):
         version, _, title = path.stem.partition("_")
@@ -110,7 +110,7 @@ def apply(warehouse: Warehouse, id_column: str, readers: str | None = None) -> l
             changed nothing.
         UsageError: a name cannot be used.
     """
-    granted = grants(warehouse.dialect, readers)
+    granted = grants(warehouse, readers)
     done = []
     for migration in pending(warehouse, id_column):
         if migration.version == 0:
@@ -128,7 +128,7 @@ def ensure_current(warehouse: Warehouse, id_column: str, automatic: bool | None 
 
     Args:
         id_column: name of the user id column.
-        automatic: whether to migrate them; by default in the embedded warehouse only, which is one program's.
+        automatic: whether to migrate them; by default where this process has the warehouse to itself.
 
     Raises:
         RunError: they have to be migrated first, by somebody who has seen the SQL.
@@ -136,7 +136,7 @@ def ensure_current(warehouse: Warehouse, id_column: str, automatic: bool | None 
     lacking = pending(warehouse, id_column)
     if not lacking:
         return
-    if not (warehouse.dialect == "duckdb" if automatic is None else automatic):
+    if not (warehouse.exclusive if automatic is None else automatic):
         titles = ", ".join(f"{each.version} {each.title}" for each in lacking)
         raise RunError(
             f"the published tables have to be brought forward first ({titles}): run `churn migrate`,"
@@ -145,16 +145,9 @@ def ensure_current(warehouse: Warehouse, id_column: str, automatic: bool | None 
     apply(warehouse, id_column)
 
 
-def grants(dialect: Dialect, readers: str | None) -> list[str]:
+def grants(warehouse: Warehouse, readers: str | None) -> list[str]:
     """Return the statements that let a group read the published tables; none where there are no groups."""
-    if readers is None or dialect == "duckdb":
-        return []
-    group = f'group "{identifier(readers)}"'
-    tables = (SCORES, REASONS, PUBLISHED)
-    return [
-        f"grant usage on schema {SCHEMA} to {group}",
-        *(f"grant select on table {table} to {group}" for table in tables),
-    ]
+    return warehouse.grants(SCHEMA, (SCORES, REASONS, PUBLISHED), readers) if readers is not None else []
 
 
 def _apply(warehouse: Warehouse, migration: Migration) -> bool:

@@ -16,7 +16,6 @@ from churn.core.errors import CheckError
 from churn.core.names import identifier
 from churn.outputs import migrations
 from churn.warehouse.base import Session, Warehouse
-from churn.warehouse.duckdb.client import view_on_files
 from churn.warehouse.retries import retry_transaction
 from churn.warehouse.templates import render, sql_root
 
@@ -138,6 +137,7 @@ class _Transaction:
         self.job = job
         self.staged_scores = job.staging("scores")
         self.staged_reasons = job.staging("reasons")
+        self.staged_kind = "table"
 
     def run(self) -> Published:
         with self.warehouse.transaction() as session:
@@ -190,15 +190,16 @@ class _Transaction:
     def _stage(self, session: Session, what: str, paths: Sequence[str], columns: Sequence[str]) -> int | None:
         """Let SQL read a run's files; return the rows loaded, or None where they stay in the files."""
         staging = self.job.staging(what)
-        if self.warehouse.dialect == "duckdb":
-            session.execute(view_on_files(staging, paths, columns))
+        view = self.warehouse.view_on_files(staging, paths, columns)
+        self.staged_kind = "table" if view is None else "view"
+        if view is not None:
+            session.execute(view)
             return None
         self._execute(session, _text(f"staging_{what}"), {"staging": staging})
         return session.load_parquet(staging, paths, columns, scratch=self.job.scratch)
 
     def _replace(self, session: Session, reasons: int) -> int:
         """Put the staged rows in the place of those that stand; return how many scores stood there."""
-        staged = "view" if self.warehouse.dialect == "duckdb" else "table"
         replaced = self._execute(session, f"delete from {migrations.SCORES} where {_KEY}")
         self._execute(session, f"delete from {migrations.REASONS} where {_KEY}")
         columns = ", ".join(SCORE_COLUMNS[1:])
@@ -223,8 +224,8 @@ class _Transaction:
                 """,
             )
             _check_inserted(migrations.REASONS, inserted, reasons)
-            self._execute(session, f"drop {staged} {self.staged_reasons}")
-        self._execute(session, f"drop {staged} {self.staged_scores}")
+            self._execute(session, f"drop {self.staged_kind} {self.staged_reasons}")
+        self._execute(session, f"drop {self.staged_kind} {self.staged_scores}")
         return replaced
 
     def _record(self, session: Session, model_version: str | None, reasons: int) -> None:
@@ -255,9 +256,8 @@ class _Transaction:
         names: dict[str, Any] | None = None,
         values: dict[str, Any] | None = None,
     ) -> int:
-        dialect = self.warehouse.dialect
-        names = {"redshift": dialect == "redshift", **(names or {})}
-        statement = render(text, names, self.job.key | (values or {}), migrations.SCHEMA, dialect)
+        parameters = self.job.key | (values or {})
+        statement = render(text, names or {}, parameters, migrations.SCHEMA, self.warehouse.dialect)
         return session.execute(statement.sql, statement.parameters)
 
     def _fetch(

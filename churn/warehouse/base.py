@@ -65,9 +65,36 @@ class Warehouse(Statements, Protocol):
     """A place that runs SQL next to the data. Safe to use from several threads.
 
     Each statement is a transaction of its own, but for those of ``transaction``.
+
+    Another engine is one more package beside ``duckdb`` and ``redshift``. Code outside ``churn.warehouse``
+    asks what an engine can do, never which one it is.
+
+    Attributes:
+        dialect: the SQL that it takes, for ``templates.render``.
+        exclusive: whether this process alone uses it: no other run can be at work in it, and published tables
+            migrate by themselves.
+        reads_remote_files: whether ``load_parquet`` reads from S3.
+        unloads_in_order: whether ``unload`` keeps the order of the query.
+        view_suffix: what ``create view`` ends with, so that a view may outlive its tables.
     """
 
     dialect: Dialect
+    exclusive: bool
+    reads_remote_files: bool
+    unloads_in_order: bool
+    view_suffix: str
+
+    def analyze(self, *tables: str) -> None:
+        """Renew the planner's statistics of tables that rows were inserted into."""
+
+    def checkpoint(self) -> None:
+        """Write the log into the database file, so that deleted rows leave it; does nothing on a server."""
+
+    def view_on_files(self, name: str, paths: Sequence[str], columns: Sequence[str]) -> str | None:
+        """Return the statement that makes a view on Parquet files; None where they must be loaded."""
+
+    def grants(self, schema: str, tables: Sequence[str], group: str) -> list[str]:
+        """Return the statements that let a group read tables; none where there are no groups."""
 
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``; empty when it does not exist."""

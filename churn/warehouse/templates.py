@@ -175,7 +175,8 @@ def render(
         schema: the run's schema, which ``ref('x')`` is qualified with.
         dialect: dialect of the result.
     """
-    return _bound(_translated(_filled(text, names, schema), dialect), parameters)
+    layout = {"redshift": dialect == "redshift"}  # whether a table is given Redshift's keys
+    return _bound(_translated(_filled(text, layout | dict(names), schema), dialect), parameters)
 
 
 def _filled(text: str, names: Mapping[str, Any], schema: str) -> str:

@@ -115,20 +115,11 @@ def _prefect() -> "ProbeResult | None":
     return ProbeResult("Prefect", False, f"{server()} {told}")
 
 
-def _makes(settings: Settings) -> Path | None:
-    """Return the embedded warehouse's file where it is not there: opening the warehouse would make it."""
-    file = settings.out / "warehouse.duckdb"
-    return file if settings.warehouse.kind == "duckdb" and not file.exists() else None
-
-
 def _as_it_is(settings: Settings) -> "Warehouse":
     """Open the warehouse without making one: an empty one in memory where there is no file."""
-    from churn.warehouse.duckdb.client import DuckDBWarehouse
-    from churn.warehouse.open import open_warehouse
+    from churn.warehouse.open import missing_file, open_in_memory, open_warehouse
 
-    if _makes(settings) is None:
-        return open_warehouse(settings)
-    return DuckDBWarehouse(None, settings.data, memory=settings.sql_memory)
+    return open_warehouse(settings) if missing_file(settings) is None else open_in_memory(settings)
 
 
 def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> None:
@@ -136,14 +127,14 @@ def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> Non
     settings = load_settings(data, out, chosen(profile))
     show_progress()
     from churn.outputs import migrations
-    from churn.warehouse.open import open_warehouse
+    from churn.warehouse.open import missing_file, open_warehouse
 
-    made = _makes(settings)
+    made = missing_file(settings)
     with credentials(settings), closing((open_warehouse if yes else _as_it_is)(settings)) as warehouse:
         lacking = migrations.pending(warehouse, settings.id_column)
         for migration in lacking:
             click.echo(f"-- {migration.version}: {migration.title}\n{migration.sql}\n")
-        granted = migrations.grants(warehouse.dialect, settings.warehouse.group)
+        granted = migrations.grants(warehouse, settings.warehouse.group)
         for statement in granted:
             click.echo(f"{statement};")
         if not (lacking or granted):
@@ -207,9 +198,9 @@ def run_prune(
 
 def _prune_kept(settings: Settings, keep_weeks: int, *, yes: bool) -> "list[OutdatedTables]":
     from churn.jobs import prune
-    from churn.warehouse.open import open_warehouse
+    from churn.warehouse.open import missing_file, open_warehouse
 
-    if _makes(settings) is not None:
+    if missing_file(settings) is not None:
         return []
     with closing(open_warehouse(settings)) as warehouse:
         return prune.prune(warehouse, settings.kept_schema, keep_weeks, dry_run=not yes)
@@ -225,10 +216,11 @@ def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, ye
     show_progress()
     from churn.jobs.erase.erase import count_found, erase, has_lake, read_users
     from churn.lake.open import open_lake
+    from churn.warehouse.open import missing_file
 
     users = read_users(user_file)
     with credentials(settings):
-        absent, lake = _makes(settings), has_lake(settings)
+        absent, lake = missing_file(settings), has_lake(settings)
         if absent is not None and not lake:
             raise UsageError(
                 f"there is neither a lake at {open_lake(settings).root} nor a warehouse at {absent}, so that "

@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from churn.config.load import LOGIN_VARIABLES, builtin_products, load_settings
+from churn.config.load import builtin_products, load_settings
 from churn.config.settings import ClusterSettings, Product, Settings
+from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE
 from churn.core.errors import ConfigError, UsageError
 from churn.core.names import identifier, slug
 from churn.outputs.tables import SCORE_COLUMNS
-from churn.warehouse.redshift.connect import PASSWORD_VARIABLE, USER_VARIABLE
 
 UNSAFE = [
     "",
@@ -426,8 +426,7 @@ def test_profiles_that_are_no_tables_are_refused(tmp_path: Path, profiles: str) 
 
 
 def test_a_login_in_the_environment_is_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {USER_VARIABLE, PASSWORD_VARIABLE} == LOGIN_VARIABLES
-    for name in LOGIN_VARIABLES:
+    for name in (USER_VARIABLE, PASSWORD_VARIABLE):
         monkeypatch.setenv(name, "canary-secret")
     assert "canary-secret" not in str(load(folder(tmp_path, "")))
     assert "canary-secret" not in refusal(folder(tmp_path, "sead = 1"))

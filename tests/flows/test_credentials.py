@@ -26,10 +26,10 @@ from prefect_aws import AwsCredentials
 
 from churn.config.load import load_settings
 from churn.config.settings import Settings
+from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE
 from churn.core.errors import ConfigError, RunError
 from churn.lake.lake import Lake
 from churn.warehouse.redshift.client import RedshiftWarehouse
-from churn.warehouse.redshift.connect import PASSWORD_VARIABLE, USER_VARIABLE
 from flows import credentials as blocks
 from flows.credentials import credentials
 from tests.support.command_line import exit_code

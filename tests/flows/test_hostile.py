@@ -43,6 +43,7 @@ from churn.outputs import migrations
 from churn.outputs.tables import publish_scores
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from churn.warehouse.templates import render
+from tests.outputs.test_migrations import REDSHIFT
 from tests.support.command_line import exit_code
 from tests.support.data_folders import AS_OF, TODAY, event_folder, files_below, weekly_events
 
@@ -333,7 +334,7 @@ def test_an_id_column_or_group_is_refused_or_a_quoted_name(dialect: Any, name: s
         ]
         assert sum(column.name == name and column.args["quoted"] for column in columns) == 2
     try:
-        granted = migrations.grants("redshift", name)
+        granted = migrations.grants(REDSHIFT, name)
     except UsageError:
         assert not safe
     else:

@@ -6,15 +6,24 @@ from typing import Any
 
 import pytest
 
+from churn.config.warehouse import WarehouseSettings
 from churn.core.errors import RunError, UsageError
 from churn.outputs import migrations
 from churn.warehouse.base import Dialect
 from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.redshift.client import RedshiftWarehouse
 from churn.warehouse.templates import sql_root
 from tests.support.data_folders import AS_OF, event, write_table
 from tests.support.publishing import TABLES, Counted, rows_of, tables
 
 TITLES = ["schema version", "scores", "score reasons", "published", "reasons"]
+
+# Nothing is connected to.
+REDSHIFT = RedshiftWarehouse(
+    WarehouseSettings(
+        kind="redshift", host="127.0.0.1", database="audience", auth="environment", iam_role="default"
+    )
+)
 
 
 @pytest.fixture
@@ -175,21 +184,21 @@ def test_tables_are_distributed_and_sorted_on_redshift_only() -> None:
     assert "COMPOUND SORTKEY(product, target_week_start_date)" in scores
 
 
-def test_readers_are_granted_to_read_and_nothing_else() -> None:
-    assert migrations.grants("redshift", "analysts") == [
+def test_readers_are_granted_to_read_and_nothing_else(warehouse: DuckDBWarehouse) -> None:
+    assert migrations.grants(REDSHIFT, "analysts") == [
         'grant usage on schema churn to group "analysts"',
         'grant select on table churn.scores to group "analysts"',
         'grant select on table churn.reasons to group "analysts"',
         'grant select on table churn.published to group "analysts"',
     ]
-    assert migrations.grants("redshift", None) == migrations.grants("duckdb", "analysts") == []
+    assert migrations.grants(REDSHIFT, None) == migrations.grants(warehouse, "analysts") == []
     with pytest.raises(UsageError, match="cannot be used as a name"):
-        migrations.grants("redshift", 'x"; drop table churn.scores; --')
+        migrations.grants(REDSHIFT, 'x"; drop table churn.scores; --')
 
 
 def test_a_group_that_cannot_be_named_is_refused_before_anything_is_done(warehouse: DuckDBWarehouse) -> None:
     class Redshift(Counted):
-        dialect = "redshift"
+        grants = RedshiftWarehouse.grants
 
     with pytest.raises(UsageError, match="cannot be used as a name"):
         migrations.apply(Redshift(warehouse, lambda *_: None), "user_id", readers="A b")  # type: ignore[arg-type]  # only looks like one

@@ -11,8 +11,7 @@ import pytest
 import s3fs
 from sqlalchemy.engine import URL
 
-from churn.config.warehouse import WarehouseSettings
-from churn.warehouse.redshift.connect import PASSWORD_VARIABLE, USER_VARIABLE
+from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE, WarehouseSettings
 from tests.stand_ins.postgres import Server, postgres_server
 from tests.stand_ins.redshift import Front
 from tests.stand_ins.s3 import BUCKET, Faults, S3Server, environment, faulting

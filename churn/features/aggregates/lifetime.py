@@ -13,7 +13,7 @@ from typing import Any
 
 from churn.config.settings import Product
 from churn.features.aggregates.ledger import HISTORY_START, Ledger
-from churn.features.aggregates.tables import VersionedTables, analyze, digest, run
+from churn.features.aggregates.tables import VersionedTables, digest, run
 from churn.features.aggregates.weekly import WEEKS_AT_ONCE
 from churn.features.product_filter import match_names, match_parameters
 from churn.warehouse.base import Session, Warehouse
@@ -83,7 +83,7 @@ def update_lifetime(
         # The first chunk also deletes weeks that are no longer aggregated: later totals would build on them.
         since = first if first and index == 0 else min(chunk)
         retry_transaction(partial(_attempt, warehouse, tables, since, chunk), "keeping users' lives")
-        analyze(warehouse, tables.table(LIFETIME), tables.table(LATEST))
+        warehouse.analyze(tables.table(LIFETIME), tables.table(LATEST))
     return tuple(weeks)
 
 

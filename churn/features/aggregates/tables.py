@@ -78,9 +78,3 @@ def names_by_schema(warehouse: Warehouse) -> dict[str, list[str]]:
         if IDENTIFIER.match(row["table_schema"]):
             found.setdefault(row["table_schema"], []).append(row["table_name"])
     return dict(sorted(found.items()))
-
-
-def analyze(warehouse: Warehouse, *tables: str) -> None:
-    """Let Redshift look at rows that were inserted before the next step joins them; it passes over a few."""
-    for table in tables if warehouse.dialect == "redshift" else ():
-        warehouse.execute(f"analyze {table}")

@@ -27,7 +27,7 @@ from churn.features.aggregates.ledger import (
     week_row,
     week_versions,
 )
-from churn.features.aggregates.tables import VersionedTables, analyze, digest, run
+from churn.features.aggregates.tables import VersionedTables, digest, run
 from churn.features.catalogue import DAYPARTS, WEEKDAYS
 from churn.sources.availability import activity_table
 from churn.warehouse.base import Session, Warehouse
@@ -280,7 +280,7 @@ class _Builder:
 
     def _build_chunk(self, weeks: Sequence[date]) -> None:
         rows = retry_transaction(lambda: self._attempt(weeks), "aggregating weeks")
-        analyze(self.warehouse, *(self.tables.table(name) for name in AGGREGATES))
+        self.warehouse.analyze(*(self.tables.table(name) for name in AGGREGATES))
         self.weeks.extend(weeks)
         self.raw_rows += rows
         logger.debug("weekly aggregates of %s to %s: %s raw rows", weeks[0], weeks[-1], f"{rows:,}")

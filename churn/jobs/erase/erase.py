@@ -109,8 +109,7 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
         failures += remove_stale()
         _drop_leftovers(warehouse, failures)
         in_lake.update(dict.fromkeys(_look_again(lake, ids, seen, failures)))
-        if warehouse.dialect == "duckdb":
-            warehouse.execute("checkpoint")
+        warehouse.checkpoint()
     if failures:
         listed = "\n".join(f"  - {failure}" for failure in failures)
         raise RunError(f"users are erased from everything but what follows; mend it, and repeat:\n{listed}")

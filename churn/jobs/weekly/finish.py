@@ -32,7 +32,7 @@ def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
         published = {}
         for dataset in ("scores", "reasons") if settings.publish_reasons else ("scores",):
             folder = run.path(dataset)
-            if warehouse.dialect == "duckdb":  # which reads local files only
+            if not warehouse.reads_remote_files:
                 folder = str(stack.enter_context(local_copy(folder)))
             names = sorted(name for name in manifest.files if name.startswith(f"{dataset}/"))
             published[dataset] = [f"{folder}/{name.partition('/')[2]}" for name in names]

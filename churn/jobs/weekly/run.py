@@ -157,7 +157,7 @@ def is_dead(warehouse: Warehouse, schema: str) -> bool:
     This process has the embedded warehouse to itself. In another one, a run may be at it that started less
     than 48 hours ago.
     """
-    if warehouse.dialect == "duckdb":
+    if warehouse.exclusive:
         return True
     started = re.search(r"_(\d{8}t\d{6})z_[0-9a-f]+$", schema)
     if started is None:

@@ -93,21 +93,14 @@ class _Cursor:
         qualified(table)  # one process at a time has the file, and a conflict between its threads is refused
 
 
-def view_on_files(name: str, paths: Sequence[str], columns: Sequence[str]) -> str:
-    """Return the statement that makes a view on the columns of Parquet files."""
-    listed = ", ".join(identifier(column) for column in columns)
-    files = ", ".join("'" + escape(path).replace("'", "''") + "'" for path in paths)
-    # A folder named product=x is no column: the files' own columns are what is read.
-    return (
-        f"create view {qualified(name)} as"
-        f" select {listed} from read_parquet([{files}], hive_partitioning = false)"
-    )
-
-
 class DuckDBWarehouse:
     """A DuckDB file that sees a data folder's Parquet files as its source tables."""
 
     dialect: Dialect = "duckdb"
+    exclusive = True
+    reads_remote_files = False
+    unloads_in_order = True
+    view_suffix = ""
 
     def __init__(self, database: Path | None, data: Path, *, memory: str = "4GB", threads: int = 0) -> None:
         """Open or create the database and define the source views.
@@ -207,6 +200,27 @@ class DuckDBWarehouse:
     ) -> int:
         """Append Parquet files to a table by column name."""
         return self._cursor().load_parquet(table, paths, columns)
+
+    def analyze(self, *tables: str) -> None:
+        """Do nothing: DuckDB renews its statistics itself."""
+
+    def checkpoint(self) -> None:
+        """Write the log into the database file."""
+        self.execute("checkpoint")
+
+    def view_on_files(self, name: str, paths: Sequence[str], columns: Sequence[str]) -> str:
+        """Return the statement that makes a view on the columns of Parquet files."""
+        listed = ", ".join(identifier(column) for column in columns)
+        files = ", ".join("'" + escape(path).replace("'", "''") + "'" for path in paths)
+        # Without hive_partitioning = false a folder named product=x would add a column.
+        return (
+            f"create view {qualified(name)} as"
+            f" select {listed} from read_parquet([{files}], hive_partitioning = false)"
+        )
+
+    def grants(self, schema: str, tables: Sequence[str], group: str) -> list[str]:
+        """Return nothing: a DuckDB file has no groups."""
+        return []
 
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``; empty when it does not exist."""

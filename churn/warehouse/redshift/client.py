@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from churn.config.warehouse import WarehouseSettings
 from churn.core.errors import ChurnError, RunError
+from churn.core.names import identifier
 from churn.warehouse.base import Dialect, LostConnectionError, SerialisationError
 from churn.warehouse.parquet import checked_files, copy_manifest, differences, inspect_file, read_manifest
 from churn.warehouse.quoting import bind, label_of, qualified
@@ -170,6 +171,10 @@ class RedshiftWarehouse:
     """A Redshift cluster or workgroup."""
 
     dialect: Dialect = "redshift"
+    exclusive = False
+    reads_remote_files = True
+    unloads_in_order = False
+    view_suffix = " with no schema binding"
 
     def __init__(self, settings: WarehouseSettings, *, progress_seconds: float = 60.0) -> None:
         """Connect to nothing yet.
@@ -197,6 +202,25 @@ class RedshiftWarehouse:
     ) -> int:
         """Append Parquet files that lie on S3; return the rows loaded."""
         return self._until_done(lambda session: session.load_parquet(table, paths, columns, scratch=scratch))
+
+    def analyze(self, *tables: str) -> None:
+        """Renew the planner's statistics; Redshift skips tables of which few rows have changed."""
+        for table in tables:
+            self.execute(f"analyze {table}")
+
+    def checkpoint(self) -> None:
+        """Do nothing: the server writes its files."""
+
+    def view_on_files(self, name: str, paths: Sequence[str], columns: Sequence[str]) -> None:
+        """Return None: Redshift loads files."""
+
+    def grants(self, schema: str, tables: Sequence[str], group: str) -> list[str]:
+        """Return the statements that let a group read tables."""
+        grantee = f'group "{identifier(group)}"'
+        return [
+            f"grant usage on schema {schema} to {grantee}",
+            *(f"grant select on table {table} to {grantee}" for table in tables),
+        ]
 
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``; empty when it does not exist.

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from churn.config.warehouse import WarehouseSettings
+from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE, WarehouseSettings
 from churn.core.aws import missing_library_error
 from churn.core.errors import ChurnError, ConfigError, RunError
 from churn.core.redaction import mask_secrets
@@ -19,7 +19,6 @@ from churn.warehouse.redshift.login import Login, aws_login
 
 logger = logging.getLogger(__name__)
 
-USER_VARIABLE, PASSWORD_VARIABLE = "CHURN_REDSHIFT_USER", "CHURN_REDSHIFT_PASSWORD"
 PID = "backend"  # where a connection's ``info`` has the server's process
 _LONGEST_PAUSE = 60.0
 _KEEPALIVES = 6  # unanswered ones that end a connection
