@@ -6,6 +6,7 @@ chosen profile in it (``[profiles.aws]``), environment variables (``CHURN_SEED=2
 """
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ from churn.config.prefect import PrefectSettings
 from churn.config.store import StoreSettings, like_a_bucket
 from churn.config.training import TrainingSettings
 from churn.config.warehouse import WarehouseSettings
+from churn.core.calendar import LEAD_WEEKS, LONGEST_LEAD, LONGEST_TARGET, TARGET_WEEKS, Windows
 from churn.core.errors import UsageError
 from churn.core.names import _LONGEST_PRODUCT, identifier, slug
 
@@ -90,6 +92,8 @@ class Product(_Frozen):
         match: values of ``activity.product`` that count as this product; none = any.
         value_unit: what ``activity.value`` measures: ``seconds`` of playback, ``dollars``, ``units``.
         minimum_value: eligible users have more than this value in the observation window; none = no rule.
+        lead_weeks: weeks between the as-of date and the target, in which there is time to act.
+        target_weeks: weeks that are predicted; who is not active in any of them has churned.
         minimum_account_age_days: younger accounts are not trained on, where account dates are known.
         categories: categories that get a share feature each.
         devices: devices that get a share feature each.
@@ -104,6 +108,8 @@ class Product(_Frozen):
     match: tuple[str, ...] = ()
     value_unit: str = "units"
     minimum_value: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    lead_weeks: int = Field(default=LEAD_WEEKS, ge=1, le=LONGEST_LEAD)
+    target_weeks: int = Field(default=TARGET_WEEKS, ge=1, le=LONGEST_TARGET)
     minimum_account_age_days: int = Field(default=14, ge=0)
     categories: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
@@ -111,6 +117,14 @@ class Product(_Frozen):
     follows: tuple[Literal["follow", "subscribe", "bookmark"], ...] = ()
     listening: bool = False
     training: TrainingSettings = TrainingSettings()
+
+    def windows(self, as_of: date) -> Windows:
+        """Return the windows of an as-of date.
+
+        Raises:
+            UsageError: it is not a Sunday.
+        """
+        return Windows(as_of, self.lead_weeks, self.target_weeks)
 
     @model_validator(mode="after")
     def _distinct_feature_names(self) -> "Product":

@@ -1,7 +1,10 @@
 """Weeks and windows: pure functions of an as-of date.
 
-Weeks run Monday to Sunday. An as-of date is the Sunday on which features end. Weeks are numbered back
-from the target week: 0 = target week, 1 = lead week, 2 = last observed week ... 14 = first observed week.
+Weeks run Monday to Sunday. An as-of date is the Sunday on which features end. The observation window is the
+13 weeks that end on it. Then comes the lead, in which there is time to act, and then the target: users not
+active in the target have churned. A product sets how long lead and target are: by default one week each.
+
+Observed weeks are numbered 2 (last) to 14 (first), for any lead and target: the names of features hold these.
 """
 
 from collections.abc import Iterator
@@ -12,16 +15,40 @@ from churn.core.errors import UsageError
 
 WEEK = timedelta(days=7)
 OBSERVATION_WEEKS = 13
-TARGET_OFFSET = 0
-LEAD_OFFSET = 1
+RECENT_WEEKS = 4  # the last of them, in features such as `value_4w`
+LEAD_WEEKS = TARGET_WEEKS = 1  # where a product sets nothing else
+LONGEST_LEAD = LONGEST_TARGET = 13
 LAST_OBSERVED_OFFSET = 2
 FIRST_OBSERVED_OFFSET = LAST_OBSERVED_OFFSET + OBSERVATION_WEEKS - 1
 OBSERVED_OFFSETS = range(LAST_OBSERVED_OFFSET, FIRST_OBSERVED_OFFSET + 1)
-# A label is known once its target week has ended: 14 days after the as-of date.
-LABEL_DELAY = 2 * WEEK
-EARLIEST, LATEST = date(1970, 1, 1), date(9990, 12, 31)  # what computers call dates, with room to reckon in
+LABEL_DELAY = (LEAD_WEEKS + TARGET_WEEKS) * WEEK
+EARLIEST, LATEST = date(1970, 1, 1), date(9990, 12, 31)  # dates of computers, with a margin to calculate in
 
-MAX_WEEKS = 5_200  # that a person may ask for: a hundred years, with which any date above can be reckoned
+MAX_WEEKS = 5_200  # the most that a user may ask for: a hundred years
+
+
+def day_offsets(lead_weeks: int = LEAD_WEEKS, target_weeks: int = TARGET_WEEKS) -> dict[str, int]:
+    """Return the lengths of windows and their distances from the as-of date, as SQL templates name them.
+
+    ``*_start_days`` and ``*_end_days`` are days before the as-of date for what is observed, and days after it
+    for lead and target. ``week_end_days`` leads from a week's Monday to its Sunday.
+    """
+    return {
+        "observation_weeks": OBSERVATION_WEEKS,
+        "recent_weeks": RECENT_WEEKS,
+        "lead_weeks": lead_weeks,
+        "target_weeks": target_weeks,
+        "first_observed_offset": FIRST_OBSERVED_OFFSET,
+        "last_observed_offset": LAST_OBSERVED_OFFSET,
+        "week_end_days": WEEK.days - 1,
+        "window_start_days": OBSERVATION_WEEKS * WEEK.days - 1,
+        "recent_start_days": RECENT_WEEKS * WEEK.days - 1,
+        "last_week_start_days": WEEK.days - 1,
+        "lead_start_days": 1,
+        "lead_end_days": lead_weeks * WEEK.days,
+        "target_start_days": lead_weeks * WEEK.days + 1,
+        "target_end_days": (lead_weeks + target_weeks) * WEEK.days,
+    }
 
 
 def check_weeks(name: str, count: int, least: int = 0) -> None:
@@ -50,12 +77,20 @@ class Windows:
 
     Attributes:
         as_of: the Sunday on which features end.
+        lead_weeks: weeks between the as-of date and the target.
+        target_weeks: weeks without activity that count as churn.
+
+    Example:
+        >>> Windows(date(2024, 6, 30)).target_week_start
+        datetime.date(2024, 7, 8)
     """
 
     as_of: date
+    lead_weeks: int = LEAD_WEEKS
+    target_weeks: int = TARGET_WEEKS
 
     def __post_init__(self) -> None:
-        """Refuse a date that is not a Sunday, naming the Sundays near it, or that is no time of ours."""
+        """Refuse a date that is not a Sunday, naming the Sundays near it, or that is out of range."""
         if not EARLIEST <= self.as_of <= LATEST:
             raise UsageError(f"the as-of date {self.as_of} is not between {EARLIEST} and {LATEST}")
         if self.as_of.weekday() != 6:
@@ -73,21 +108,32 @@ class Windows:
     @property
     def last_week_start(self) -> date:
         """Monday of the last observed week."""
-        return self.week_start(LAST_OBSERVED_OFFSET)
+        return monday_of(self.as_of)
+
+    @property
+    def lead_start(self) -> date:
+        """Monday of the first lead week."""
+        return self.as_of + timedelta(days=1)
+
+    @property
+    def lead_end(self) -> date:
+        """Sunday of the last lead week."""
+        return self.as_of + self.lead_weeks * WEEK
 
     @property
     def target_week_start(self) -> date:
-        """Monday of the target week."""
-        return self.week_start(TARGET_OFFSET)
+        """Monday of the first target week."""
+        return self.lead_end + timedelta(days=1)
 
     @property
-    def target_week_end(self) -> date:
-        """Sunday of the target week: from this day on the label is known."""
-        return self.as_of + LABEL_DELAY
+    def target_end(self) -> date:
+        """Sunday of the last target week: from this day on the label is known."""
+        return self.as_of + self.label_delay
 
-    def week_start(self, offset: int) -> date:
-        """Return the Monday of week ``offset`` (0 = target week, 2 = last observed week)."""
-        return self.as_of + timedelta(days=1) + (LEAD_OFFSET - offset) * WEEK
+    @property
+    def label_delay(self) -> timedelta:
+        """Time from the as-of date until its label is known."""
+        return (self.lead_weeks + self.target_weeks) * WEEK
 
 
 def last_complete_as_of(today: date) -> date:
@@ -95,11 +141,11 @@ def last_complete_as_of(today: date) -> date:
     return sunday_on_or_before(today - timedelta(days=1))
 
 
-def labelled_dates(as_of: date, first_activity: date, limit: int) -> list[date]:
-    """Return past as-of dates whose label is known on ``as_of`` and whose window is fully observed.
+def labelled_dates(windows: Windows, first_activity: date, limit: int) -> list[date]:
+    """Return past as-of dates whose label is known on ``windows.as_of`` and whose window is fully observed.
 
     Args:
-        as_of: the Sunday as of which everything must be known.
+        windows: of the date on which everything must be known.
         first_activity: the first day with any activity.
         limit: at most this many dates, the latest ones.
 
@@ -108,7 +154,7 @@ def labelled_dates(as_of: date, first_activity: date, limit: int) -> list[date]:
     """
 
     def dates() -> Iterator[date]:
-        candidate = as_of - LABEL_DELAY
+        candidate = windows.as_of - windows.label_delay
         # A first week that starts after its Monday is not fully observed.
         first_full_week = monday_of(first_activity + timedelta(days=6))
         while Windows(candidate).observation_start >= first_full_week:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 from churn.config.settings import Settings
-from churn.core.calendar import LABEL_DELAY, WEEK, Windows, labelled_dates
+from churn.core.calendar import WEEK, labelled_dates
 from churn.core.names import identifier
 from churn.core.timing import StageTimer
 from churn.dataset.plan import DatasetPlan, build_plan, with_steps
@@ -49,7 +49,7 @@ def plan_dataset(
             history is too short.
     """
     product = settings.product(name)
-    windows = Windows(as_of)
+    windows = product.windows(as_of)
     today = today or date.today()
     check_week_is_over(as_of, today)
     stages = stages or StageTimer(name)
@@ -71,7 +71,7 @@ def plan_dataset(
         )
         check_history(name, windows, facts)
         count.rows = facts.rows
-    dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
+    dates = labelled_dates(windows, facts.first_date, product.training.max_dates)
     made = build_plan(
         settings.source, name, product, windows, dates, schema, facts, weekly.aggregate_tables(settings)
     )
@@ -122,7 +122,7 @@ def run_step(warehouse: Warehouse, plan: DatasetPlan, step: Step) -> int:
             plan.parameters,
             plan.schema,
             plan.tables.dates,
-            oldest=plan.windows.as_of - LABEL_DELAY - plan.product.training.max_dates * WEEK,
+            oldest=plan.windows.as_of - plan.windows.label_delay - plan.product.training.max_dates * WEEK,
             features=plan.catalogue.features,
         )
     statement = create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)

@@ -1,4 +1,4 @@
-"""What scored users did: the label's own SQL step, read on to the target week's end."""
+"""What scored users did: the label's own SQL step, read on to the target's end."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -14,7 +14,7 @@ from churn.warehouse.base import Warehouse
 def plan_labels(
     warehouse: Warehouse, settings: Settings, made: DatasetPlan, schema: str, *, today: date | None = None
 ) -> DatasetPlan:
-    """Return the plan that learns what scored users did; it reads on to the target week's end.
+    """Return the plan that learns what scored users did; it reads on to the target's end.
 
     Makes its schema, and brings the kept weekly aggregates forward.
 
@@ -23,7 +23,7 @@ def plan_labels(
         schema: where the tables are made; it must not be in use.
         today: the day on which this is run.
     """
-    end = made.windows.target_week_end
+    end = made.windows.target_end
     warehouse.execute(f"create schema {identifier(schema)}")
     weekly.update_aggregates(warehouse, settings, made.schema, end, today=today or max(end, date.today()))
     store.create_view(warehouse, made.tables.rows, schema)

@@ -10,7 +10,14 @@ from datetime import date, timedelta
 from typing import Any
 
 from churn.config.settings import Product, Settings
-from churn.core.calendar import OBSERVATION_WEEKS, OBSERVED_OFFSETS, WEEK, Windows, labelled_dates
+from churn.core.calendar import (
+    OBSERVATION_WEEKS,
+    OBSERVED_OFFSETS,
+    WEEK,
+    Windows,
+    day_offsets,
+    labelled_dates,
+)
 from churn.core.names import identifier, slug
 from churn.features import cohorts, store
 from churn.features.activity_facts import ActivityFacts
@@ -115,7 +122,7 @@ class DatasetPlan:
         }
 
     def outcomes(self, schema: str) -> "DatasetPlan":
-        """Return the plan that learns what the scored users did: it reads on to the target week's end.
+        """Return the plan that learns what the scored users did: it reads on to the target's end.
 
         The function ``outcomes`` also makes the kept aggregates reach so far. The feature rows are those that
         the users were scored by.
@@ -123,7 +130,7 @@ class DatasetPlan:
         later = replace(
             self,
             schema=identifier(schema),
-            known_until=self.windows.target_week_end,
+            known_until=self.windows.target_end,
             training_dates=(),
             new_dates=(),
         )
@@ -170,6 +177,7 @@ def _names(
         "follow_kinds": product.follows,
         "segment_products": list(SEGMENT_PRODUCTS),
         "share_columns": share_columns(product, available),
+        **day_offsets(product.lead_weeks, product.target_weeks),
         "observed_offsets": list(OBSERVED_OFFSETS),
         "training_dates": len(training_dates),
         "new_dates": new_dates,
@@ -242,13 +250,13 @@ def define_tables(
 def plan_without_data(settings: Settings, name: str, as_of: date) -> DatasetPlan:
     """Plan as if every optional source were there and the history were long: for rendering."""
     product = settings.product(name)
-    windows = Windows(as_of)
-    weeks = OBSERVATION_WEEKS + product.training.max_dates + 2
+    windows = product.windows(as_of)
+    history = OBSERVATION_WEEKS * WEEK + product.training.max_dates * WEEK + windows.label_delay
     available = resolve_views(settings.source, {}).available
     if settings.source == "events":  # which holds no such columns
         available = replace(available, series=False, live=False, page_views=False)
-    facts = ActivityFacts(0, windows.as_of - weeks * WEEK + timedelta(days=1), windows.as_of, available)
-    dates = labelled_dates(as_of, facts.first_date, product.training.max_dates)
+    facts = ActivityFacts(0, windows.as_of - history + timedelta(days=1), windows.as_of, available)
+    dates = labelled_dates(windows, facts.first_date, product.training.max_dates)
     return build_plan(
         settings.source,
         name,

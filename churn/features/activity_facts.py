@@ -6,7 +6,6 @@ from typing import Any
 
 from churn.config.settings import Settings
 from churn.core.calendar import (
-    LABEL_DELAY,
     OBSERVATION_WEEKS,
     WEEK,
     Windows,
@@ -40,8 +39,13 @@ class ActivityFacts:
     available: Availability
 
 
-# One date held out, one whose target week it overlaps, one to stop on and one to fit on.
-MINIMUM_TRAINING_DATES = 4
+def minimum_training_dates(windows: Windows) -> int:
+    """Return how many past as-of dates are needed to train and judge on.
+
+    One is held out, one stops the fit and one is fitted on. The labels of those just before the held-out
+    one are not known on it.
+    """
+    return 3 + windows.label_delay // WEEK - 1
 
 
 def check_week_is_over(as_of: date, today: date) -> None:
@@ -179,15 +183,16 @@ def check_history(name: str, windows: Windows, facts: ActivityFacts) -> None:
             f"product {name!r} has no activity in the week that ends on {windows.as_of}: its activity ends "
             f"on {facts.last_date}, so the latest as-of date is {latest}"
         )
-    dates = labelled_dates(windows.as_of, facts.first_date, MINIMUM_TRAINING_DATES)
-    if len(dates) < MINIMUM_TRAINING_DATES:
+    least = minimum_training_dates(windows)
+    if len(labelled_dates(windows, facts.first_date, least)) < least:
         first_week = monday_of(facts.first_date + timedelta(days=6))
-        needed = OBSERVATION_WEEKS + LABEL_DELAY // WEEK + MINIMUM_TRAINING_DATES - 1
+        delay = windows.label_delay // WEEK
+        needed = OBSERVATION_WEEKS + delay + least - 1
         have = max(0, (windows.as_of - first_week).days // 7 + 1)
         earliest = first_week + needed * WEEK - timedelta(days=1)
         raise SourceError(
             f"product {name!r} has {have} full weeks of history on {windows.as_of} (activity starts on "
-            f"{facts.first_date}), but {needed} are needed: 13 to observe, 2 until the label is known, and "
-            f"{MINIMUM_TRAINING_DATES - 1} more for {MINIMUM_TRAINING_DATES} as-of dates to train and judge "
-            f"on. The earliest as-of date is {earliest}"
+            f"{facts.first_date}), but {needed} are needed: {OBSERVATION_WEEKS} to observe, {delay} until "
+            f"the label is known, and {least - 1} more for {least} as-of dates to train and judge on. "
+            f"The earliest as-of date is {earliest}"
         )

@@ -119,3 +119,8 @@ def share_of_days(place: str, missing: str) -> Phrases:
     """Return the phrases for the share of days of use that had some in a place."""
     place = escape(place)
     return say(f"{{value}} of days of use {place}", f"no day of use {place}", missing)
+
+
+def weeks(kind: str, count: int) -> str:
+    """Return ``the coming week``, or for more of them ``the coming two weeks``."""
+    return f"the {kind} week" if count == 1 else f"the {kind} {'two' if count == 2 else count} weeks"

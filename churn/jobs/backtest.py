@@ -50,10 +50,10 @@ def prepare_snapshots(warehouse: Warehouse, settings: Settings, product: str, as
     """Build the snapshots of one as-of date and learn their outcomes afterwards.
 
     Features, eligibility and training labels read activity up to the as-of date only; outcomes come from a
-    second pass of the label's own SQL step that may read on to the end of the target week.
+    second pass of the label's own SQL step that may read on to the end of the target.
 
     Raises:
-        SourceError: the target week is not over in the data, or a source is wrong.
+        SourceError: the target is not over in the data, or a source is wrong.
         CheckError: the snapshots broke a check.
     """
     schema = f"backtest_{product}_{as_of:%Y%m%d}"
@@ -69,7 +69,7 @@ def prepare_snapshots(warehouse: Warehouse, settings: Settings, product: str, as
     outcome_plan = plan_labels(warehouse, settings, planned, f"{schema}_outcomes")
     run_steps(warehouse, outcome_plan)
     learned = read_labels(warehouse, outcome_plan)
-    _check_target_week(warehouse, planned)
+    _check_target_is_over(warehouse, planned)
     for name in (outcome_plan.schema, planned.schema):
         warehouse.execute(f"drop schema {name} cascade")
     churned = pa.array([learned.get(user) for user in tables["score"]["user_id"].to_pylist()], pa.int8())
@@ -77,15 +77,15 @@ def prepare_snapshots(warehouse: Warehouse, settings: Settings, product: str, as
     return Snapshots(planned, tables["train"], scored)
 
 
-def _check_target_week(warehouse: Warehouse, planned: DatasetPlan) -> None:
+def _check_target_is_over(warehouse: Warehouse, planned: DatasetPlan) -> None:
     # The whole log's last day: one product may be quiet for days.
     found = warehouse.fetch(f"select max(activity_date) as last_date from {planned.schema}.activity")
     last = found["last_date"][0].as_py()
     windows = planned.windows
-    if last is None or last < windows.target_week_end - timedelta(days=1):
+    if last is None or last < windows.target_end - timedelta(days=1):
         raise SourceError(
-            f"what happened after {windows.as_of} is not known: the target week is "
-            f"{windows.target_week_start} to {windows.target_week_end}, and the activity ends on "
+            f"what happened after {windows.as_of} is not known: the target is "
+            f"{windows.target_week_start} to {windows.target_end}, and the activity ends on "
             f"{last}. Choose an earlier --as-of"
         )
 
@@ -113,7 +113,7 @@ def backtest(
     Args:
         settings: the settings, with the data folder.
         product: a product that the settings know.
-        dates: past Sundays whose target week is over in the data.
+        dates: past Sundays whose target is over in the data.
         predictions: Parquet file to write: user_id, as_of, target_week_start_date, churned,
             predicted_probability.
 
@@ -138,6 +138,7 @@ def backtest(
                 product=product,
                 as_of=as_of,
                 settings=settings.product(product).training,
+                label_delay=made.plan.windows.label_delay,
                 seed=settings.seed,
                 code_version=__version__,
             ).model

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, NonNegativeInt, model_validator
 
-from churn.core.calendar import Windows
+from churn.core.calendar import LEAD_WEEKS, TARGET_WEEKS, Windows
 from churn.core.errors import UsageError
 
 PRODUCT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -35,6 +35,9 @@ class Manifest(BaseModel):
     """A run's account of itself; the commit fills in ``files``, ``committed_at`` and ``status``.
 
     Attributes:
+        target_week_start: Monday of the first target week.
+        lead_weeks: weeks between the as-of date and the target.
+        target_weeks: weeks of the target.
         rows: rows of each dataset, such as ``{"scores": 20000}``.
         metrics: the model's figures; one that is not finite is written as text (``"NaN"``), for strict JSON.
         seconds: wall time of each stage.
@@ -52,6 +55,8 @@ class Manifest(BaseModel):
     product: str
     as_of: date
     target_week_start: date
+    lead_weeks: int = LEAD_WEEKS
+    target_weeks: int = TARGET_WEEKS
     started_at: AwareDatetime
     committed_at: AwareDatetime | None = None
     status: Literal["staged", "committed"] = "staged"
@@ -68,10 +73,10 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _weeks_agree(self) -> Self:
-        expected = Windows(self.as_of).target_week_start
+        expected = Windows(self.as_of, self.lead_weeks).target_week_start
         if self.target_week_start != expected:
             raise ValueError(
-                f"the target week of {self.as_of} starts on {expected}, not on {self.target_week_start}"
+                f"the target of {self.as_of} starts on {expected}, not on {self.target_week_start}"
             )
         return self
 

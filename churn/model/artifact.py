@@ -205,7 +205,7 @@ class _Frozen(BaseModel):
 class DateSummary(_Frozen):
     """One as-of date's snapshots, and what they served for before the final refit on everything.
 
-    ``gap`` dates lie within 14 days before the holdout: their label was not known on its as-of date.
+    ``gap`` dates lie within the label delay before the holdout: their label was not known on its as-of date.
     """
 
     as_of: date

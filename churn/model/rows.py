@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class TrainingRows:
         names: features in order.
         numbers: (rows, features) float32, NaN where null; category columns are NaN throughout.
         categories: category feature -> its distinct values, and each row's position among them (-1 = null).
+        label_delay: time from an as-of date until its label is known.
     """
 
     keys: pa.Table
@@ -50,6 +51,7 @@ class TrainingRows:
     names: tuple[str, ...]
     numbers: Matrix
     categories: Mapping[str, tuple[list[str], NDArray[np.int64]]]
+    label_delay: timedelta = LABEL_DELAY
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -105,7 +107,14 @@ class TrainingRows:
         return digest.hexdigest()
 
 
-def read_rows(snapshots: pa.Table, *, as_of: date, settings: TrainingSettings, stage: str) -> TrainingRows:
+def read_rows(
+    snapshots: pa.Table,
+    *,
+    as_of: date,
+    settings: TrainingSettings,
+    stage: str,
+    label_delay: timedelta = LABEL_DELAY,
+) -> TrainingRows:
     """Check labelled snapshots and put them in order; only the latest ``settings.max_dates`` dates are kept.
 
     Args:
@@ -113,12 +122,13 @@ def read_rows(snapshots: pa.Table, *, as_of: date, settings: TrainingSettings, s
         as_of: the Sunday as of which all labels must be known.
         settings: which dates to keep, and how few rows are too few.
         stage: what a failure is attributed to.
+        label_delay: time from an as-of date until its label is known.
 
     Raises:
         CheckError: lists what broke.
         RunError: a feature holds infinite numbers.
     """
-    _check_keys(snapshots, as_of, stage)
+    _check_keys(snapshots, as_of, label_delay, stage)
     names = tuple(name for name in snapshots.column_names if name not in KEYS)
     days = snapshots["as_of_date"].cast(pa.date32())
     latest = pc.unique(days).sort(order="descending").slice(0, settings.max_dates)
@@ -141,10 +151,10 @@ def read_rows(snapshots: pa.Table, *, as_of: date, settings: TrainingSettings, s
     )
     _, users = category_codes(keys["user_id"])
     dates = keys["as_of_date"].to_numpy().astype("datetime64[D]")
-    return TrainingRows(keys, users, dates, churned, names, numbers, categories)
+    return TrainingRows(keys, users, dates, churned, names, numbers, categories, label_delay)
 
 
-def _check_keys(snapshots: pa.Table, as_of: date, stage: str) -> None:
+def _check_keys(snapshots: pa.Table, as_of: date, label_delay: timedelta, stage: str) -> None:
     absent = [name for name in KEYS if name not in snapshots.column_names]
     if absent:
         raise CheckError(stage, [f"the training snapshots lack the column {name!r}" for name in absent])
@@ -170,10 +180,10 @@ def _check_keys(snapshots: pa.Table, as_of: date, stage: str) -> None:
         if pairs < snapshots.num_rows:
             failures.append(f"{snapshots.num_rows - pairs:,} training rows repeat a (user, as-of date)")
         last = pc.max(snapshots["as_of_date"].cast(pa.date32())).as_py()
-        if last > as_of - LABEL_DELAY:
+        if last > as_of - label_delay:
             failures.append(
                 f"there are training snapshots of {last}, whose label is not known on {as_of}: "
-                f"the latest usable as-of date is {as_of - LABEL_DELAY}"
+                f"the latest usable as-of date is {as_of - label_delay}"
             )
     if failures:
         raise CheckError(stage, failures)

@@ -1,7 +1,7 @@
 """Which rows judge a model and which choose its number of trees: by time, else by user; never at random.
 
-Labels are known 14 days after an as-of date, so rows that judge are always at least that much later than rows
-that fit, as in a weekly run.
+The label of an as-of date is known after the label delay, 14 days by default. Rows that judge are later than
+rows that fit by at least that much, as in a weekly run.
 """
 
 import hashlib
@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from churn.config.training import TrainingSettings
-from churn.core.calendar import LABEL_DELAY
 from churn.model.rows import Mask, TrainingRows
 
 Role = Literal["training", "validation", "gap", "holdout"]
@@ -22,7 +21,6 @@ Judged = Literal["later_dates", "other_users"]
 # Users are dealt into this many parts where dates are too few.
 PARTS = 5
 _FEWEST_OF_A_CLASS = 5
-_DELAY = np.timedelta64(LABEL_DELAY.days, "D")
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Split:
         development: rows that the judged model is fitted on.
         folds: trials within development that choose the number of trees.
         judged_on: whether the holdout is of later dates, or of other users because there are too few dates.
-        roles: what each date serves for; ``gap`` dates lie less than 14 days before the holdout.
+        roles: what each date serves for; ``gap`` dates lie less than the label delay before the holdout.
         notes: what differs from the usual scheme, in sentences.
     """
 
@@ -58,9 +56,10 @@ def split(rows: TrainingRows, settings: TrainingSettings) -> Split:
     """Split training rows into holdout, development and validation folds within development.
 
     The holdout is the latest ``holdout_dates`` dates (fewer if nothing else would be left), development all
-    that is at least 14 days older than its first date. Folds go back from the end of development in blocks of
-    ``validation_dates`` dates, each predicted from what is at least 14 days older, until they have
-    ``validation_rows`` rows together; later folds than the first must leave half of development to fit on.
+    that is older than its first date by at least the label delay. Folds go back from the end of development
+    in blocks of ``validation_dates`` dates, each predicted from what is older by at least the label delay,
+    until they have ``validation_rows`` rows together; later folds than the first must leave half of
+    development to fit on.
 
     Where dates are too few for a holdout, a fifth of the users (by a hash of the id) is held out at all
     dates; where they are too few for a fold, folds are fifths of development's users in the same way.
@@ -72,8 +71,9 @@ def split(rows: TrainingRows, settings: TrainingSettings) -> Split:
         parts = _parts(rows, "holdout")
         holdout, development = parts == 0, parts != 0
         notes.append(
-            f"With {len(dates)} as-of date(s), none is at least 14 days later than enough others: a fifth of "
-            "the users was held out instead, and the figures do not show how the model does on a later week."
+            f"With {len(dates)} as-of date(s), none is at least {rows.label_delay.days} days later than "
+            "enough others: a fifth of the users was held out instead, and the figures do not show how "
+            "the model does on a later week."
         )
     else:
         holdout, development = chosen
@@ -98,7 +98,7 @@ def _holdout_by_date(
     found = []
     for count in range(min(settings.holdout_dates, len(dates)), 0, -1):
         first = dates[-count]
-        development = rows.dates <= first - _DELAY
+        development = rows.dates <= first - rows.label_delay
         if _fittable(rows, development):
             found.append((rows.dates >= first, development))
             if _folds_by_date(rows, development, settings):
@@ -110,7 +110,7 @@ def _folds_by_date(rows: TrainingRows, development: Mask, settings: TrainingSett
     for size in range(settings.validation_dates, 0, -1):
         folds: list[Fold] = []
         for validate in _blocks(rows, development, size):
-            fit = development & (rows.dates <= rows.dates[validate][0] - _DELAY)
+            fit = development & (rows.dates <= rows.dates[validate][0] - rows.label_delay)
             too_short = bool(folds) and 2 * fit.sum() < development.sum()
             if too_short or not (_fittable(rows, fit) and _both_classes(rows, validate, 1)):
                 break

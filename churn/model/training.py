@@ -1,13 +1,14 @@
 """Fit, judge and refit the default model of one product.
 
-The scheme, on past as-of dates in order (labels are known 14 days after an as-of date):
+The scheme, on past as-of dates in order (a label is known after ``label_delay``, by default 14 days):
 
 1. The *holdout* is the latest date. What is judged on it may know only what was known on that date: snapshots
-   taken at least 14 days earlier (*development*). Dates between the two serve nothing at this stage.
+   taken at least ``label_delay`` earlier (*development*). Dates between the two serve nothing at this stage.
 2. The number of trees is chosen within development by forward chaining: the latest block of dates is
-   predicted from dates at least 14 days before it; earlier blocks join until there are enough rows; the
-   number with the lowest log loss over all blocks wins. One fixed number is kept afterwards: growing it with
-   the rows of a refit did not help on real weekly tasks, nor did early stopping on random rows.
+   predicted from dates at least ``label_delay`` before it; earlier blocks join until there are enough
+   rows; the number with the lowest log loss over all blocks wins. One fixed number is kept afterwards:
+   growing it with the rows of a refit did not help on real weekly tasks, nor did early stopping on random
+   rows.
 3. A model fitted on all of development with that number is judged on the holdout. Those are the figures
    that the card reports.
 4. The shipped model is fitted on everything, holdout included, with that number: it knows the latest weeks,
@@ -23,7 +24,7 @@ import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ import xgboost as xgb
 from numpy.typing import NDArray
 
 from churn.config.training import TrainingSettings
+from churn.core.calendar import LABEL_DELAY
 from churn.core.errors import CheckError
 from churn.model.artifact import DateSummary, FeatureSchema, Model, ModelCard, sigmoid
 from churn.model.metrics import Evaluation, best_threshold, evaluate
@@ -70,6 +72,7 @@ def train(
     product: str,
     as_of: date,
     settings: TrainingSettings,
+    label_delay: timedelta = LABEL_DELAY,
     seed: int = 1,
     threads: int = 0,
     code_version: str,
@@ -82,6 +85,7 @@ def train(
         product: name of the product, for the card.
         as_of: the Sunday as of which everything must be known.
         settings: how to fit.
+        label_delay: time from an as-of date until its label is known.
         seed: seed of row and column sampling, and of the holdout's intervals.
         threads: threads to use, at most; 0 = all. Few rows use fewer. The model does not depend on it.
         code_version: version of the code, for the card.
@@ -94,7 +98,7 @@ def train(
         RunError: a feature holds infinite numbers.
     """
     stage = f"training of {product}"
-    rows = read_rows(snapshots, as_of=as_of, settings=settings, stage=stage)
+    rows = read_rows(snapshots, as_of=as_of, settings=settings, stage=stage, label_delay=label_delay)
     plan = split(rows, settings)
     params = _params(settings, seed, _useful_threads(threads, len(rows)))
     trees, by_fold = _choose_trees(rows, plan.folds, params, settings)

@@ -109,7 +109,7 @@ def run_weekly(
             # Products share their weeks: the first one reads them again for all.
             again = rebuild_weeks if index == 0 else 0
             try:
-                outcomes.append(_run_one(settings, name, windows, force or rebuild_weeks > 0, again))
+                outcomes.append(_run_one(settings, name, windows.as_of, force or rebuild_weeks > 0, again))
             except ChurnError as error:
                 if stop_requested():
                     raise
@@ -130,12 +130,13 @@ def run_weekly(
         raise kind(f"{len(failures)} of {len(names)} products failed:\n{listed}")
 
 
-def _run_one(settings: Settings, name: str, windows: Windows, force: bool, rebuild_weeks: int) -> "RunResult":
+def _run_one(settings: Settings, name: str, as_of: date, force: bool, rebuild_weeks: int) -> "RunResult":
     from churn.features.activity_facts import check_data_covers
     from churn.jobs.weekly.finish import finish_existing
     from churn.lake.open import check_lake
     from churn.warehouse.open import open_warehouse
 
+    windows = settings.product(name).windows(as_of)
     # Looked up here too, before Prefect starts its server.
     check_lake(settings)
     done = None if force else finish_existing(settings, name, windows)
@@ -148,7 +149,7 @@ def _run_one(settings: Settings, name: str, windows: Windows, force: bool, rebui
 
     return weekly_churn(
         product=name,
-        as_of=windows.as_of,
+        as_of=as_of,
         data=settings.data,
         out=settings.out,
         force=force,

@@ -24,7 +24,7 @@ present as (
         user_week.user_id,
         as_of_dates.as_of_date
     from as_of_dates
-    inner join {{ ref('user_week') }} as user_week on user_week.week_start = as_of_dates.as_of_date - 6
+    inner join {{ ref('user_week') }} as user_week on user_week.week_start = as_of_dates.as_of_date - {{ last_week_start_days }}
 {% if cohorts %}
     left join drawn on as_of_dates.as_of_date = drawn.as_of_date
     where
@@ -42,8 +42,8 @@ valued as (
     inner join {{ ref('user_week') }} as user_week
         on
             present.user_id = user_week.user_id
-            and user_week.week_start >= present.as_of_date - 90
-            and user_week.week_start <= present.as_of_date - 6
+            and user_week.week_start >= present.as_of_date - {{ window_start_days }}
+            and user_week.week_start <= present.as_of_date - {{ last_week_start_days }}
     group by present.user_id, present.as_of_date
     having sum(user_week.value) > :minimum_value
 )

@@ -7,12 +7,12 @@ with periods as (
         user_id,
         week_start,
         content_id,
-        week_start + 6 as first_date,
+        week_start + {{ week_end_days }} as first_date,
         coalesce(
             lead(week_start) over (
                 partition by user_id
                 order by week_start, case when content_id is null then 0 else 1 end, product, content_id
-            ) + 6,
+            ) + {{ week_end_days }},
             cast('9999-12-31' as date)
         ) as end_date
     from {{ ref('activations') }}

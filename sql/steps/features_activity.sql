@@ -13,8 +13,9 @@ select
     events_13w,
     days_13w,
     active_weeks_13w,
-    value_w2 + value_w3 + value_w4 + value_w5 as value_4w,
-    days_w2 + days_w3 + days_w4 + days_w5 as days_4w,
+{% for measure in ("value", "days") %}
+    {% for offset in observed_offsets[:recent_weeks] %}{{ measure }}_w{{ offset }}{{ " + " if not loop.last }}{% endfor %} as {{ measure }}_4w,
+{% endfor %}
     active_weeks_4w,
 {% if has_page_views %}
     page_views_1w,
@@ -25,6 +26,6 @@ select
 {% for offset in observed_offsets %}
     {{ "%.10f"|format(0.7 ** loop.index0) }} * cast(days_w{{ offset }} as double precision){{ " +" if not loop.last else " as habit_days," }}
 {% endfor %}
-    cast(value_w2 as double precision) * 13 / cast(nullif(value_13w, 0) as double precision) as value_last_to_mean,
-    cast(days_w2 as double precision) * 13 / days_13w as days_last_to_mean
+    cast(value_w{{ last_observed_offset }} as double precision) * {{ observation_weeks }} / cast(nullif(value_13w, 0) as double precision) as value_last_to_mean,
+    cast(days_w{{ last_observed_offset }} as double precision) * {{ observation_weeks }} / days_13w as days_last_to_mean
 from {{ ref('window_sums') }}

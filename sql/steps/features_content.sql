@@ -7,14 +7,14 @@ with user_series as (
         eligible.as_of_date,
         item_week.series_id,
         max(item_week.week_start) as last_week_start,
-        sum(case when item_week.week_start = eligible.as_of_date - 6 then item_week.value else 0 end) as value_1w,
-        sum(case when item_week.week_start >= eligible.as_of_date - 27 then item_week.value else 0 end) as value_4w
+        sum(case when item_week.week_start = eligible.as_of_date - {{ last_week_start_days }} then item_week.value else 0 end) as value_1w,
+        sum(case when item_week.week_start >= eligible.as_of_date - {{ recent_start_days }} then item_week.value else 0 end) as value_4w
     from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on
             eligible.user_id = item_week.user_id
-            and item_week.week_start >= eligible.as_of_date - 90
-            and item_week.week_start <= eligible.as_of_date - 6
+            and item_week.week_start >= eligible.as_of_date - {{ window_start_days }}
+            and item_week.week_start <= eligible.as_of_date - {{ last_week_start_days }}
     where item_week.series_id is not null
     group by eligible.user_id, eligible.as_of_date, item_week.series_id
 ),
@@ -25,8 +25,8 @@ stated as (
         user_series.as_of_date,
         user_series.value_1w,
         user_series.value_4w,
-        case when user_series.last_week_start = user_series.as_of_date - 6 then 1 else 0 end as used_1w,
-        case when user_series.last_week_start >= user_series.as_of_date - 27 then 1 else 0 end as used_4w,
+        case when user_series.last_week_start = user_series.as_of_date - {{ last_week_start_days }} then 1 else 0 end as used_1w,
+        case when user_series.last_week_start >= user_series.as_of_date - {{ recent_start_days }} then 1 else 0 end as used_4w,
         coalesce(state.ended, 0) as ended,
         coalesce(state.due_lead, 0) as due_lead,
         coalesce(state.due_target, 0) as due_target

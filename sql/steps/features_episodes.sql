@@ -22,15 +22,15 @@ schedule as (
         episodes.series_id,
         count(case when episodes.first_date <= dates.as_of_date then 1 end) as published,
         count(case
-            when episodes.first_date between dates.as_of_date + 1 and dates.as_of_date + 7 then 1
+            when episodes.first_date between dates.as_of_date + {{ lead_start_days }} and dates.as_of_date + {{ lead_end_days }} then 1
         end) as due_lead,
-        count(case when episodes.first_date >= dates.as_of_date + 8 then 1 end) as due_target,
+        count(case when episodes.first_date >= dates.as_of_date + {{ target_start_days }} then 1 end) as due_target,
         min(case when episodes.first_date > dates.as_of_date then episodes.first_date end) as next_date
     from dates
     inner join episodes
         on
-            episodes.first_date >= dates.as_of_date - 90
-            and episodes.first_date <= dates.as_of_date + 14
+            episodes.first_date >= dates.as_of_date - {{ window_start_days }}
+            and episodes.first_date <= dates.as_of_date + {{ target_end_days }}
     group by dates.as_of_date, episodes.series_id
 ),
 
@@ -43,8 +43,8 @@ followed as (
     inner join {{ ref('user_item_week') }} as item_week
         on
             eligible.user_id = item_week.user_id
-            and item_week.week_start >= eligible.as_of_date - 27
-            and item_week.week_start <= eligible.as_of_date - 6
+            and item_week.week_start >= eligible.as_of_date - {{ recent_start_days }}
+            and item_week.week_start <= eligible.as_of_date - {{ last_week_start_days }}
     where item_week.series_id is not null
     group by eligible.user_id, eligible.as_of_date, item_week.series_id
 ),
@@ -59,13 +59,13 @@ used as (
     inner join {{ ref('user_item_week') }} as item_week
         on
             eligible.user_id = item_week.user_id
-            and item_week.week_start >= eligible.as_of_date - 90
-            and item_week.week_start <= eligible.as_of_date - 6
+            and item_week.week_start >= eligible.as_of_date - {{ window_start_days }}
+            and item_week.week_start <= eligible.as_of_date - {{ last_week_start_days }}
     inner join episodes
         on
             item_week.item_id = episodes.item_id
             and item_week.series_id = episodes.series_id
-            and episodes.first_date >= eligible.as_of_date - 90
+            and episodes.first_date >= eligible.as_of_date - {{ window_start_days }}
             and episodes.first_date <= eligible.as_of_date
     group by eligible.user_id, eligible.as_of_date, episodes.series_id
 ),

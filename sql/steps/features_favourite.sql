@@ -12,8 +12,8 @@ with contents as (
     inner join {{ ref('user_item_week') }} as item_week
         on
             eligible.user_id = item_week.user_id
-            and item_week.week_start >= eligible.as_of_date - 90
-            and item_week.week_start <= eligible.as_of_date - 6
+            and item_week.week_start >= eligible.as_of_date - {{ window_start_days }}
+            and item_week.week_start <= eligible.as_of_date - {{ last_week_start_days }}
     group by eligible.user_id, eligible.as_of_date, item_week.content_id
 ),
 

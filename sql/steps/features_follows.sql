@@ -5,9 +5,9 @@ select
     eligible.user_id,
     eligible.as_of_date,
 {% for kind in follow_kinds %}
-    count(case when follows.kind = '{{ kind }}' and follows.followed_date > eligible.as_of_date - 7 then 1 end)
+    count(case when follows.kind = '{{ kind }}' and follows.followed_date >= eligible.as_of_date - {{ last_week_start_days }} then 1 end)
         as {{ kind }}s_1w,
-    count(case when follows.kind = '{{ kind }}' and follows.followed_date > eligible.as_of_date - 91 then 1 end)
+    count(case when follows.kind = '{{ kind }}' and follows.followed_date >= eligible.as_of_date - {{ window_start_days }} then 1 end)
         as {{ kind }}s_13w,
     count(case when follows.kind = '{{ kind }}' then 1 end) as {{ kind }}s_ever{{ "," if not loop.last }}
 {% endfor %}

@@ -16,16 +16,16 @@ items as (
         eligible.as_of_date,
         -- An item counts where it was used for the last time in the window: windows of many dates overlap, and a
         -- list of the items of each would be long.
-        count(case when coalesce(used.next_week, eligible.as_of_date) > eligible.as_of_date - 6 then 1 end) as items_13w,
-        count(case when used.week_start = eligible.as_of_date - 6 then 1 end) as items_1w,
+        count(case when coalesce(used.next_week, eligible.as_of_date) > eligible.as_of_date - {{ last_week_start_days }} then 1 end) as items_13w,
+        count(case when used.week_start = eligible.as_of_date - {{ last_week_start_days }} then 1 end) as items_1w,
         count(*) as item_weeks,
         sum(used.events) as events
     from {{ ref('eligible') }} as eligible
     inner join used
         on
             eligible.user_id = used.user_id
-            and used.week_start >= eligible.as_of_date - 90
-            and used.week_start <= eligible.as_of_date - 6
+            and used.week_start >= eligible.as_of_date - {{ window_start_days }}
+            and used.week_start <= eligible.as_of_date - {{ last_week_start_days }}
     group by eligible.user_id, eligible.as_of_date
 )
 

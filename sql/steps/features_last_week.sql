@@ -13,7 +13,7 @@ with items as (
     inner join {{ ref('user_item_week') }} as item_week
         on
             eligible.user_id = item_week.user_id
-            and item_week.week_start = eligible.as_of_date - 6
+            and item_week.week_start = eligible.as_of_date - {{ last_week_start_days }}
     where item_week.long_plays > 0
     group by eligible.user_id, eligible.as_of_date, item_week.series_id
 ),

@@ -7,7 +7,7 @@ with lives as (
         eligible.as_of_date,
         life.first_date,
         life.last_date,
-        (eligible.as_of_date - 6 - life.first_week) / 7 + 1 as lifetime_weeks,
+        (eligible.as_of_date - {{ last_week_start_days }} - life.first_week) / 7 + 1 as lifetime_weeks,
         life.active_weeks as lifetime_active_weeks,
         life.active_days as lifetime_days,
         life.events as lifetime_events,
@@ -18,14 +18,14 @@ with lives as (
         cast(life.sum_steps as double precision) as sum_steps,
         cast(life.sum_squared_steps as double precision) as sum_squared_steps,
         -- Weeks since the user last came back from a week or more away (whole life when never away).
-        (eligible.as_of_date - 6 - life.back_week) / 7 + 1 as streak_weeks
+        (eligible.as_of_date - {{ last_week_start_days }} - life.back_week) / 7 + 1 as streak_weeks
     from {{ ref('eligible') }} as eligible
     -- Whoever is eligible was active in the last observed week.
     inner join {{ kept('user_life') }} as life
         on
             eligible.user_id = life.user_id
-            and life.week_start = eligible.as_of_date - 6
-    where life.week_start >= cast(:first_new_date as date) - 6
+            and life.week_start = eligible.as_of_date - {{ last_week_start_days }}
+    where life.week_start >= cast(:first_new_date as date) - {{ last_week_start_days }}
 )
 
 select

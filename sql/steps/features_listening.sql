@@ -30,7 +30,7 @@ with heard as (
         coalesce(formats.is_sounds_podcast, 0) as sounds_podcast
     from {{ ref('user_item_week') }} as item_week
     left join {{ ref('formats') }} as formats on item_week.item_id = formats.item_id
-    where item_week.week_start >= (select min(as_of_date) - 90 from {{ ref('eligible') }})
+    where item_week.week_start >= (select min(as_of_date) - {{ window_start_days }} from {{ ref('eligible') }})
 ),
 
 -- By week before by snapshot: the windows of two dates share most weeks.
@@ -72,8 +72,8 @@ sums as (
     inner join counted
         on
             eligible.user_id = counted.user_id
-            and counted.week_start >= eligible.as_of_date - 90
-            and counted.week_start <= eligible.as_of_date - 6
+            and counted.week_start >= eligible.as_of_date - {{ window_start_days }}
+            and counted.week_start <= eligible.as_of_date - {{ last_week_start_days }}
     group by eligible.user_id, eligible.as_of_date
 ),
 

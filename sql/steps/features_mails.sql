@@ -5,7 +5,7 @@ select
     eligible.user_id,
     eligible.as_of_date,
 {% for kind in ('open', 'click') %}
-    count(case when mails.kind = '{{ kind }}' and mails.mail_date > eligible.as_of_date - 7 then 1 end)
+    count(case when mails.kind = '{{ kind }}' and mails.mail_date >= eligible.as_of_date - {{ last_week_start_days }} then 1 end)
         as mail_{{ kind }}s_1w,
     count(case when mails.kind = '{{ kind }}' then 1 end) as mail_{{ kind }}s_13w{{ "," if not loop.last }}
 {% endfor %}
@@ -14,5 +14,5 @@ left join {{ ref('mails') }} as mails
     on
         eligible.user_id = mails.user_id
         and mails.mail_date <= eligible.as_of_date
-        and mails.mail_date > eligible.as_of_date - 91
+        and mails.mail_date >= eligible.as_of_date - {{ window_start_days }}
 group by eligible.user_id, eligible.as_of_date

@@ -11,13 +11,13 @@ with used as (
         other_week.days,
         other_week.value,
         other_week.last_date,
-        case when other_week.week_start = eligible.as_of_date - 6 then 1 else 0 end as is_last
+        case when other_week.week_start = eligible.as_of_date - {{ last_week_start_days }} then 1 else 0 end as is_last
     from {{ ref('eligible') }} as eligible
     inner join {{ ref('other_week') }} as other_week
         on
             eligible.user_id = other_week.user_id
-            and other_week.week_start >= eligible.as_of_date - 90
-            and other_week.week_start <= eligible.as_of_date - 6
+            and other_week.week_start >= eligible.as_of_date - {{ window_start_days }}
+            and other_week.week_start <= eligible.as_of_date - {{ last_week_start_days }}
 ),
 
 weeks as (

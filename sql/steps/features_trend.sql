@@ -1,15 +1,22 @@
 -- Makes: features_trend, the least-squares line of weekly active days and events over the 13 observed weeks.
 -- Grain: snapshot.
 -- From: window_sums.
--- Weeks without activity count as 0. Time runs from 0 (first observed week) to 12 (last): its sum is 78, its
--- sum of squares 650, so slope = (13 * sum(t*y) - 78 * sum(y)) / (13 * 650 - 78 * 78).
+-- Weeks without activity count as 0. Time t runs from 0 (first of n observed weeks) to n - 1 (last), so
+-- slope = (n * sum(t*y) - sum(t) * sum(y)) / (n * sum(t*t) - sum(t) * sum(t)).
+{% set n = observation_weeks %}
+{% set sum_t = n * (n - 1) // 2 %}
+{% set sum_tt = (n - 1) * n * (2 * n - 1) // 6 %}
+{% set spread = n * sum_tt - sum_t * sum_t %}
 {% macro over_time(column) %}
 cast(
 {% for offset in observed_offsets %}
-            {{ 14 - offset }} * {{ column }}_w{{ offset }}{{ " +" if not loop.last }}
+            {{ first_observed_offset - offset }} * {{ column }}_w{{ offset }}{{ " +" if not loop.last }}
 {% endfor %}
             as double precision
         )
+{%- endmacro %}
+{% macro slope(column) %}
+({{ n }} * sum_t_{{ column }} - {{ sum_t }} * sum_{{ column }}) / {{ spread }}
 {%- endmacro %}
 with sums as (
     select
@@ -32,10 +39,10 @@ lines as (
     select
         user_id,
         as_of_date,
-        (13 * sum_t_events - 78 * sum_events) / 2366 as events_slope,
-        sum_events / 13 - 6 * (13 * sum_t_events - 78 * sum_events) / 2366 as events_intercept,
-        (13 * sum_t_days - 78 * sum_days) / 2366 as days_slope,
-        sqrt(greatest(sum_squared_days / 13 - sum_days * sum_days / 169, 0)) as days_deviation
+        {{ slope("events") }} as events_slope,
+        sum_events / {{ n }} - {{ sum_t / n }} * {{ slope("events") }} as events_intercept,
+        {{ slope("days") }} as days_slope,
+        sqrt(greatest(sum_squared_days / {{ n }} - sum_days * sum_days / {{ n * n }}, 0)) as days_deviation
     from sums
 )
 

@@ -36,19 +36,19 @@ windows as (
     select
         dates.as_of_date,
         genres.genre,
-        sum(case when releases.published_date >= dates.as_of_date + 8 then releases.releases else 0 end)
+        sum(case when releases.published_date >= dates.as_of_date + {{ target_start_days }} then releases.releases else 0 end)
             as releases_target,
         cast(
             sum(case when releases.published_date <= dates.as_of_date then releases.releases else 0 end)
             as double precision
-        ) / 13 as releases_weekly
+        ) / {{ observation_weeks }} as releases_weekly
     from dates
     cross join genres
     left join releases
         on
             genres.genre = releases.genre
-            and releases.published_date >= dates.as_of_date - 90
-            and releases.published_date <= dates.as_of_date + 14
+            and releases.published_date >= dates.as_of_date - {{ window_start_days }}
+            and releases.published_date <= dates.as_of_date + {{ target_end_days }}
     group by dates.as_of_date, genres.genre
 )
 
@@ -57,5 +57,5 @@ select
     genre,
     releases_target,
     releases_weekly,
-    cast(releases_target as double precision) / nullif(releases_weekly, 0) as releases_relative
+    cast(releases_target as double precision) / nullif(releases_weekly{{ " * " ~ target_weeks if target_weeks > 1 }}, 0) as releases_relative
 from windows

@@ -11,6 +11,6 @@ select
     last_date
 from {{ kept('user_week') }}
 where
-    week_start >= cast(:first_new_date as date) - 90
-    and week_start <= cast(:known_until as date) - 6
+    week_start >= cast(:first_new_date as date) - {{ window_start_days }}
+    and week_start <= cast(:known_until as date) - {{ week_end_days }}
     and product not in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})

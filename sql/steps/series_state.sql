@@ -14,11 +14,11 @@ seasons as (
         min(content.published_date) as first_date,
         max(content.published_date) as last_date,
         max(case
-            when content.published_date between dates.as_of_date + 1 and dates.as_of_date + 7 then 1 else 0
+            when content.published_date between dates.as_of_date + {{ lead_start_days }} and dates.as_of_date + {{ lead_end_days }} then 1 else 0
         end) as due_lead,
-        max(case when content.published_date >= dates.as_of_date + 8 then 1 else 0 end) as due_target
+        max(case when content.published_date >= dates.as_of_date + {{ target_start_days }} then 1 else 0 end) as due_target
     from dates
-    inner join {{ ref('content') }} as content on content.published_date <= dates.as_of_date + 14
+    inner join {{ ref('content') }} as content on content.published_date <= dates.as_of_date + {{ target_end_days }}
     where content.series_id is not null
     group by dates.as_of_date, content.series_id, content.season_id
 )
@@ -27,8 +27,8 @@ select
     as_of_date,
     series_id,
     case when max(last_date) <= as_of_date then 1 else 0 end as ended,
-    max(case when last_date between as_of_date - 6 and as_of_date then 1 else 0 end) as finale_last_week,
-    max(case when first_date between as_of_date - 6 and as_of_date then 1 else 0 end) as premiere_last_week,
+    max(case when last_date between as_of_date - {{ last_week_start_days }} and as_of_date then 1 else 0 end) as finale_last_week,
+    max(case when first_date between as_of_date - {{ last_week_start_days }} and as_of_date then 1 else 0 end) as premiere_last_week,
     max(due_lead) as due_lead,
     max(due_target) as due_target
 from seasons

@@ -2,7 +2,7 @@
 -- Grain: user and as-of date: past dates for training, and the run's date for scoring.
 -- From: feature_rows, which are of eligible users; the kept user_week; and profile where there is one, as accounts may
 -- have been deleted since.
--- Churned: no activity in the target week; unknown while that week has not ended.
+-- Churned: no activity in any target week; unknown until the last of them has ended.
 {% from 'steps/cohorts.jinja' import drawn_slots, is_drawn %}
 with as_of_dates as (
 {% for index in range(training_dates) %}
@@ -17,17 +17,20 @@ drawn as (
 {{ drawn_slots(cohorts) }}),
 
 {% endif %}
+-- Who was active, and the target's first week of which that was a week.
 active as (
-    select distinct
+{% for week in range(target_weeks) %}
+    {{ "union " if not loop.first }}select {{ "distinct" if loop.first }}
         user_id,
-        week_start
+        week_start{{ " - " ~ 7 * week if week }} as target_start
     from {{ kept('user_week') }}
     where
-        week_start >= cast({{ ":training_date_0" if training_dates else ":as_of" }} as date) + 8
-        and week_start <= cast(:known_until as date) - 6
+        week_start >= cast({{ ":training_date_0" if training_dates else ":as_of" }} as date) + {{ target_start_days }}
+        and week_start <= cast(:known_until as date) - {{ week_end_days }}
 {% if matches %}
         and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
 {% endif %}
+{% endfor %}
 )
 
 select
@@ -35,7 +38,7 @@ select
     feature_rows.as_of_date,
     as_of_dates.purpose,
     case
-        when feature_rows.as_of_date + 14 > cast(:known_until as date) then null
+        when feature_rows.as_of_date + {{ target_end_days }} > cast(:known_until as date) then null
         when active.user_id is null then 1
         else 0
     end as churned
@@ -47,7 +50,7 @@ left join drawn on feature_rows.as_of_date = drawn.as_of_date
 left join active
     on
         feature_rows.user_id = active.user_id
-        and active.week_start = feature_rows.as_of_date + 8
+        and active.target_start = feature_rows.as_of_date + {{ target_start_days }}
 {% if has_profile %}
 left join {{ ref('profile') }} as profile on feature_rows.user_id = profile.user_id
 {% endif %}

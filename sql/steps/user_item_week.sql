@@ -18,8 +18,8 @@ select
     {{ total("long_plays") }}
 from {{ kept('user_item_week') }}
 where
-    week_start >= cast(:first_new_date as date) - 90
-    and week_start <= cast(:known_until as date) - 6
+    week_start >= cast(:first_new_date as date) - {{ window_start_days }}
+    and week_start <= cast(:known_until as date) - {{ week_end_days }}
 {% if matches %}
     and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
 {% endif %}

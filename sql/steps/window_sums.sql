@@ -9,7 +9,7 @@ with weekly as (
     select
         eligible.user_id,
         eligible.as_of_date,
-        (eligible.as_of_date - 6 - user_week.week_start) / 7 + 2 as week_offset,
+        (eligible.as_of_date - {{ last_week_start_days }} - user_week.week_start) / 7 + {{ last_observed_offset }} as week_offset,
         user_week.value,
         user_week.events,
         user_week.active_days,
@@ -31,8 +31,8 @@ with weekly as (
     inner join {{ ref('user_week') }} as user_week
         on
             eligible.user_id = user_week.user_id
-            and user_week.week_start >= eligible.as_of_date - 90
-            and user_week.week_start <= eligible.as_of_date - 6
+            and user_week.week_start >= eligible.as_of_date - {{ window_start_days }}
+            and user_week.week_start <= eligible.as_of_date - {{ last_week_start_days }}
 )
 
 select
@@ -47,9 +47,9 @@ select
     {{ count("events") }} as events_13w,
     {{ count("active_days") }} as days_13w,
     count(*) as active_weeks_13w,
-    {{ count("case when week_offset <= 5 then 1 else 0 end") }} as active_weeks_4w,
+    {{ count("case when week_offset <= " ~ (last_observed_offset + recent_weeks - 1) ~ " then 1 else 0 end") }} as active_weeks_4w,
 {% if has_page_views %}
-    {{ count("case when week_offset = 2 then page_views else 0 end") }} as page_views_1w,
+    {{ count("case when week_offset = " ~ last_observed_offset ~ " then page_views else 0 end") }} as page_views_1w,
     {{ count("page_views") }} as page_views_13w,
 {% endif %}
 {% if has_device %}

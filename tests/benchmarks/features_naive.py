@@ -58,7 +58,7 @@ def steps_of(product: Product) -> tuple[str, ...]:
 
 def _values(settings: Settings, name: str, first: date, as_of: date) -> Mapping[str, Any]:
     product = settings.product(name)
-    dates = labelled_dates(as_of, first, product.training.max_dates)
+    dates = labelled_dates(product.windows(as_of), first, product.training.max_dates)
     start = min([*dates, as_of]) - OBSERVATION_WEEKS * WEEK + timedelta(days=1)
     [match] = product.match
     drawn = cohorts.assign_slots(tuple(dates), product.training.max_dates)

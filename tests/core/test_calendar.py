@@ -8,14 +8,13 @@ from churn.core.calendar import (
     FIRST_OBSERVED_OFFSET,
     LABEL_DELAY,
     LAST_OBSERVED_OFFSET,
-    LEAD_OFFSET,
     MAX_WEEKS,
     OBSERVATION_WEEKS,
     OBSERVED_OFFSETS,
-    TARGET_OFFSET,
     WEEK,
     Windows,
     check_weeks,
+    day_offsets,
     labelled_dates,
     last_complete_as_of,
     monday_of,
@@ -30,39 +29,48 @@ days = st.dates(date(1990, 1, 1), date(2080, 12, 31))
 sundays = days.map(sunday_on_or_before)
 
 
-def test_offsets_count_back_from_the_target_week() -> None:
-    assert (TARGET_OFFSET, LEAD_OFFSET, LAST_OBSERVED_OFFSET, FIRST_OBSERVED_OFFSET) == (0, 1, 2, 14)
+weeks = st.integers(1, 13)
+
+
+def test_observed_weeks_keep_their_numbers() -> None:
+    assert (LAST_OBSERVED_OFFSET, FIRST_OBSERVED_OFFSET) == (2, 14)
     assert list(OBSERVED_OFFSETS) == list(range(2, 15))
     assert len(OBSERVED_OFFSETS) == OBSERVATION_WEEKS == 13
 
 
-@given(sundays)
-def test_windows_hold_each_day_from_first_observed_to_target_week_once(as_of: date) -> None:
-    windows = Windows(as_of)
-    found: dict[date, int] = {}
-    for offset in range(FIRST_OBSERVED_OFFSET, -1, -1):
-        monday = windows.week_start(offset)
-        assert monday.weekday() == MONDAY
-        for day in (monday + n * DAY for n in range(7)):
-            assert day not in found
-            found[day] = offset
-    assert list(found) == [windows.observation_start + n * DAY for n in range(15 * 7)]
-    observed = [day for day, offset in found.items() if offset in OBSERVED_OFFSETS]
-    assert (observed[0], observed[-1], len(observed)) == (windows.observation_start, as_of, 91)
-    lead = [day for day, offset in found.items() if offset == LEAD_OFFSET]
-    assert (lead[0], lead[-1]) == (as_of + DAY, as_of + WEEK)
-    target = [day for day, offset in found.items() if offset == TARGET_OFFSET]
-    assert (target[0], target[-1]) == (windows.target_week_start, windows.target_week_end)
-    assert target[-1] == as_of + LABEL_DELAY
-
-
-@given(sundays)
-def test_observed_weeks_are_the_ones_that_sql_counts(as_of: date) -> None:
-    windows = Windows(as_of)
+@given(sundays, weeks, weeks)
+def test_lead_and_target_follow_the_observed_weeks_without_a_gap(as_of: date, lead: int, target: int) -> None:
+    windows = Windows(as_of, lead, target)
     assert windows.observation_start == as_of - 90 * DAY
-    assert windows.last_week_start == as_of - 6 * DAY == windows.week_start(LAST_OBSERVED_OFFSET)
-    for offset in OBSERVED_OFFSETS:
-        assert (as_of - 6 * DAY - windows.week_start(offset)).days // 7 + 2 == offset
+    assert windows.last_week_start == as_of - 6 * DAY
+    assert windows.lead_start == as_of + DAY
+    assert (windows.lead_end - windows.lead_start).days == 7 * lead - 1
+    assert windows.target_week_start == windows.lead_end + DAY
+    assert (windows.target_end - windows.target_week_start).days == 7 * target - 1
+    assert windows.target_end == as_of + windows.label_delay
+    for monday in (windows.observation_start, windows.lead_start, windows.target_week_start):
+        assert monday.weekday() == MONDAY
+
+
+@given(sundays)
+def test_lead_and_target_are_a_week_each_by_default(as_of: date) -> None:
+    windows = Windows(as_of)
+    assert windows == Windows(as_of, 1, 1)
+    assert windows.target_week_start == as_of + 8 * DAY
+    assert windows.label_delay == LABEL_DELAY == 14 * DAY
+
+
+@given(sundays, weeks, weeks)
+def test_sql_counts_the_same_days(as_of: date, lead: int, target: int) -> None:
+    windows, days = Windows(as_of, lead, target), day_offsets(lead, target)
+    assert as_of - days["window_start_days"] * DAY == windows.observation_start
+    assert as_of - days["last_week_start_days"] * DAY == windows.last_week_start
+    assert as_of - days["recent_start_days"] * DAY == windows.last_week_start - 3 * WEEK
+    assert as_of + days["lead_start_days"] * DAY == windows.lead_start
+    assert as_of + days["lead_end_days"] * DAY == windows.lead_end
+    assert as_of + days["target_start_days"] * DAY == windows.target_week_start
+    assert as_of + days["target_end_days"] * DAY == windows.target_end
+    assert windows.last_week_start + days["week_end_days"] * DAY == as_of
 
 
 @given(days.filter(lambda day: day.weekday() != SUNDAY))
@@ -91,22 +99,18 @@ def test_a_run_uses_the_last_sunday_that_is_over(today: date) -> None:
     assert DAY <= today - as_of <= WEEK
 
 
-@given(
-    as_of=sundays,
-    history=st.integers(0, 400),
-    limit=st.integers(0, 60),
-)
+@given(as_of=sundays, history=st.integers(0, 400), limit=st.integers(0, 60), lead=weeks, target=weeks)
 def test_labelled_dates_know_their_label_and_saw_their_whole_window(
-    as_of: date, history: int, limit: int
+    as_of: date, history: int, limit: int, lead: int, target: int
 ) -> None:
     first_activity = as_of - history * DAY
-    dates = labelled_dates(as_of, first_activity, limit)
+    dates = labelled_dates(Windows(as_of, lead, target), first_activity, limit)
 
     def usable(day: date) -> bool:
-        target_week_is_over = day + 14 * DAY <= as_of
+        target_is_over = day + 7 * (lead + target) * DAY <= as_of
         # The first observed week counts only if its Monday was seen.
         window_was_seen = day - 90 * DAY >= first_activity
-        return target_week_is_over and window_was_seen
+        return target_is_over and window_was_seen
 
     assert all(day.weekday() == SUNDAY and usable(day) for day in dates)
     every = [as_of - n * WEEK for n in range(history // 7 + 2) if usable(as_of - n * WEEK)]
@@ -116,9 +120,9 @@ def test_labelled_dates_know_their_label_and_saw_their_whole_window(
 def test_a_first_week_that_starts_on_its_monday_is_fully_observed() -> None:
     as_of = date(2024, 6, 30)
     monday = date(2024, 3, 18)
-    assert labelled_dates(as_of, monday, 99) == [date(2024, 6, 16)]
-    assert labelled_dates(as_of, monday + DAY, 99) == []
-    assert labelled_dates(as_of, monday - DAY, 99) == [date(2024, 6, 16)]
+    assert labelled_dates(Windows(as_of), monday, 99) == [date(2024, 6, 16)]
+    assert labelled_dates(Windows(as_of), monday + DAY, 99) == []
+    assert labelled_dates(Windows(as_of), monday - DAY, 99) == [date(2024, 6, 16)]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +139,7 @@ def test_a_first_week_that_starts_on_its_monday_is_fully_observed() -> None:
 def test_windows_at_odd_turns_of_the_calendar(as_of: date, first_observed: date, target: date) -> None:
     windows = Windows(as_of)
     assert (windows.observation_start, windows.target_week_start) == (first_observed, target)
-    assert windows.target_week_end - windows.observation_start == timedelta(days=15 * 7 - 1)
+    assert windows.target_end - windows.observation_start == timedelta(days=15 * 7 - 1)
 
 
 def test_windows_sort_by_date() -> None:

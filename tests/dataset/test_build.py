@@ -378,7 +378,7 @@ def test_a_quiet_weekend_is_not_the_end_of_the_data(
     data = event_folder(tmp_path, events)
     opened = open_warehouse(data)
     if not known:
-        with pytest.raises(SourceError, match=r"the target week is 2024-07-08 to 2024-07-14, and the activ"):
+        with pytest.raises(SourceError, match=r"the target is 2024-07-08 to 2024-07-14, and the activ"):
             backtest.prepare_snapshots(opened, event_settings(data), "food", AS_OF)
         return
     scored = backtest.prepare_snapshots(opened, event_settings(data), "food", AS_OF).scored

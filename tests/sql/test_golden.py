@@ -19,7 +19,6 @@ import pyarrow as pa
 import pytest
 
 from churn.config.settings import Product, Settings
-from churn.core.calendar import Windows
 from churn.dataset.plan import DatasetPlan, Tables
 from churn.features.activity_facts import ActivityFacts
 from churn.features.aggregates import lifetime
@@ -256,7 +255,7 @@ def read_plan(case: Mapping[str, Any]) -> DatasetPlan:
         name="x",
         product=product,
         source="events",
-        windows=Windows(as_of),
+        windows=product.windows(as_of),
         known_until=case.get("known_until", as_of),
         training_dates=tuple(case.get("training_dates", [])),
         new_dates=tuple(case.get("new_dates", [])),

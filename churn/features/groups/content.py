@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from churn.config.settings import Product
 from churn.features.feature import DOUBLE, INTEGER, SHARE, Feature, Range, maker
-from churn.features.phrases import Phrases, escape, event_noun, say, value_noun, verb
+from churn.features.phrases import Phrases, escape, event_noun, say, value_noun, verb, weeks
 
 
 def items(product: Product) -> Iterator[Feature]:
@@ -29,7 +29,7 @@ def content(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     feature = maker("content", "features_content", 4)
     value, did, unknown = value_noun(product), verb(product), "no series known in 13 weeks"
-    ended, week = "with no episode to come", "in the predicted week"
+    ended, week = "with no episode to come", f"in {weeks('predicted', product.target_weeks)}"
 
     def used(when: str) -> Phrases:
         return say(f"{{only}}{{value}} {did} {when}", f"no series {did} {when}", unknown)
@@ -79,7 +79,7 @@ def content(product: Product) -> Iterator[Feature]:
     ).with_phrases(share("in 4 weeks", f"in series {ended}"))
     yield feature(
         "share_due_lead", DOUBLE, "share", f"share of 4 weeks' {value} in series due in the lead week", SHARE
-    ).with_phrases(share("in 4 weeks", "in series due in the coming week"))
+    ).with_phrases(share("in 4 weeks", f"in series due in {weeks('coming', product.lead_weeks)}"))
     yield feature(
         "share_due_target",
         DOUBLE,
@@ -89,31 +89,32 @@ def content(product: Product) -> Iterator[Feature]:
     ).with_phrases(share("in 4 weeks", f"in series due {week}"))
 
 
-def episodes(_: Product) -> Iterator[Feature]:
+def episodes(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     feature = maker("episodes", "features_episodes")
     series, lately = "series used in 4 weeks", "of series of the last 4 weeks"
     unknown = "no series known in 4 weeks"
+    soon = weeks("coming", product.lead_weeks + product.target_weeks)
 
-    def due(week: str) -> Phrases:
+    def due(when: str) -> Phrases:
         return say(
-            f"{{only}}{{value}} due in the {week} week, {lately}",
-            f"no episode due in the {week} week, {lately}",
+            f"{{only}}{{value}} due in {when}, {lately}",
+            f"no episode due in {when}, {lately}",
             unknown,
         )
 
     yield feature(
         "episodes_due_lead", INTEGER, "episodes", f"new episodes in the lead week of {series}"
-    ).with_phrases(due("coming"))
+    ).with_phrases(due(weeks("coming", product.lead_weeks)))
     yield feature(
         "episodes_due_target", INTEGER, "episodes", f"new episodes in the target week of {series}"
-    ).with_phrases(due("predicted"))
+    ).with_phrases(due(weeks("predicted", product.target_weeks)))
     yield feature(
         "series_due_soon", INTEGER, "series", f"{series} with a new episode in the lead or the target week"
     ).with_phrases(
         say(
-            "{only}{value} of the last 4 weeks with an episode in the coming two weeks",
-            "no series of the last 4 weeks with an episode in the coming two weeks",
+            f"{{only}}{{value}} of the last 4 weeks with an episode in {soon}",
+            f"no series of the last 4 weeks with an episode in {soon}",
             unknown,
         )
     )
@@ -122,10 +123,8 @@ def episodes(_: Product) -> Iterator[Feature]:
         INTEGER,
         "days",
         f"days until the next new episode of {series}, if before the target week's end",
-        Range(1, 14),
-    ).with_phrases(
-        say(f"next episode in {{value}}, {lately}", "", f"no episode in the coming two weeks, {lately}")
-    )
+        Range(1, 7 * (product.lead_weeks + product.target_weeks)),
+    ).with_phrases(say(f"next episode in {{value}}, {lately}", "", f"no episode in {soon}, {lately}"))
     yield feature(
         "episodes_missed", INTEGER, "episodes", f"episodes of 13 weeks not used yet, of {series}"
     ).with_phrases(

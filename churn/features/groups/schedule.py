@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from churn.config.settings import Product
 from churn.core.names import slug
 from churn.features.feature import ANY, DOUBLE, Feature, Range, maker
-from churn.features.phrases import Phrases, escape, say, value_noun
+from churn.features.phrases import Phrases, escape, say, value_noun, weeks
 
 
 def schedule_match(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     feature = maker("schedule match", "features_schedule", 3)
-    week, value = "due in the predicted week", value_noun(product)
+    week, value = f"due in {weeks('predicted', product.target_weeks)}", value_noun(product)
     meaning = f"releases of the target week relative to a usual week's, less 1, times the share of {value}"
 
     def match(what: str, weight: str) -> Phrases:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, Protocol, TypeVar
 
 from churn.config.settings import Settings
-from churn.core.calendar import Windows, check_weeks, last_complete_as_of
+from churn.core.calendar import check_weeks, last_complete_as_of
 from churn.dataset import build
 from churn.dataset.checks import CheckResult, check_snapshots
 from churn.dataset.plan import DatasetPlan
@@ -116,9 +116,9 @@ def run(
     Raises:
         ChurnError: the message says what was wrong, where and what to do; no half-written run is visible.
     """
-    settings.product(product)
+    definition = settings.product(product)
     check_weeks("rebuild_weeks", rebuild_weeks)
-    windows = Windows(as_of or last_complete_as_of(date.today()))
+    windows = definition.windows(as_of or last_complete_as_of(date.today()))
     force = force or rebuild_weeks > 0
     existing = None if force else finish.finish_existing(settings, product, windows)
     if existing is not None:

@@ -89,8 +89,7 @@ def start_or_resume(
         RunError: the output folder is in use by another run, the disk refused, or the published tables have
             to be migrated first.
     """
-    settings.product(name)
-    windows = Windows(as_of)
+    windows = settings.product(name).windows(as_of)
     started_at = datetime.now(UTC).replace(microsecond=0)
     lake = open_lake(settings)
     check_lake(settings)

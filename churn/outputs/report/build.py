@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
+from churn.core.calendar import Windows
 from churn.core.prefetch import PREFETCH, prefetch_map
 from churn.core.timing import StageRecord
 from churn.dataset.checks import CheckResult
@@ -156,10 +157,10 @@ def report_data(
         verb=plan.product.verb,
         observation_start=windows.observation_start,
         as_of=windows.as_of,
-        lead_week_start=windows.as_of + timedelta(days=1),
-        lead_week_end=windows.as_of + timedelta(days=7),
+        lead_week_start=windows.lead_start,
+        lead_week_end=windows.lead_end,
         target_week_start=windows.target_week_start,
-        target_week_end=windows.target_week_end,
+        target_week_end=windows.target_end,
         run=run,
         audience=Audience(
             users_scored=summary.rows,
@@ -213,8 +214,13 @@ def true_probabilities(data: Path, product: str, dates: Sequence[date]) -> pa.Ta
     )
 
 
-def true_log_loss(data: Path, product: str, holdout: pa.Table) -> float | None:
-    """Return the log loss of the true probabilities on the holdout; None where they are not known."""
+def true_log_loss(data: Path, product: str, holdout: pa.Table, windows: Windows) -> float | None:
+    """Return the log loss of the true probabilities on the holdout; None where they are not known.
+
+    The simulator knows those of a target of one week after a lead of one week.
+    """
+    if (windows.lead_weeks, windows.target_weeks) != (1, 1):
+        return None
     truth = true_probabilities(data, product, holdout["as_of_date"].unique().to_pylist())
     if truth is None:
         return None

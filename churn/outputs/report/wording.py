@@ -34,8 +34,15 @@ def headline(data: ReportData) -> tuple[str, str, str]:
         f"Of {people(audience.users_scored)} who {data.verb} {data.title} in the week to "
         f"{day(data.as_of, years)}, ",
         f"{count(audience.expected_churners)} ({percent(audience.mean_probability)})",
-        f" {verb} expected to stay away in the week of {day(data.target_week_start, years)}.",
+        f" {verb} expected to stay away in {target_weeks(data, years)}.",
     )
+
+
+def target_weeks(data: ReportData, years: bool) -> str:
+    """Return when people are expected to stay away: `the week of 6 July`, `the 2 weeks from 6 July`."""
+    count = (data.target_week_end - data.target_week_start).days // 7 + 1
+    weeks = "the week of" if count == 1 else f"the {count} weeks from"
+    return f"{weeks} {day(data.target_week_start, years)}"
 
 
 @dataclass(frozen=True)
