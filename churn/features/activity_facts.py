@@ -9,6 +9,7 @@ from churn.core.calendar import (
     OBSERVATION_WEEKS,
     WEEK,
     Windows,
+    day_offsets,
     labelled_dates,
     last_complete_as_of,
     monday_of,
@@ -113,14 +114,14 @@ def profile_activity(
 
     def one_row(file: str) -> dict[str, Any]:
         text = (sql_root() / file).read_text("utf-8")
-        names = {**match_names(product), "kept": weekly.aggregate_tables(settings).table}
+        names = {**day_offsets(), **match_names(product), "kept": weekly.aggregate_tables(settings).table}
         statement = render(text, names, values, schema, warehouse.dialect)
         found: dict[str, Any] = warehouse.fetch(statement.sql, statement.parameters).to_pylist()[0]
         return found
 
     row = one_row("checks/activity.sql")
     if outside:
-        row |= one_row("kept/outside.sql")
+        row |= one_row("aggregates/outside.sql")
     if not row["product_rows"]:
         raise SourceError(_empty_product(warehouse, settings, name, windows, schema))
     faults = [

@@ -54,8 +54,8 @@ def check_rows(
         low, high = found[f"low_{index}"], found[f"high_{index}"]
         if low is not None and not (_reaches(feature.range.low, low) and _reaches(high, feature.range.high)):
             failures.append(
-                f"sql/steps/{feature.step}.sql: {feature.name} goes from {low:g} to {high:g} {feature.unit}, "
-                f"and can only be {_said(feature)}"
+                f"sql/features/{feature.step}.sql: {feature.name} goes from {low:g} to {high:g} "
+                f"{feature.unit}, and can only be {_said(feature)}"
             )
     if failures:
         more = len(failures) - _SHOWN

@@ -29,19 +29,8 @@ _HEADER = re.compile(r"\A((?:--[^\n]*\n)+)")
 # nearly every join is by user, and they are sorted by the dates that ranges are cut from.
 DISTRIBUTED_BY = "user_id"
 SORTED_BY = ("week_start", "as_of_date")
-# Made where they are read: once each, and little work beside what they read.
-_VIEWS = {
-    f"steps/{name}.sql"
-    for name in (
-        "feature_set",
-        "features_activity",
-        "features_trend",
-        "features_shares",
-        "features_schedule",
-    )
-}
-# Views, too, where a product is one product of the activity, whose rows are those that are kept.
-_VIEWS_OF_ONE = {"steps/user_week.sql", "steps/user_item_week.sql"}
+# Where the steps of a plan lie; `aggregates/` is made by itself, week by week.
+STEP_FOLDERS = ("dataset", "intermediate", "features")
 
 
 @cache
@@ -58,7 +47,7 @@ class Step:
     Attributes:
         name: the table's name within the run's schema.
         path: the file, relative to ``sql/``.
-        kind: ``view`` for source mappings and what is only read once, ``table`` for everything else.
+        kind: ``view`` for source mappings and where the file sets ``materialized`` to it, else ``table``.
         text: the template.
         needs: names of the steps it reads.
     """
@@ -116,11 +105,23 @@ def load_step(path: str, names: Mapping[str, Any]) -> Step:
         needs.add(identifier(name))
         return name
 
-    _template(text).render(**names, ref=ref)
-    of_one = path in _VIEWS_OF_ONE and len(names["matches"]) == 1
-    is_view = path.startswith("sources/") or path in _VIEWS or of_one
+    module = _template(text).make_module({**names, "ref": ref})
+    is_view = path.startswith("sources/") or getattr(module, "materialized", "table") == "view"
     kind: Literal["view", "table"] = "view" if is_view else "table"
     return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
+
+
+def step_path(name: str, source: str) -> str:
+    """Return the file, relative to ``sql/``, that makes a step or a view of a source.
+
+    Raises:
+        RunError: there is none.
+    """
+    for folder in (*STEP_FOLDERS, f"sources/{source}"):
+        if (sql_root() / folder / f"{name}.sql").is_file():
+            return f"{folder}/{name}.sql"
+    folders = ", ".join(STEP_FOLDERS)
+    raise RunError(f"no SQL file makes {name!r}: looked in {folders} and sources/{source} of {sql_root()}")
 
 
 def canonical_sql(step: Step, names: Mapping[str, Any]) -> str:
@@ -141,7 +142,7 @@ def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> t
 
     Args:
         source: which ``sql/sources/<source>`` maps the raw tables.
-        wanted: names of steps under ``sql/steps``.
+        wanted: names of steps.
         names: what the templates may use, which may switch a dependency on or off.
 
     Raises:
@@ -153,11 +154,7 @@ def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> t
         name = waiting.pop()
         if name in found:
             continue
-        paths = (f"steps/{name}.sql", f"sources/{source}/{name}.sql")
-        path = next((path for path in paths if (sql_root() / path).is_file()), None)
-        if path is None:
-            raise RunError(f"no SQL file makes {name!r}: looked for {' and '.join(paths)} under {sql_root()}")
-        found[name] = load_step(path, names)
+        found[name] = load_step(step_path(name, source), names)
         waiting.extend(found[name].needs)
     graph = {name: sorted(found[name].needs) for name in sorted(found)}
     return tuple(found[name] for name in TopologicalSorter(graph).static_order())

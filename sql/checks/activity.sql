@@ -20,7 +20,7 @@ select
         select coalesce(sum(raw_rows), 0)
         from {{ kept('week_facts') }}
         where
-            week_start <= cast(:known_until as date) - 6
+            week_start <= cast(:known_until as date) - {{ week_end_days }}
             and product not in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
     ) as other_rows
 {% else %}
@@ -28,7 +28,7 @@ select
 {% endif %}
 from {{ kept('week_facts') }}
 where
-    week_start <= cast(:known_until as date) - 6
+    week_start <= cast(:known_until as date) - {{ week_end_days }}
 {% if matches %}
     and product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
 {% else %}

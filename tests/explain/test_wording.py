@@ -146,7 +146,7 @@ def test_a_unit_that_is_blank_leaves_no_gap() -> None:
 
 
 def test_the_habit_is_divided_by_the_weights_that_the_sql_gives_it() -> None:
-    assert "0.7 ** loop.index0" in (sql_root() / "steps" / "features_activity.sql").read_text()
+    assert "0.7 ** loop.index0" in (sql_root() / "features" / "features_activity.sql").read_text()
     steady = str(sum(3 * 0.7**week for week in range(13)))
     assert said(BY_NAME["iplayer"]["habit_days"], steady) == "watched on 3 days a week lately"
 

@@ -59,7 +59,7 @@ def test_feature_names_are_distinct_safe_and_described(product: Product, availab
             feature.range.low is None or feature.range.high is None or feature.range.low < feature.range.high
         )
         assert feature.seed_step in {None, *range(1, 13)}
-        assert (sql_root() / "steps" / f"{feature.step}.sql").is_file()
+        assert (sql_root() / "features" / f"{feature.step}.sql").is_file()
     assert not {"user_id", "as_of_date", "purpose", "churned"} & set(found.names)
 
 

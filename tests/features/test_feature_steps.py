@@ -54,7 +54,7 @@ _SEEN: dict[tuple[str, str], list[str]] = {}
 
 def selected(plan: DatasetPlan, step: str) -> list[str]:
     """The columns that a step's query names, in order; parsed once for the same values of what it uses."""
-    text = load_step(f"steps/{step}.sql", plan.names).text
+    text = load_step(f"features/{step}.sql", plan.names).text
     used = meta.find_undeclared_variables(Environment(autoescape=True).parse(text)) - {"ref"}
     key = step, repr({name: plan.names[name] for name in sorted(used)})
     if key not in _SEEN:
@@ -76,6 +76,6 @@ def test_a_step_makes_the_catalogues_columns_and_no_other(name: str, absent: tup
 
 
 def test_every_step_that_makes_features_is_in_the_catalogue() -> None:
-    files = {path.stem for path in (sql_root() / "steps").glob("features_*.sql")}
+    files = {path.stem for path in (sql_root() / "features").glob("features_*.sql")}
     used = {step for product in PRODUCTS.values() for step in catalogue(product, Availability()).steps}
     assert files == used

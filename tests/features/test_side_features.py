@@ -122,7 +122,7 @@ def fill(warehouse: DuckDBWarehouse, table: str, rows: list[dict[str, Any]]) -> 
 @cache
 def statement_of(step: str) -> Statement:
     plan = read_plan({"product": PRODUCT})
-    text = load_step(f"steps/{step}.sql", plan.names).text
+    text = load_step(f"features/{step}.sql", plan.names).text
     return render(text, plan.names, plan.parameters, "run", "duckdb")
 
 
@@ -178,6 +178,6 @@ def test_all_features_of_the_tables_beside_activity_are_tested_here() -> None:
     steps = {
         name
         for name in catalogue(plan.product, Availability()).steps
-        if load_step(f"steps/{name}.sql", plan.names).needs & beside
+        if load_step(f"features/{name}.sql", plan.names).needs & beside
     }
     assert steps <= SIDES.keys()

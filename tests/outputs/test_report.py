@@ -28,7 +28,7 @@ from churn.outputs.report.data import (
     ValueEffect,
 )
 from churn.outputs.report.svg import nice_ticks
-from churn.warehouse.templates import sql_root
+from churn.warehouse.templates import STEP_FOLDERS, sql_root
 from tests.support.report_example import example_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -581,7 +581,7 @@ def test_bins_without_intervals_are_not_judged() -> None:
 
 
 def test_every_step_of_the_sql_and_every_stage_has_a_name_in_words() -> None:
-    steps = {path.stem for path in (sql_root() / "steps").glob("*.sql")}
+    steps = {path.stem for folder in STEP_FOLDERS for path in (sql_root() / folder).glob("*.sql")}
     assert steps <= wording.STAGES.keys()
     assert not [name for name in [*wording.STAGES.values(), wording.stage("a_new_step")] if "_" in name]
     made = Page(

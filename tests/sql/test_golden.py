@@ -29,7 +29,7 @@ from churn.sources.availability import Availability
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from churn.warehouse.redshift.client import RedshiftWarehouse
-from churn.warehouse.templates import Step, create, load_step, render, sql_root
+from churn.warehouse.templates import STEP_FOLDERS, Step, create, load_step, render, sql_root
 from tests.support.data_folders import AS_OF, BBC, EVENTS, write_table
 from tests.support.fixtures_aws import Redshift
 
@@ -413,12 +413,12 @@ def make_needed(
 ) -> None:
     """Make the steps that a step reads and a case does not give, from what it gives."""
     for name in sorted(step.needs - given.keys()):
-        path = f"steps/{name}.sql"
-        if (sql_root() / path).is_file():
-            needed = load_step(path, names)
-            make_needed(needed, given, names, values, warehouse)
-            made = create(needed, names, values, "run", warehouse.dialect)
-            warehouse.execute(made.sql, made.parameters)
+        for path in (f"{folder}/{name}.sql" for folder in STEP_FOLDERS):
+            if (sql_root() / path).is_file():
+                needed = load_step(path, names)
+                make_needed(needed, given, names, values, warehouse)
+                made = create(needed, names, values, "run", warehouse.dialect)
+                warehouse.execute(made.sql, made.parameters)
 
 
 @pytest.mark.parametrize("warehouse", ["duckdb", "redshift"])

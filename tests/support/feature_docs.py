@@ -104,7 +104,7 @@ def _title(group: str) -> str:
 def _group(name: str, features: Sequence[Feature]) -> str:
     made = []
     for step in dict.fromkeys(feature.step for feature in features):
-        made.append(f"[`{step}`](../sql/steps/{step}.sql). {_header(step)}")
+        made.append(f"[`{step}`](../sql/features/{step}.sql). {_header(step)}")
     reasons = "; ".join(_reasons(name)) or "never"
     rows = (
         (
@@ -124,7 +124,7 @@ def _group(name: str, features: Sequence[Feature]) -> str:
 
 def _header(step: str) -> str:
     """What a step's file says of itself after its name."""
-    text = (sql_root() / "steps" / f"{step}.sql").read_text("utf-8")
+    text = (sql_root() / "features" / f"{step}.sql").read_text("utf-8")
     header = " ".join(Step(step, step, "table", text, frozenset()).header.split())
     told = header.removeprefix(f"Makes: {step}, ")
     return told[:1].upper() + told[1:]

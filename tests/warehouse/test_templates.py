@@ -27,6 +27,7 @@ from churn.warehouse.base import Dialect
 from churn.warehouse.templates import (
     DISTRIBUTED_BY,
     SORTED_BY,
+    STEP_FOLDERS,
     Step,
     canonical_sql,
     create,
@@ -42,8 +43,10 @@ AS_OF = date(2024, 6, 30)
 DIALECTS = get_args(Dialect)
 HOSTILE = "x'); drop table scores; --"
 FILES = sorted(path.relative_to(sql_root()).as_posix() for path in sql_root().rglob("*.sql"))
-AGGREGATES = [f"kept/{name}.sql" for name in ("week_activity", *weekly.AGGREGATES, "user_life", "user_state")]
-STEP_FILES = [path for path in FILES if path.startswith(("steps/", "sources/"))] + AGGREGATES
+AGGREGATES = [
+    f"aggregates/{name}.sql" for name in ("week_activity", *weekly.AGGREGATES, "user_life", "user_state")
+]
+STEP_FILES = [path for path in FILES if path.startswith((*STEP_FOLDERS, "sources/"))] + AGGREGATES
 
 VIDEO = Product(
     title="video",
@@ -109,7 +112,7 @@ def names_of(plan: DatasetPlan, step: Step) -> dict[str, Any]:
     """What a step's template may use."""
     if step.name in (lifetime.LIFETIME, lifetime.LATEST):
         return {**plan.tables.lifetime.names}
-    return {**plan.tables.aggregates.names} if step.path.startswith("kept/") else plan.names
+    return {**plan.tables.aggregates.names} if step.path.startswith("aggregates/") else plan.names
 
 
 def values_of(plan: DatasetPlan) -> dict[str, Any]:
@@ -219,7 +222,7 @@ def test_every_column_that_tables_are_laid_out_by_is_made_by_a_step() -> None:
 
 
 def test_a_table_without_such_columns_is_left_to_redshift() -> None:
-    step = Step("x", "steps/x.sql", "table", "select 1 as user, 2 as week", frozenset())
+    step = Step("x", "features/x.sql", "table", "select 1 as user, 2 as week", frozenset())
     assert create(step, {}, {}, "run", "redshift").sql.startswith("create table run.x\ndiststyle auto as\n")
 
 
@@ -247,8 +250,8 @@ def test_what_is_written_out_for_reading_is_laid_out_as_what_is_run() -> None:
 
 
 def test_a_step_that_is_no_query_is_refused() -> None:
-    step = Step("x", "steps/x.sql", "table", "delete from run.y", frozenset())
-    with pytest.raises(RunError, match=r"steps/x\.sql is no query"):
+    step = Step("x", "features/x.sql", "table", "delete from run.y", frozenset())
+    with pytest.raises(RunError, match=r"features/x\.sql is no query"):
         create(step, {}, {}, "run", "duckdb")
 
 
@@ -332,7 +335,7 @@ def test_integers_are_divided_only_where_the_result_is_whole_or_a_side_is_a_doub
 
 
 STEP = Step(
-    "x", "steps/x.sql", "table", "-- Makes: x.\nselect a, b from {{ ref('y') }} where a > 1", frozenset()
+    "x", "features/x.sql", "table", "-- Makes: x.\nselect a, b from {{ ref('y') }} where a > 1", frozenset()
 )
 
 
@@ -442,12 +445,15 @@ def test_the_outcomes_need_the_label_and_nothing_else() -> None:
 
 
 def test_a_step_that_no_file_makes_is_named() -> None:
-    with pytest.raises(RunError, match=r"no SQL file makes 'nothing': looked for steps/nothing\.sql and"):
+    with pytest.raises(
+        RunError,
+        match="no SQL file makes 'nothing': looked in dataset, intermediate, features and sources/bbc",
+    ):
         steps_for("bbc", ["nothing"], {})
 
 
 def test_a_step_that_needs_itself_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = tmp_path / "steps"
+    steps = tmp_path / "features"
     steps.mkdir()
     (steps / "a_one.sql").write_text("select * from {{ ref('a_two') }}", "utf-8")
     (steps / "a_two.sql").write_text("select * from {{ ref('a_one') }}", "utf-8")
@@ -499,7 +505,7 @@ def test_values_are_bound_and_never_part_of_the_text(plan: DatasetPlan, dialect:
 
 @pytest.mark.parametrize("schema", ["run; drop schema x", 'run"', "Run", ""])
 def test_a_schema_that_is_no_identifier_is_refused(schema: str) -> None:
-    step = Step("x", "steps/x.sql", "table", "select 1 as a", frozenset())
+    step = Step("x", "features/x.sql", "table", "select 1 as a", frozenset())
     with pytest.raises(UsageError):
         render(step.text, {}, {}, schema, "duckdb")
     with pytest.raises(UsageError):
@@ -521,7 +527,7 @@ def test_a_reference_that_is_no_identifier_is_refused() -> None:
 @example('"quoted" -- and /* not */ a comment')
 @example("{{ nothing }} :name $name %(name)s ?")
 def test_a_text_written_out_for_reading_is_the_text(value: str) -> None:
-    step = Step("x", "steps/x.sql", "table", "-- Makes: x.\nselect :value as value", frozenset())
+    step = Step("x", "features/x.sql", "table", "-- Makes: x.\nselect :value as value", frozenset())
     text = render_for_humans(step, {}, {"value": value}, "main", "duckdb")
     with duckdb.connect() as connection:
         connection.execute(text)
@@ -542,7 +548,7 @@ def test_a_text_written_out_for_reading_is_the_text(value: str) -> None:
 def test_dates_and_numbers_are_written_out_for_reading() -> None:
     text = "select cast(:day as date) as day, cast(:at as timestamp) as at, :number as number, :none as none"
     values = {"day": AS_OF, "at": datetime(2024, 6, 30, 12, 30), "number": 180.5, "none": None}
-    step = Step("x", "steps/x.sql", "table", text, frozenset())
+    step = Step("x", "features/x.sql", "table", text, frozenset())
     with duckdb.connect() as connection:
         connection.execute(render_for_humans(step, {}, values, "main", "duckdb"))
         assert connection.execute("from main.x").fetchall() == [tuple(values.values())]

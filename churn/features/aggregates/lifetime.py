@@ -50,7 +50,7 @@ def lifetime_tables(aggregates: VersionedTables, product: Product) -> VersionedT
 
 def steps(tables: VersionedTables) -> tuple[Step, ...]:
     """Return the SQL steps of some weeks: the totals, then the latest row of each user."""
-    return tuple(load_step(f"kept/{name}.sql", tables.names) for name in (LIFETIME, LATEST))
+    return tuple(load_step(f"aggregates/{name}.sql", tables.names) for name in (LIFETIME, LATEST))
 
 
 def _names(aggregates: VersionedTables, tables: VersionedTables, product: Product) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _attempt(
 def _insert(
     warehouse: Warehouse, session: Session, tables: VersionedTables, name: str, weeks: Mapping[str, date]
 ) -> None:
-    step = load_step(f"kept/{name}.sql", tables.names)
+    step = load_step(f"aggregates/{name}.sql", tables.names)
     values = {**tables.values, **weeks}
     added = insert(step, tables.names, values, tables.schema, tables.table(name), warehouse.dialect)
     session.execute(added.sql, added.parameters)

@@ -70,7 +70,7 @@ class AggregateUpdate:
 
 def steps(tables: VersionedTables) -> tuple[Step, ...]:
     """Return the SQL steps of some weeks: the staging table, then the aggregates in order."""
-    return tuple(load_step(f"kept/{name}.sql", tables.names) for name in ("week_activity", *AGGREGATES))
+    return tuple(load_step(f"aggregates/{name}.sql", tables.names) for name in ("week_activity", *AGGREGATES))
 
 
 def aggregate_tables(settings: Settings) -> VersionedTables:
@@ -168,7 +168,7 @@ def _source_rows(warehouse: Warehouse, source: str, schema: str, last_week: date
 
 def _rows_by_week(warehouse: Warehouse, schema: str, days: Mapping[str, date]) -> dict[date | None, int]:
     """Return the source's raw rows by Monday; None holds those whose date is missing or impossible."""
-    text = load_step("kept/weeks_found.sql", {}).text
+    text = load_step("aggregates/weeks_found.sql", {}).text
     statement = render(text, {}, days, schema, warehouse.dialect)
     rows = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
     return {row["week_start"]: int(row["raw_rows"]) for row in rows}

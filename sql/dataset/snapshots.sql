@@ -3,7 +3,7 @@
 -- From: feature_rows, which are of eligible users; the kept user_week; and profile where there is one, as accounts may
 -- have been deleted since.
 -- Churned: no activity in any target week; unknown until the last of them has ended.
-{% from 'steps/cohorts.jinja' import drawn_slots, is_drawn %}
+{% from 'dataset/cohorts.jinja' import drawn_slots, is_drawn %}
 with as_of_dates as (
 {% for index in range(training_dates) %}
     select cast(:training_date_{{ index }} as date) as as_of_date, 'train' as purpose

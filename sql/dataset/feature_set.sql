@@ -1,6 +1,7 @@
 -- Makes: feature_set, what training and scoring read: a view.
 -- Grain: snapshot.
 -- From: snapshots and feature_rows.
+{% set materialized = "view" %}
 select
     snapshots.user_id,
     snapshots.as_of_date,

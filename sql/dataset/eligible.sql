@@ -4,7 +4,7 @@
 -- From: user_week, and profile where there is one.
 -- Eligible: active in the last observed week, and over the minimum value in the observation window. May be trained
 -- on: those whose account was old enough. Of past dates each user is at one, if they are drawn in cohorts.
-{% from 'steps/cohorts.jinja' import drawn_slots, is_drawn %}
+{% from 'dataset/cohorts.jinja' import drawn_slots, is_drawn %}
 with as_of_dates as (
 {% for index in range(new_dates) %}
     select cast(:new_date_{{ index }} as date) as as_of_date

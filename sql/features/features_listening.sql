@@ -8,7 +8,7 @@
 --   sounds_mixes     a mix, on demand
 --   linear_mixes     a mix, live
 -- Days with several kinds count for each of them. Preferred: what has most value, and of two what is listed first.
-{% from 'steps/days.jinja' import day_count %}
+{% from 'aggregates/days.jinja' import day_count %}
 {% set kinds = [
     ('live_radio', 'live radio', 'live', 'mix = 0'),
     ('demand_radio', 'on-demand radio', 'demand', 'mix = 0 and podcast = 0 and sounds_podcast = 0'),

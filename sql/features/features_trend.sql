@@ -3,6 +3,7 @@
 -- From: window_sums.
 -- Weeks without activity count as 0. Time t runs from 0 (first of n observed weeks) to n - 1 (last), so
 -- slope = (n * sum(t*y) - sum(t) * sum(y)) / (n * sum(t*t) - sum(t) * sum(t)).
+{% set materialized = "view" %}
 {% set n = observation_weeks %}
 {% set sum_t = n * (n - 1) // 2 %}
 {% set sum_tt = (n - 1) * n * (2 * n - 1) // 6 %}

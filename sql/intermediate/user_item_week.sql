@@ -2,6 +2,7 @@
 -- Grain: user, week (Monday) and item. Days are bits, Monday's being 1 and Sunday's 64.
 -- From: the kept user_item_week of every product of the activity that counts as this one; a view if that is one.
 {% set single = matches | length == 1 %}
+{% set materialized = "view" if single else "table" %}
 {% macro total(column, by="sum") %}{{ column if single else by ~ "(" ~ column ~ ") as " ~ column }}{% endmacro %}
 select
     user_id,

@@ -2,7 +2,7 @@
 -- so that each raw row is read once. Dropped when they are.
 -- Grain: as in the raw activity. Days are bits, Monday's being 1 and Sunday's 64.
 -- From: activity.
-{% from 'steps/days.jinja' import day_bit %}
+{% from 'aggregates/days.jinja' import day_bit %}
 select
     product,
     user_id,

@@ -2,6 +2,7 @@
 -- Grain: snapshot; missing where the user has no value in the observation window.
 -- From: features_shares, genre_schedule. Of a category: (releases of the target week / those of a usual week - 1) * the
 -- user's share of it. In all: their sum, to which categories without a release in 13 weeks add nothing.
+{% set materialized = "view" %}
 with schedule as (
     select
         as_of_date,

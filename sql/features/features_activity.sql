@@ -1,6 +1,7 @@
 -- Makes: features_activity, how much and how often in each observed week (2 = last, 14 = first).
 -- Grain: snapshot.
 -- From: window_sums.
+{% set materialized = "view" %}
 select
     user_id,
     as_of_date,

@@ -2,7 +2,7 @@
 -- Grain: user and active week (Monday). Made for some weeks at a time, in order: what was before comes from the state.
 -- From: the kept user_week of every product of the activity that counts as this one, and the kept user_state.
 -- A step leads from one active week to the next: of 1 week without a gap. `back_week` begins the present streak.
-{% from 'steps/days.jinja' import day_count %}
+{% from 'aggregates/days.jinja' import day_count %}
 with weeks as (
     select
         user_id,

@@ -1,7 +1,7 @@
 -- Makes: features_other, how the user uses the products beside this one, all of them together, in the observation window.
 -- Grain: snapshot.
 -- From: eligible, window_sums, other_week.
-{% from 'steps/days.jinja' import day_count %}
+{% from 'aggregates/days.jinja' import day_count %}
 with used as (
     select
         eligible.user_id,

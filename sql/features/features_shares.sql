@@ -1,6 +1,7 @@
 -- Makes: features_shares, how the value of the observation window is spread over categories and times.
 -- Grain: snapshot.
 -- From: window_sums.
+{% set materialized = "view" %}
 select
     user_id,
     as_of_date,

@@ -1,8 +1,9 @@
 -- Makes: user_week, what each user did in each week with the product, up to the day until which activity is known.
 -- Grain: user and week (Monday). `days` are bits, Monday's being 1 and Sunday's 64; of devices only plays count.
 -- From: the kept user_week of every product of the activity that counts as this one; a view if that is one.
-{% from 'steps/days.jinja' import day_count %}
+{% from 'aggregates/days.jinja' import day_count %}
 {% set single = matches | length == 1 %}
+{% set materialized = "view" if single else "table" %}
 {% macro total(column, by="sum") %}{{ column if single else by ~ "(" ~ column ~ ") as " ~ column }}{% endmacro %}
 with weeks as (
     select
