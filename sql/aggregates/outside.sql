@@ -1,4 +1,4 @@
--- Makes: counts of a product's rows whose date cannot be.
+-- Makes: outside, counts of a product's rows with an impossible date.
 -- Grain: one row.
 -- From: activity.
 select

@@ -1,7 +1,7 @@
--- Makes: user_item_week, which items of which series each user used in each week, on which days, live or not.
--- Grain: product of the activity, user, week (Monday) and item. Days are bits, Monday's being 1 and Sunday's 64.
--- From: week_activity, without the rows that break the source contract: a run stops at those. What is not known to
--- be live counts as on demand, and an event without a value adds nothing.
+-- Makes: user_item_week, which items each user used in each week, on which days, live or on demand.
+-- Grain: product of the activity, user, week (Monday) and item. Days are bits: Monday 1, Sunday 64.
+-- From: week_activity. Rows that break the source contract are left out; a run of their product stops.
+-- An event counts as live only if it is known to be. An event without a value adds nothing.
 select
     product,
     user_id,

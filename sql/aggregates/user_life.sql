@@ -1,7 +1,8 @@
--- Makes: user_life, each user's whole life with a product up to the end of each week in which they were active.
--- Grain: user and active week (Monday). Made for some weeks at a time, in order: what was before comes from the state.
--- From: the kept user_week of every product of the activity that counts as this one, and the kept user_state.
--- A step leads from one active week to the next: of 1 week without a gap. `back_week` begins the present streak.
+-- Makes: user_life, each user's totals with a product from their first day to the end of each active week.
+-- Grain: user and active week (Monday).
+-- From: the kept user_week of all products of the activity that count as this one, and the kept user_state.
+-- Weeks are added in order, some at a time: user_state holds the totals before them. A step is the number of weeks
+-- from one active week to the next, 1 without a gap. `back_week` is the first week of the present streak.
 {% from 'aggregates/days.jinja' import day_count %}
 with weeks as (
     select

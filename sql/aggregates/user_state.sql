@@ -1,5 +1,5 @@
--- Makes: user_state, each user's life up to their latest active week: what the life of later weeks begins with.
--- Grain: user, of those active in some weeks.
+-- Makes: user_state, each user's totals up to their latest active week; later weeks are added to them.
+-- Grain: user, of those active in the given weeks.
 -- From: the kept user_life.
 with latest as (
     select

@@ -1,7 +1,8 @@
 -- Makes: user_week, what each user did in each week with each product.
--- Grain: product of the activity, user and week (Monday). Days are bits; of devices only plays count.
--- From: week_activity, without the rows that break the source contract: a run stops at those.
-{# As narrow as a sum can be of values below 10^10: wider decimals take twice the time to write and to add up. #}
+-- Grain: product of the activity, user and week (Monday). Days are bits: Monday 1, Sunday 64.
+-- From: week_activity. Rows that break the source contract are left out; a run of their product stops.
+-- Only plays count for a device.
+{# Wide enough for sums of values below 10^10. Wider decimals take twice the time to write and add up. #}
 {%- macro total(value) -%}
 cast(sum({{ value }}) as decimal(18, 4))
 {%- endmacro -%}
@@ -11,7 +12,7 @@ with {% if categories %}texts as (
     where category is not null
 ),
 
--- One event may belong to several categories: 'Comedy;Drama', or 'Comedy; Drama'. There are few such texts.
+-- An event may belong to several categories: 'Comedy;Drama', or 'Comedy; Drama'. Each such text is searched once.
 kinds as (
     select
         category,
@@ -31,7 +32,7 @@ kinds as (
         raw.week_start,
         raw.activity_date,
         raw.day_bit,
-        -- Decimals add up to the same sum in any order; floats do not. An event without a value adds nothing.
+        -- Decimals have the same sum in any order; floats do not.
         coalesce(cast(raw.value as decimal(18, 4)), 0) as value,
         raw.page_views,
 {% for category in categories %}

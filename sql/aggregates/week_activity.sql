@@ -1,7 +1,6 @@
--- Makes: week_activity, the raw activity of the weeks that are being aggregated: what is kept of them is made from it,
--- so that each raw row is read once. Dropped when they are.
--- Grain: as in the raw activity. Days are bits, Monday's being 1 and Sunday's 64.
--- From: activity.
+-- Makes: week_activity, the raw activity of the weeks that are being aggregated.
+-- Grain: as in the raw activity. Days are bits: Monday 1, Sunday 64.
+-- From: activity. All aggregates are made from this table, so that each raw row is read once. It is dropped afterwards.
 {% from 'aggregates/days.jinja' import day_bit %}
 select
     product,

@@ -1,5 +1,5 @@
--- Makes: week_facts, what was there to be read, and counts of rows that break the source contract.
--- Grain: week (Monday) and product of the activity, which may be missing.
+-- Makes: week_facts, which columns hold anything, and counts of rows that break the source contract.
+-- Grain: week (Monday) and product of the activity, which may be null.
 -- From: week_activity.
 select
     week_start,
@@ -9,8 +9,8 @@ select
     max(activity_date) as last_date,
     sum(case when coalesce(trim(user_id), '') = '' then 1 else 0 end) as null_users,
     sum(case when value < 0 then 1 else 0 end) as negative_values,
-    -- Only of a number is the difference to itself 0. (An engine may tell from a file's statistics, which leave
-    -- NaN out, that no value is large, so comparing alone would miss it.)
+    -- NaN and infinity: their difference from themselves is not 0. A comparison alone can miss NaN, as an engine may
+    -- skip a file by its statistics, which leave NaN out.
     sum(case when value >= 1e10 or value - value <> 0 then 1 else 0 end) as huge_values,
     count(category) as categories,
     count(device) as devices,

@@ -1,6 +1,6 @@
--- Makes: how many rows of raw activity each week has; those of no week (no date, or one that cannot be) under null.
--- Grain: week (Monday).
--- From: activity, of which it reads the dates only.
+-- Makes: weeks_found, the number of rows of raw activity of each week.
+-- Grain: week (Monday); null for rows without a date or with an impossible one.
+-- From: activity, of which only the dates are read.
 select
     case
         when activity_date between :history_start and cast(:today as date) + 1

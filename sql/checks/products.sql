@@ -1,4 +1,4 @@
--- Makes: the products that occur in the activity, most rows first.
+-- Makes: the products in the activity, those with most rows first.
 -- Grain: product.
 -- From: the kept week_facts.
 select

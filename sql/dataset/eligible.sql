@@ -1,9 +1,8 @@
--- Makes: eligible, the one definition of who is eligible, on the dates whose features are made: the run's date, and
--- past dates of which no features are kept yet.
+-- Makes: eligible, the one definition of eligible users, on the run's date and on past dates without stored feature rows.
 -- Grain: user and as-of date.
 -- From: user_week, and profile where there is one.
--- Eligible: active in the last observed week, and over the minimum value in the observation window. May be trained
--- on: those whose account was old enough. Of past dates each user is at one, if they are drawn in cohorts.
+-- Eligible: active in the last observed week, and above the minimum value in the observation window. Trainable: the
+-- account was old enough. With cohorts, each user is at one past date.
 {% from 'dataset/cohorts.jinja' import drawn_slots, is_drawn %}
 with as_of_dates as (
 {% for index in range(new_dates) %}
@@ -18,7 +17,7 @@ drawn as (
 {{ drawn_slots(cohorts) }}),
 
 {% endif %}
--- Those of the last observed week first: they are few, and found by an equality.
+-- The last observed week comes first: an equality finds its few users fast.
 present as (
     select
         user_week.user_id,

@@ -1,7 +1,7 @@
--- Makes: feature_rows, what was known of each user on each date. They are kept: a date that was scored is trained on
--- as it was seen then, unless a week before it has been read again since.
+-- Makes: feature_rows, every feature of each eligible user on each date.
 -- Grain: user and as-of date.
--- From: eligible and every feature group's step.
+-- From: eligible and every feature group's step. Rows are kept, so that a past date is trained on as it was scored,
+-- unless one of its weeks has been read again since.
 select
     eligible.user_id,
     eligible.as_of_date,

@@ -1,4 +1,4 @@
--- Makes: feature_set, what training and scoring read: a view.
+-- Makes: feature_set, the rows that training and scoring read.
 -- Grain: snapshot.
 -- From: snapshots and feature_rows.
 {% set materialized = "view" %}

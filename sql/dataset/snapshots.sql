@@ -1,8 +1,7 @@
--- Makes: snapshots, whom the run trains on and scores, and the one definition of who churned.
+-- Makes: snapshots, the users that a run trains on and scores, and the one definition of churn.
 -- Grain: user and as-of date: past dates for training, and the run's date for scoring.
--- From: feature_rows, which are of eligible users; the kept user_week; and profile where there is one, as accounts may
--- have been deleted since.
--- Churned: no activity in any target week; unknown until the last of them has ended.
+-- From: feature_rows; the kept user_week; and profile where there is one, as accounts may have been deleted since.
+-- Churned: no activity in any target week. Null until the last target week has ended.
 {% from 'dataset/cohorts.jinja' import drawn_slots, is_drawn %}
 with as_of_dates as (
 {% for index in range(training_dates) %}
@@ -17,7 +16,7 @@ drawn as (
 {{ drawn_slots(cohorts) }}),
 
 {% endif %}
--- Who was active, and the target's first week of which that was a week.
+-- Active users, and the first week of each target that the active week is part of.
 active as (
 {% for week in range(target_weeks) %}
     {{ "union " if not loop.first }}select {{ "distinct" if loop.first }}

@@ -1,7 +1,7 @@
 -- Makes: features_activations, when users came to the product, or last came back after 13 weeks away, and for what.
--- Grain: snapshot; users of whom that is not known are not there, and have missing values.
+-- Grain: snapshot; users without a known activation have no row, and missing values.
 -- From: eligible, activations, and title_state if there is one. An activation is known when its week is over, and holds
--- until the next one is. Of several contents in a week the last by product and id holds.
+-- until the next one is known. Of several in a week, the last by product and content id holds.
 with periods as (
     select
         user_id,

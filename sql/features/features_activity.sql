@@ -23,7 +23,7 @@ select
     page_views_13w,
     cast(page_views_13w as double precision) / events_13w as page_views_per_event,
 {% endif %}
-    -- Habit: days of use, each week back counting for 0.7 of the week after it.
+    -- Habit: active days, where each earlier week counts 0.7 of the next.
 {% for offset in observed_offsets %}
     {{ "%.10f"|format(0.7 ** loop.index0) }} * cast(days_w{{ offset }} as double precision){{ " +" if not loop.last else " as habit_days," }}
 {% endfor %}

@@ -1,4 +1,4 @@
--- Makes: features_content, the series a user is in, and whether they go on.
+-- Makes: features_content, which series a user watches or hears, and whether they go on.
 -- Grain: snapshot; users without series have missing values.
 -- From: eligible, user_item_week, series_state.
 with user_series as (

@@ -1,7 +1,7 @@
 -- Makes: features_devices, on which of the product's devices a user played in the observation window.
 -- Grain: snapshot; users without plays have missing shares.
--- From: window_sums. Shares by value and by days are of all plays, those on devices not listed included; days
--- with plays on two devices count for both. Preferred: the one with most value, and of two the one listed first.
+-- From: window_sums. Shares are of all plays, also those on devices that the product does not list. A day with plays on
+-- two devices counts for both. The preferred device has most value; the first listed wins a tie.
 with most as (
     select
         user_id,

@@ -1,7 +1,7 @@
--- Makes: features_episodes, what is left to use of the series that a user is in.
+-- Makes: features_episodes, which episodes are still to come or unused of the series that a user follows.
 -- Grain: snapshot; users without series in the last 4 weeks have missing values.
--- From: eligible, user_item_week, content. Of what is published after the as-of date, only the schedule up to the
--- target week's end is read: it is known beforehand. An episode counts once, from when it is first published.
+-- From: eligible, user_item_week, content. Of later publications, only the schedule up to the target's end is read: it
+-- is known beforehand. An episode counts once, when it is first published.
 with dates as (
     select distinct as_of_date from {{ ref('eligible') }}
 ),

@@ -1,7 +1,6 @@
 -- Makes: features_favourite, the content that a user gave the most value to in the observation window.
--- Grain: snapshot; users without content are not there, and have missing values.
--- From: eligible, user_item_week, and title_state and factors if there are any. Of contents with the same
--- value the first by id is the favourite, so that it is the same every time.
+-- Grain: snapshot; users without content have no row, and missing values.
+-- From: eligible, user_item_week, and title_state and factors if there are any. The first content id wins a tie.
 with contents as (
     select
         eligible.user_id,

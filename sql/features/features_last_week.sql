@@ -1,7 +1,7 @@
 -- Makes: features_last_week, what a user played for ten minutes or more in the last observed week.
--- Grain: snapshot; users who played nothing that long have 0.
+-- Grain: snapshot; 0 for users without such plays.
 -- From: eligible, user_item_week, series_state. Repeated: an item with two plays of ten minutes or more. Finales and
--- premieres: series of which a season ended, or began, in that week.
+-- premieres: series with a season that ended, or began, in that week.
 with items as (
     select
         eligible.user_id,

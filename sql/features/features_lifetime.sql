@@ -1,4 +1,4 @@
--- Makes: features_lifetime, the user's whole known life with the product up to the as-of date.
+-- Makes: features_lifetime, the user's whole known history with the product up to the as-of date.
 -- Grain: snapshot.
 -- From: eligible, the kept user_life.
 with lives as (
@@ -17,10 +17,10 @@ with lives as (
         life.steps,
         cast(life.sum_steps as double precision) as sum_steps,
         cast(life.sum_squared_steps as double precision) as sum_squared_steps,
-        -- Weeks since the user last came back from a week or more away (whole life when never away).
+        -- Weeks since the user came back from the last gap; since the first week if there was none.
         (eligible.as_of_date - {{ last_week_start_days }} - life.back_week) / 7 + 1 as streak_weeks
     from {{ ref('eligible') }} as eligible
-    -- Whoever is eligible was active in the last observed week.
+    -- Eligible users were active in the last observed week.
     inner join {{ kept('user_life') }} as life
         on
             eligible.user_id = life.user_id
@@ -40,13 +40,13 @@ select
     lifetime_value,
     cast(lifetime_days as double precision) / lifetime_weeks as lifetime_days_per_week,
     cast(last_date - first_date as double precision) / nullif(lifetime_days - 1, 0) as days_between_visits,
-    -- How long the user has been away, in units of their own usual gap.
+    -- Days since the last visit, over the user's mean days between visits.
     cast(as_of_date - last_date as double precision) * (lifetime_days - 1) / nullif(last_date - first_date, 0)
         as days_since_last_to_usual,
     longest_gap_weeks,
     gaps,
     streak_weeks,
-    -- Standard deviation over mean of the weeks from one active week to the next: 0 = as regular as a clock.
+    -- Standard deviation of the steps between active weeks over their mean; 0 = perfectly regular.
     case
         when steps > 1
             then

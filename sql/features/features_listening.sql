@@ -1,13 +1,13 @@
 -- Makes: features_listening, what kinds of audio a user listened to in the observation window.
 -- Grain: snapshot; users without known items have missing values.
--- From: eligible, user_item_week, formats. Each second of an episode is of one kind; what has no episode's id is of none:
+-- From: eligible, user_item_week, formats. Each second of an episode is of one kind; items without an episode id have none:
 --   live_radio       live, and no music mix: a podcast heard while it is broadcast is radio
 --   demand_radio     on demand, neither podcast nor mix
 --   sounds_podcasts  on demand, a podcast made for Sounds
 --   radio_podcasts   on demand, any other podcast: those of radio programmes
 --   sounds_mixes     a mix, on demand
 --   linear_mixes     a mix, live
--- Days with several kinds count for each of them. Preferred: what has most value, and of two what is listed first.
+-- A day with several kinds counts for each of them. The preferred kind has most value; the first listed wins a tie.
 {% from 'aggregates/days.jinja' import day_count %}
 {% set kinds = [
     ('live_radio', 'live radio', 'live', 'mix = 0'),
@@ -33,7 +33,7 @@ with heard as (
     where item_week.week_start >= (select min(as_of_date) - {{ window_start_days }} from {{ ref('eligible') }})
 ),
 
--- By week before by snapshot: the windows of two dates share most weeks.
+-- Summed by week first: windows of neighbouring dates share most weeks.
 weekly as (
     select
         user_id,

@@ -1,6 +1,6 @@
--- Makes: features_mails, how often users opened e-mails, and clicked in them.
--- Grain: snapshot; 0 where users did not. A mailing counts once on each day on which it was opened.
--- From: eligible, mails.
+-- Makes: features_mails, how often users opened e-mails and clicked in them.
+-- Grain: snapshot; 0 for users who did not.
+-- From: eligible, mails. A mailing counts once on each day on which it was opened.
 select
     eligible.user_id,
     eligible.as_of_date,

@@ -1,6 +1,6 @@
 -- Makes: features_newsletter, whether users get the newsletter on the as-of date, and since when.
--- Grain: snapshot; users who never chose by then are not there, and have missing values.
--- From: eligible, newsletter. A choice holds until the day before the user's next one; of several on a day the last by
+-- Grain: snapshot; users who have not chosen yet have no row, and missing values.
+-- From: eligible, newsletter. A choice holds until the day before the user's next one. Of several on a day, the last by
 -- state holds.
 with periods as (
     select

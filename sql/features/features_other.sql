@@ -1,4 +1,4 @@
--- Makes: features_other, how the user uses the products beside this one, all of them together, in the observation window.
+-- Makes: features_other, the user's activity in all other products together, in the observation window.
 -- Grain: snapshot.
 -- From: eligible, window_sums, other_week.
 {% from 'aggregates/days.jinja' import day_count %}

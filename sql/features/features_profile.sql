@@ -1,7 +1,7 @@
--- Makes: features_profile, account and person.
--- Grain: snapshot; users without a profile are not there, and have missing values.
--- From: eligible, profile. What a person says wins over what is predicted. A predicted age is a number of years, or a
--- class such as '16-34': then it tells the flag only.
+-- Makes: features_profile, the account and the person.
+-- Grain: snapshot; users without a profile have no row, and missing values.
+-- From: eligible, profile. The user's own answer wins over a prediction. A predicted age is a number of years, or a
+-- class such as '16-34', which gives the flag only.
 with people as (
     select
         user_id,

@@ -1,7 +1,7 @@
--- Makes: features_schedule, whether the target week brings more or less than usual of what a user likes.
+-- Makes: features_schedule, whether the target brings more or less than usual of what a user likes.
 -- Grain: snapshot; missing where the user has no value in the observation window.
--- From: features_shares, genre_schedule. Of a category: (releases of the target week / those of a usual week - 1) * the
--- user's share of it. In all: their sum, to which categories without a release in 13 weeks add nothing.
+-- From: features_shares, genre_schedule. For a category: (releases in the target / releases in usual weeks - 1) * the
+-- user's share of it. In all: their sum; categories without a release in 13 weeks add nothing.
 {% set materialized = "view" %}
 with schedule as (
     select

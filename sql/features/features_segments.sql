@@ -1,7 +1,7 @@
--- Makes: features_segments, the latest frequency segment in each of the segmented products, the product itself among them.
--- Grain: snapshot; 'X. Inactive' where a user has no segment by then.
--- From: eligible, segments. A segment holds from its date until the day before the user's next one of that product:
--- so a snapshot meets at most one of each product, however long the history is.
+-- Makes: features_segments, the latest frequency segment in each segmented product.
+-- Grain: snapshot; 'X. Inactive' where a user has no segment yet.
+-- From: eligible, segments. A segment holds from its date until the day before the user's next one of that product, so
+-- a snapshot joins at most one of each product.
 with periods as (
     select
         user_id,

@@ -1,7 +1,7 @@
--- Makes: genre_schedule, how much of each of the product's categories is published in the target week.
+-- Makes: genre_schedule, how much of each of the product's categories is published in the target.
 -- Grain: as-of date and genre, for each pair of them. A release is an episode on a date.
--- From: content, eligible. Of what is published after the as-of date, only the target week is read: it is known
--- beforehand. The catalogue does not tell products apart, so every product sees all of it.
+-- From: content, eligible. Of later publications, only those of the target are read: they are known beforehand. The
+-- catalogue does not tell products apart, so every product sees all of it.
 with dates as (
     select distinct as_of_date from {{ ref('eligible') }}
 ),

@@ -1,7 +1,7 @@
--- Makes: other_week, what each user did in each week with each product beside this one, up to the day until which
--- activity is known. Only for a product that matches something: beside any product there is no other.
--- Grain: user, week (Monday) and product of the activity. `days` are bits, Monday's being 1 and Sunday's 64.
--- From: the kept user_week of every product of the activity that does not count as this one.
+-- Makes: other_week, what each user did in each week with other products, up to the last known day.
+-- Grain: user, week (Monday) and product of the activity. `days` are bits: Monday 1, Sunday 64.
+-- From: the kept user_week of every product of the activity that does not count as this one. Not made for a product
+-- that matches every product of the activity.
 select
     user_id,
     week_start,

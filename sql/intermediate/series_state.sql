@@ -1,7 +1,7 @@
--- Makes: series_state, where each series stands on each as-of date.
+-- Makes: series_state, whether each series goes on, on each as-of date.
 -- Grain: as-of date and series, for series published by then. Premieres and finales are those of its seasons.
--- From: content, eligible. Of what is published after the as-of date, only the schedule up to the target
--- week's end is read: it is known beforehand.
+-- From: content, eligible. Of later publications, only the schedule up to the target's end is read: it is known
+-- beforehand.
 with dates as (
     select distinct as_of_date from {{ ref('eligible') }}
 ),

@@ -1,8 +1,8 @@
--- Makes: title_state, what each programme is, as far as it is known on each as-of date.
+-- Makes: title_state, the genre and station of each programme, as known on each as-of date.
 -- Grain: as-of date and content.
--- From: titles, eligible. Of what its versions say, the most frequent holds, and a missing genre or station never does
--- where another is known. Versions that are published later say nothing, but for the first of them where there are no
--- others: what people use already, they know. A version without a date counts on each.
+-- From: titles, eligible. The most frequent genre and station of a programme's versions hold; a missing one holds only
+-- where none is known. Versions published later count only where there are no others, and then the first of them:
+-- users know what they use already. Versions without a date always count.
 with dates as (
     select distinct as_of_date from {{ ref('eligible') }}
 ),
@@ -14,7 +14,7 @@ known as (
         titles.genre,
         titles.master_brand,
         titles.versions,
-        -- Missing of what is published by then.
+        -- Null for what is published by then.
         case when titles.published_date > dates.as_of_date then titles.published_date end as coming_date
     from dates
     cross join {{ ref('titles') }} as titles

@@ -1,5 +1,5 @@
--- Makes: user_item_week, which items of which series each user used in each week with the product.
--- Grain: user, week (Monday) and item. Days are bits, Monday's being 1 and Sunday's 64.
+-- Makes: user_item_week, which items each user used in each week with the product.
+-- Grain: user, week (Monday) and item. Days are bits: Monday 1, Sunday 64.
 -- From: the kept user_item_week of every product of the activity that counts as this one; a view if that is one.
 {% set single = matches | length == 1 %}
 {% set materialized = "view" if single else "table" %}

@@ -1,5 +1,5 @@
--- Makes: user_week, what each user did in each week with the product, up to the day until which activity is known.
--- Grain: user and week (Monday). `days` are bits, Monday's being 1 and Sunday's 64; of devices only plays count.
+-- Makes: user_week, what each user did in each week with the product, up to the last known day.
+-- Grain: user and week (Monday). `days` are bits: Monday 1, Sunday 64.
 -- From: the kept user_week of every product of the activity that counts as this one; a view if that is one.
 {% from 'aggregates/days.jinja' import day_count %}
 {% set single = matches | length == 1 %}

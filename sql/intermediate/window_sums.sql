@@ -1,8 +1,8 @@
--- Makes: window_sums, what each user did in the observation window: by week (2 = last, 14 = first), by category and
--- time, by device. Several feature groups are shares and ratios of these sums, so that they are added up once.
+-- Makes: window_sums, what each user did in the observation window: by week (2 = last, 14 = first), category, time and
+-- device.
 -- Grain: snapshot.
--- From: eligible, user_week.
-{# As narrow as in user_week: wider numbers take several times as long to be kept and read again. #}
+-- From: eligible, user_week. Several feature groups are ratios of these sums, so they are added up once.
+{# As narrow as in user_week: wider numbers take several times as long to write and read. #}
 {%- macro total(value) -%}cast(sum({{ value }}) as decimal(18, 4)){%- endmacro -%}
 {%- macro count(number) -%}cast(sum({{ number }}) as bigint){%- endmacro -%}
 with weekly as (

@@ -1,8 +1,8 @@
--- Makes: one row of what is wrong with staged reasons.
--- Grain: one row in all.
+-- Makes: counts of what is wrong with staged reasons.
+-- Grain: one row.
 -- From: the staging tables of the reasons and of the scores, or views on the files (see check_scores on NaN).
--- A sum of as many different powers of two as there are ranks is reached by having each rank once only.
--- What needs no user is counted apart: the fewer sums there are for each user, the less memory they take.
+-- Ranks are summed as powers of two: as many as there are ranks reach the right sum only if each rank occurs once.
+-- What needs no grouping by user is counted apart: fewer sums for each user take less memory.
 with by_user as (
     select
         user_id,

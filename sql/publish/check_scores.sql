@@ -1,7 +1,7 @@
--- Makes: one row of what is wrong with staged scores; a null is counted as one, not as a wrong value too.
--- Grain: one row in all.
--- From: the staging table, or a view on the files. Their statistics leave NaN out, and DuckDB goes by them alone
--- where a bare column is compared: hence the product.
+-- Makes: counts of what is wrong with staged scores. A null counts as missing only, not as a wrong value too.
+-- Grain: one row.
+-- From: the staging table, or a view on the files. `* 1` keeps DuckDB from trusting the files' statistics, which leave
+-- NaN out.
 select
     count(*) as staged,
     count(distinct model_version) as models,

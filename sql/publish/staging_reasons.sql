@@ -1,5 +1,5 @@
--- Makes: a run's reasons before they are checked. Columns as in the files, which COPY matches by position.
--- Grain: none yet: whatever the files hold, so that a check can name it.
+-- Makes: a run's reasons before they are checked. Columns as in the files: COPY matches them by position.
+-- Grain: none: anything is let in, so that a check can name it.
 -- From: a run's reason files.
 create table {{ staging }} (
     user_id varchar(250),

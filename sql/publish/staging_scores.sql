@@ -1,5 +1,5 @@
--- Makes: a run's scores before they are checked. Columns as in the files, which COPY matches by position.
--- Grain: none yet: whatever the files hold, nulls and repeated users included, so that a check can name it.
+-- Makes: a run's scores before they are checked. Columns as in the files: COPY matches them by position.
+-- Grain: none: nulls and repeated users are let in, so that a check can name them.
 -- From: a run's score files.
 create table {{ staging }} (
     user_id varchar(250),

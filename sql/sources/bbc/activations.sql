@@ -1,6 +1,6 @@
--- Makes: activations, the programme with which somebody came to a product, or came back after 13 weeks away.
--- Grain: user, product and week (Monday); of several programmes the last by id holds. A programme that the
--- catalogue does not know is missing, but for the episodes of Sounds.
+-- Makes: activations, the programme with which a user came to a product, or came back after 13 weeks away.
+-- Grain: user, product and week (Monday). Of several programmes the last by id holds. Programmes that the catalogue
+-- does not know are null, except episodes of Sounds.
 -- From: radio1_sandbox.sounds_activations_preagg, central_insights_sandbox.iplayer_activations_postmigration_preagg,
 -- prez.scv_vmb.
 {% from 'sources/bbc/texts.jinja' import day, day_text, known %}

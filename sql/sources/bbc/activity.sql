@@ -12,7 +12,7 @@ select
     {{ known('pips_genre_level_1_names') }} as category,
     {{ known('episode_id') }} as item_id,
     coalesce({{ known('brand_id') }}, {{ known('series_id') }}) as series_id,
-    -- What people call a programme: not the episode, where it has others.
+    -- What people call a programme: the brand or series of an episode that has one.
     coalesce({{ known('brand_id') }}, {{ known('series_id') }}, {{ known('episode_id') }}, {{ known('clip_id') }})
         as content_id,
     case

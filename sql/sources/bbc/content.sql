@@ -1,7 +1,7 @@
 -- Makes: content, when each episode is published.
 -- Grain: episode and publication date. Versions of one episode fall together.
--- A series is the brand that people follow, a season one run of it (the raw table's series).
--- From: prez.scv_vmb. The texts 'null', 'N/A', 'n/a' and '' mean missing; what is no date is left out.
+-- From: prez.scv_vmb. The texts 'null', 'N/A', 'n/a' and '' mean missing; rows without a valid date are left out.
+-- A series is the brand that people follow; a season is one run of it (the raw table's series).
 {% from 'sources/bbc/texts.jinja' import day, known %}
 with versions as (
     select

@@ -1,5 +1,5 @@
 -- Makes: factors, a recommender's item factors: ten of iPlayer, twenty of Sounds.
--- Grain: product and content; of several rows of a content id one holds, whole.
+-- Grain: product and content. Of several rows of a content id, one whole row holds.
 -- From: central_insights_sandbox.dh_iplayer_item_matrix_enriched, central_insights_sandbox.dh_sounds_item_matrix_enriched.
 {% from 'sources/bbc/texts.jinja' import known %}
 with items as (

@@ -1,7 +1,7 @@
 -- Makes: follows, what users follow, subscribe to and bookmark.
--- Grain: event. Programmes of television are followed; what is followed of radio and music is subscribed to, and
--- what is a favourite of radio is bookmarked. Other events are left out.
--- From: del.uas_profile_events.
+-- Grain: event.
+-- From: del.uas_profile_events. Follows of television are follows, follows of radio and music are subscriptions, and
+-- favourites of radio are bookmarks. Other events are left out.
 {% from 'sources/bbc/texts.jinja' import day, day_text, known %}
 with texts as (
     select

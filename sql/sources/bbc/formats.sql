@@ -1,5 +1,5 @@
--- Makes: formats, which episodes of Sounds are podcasts, of whom, and which are music mixes.
--- Grain: episode; those that are none of these are not listed.
+-- Makes: formats, which episodes of Sounds are podcasts, whose podcasts, and which are music mixes.
+-- Grain: episode; other episodes are not listed.
 -- From: prez.scv_vmb, central_insights.sounds_podcasts_metadata_schedule_positions (a brand, else a series, else an
 -- episode), and the mixes of central_insights.sounds_mixes_episodes_metadata_all and
 -- central_insights.sounds_mixes_metadata_schedule_positions.

@@ -1,4 +1,4 @@
--- Makes: mails, which e-mails users opened, and in which they clicked.
+-- Makes: mails, which e-mails users opened, and which they clicked in.
 -- Grain: user, date, kind ('open' or 'click') and mailing.
 -- From: research_measurement_data.rmd_salesforce_opens_src, research_measurement_data.rmd_salesforce_clicks_src.
 {% from 'sources/bbc/texts.jinja' import day, day_text, known %}

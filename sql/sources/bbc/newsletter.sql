@@ -1,6 +1,6 @@
--- Makes: newsletter, when users opted in to the newsletter and out of it.
--- Grain: user and date; of several changes on a day the last holds. Other actions are left out.
--- From: prez.uasview.
+-- Makes: newsletter, when users opted in to and out of the newsletter.
+-- Grain: user and date. Of several changes on a day the last holds.
+-- From: prez.uasview. Other actions are left out.
 {% from 'sources/bbc/texts.jinja' import day, day_text, known %}
 with texts as (
     select

@@ -1,8 +1,8 @@
 -- Makes: profile, what is known of an account.
 -- Grain: user; accounts with several rows or the status 'deleted' are not usable.
--- From: prez.id_profile, prez.profile_extension, and, where they are there, central_insights_sandbox.gender_predictions
--- and central_insights_sandbox.age1634_predictions. The texts 'null', 'N/A', 'n/a' and '' mean missing. Account dates,
--- ages and flags come as text or as types of their own: they are read as text, and what is no date or age is missing.
+-- From: prez.id_profile, prez.profile_extension, and, where they exist, central_insights_sandbox.gender_predictions
+-- and central_insights_sandbox.age1634_predictions. The texts 'null', 'N/A', 'n/a' and '' mean missing. Dates, ages and
+-- flags may be of any type: they are read as text, and invalid ones are missing.
 {% from 'sources/bbc/texts.jinja' import day, day_text, known %}
 with texts as (
     select

@@ -1,7 +1,8 @@
--- Makes: segments, how frequent a user each product's segmentation said that somebody was.
--- Grain: user, segmented product and date of the segmentation, as in the raw table: rows may be there again, and
--- of several segments the last by name holds.
--- From: central_insights.sg10026_info_individual_alltime, where everybody is segmented on the same few dates. The texts 'null', 'N/A', 'n/a' and '' mean missing.
+-- Makes: segments, how frequent a user each product's segmentation said a user was.
+-- Grain: user, segmented product and date of the segmentation. Raw rows may repeat; of several segments the last by
+-- name holds.
+-- From: central_insights.sg10026_info_individual_alltime, where everybody is segmented on the same few dates. The texts
+-- 'null', 'N/A', 'n/a' and '' mean missing.
 {% from 'sources/bbc/texts.jinja' import day, day_text, known %}
 with dates as (
     select distinct date_of_segmentation

@@ -1,6 +1,6 @@
--- Makes: titles, what the versions of each programme say that it is, and since when.
+-- Makes: titles, the genre and station that each programme's versions name, and since when.
 -- Grain: content (the brand, else the series, else the episode, else the clip), genre, family of stations and date of
--- publication, which may be missing.
+-- publication, which may be null.
 -- From: prez.scv_vmb. The texts 'null', 'N/A', 'n/a' and '' mean missing.
 {% from 'sources/bbc/texts.jinja' import day, known %}
 with texts as (

@@ -1,6 +1,6 @@
 -- Makes: activity, the source contract's events.
 -- Grain: event, as in the log.
--- From: events.activity, which `churn ingest` writes. Every event counts as a play, and a long one.
+-- From: events.activity, which `churn ingest` writes. Every event counts as a long play.
 select
     user_id,
     product,
