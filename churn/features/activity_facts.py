@@ -1,4 +1,4 @@
-"""What is known of a product's activity before any step runs, and whether it is enough to run on."""
+"""Facts about a product's activity before any SQL step runs, and whether there is enough of it."""
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -25,13 +25,13 @@ from churn.warehouse.templates import render, sql_root
 
 @dataclass(frozen=True)
 class ActivityFacts:
-    """What one pass over a product's activity found.
+    """Facts about a product's activity up to an as-of date.
 
     Attributes:
-        rows: rows of the product up to the day until which activity is known.
-        first_date: its first day.
-        last_date: its last day.
-        available: which optional columns hold anything.
+        rows: raw rows.
+        first_date: day of the first row.
+        last_date: day of the last row.
+        available: which optional sources and columns have data.
     """
 
     rows: int
@@ -50,24 +50,24 @@ def minimum_training_dates(windows: Windows) -> int:
 
 
 def check_week_is_over(as_of: date, today: date) -> None:
-    """Refuse an as-of date that is not over yet.
+    """Refuse an as-of date that is today or later.
 
     Raises:
-        UsageError: it is not.
+        UsageError: the message names the latest as-of date.
     """
     if as_of >= today:
         raise UsageError(
-            f"the as-of date {as_of} is not over yet (today is {today}), and features end on it; "
+            f"the as-of date {as_of} is not over yet (today is {today}): "
             f"the latest as-of date is {last_complete_as_of(today)}"
         )
 
 
 def check_data_covers(warehouse: Warehouse, settings: Settings, windows: Windows) -> None:
-    """Refuse an as-of date in whose last week the data hold nothing: quick, before anything is begun.
+    """Refuse an as-of date whose last week has no data. Quick enough to run before anything else.
 
     Raises:
         UsageError: the as-of date is not over yet.
-        SourceError: the tables are wrong, or end too early; the message names the latest as-of date.
+        SourceError: the tables are wrong or end too early. The message names the latest as-of date.
     """
     check_week_is_over(windows.as_of, date.today())
     check_tables(warehouse, settings.source)
@@ -78,7 +78,7 @@ def check_data_covers(warehouse: Warehouse, settings: Settings, windows: Windows
     if last is not None and last < windows.last_week_start:
         raise SourceError(
             f"the data end on {last}, and have nothing in the week that ends on the as-of date "
-            f"{windows.as_of}: add --as-of {sunday_on_or_before(last)}, the latest that they reach"
+            f"{windows.as_of}: add --as-of {sunday_on_or_before(last)}, the latest date with data"
         )
 
 
@@ -93,16 +93,17 @@ def profile_activity(
     *,
     outside: bool,
 ) -> ActivityFacts:
-    """Return what is known of a product's activity up to the as-of date, from the kept aggregates.
+    """Return the facts about a product's activity up to the as-of date, from the weekly aggregates.
 
     Args:
-        schema: a run's schema, where the view ``activity`` is.
-        today: the day on which this is run.
-        available: what can be read, as far as tables tell.
-        outside: whether some rows of some product are of no week.
+        schema: a run's schema, which has the view ``activity``.
+        today: the day of the run.
+        available: which optional sources and columns exist.
+        outside: whether any product has rows whose date is missing or impossible.
 
     Raises:
-        SourceError: the product is empty, or rows break the source contract.
+        SourceError: the product has no activity, or rows break the source contract. The faulty weeks are
+            read again by the next run.
     """
     product = settings.products[name]
     values = {
@@ -116,8 +117,8 @@ def profile_activity(
         text = (sql_root() / file).read_text("utf-8")
         names = {**day_offsets(), **match_names(product), "kept": weekly.aggregate_tables(settings).table}
         statement = render(text, names, values, schema, warehouse.dialect)
-        found: dict[str, Any] = warehouse.fetch(statement.sql, statement.parameters).to_pylist()[0]
-        return found
+        rows: list[dict[str, Any]] = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
+        return rows[0]
 
     row = one_row("checks/activity.sql")
     if outside:
@@ -130,14 +131,14 @@ def profile_activity(
             ("null_users", "have no user id (null or blank): remove them, or give them one"),
             ("null_dates", "have no date: remove them"),
             ("negative_values", "have a negative value: durations and amounts are 0 or more"),
-            ("huge_values", "have a value that is no number, or above 10^10: mend or remove them"),
+            ("huge_values", "have a value that is not a number, or is 10^10 or more: correct or remove them"),
             (
                 "ancient_rows",
-                f"are dated before {ledger.HISTORY_START}, as empty times are: mend or remove them",
+                f"are dated before {ledger.HISTORY_START}, often an empty time: correct or remove them",
             ),
             (
                 "future_rows",
-                f"are dated after today ({today}), up to {row.get('latest_date')}: mend the clock or the log",
+                f"are dated after today ({today}), up to {row.get('latest_date')}: correct clock or log",
             ),
         )
         if row.get(column)
@@ -163,12 +164,12 @@ def profile_activity(
 def _empty_product(warehouse: Warehouse, settings: Settings, name: str, windows: Windows, schema: str) -> str:
     text = (sql_root() / "checks" / "products.sql").read_text("utf-8")
     statement = render(text, {"kept": weekly.aggregate_tables(settings).table}, {}, schema, warehouse.dialect)
-    found = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
-    listed = ", ".join(f"{row['product']} ({int(row['events']):,} events)" for row in found) or "none"
+    rows = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
+    listed = ", ".join(f"{row['product']} ({int(row['events']):,} events)" for row in rows) or "none"
     wanted = ", ".join(settings.products[name].match) or "any"
     return (
         f"product {name!r} has no activity up to {windows.as_of}: it matches {wanted}, "
-        f"and the products in the data are {listed}. Mend `match` in its definition, or choose a later date"
+        f"and the products in the data are {listed}. Correct its `match`, or choose a later date"
     )
 
 
@@ -176,7 +177,7 @@ def check_history(name: str, windows: Windows, facts: ActivityFacts) -> None:
     """Refuse a product without activity in the last week, or with too little history to train on.
 
     Raises:
-        SourceError: the message names the latest, or the earliest, as-of date that can be.
+        SourceError: the message names the latest, or the earliest, possible as-of date.
     """
     if facts.last_date < windows.last_week_start:
         latest = sunday_on_or_before(facts.last_date)

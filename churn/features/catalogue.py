@@ -1,6 +1,6 @@
-"""The catalogue of features: what each column is called, means, and is measured in.
+"""The catalogue of features: each column with its meaning, unit, range and phrases.
 
-The catalogue and the SQL steps must name the same columns; a test compares them.
+The SQL steps must make the same columns; a test compares them.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,11 +30,23 @@ __all__ = [
 
 
 def catalogue(product: Product, available: Availability) -> Catalogue:
-    """Return the features that a product has where only ``available`` can be read."""
+    """Return the features of a product, and why each missing group is left out.
+
+    Args:
+        product: its categories, devices, follows and factors have features each.
+        available: which optional sources and columns have data. By default all of them.
+
+    Example:
+        >>> features = catalogue(Product(title="food"), Availability(profile=False))
+        >>> features.names[:3]
+        ('value_w2', 'events_w2', 'days_w2')
+        >>> features.left_out["profile"]
+        'there is no profile table'
+    """
     features: list[Feature] = []
     left_out: dict[str, str] = {}
-    for group, reason_missing, make in _GROUPS:
-        reason = reason_missing(product, available)
+    for group, lacks, make in _GROUPS:
+        reason = lacks(product, available)
         if reason:
             left_out[group] = reason
         else:
@@ -46,7 +58,12 @@ _Reason = Callable[[Product, Availability], str]
 
 
 def _needs(*flags: str, listed: str = "") -> _Reason:
-    """Say which part of the sources, or else what of the product's definition, a group lacks."""
+    """Return a function that says what a group lacks; it returns "" if nothing.
+
+    Args:
+        flags: fields of ``Availability`` that must be true.
+        listed: a field of ``Product`` that must not be empty.
+    """
 
     def reason(product: Product, available: Availability) -> str:
         value = getattr(product, listed) if listed else True
@@ -59,12 +76,13 @@ def _needs(*flags: str, listed: str = "") -> _Reason:
 
 
 def _needs_other(product: Product, available: Availability) -> str:
-    """Say why there are no products beside one."""
+    """Return why there are no other products; "" if there are."""
     if not product.match:
         return "the product spans all products: there is no other"
     return available.reason("other_products")
 
 
+# Name of the group, what it needs, and the function that yields its features.
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
     ("activity", _needs(), activity.activity),
     ("page views", _needs("page_views"), activity.page_views),

@@ -1,4 +1,4 @@
-"""Checks of feature rows before they are kept: one row a user and date, every number within its range."""
+"""Checks of feature rows before they are stored: one for each user and date, values within range."""
 
 from collections.abc import Collection, Sequence
 from datetime import date
@@ -10,7 +10,7 @@ from churn.features.catalogue import TEXT, Feature
 from churn.warehouse.base import Session, Warehouse
 
 _SHOWN = 20
-# Shares are quotients of floating-point numbers: a whole may come to a hair more than 1.
+# Shares are quotients of floating-point numbers, so a whole may be slightly more than 1.
 _ROUNDING = 1e-9
 
 
@@ -22,40 +22,40 @@ def check_rows(
     features: Sequence[Feature],
     dates: Collection[date],
 ) -> None:
-    """Check the feature rows of some dates against who is eligible, and against the catalogue.
+    """Check the feature rows of some dates against the eligible users and the catalogue.
 
     Args:
-        session: the transaction in which the rows were written.
+        session: the transaction that wrote the rows.
         table: the feature rows.
-        eligible: who has a row, on these dates and no others.
-        features: what the columns are.
-        dates: which rows to look at.
+        eligible: a table with one row for each user and date that must have a feature row.
+        features: the features to check.
+        dates: the dates to check.
 
     Raises:
-        CheckError: lists steps that have several rows for a user and date, and features with a value that the
-            catalogue says they cannot have: the step, the feature, what was found and what was expected.
+        CheckError: users have several rows for a date, or features are out of range. The message names each
+            step and feature with its least and greatest value and its range.
     """
-    ranged = [feature for feature in features if feature.type != TEXT and _is_bounded(feature)]
+    bounded = [feature for feature in features if feature.type != TEXT and _is_bounded(feature)]
     bounds = "".join(
         f",\n    min({name}) as low_{index}, max({name}) as high_{index}"
-        for index, name in enumerate(identifier(feature.name) for feature in ranged)
+        for index, name in enumerate(identifier(feature.name) for feature in bounded)
     )
     days = {f"day_{index}": day for index, day in enumerate(dates)}
     listed = ", ".join(f":{name}" for name in days)
     text = f"select count(*) as n{bounds}\nfrom {table}\nwhere as_of_date in ({listed})"
-    (found,) = query(warehouse, session, text, days)
+    (row,) = query(warehouse, session, text, days)
     (users,) = query(warehouse, session, f"select count(*) as n from {eligible}", {})
     failures = []
-    if found["n"] != users["n"]:
+    if row["n"] != users["n"]:
         failures.append(
-            f"{found['n']:,} rows for {users['n']:,} users on dates: a feature step has several for one"
+            f"{row['n']:,} rows for {users['n']:,} users and dates: a feature step made several rows for one"
         )
-    for index, feature in enumerate(ranged):
-        low, high = found[f"low_{index}"], found[f"high_{index}"]
-        if low is not None and not (_reaches(feature.range.low, low) and _reaches(high, feature.range.high)):
+    for index, feature in enumerate(bounded):
+        low, high = row[f"low_{index}"], row[f"high_{index}"]
+        if low is not None and not (_at_most(feature.range.low, low) and _at_most(high, feature.range.high)):
             failures.append(
                 f"sql/features/{feature.step}.sql: {feature.name} goes from {low:g} to {high:g} "
-                f"{feature.unit}, and can only be {_said(feature)}"
+                f"{feature.unit}; its range in the catalogue is {_describe_range(feature)}"
             )
     if failures:
         more = len(failures) - _SHOWN
@@ -66,12 +66,12 @@ def _is_bounded(feature: Feature) -> bool:
     return feature.range.low is not None or feature.range.high is not None
 
 
-def _reaches(low: float | None, high: float | None) -> bool:
-    """Return whether one number is at most another but for rounding; what is open reaches everything."""
+def _at_most(low: float | None, high: float | None) -> bool:
+    """Return whether one number is at most another, but for rounding; None is no bound."""
     return low is None or high is None or low <= high + _ROUNDING * max(1.0, abs(high))
 
 
-def _said(feature: Feature) -> str:
+def _describe_range(feature: Feature) -> str:
     low, high = feature.range
     if high is None:
         return f"{low:g} or more"

@@ -134,7 +134,7 @@ def save_rows(
             LEDGER.add(warehouse, session, tables, rows)
             return sum(counts.get(day, 0) for day in dates)
 
-    count = retry_transaction(attempt, "keeping feature rows")
+    count = retry_transaction(attempt, "storing feature rows")
     warehouse.analyze(table)
     create_view(warehouse, tables, schema)
     return count

@@ -209,7 +209,7 @@ def test_late_rows_are_told_of_and_read_when_asked(warehouse: Warehouse, data: P
     )
     told = bring(warehouse, data, AS_OF)
     assert told.warnings == (
-        f"of the rows of 1 past week, the oldest from {week}, 2 came late since those were read: "
+        f"rows of 1 past week, the oldest from {week}, changed after they were read: 2 came late. "
         "--rebuild-weeks 3 reads them again",
     )
     assert told.weeks == ()

@@ -1,4 +1,6 @@
+import doctest
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 from churn.config.settings import Product
 from churn.core.calendar import OBSERVED_OFFSETS
 from churn.core.names import identifier, slug
+from churn.features import catalogue as catalogue_module
+from churn.features import cohorts, phrases
 from churn.features.catalogue import DAYPARTS, DOUBLE, INTEGER, TEXT, WEEKDAYS, catalogue, share_columns
 from churn.sources.availability import ABSENT, Availability
 from churn.warehouse.templates import sql_root
@@ -207,3 +211,10 @@ def test_steps_are_named_in_order_of_first_use() -> None:
         "features_mails",
         "features_follows",
     )
+
+
+@pytest.mark.parametrize("module", [catalogue_module, cohorts, phrases], ids=lambda module: module.__name__)
+def test_examples_in_docstrings_are_right(module: ModuleType) -> None:
+    results = doctest.testmod(module)
+    assert results.attempted
+    assert not results.failed

@@ -143,22 +143,22 @@ def test_rows_of_a_cohort_are_not_taken_for_everybodys(warehouse: Warehouse, dat
         (
             "insert into run.features_lifetime select * from run.features_lifetime",
             CheckError,
-            r"\d+ rows for \d+ users on dates: a feature step has several for one$",
+            r"\d+ rows for \d+ users and dates: a feature step made several rows for one$",
         ),
         (
             "update run.features_lifetime set lifetime_active_rate = 1.25",
             CheckError,
-            r"features_lifetime\.sql: lifetime_active_rate goes from 1.25 to 1.25 .*, and can only be from 0 to 1$",
+            r"features_lifetime\.sql: lifetime_active_rate goes from 1.25 to 1.25 .*; its range in the catalogue is from 0 to 1$",
         ),
         (
             "update run.window_sums set days_13w = -2",
             CheckError,
-            r"features_activity\.sql: days_13w goes from -2 to -2 days, and can only be from 1 to 91",
+            r"features_activity\.sql: days_13w goes from -2 to -2 days; its range in the catalogue is from 1 to 91",
         ),
         (
             "update run.window_sums set value_13w = -2",
             CheckError,
-            r"features_activity\.sql: value_13w goes from -2 to -2 .*, and can only be 0 or more",
+            r"features_activity\.sql: value_13w goes from -2 to -2 .*; its range in the catalogue is 0 or more",
         ),
     ],
 )

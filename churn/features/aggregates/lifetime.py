@@ -82,7 +82,7 @@ def update_lifetime(
         chunk = {week: versions[week] for week in weeks[index : index + WEEKS_AT_ONCE]}
         # The first chunk also deletes weeks that are no longer aggregated: later totals would build on them.
         since = first if first and index == 0 else min(chunk)
-        retry_transaction(partial(_attempt, warehouse, tables, since, chunk), "keeping users' lives")
+        retry_transaction(partial(_attempt, warehouse, tables, since, chunk), "storing lifetime totals")
         warehouse.analyze(tables.table(LIFETIME), tables.table(LATEST))
     return tuple(weeks)
 

@@ -1,4 +1,4 @@
-"""Tables that are kept from run to run: names that hold a digest, and short SQL."""
+"""Tables that stay from run to run: names that end in a digest, and short SQL."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ _DIGEST = 8
 
 @dataclass(frozen=True)
 class VersionedTables:
-    """What the kept tables are made of.
+    """Tables that one definition makes.
 
     Attributes:
-        schema: where they lie.
-        digest: ends their names.
-        names: what their templates may use.
+        schema: the schema that has them.
+        digest: of the definition; their names end in it.
+        names: what their SQL templates may use.
         values: what their statements may bind.
     """
 
@@ -31,26 +31,26 @@ class VersionedTables:
     values: Mapping[str, Any]
 
     def name(self, name: str) -> str:
-        """Return what a kept table is called within its schema."""
+        """Return a table's name without its schema."""
         return identifier(f"{name}_{self.digest}")
 
     def table(self, name: str) -> str:
-        """Return the qualified name of a kept table."""
+        """Return a table's qualified name."""
         return f"{self.schema}.{self.name(name)}"
 
 
-def digest(made_of: Sequence[Any]) -> str:
-    """Return a few characters that differ where a definition does: of JSON values and dates."""
-    return hashlib.sha256(json.dumps(made_of, default=str).encode()).hexdigest()[:_DIGEST]
+def digest(definition: Sequence[Any]) -> str:
+    """Return eight hexadecimal digits that change with a definition of JSON values and dates."""
+    return hashlib.sha256(json.dumps(definition, default=str).encode()).hexdigest()[:_DIGEST]
 
 
 def utc_now() -> datetime:
-    """Return the time that a ledger's row gets: UTC, to the second."""
+    """Return the present time in UTC, to the second, without a time zone."""
     return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
 
 
 def run(warehouse: Warehouse, session: Session | Warehouse, text: str, values: Mapping[str, Any]) -> int:
-    """Run a short statement, written in Redshift's dialect; return the rows it changed."""
+    """Run a short statement in Redshift's dialect; return how many rows it changed."""
     statement = render(text, {}, values, "kept", warehouse.dialect)
     return session.execute(statement.sql, statement.parameters)
 
@@ -58,23 +58,23 @@ def run(warehouse: Warehouse, session: Session | Warehouse, text: str, values: M
 def query(
     warehouse: Warehouse, session: Session | Warehouse, text: str, values: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Run a short query, written in Redshift's dialect; return its rows."""
+    """Run a short query in Redshift's dialect; return its rows."""
     statement = render(text, {}, values, "kept", warehouse.dialect)
-    found: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
-    return found
+    rows: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
+    return rows
 
 
 def table_names(warehouse: Warehouse, schema: str) -> list[str]:
-    """Return the tables of a schema, sorted: those of every definition that was ever kept there."""
+    """Return the names of a schema's tables, sorted; tables of every definition are among them."""
     text = "select table_name from information_schema.tables where table_schema = :schema"
     return sorted(row["table_name"] for row in query(warehouse, warehouse, text, {"schema": schema}))
 
 
 def names_by_schema(warehouse: Warehouse) -> dict[str, list[str]]:
-    """Return the tables of every schema that could be one for kept tables, all sorted; views are none."""
+    """Return the names of all tables, without views, by schema; both are sorted."""
     text = "select table_schema, table_name from information_schema.tables where table_type = 'BASE TABLE'"
-    found: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     for row in sorted(query(warehouse, warehouse, text, {}), key=lambda row: row["table_name"]):
         if IDENTIFIER.match(row["table_schema"]):
-            found.setdefault(row["table_schema"], []).append(row["table_name"])
-    return dict(sorted(found.items()))
+            names.setdefault(row["table_schema"], []).append(row["table_name"])
+    return dict(sorted(names.items()))

@@ -184,15 +184,15 @@ def _summary(builder: "_Builder", stored: Mapping[date, Mapping[str, Any]], late
         counts = [f"{more:,} came late"] * bool(more) + [f"{-fewer:,} are gone"] * bool(fewer)
         oldest = (latest - min(late)).days // 7 + 1
         warnings.append(
-            f"of the rows of {len(late)} past week{'s' * (len(late) > 1)}, the oldest from {min(late)}, "
-            f"{' and '.join(counts)} since those were read: --rebuild-weeks {oldest} reads them again"
+            f"rows of {len(late)} past week{'s' * (len(late) > 1)}, the oldest from {min(late)}, changed "
+            f"after they were read: {' and '.join(counts)}. --rebuild-weeks {oldest} reads them again"
         )
     empty = [week for week, row in weeks.items() if not row["raw_rows"]]
     if empty:
         listed = ", ".join(f"{week}" for week in empty[:5]) + (", ..." if len(empty) > 5 else "")
         warnings.append(
             f"{len(empty)} week{'s have' if len(empty) > 1 else ' has'} no activity at all (of {listed}): "
-            "everybody counts as away then; load what is missing"
+            "everybody counts as away then. Load the missing rows"
         )
     outside = int(stored[OUTSIDE]["rows_there"]) if OUTSIDE in stored else 0
     return AggregateUpdate(tuple(builder.weeks), builder.raw_rows, outside, tuple(warnings))
@@ -240,7 +240,7 @@ def _create_tables(warehouse: Warehouse, tables: VersionedTables, schema: str) -
             session.execute(f"drop table {schema}.{staging.name}")
             session.execute(create_table(files, _FILES, warehouse.dialect))
 
-    retry_transaction(attempt, "making the tables of weekly aggregates")
+    retry_transaction(attempt, "creating the tables of weekly aggregates")
 
 
 def _clear_if_files_changed(warehouse: Warehouse, tables: VersionedTables, stamps: Mapping[str, str]) -> None:
@@ -249,7 +249,7 @@ def _clear_if_files_changed(warehouse: Warehouse, tables: VersionedTables, stamp
     changed = sorted(row["file"] for row in read if stamps.get(row["file"]) != row["stamp"])
     if not changed:
         return
-    logger.info("weekly aggregates are made anew: %s was changed since they were made", changed[0])
+    logger.info("weekly aggregates are made again: %s changed after they were made", changed[0])
     with warehouse.transaction() as session:
         for name in (WEEKS.name, "files", *AGGREGATES):
             session.execute(f"delete from {tables.table(name)}")

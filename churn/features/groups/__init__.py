@@ -1,1 +1,1 @@
-"""The feature groups, one module each: names, types, units, meanings and the words of their reasons."""
+"""Feature groups: each module yields features with their units, ranges and phrases."""

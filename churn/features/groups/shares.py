@@ -22,19 +22,12 @@ _DAYPART_WORDS = {
     "late": "late",
     "overnight": "overnight",
 }
-WEEKDAYS = (
-    "sunday",
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-)  # as SQL's dow counts
+# In the order of SQL's dow, which counts from 0.
+WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 
 
 def share_columns(product: Product, available: Availability) -> list[str]:
-    """Return the columns of ``user_week`` that become shares, without their ``value_`` prefix."""
+    """Return the columns of ``user_week`` that become shares, without the prefix ``value_``."""
     return [
         *(f"category_{slug(category)}" for category in product.categories if available.category),
         *(["other_category"] if product.categories and available.category else []),
