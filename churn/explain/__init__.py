@@ -3,19 +3,6 @@
 In: a model and encoded features. Out: contributions in log-odds (bias + contributions = margin), reasons,
 effects.
 Start with ``contributions``, then ``treeshap`` and ``kernel`` (the fast path), then ``wording`` (sentences).
-Import from this face, ``user.explain_user`` excepted.
+Import ``user.explain_user``, ``effects.read_summary``, ``contributions.contributions``. This face stays
+empty: `churn explain` must not load XGBoost.
 """
-
-from churn.explain.effects import ContributionSummary, FeatureImportance, read_summary
-from churn.explain.reasons import TopReasons, reason_table, top_reasons
-from churn.explain.wording import describe_reasons
-
-__all__ = [
-    "ContributionSummary",
-    "FeatureImportance",
-    "TopReasons",
-    "describe_reasons",
-    "read_summary",
-    "reason_table",
-    "top_reasons",
-]

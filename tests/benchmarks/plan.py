@@ -34,7 +34,7 @@ from rich.console import Console
 from churn.config.cluster import ClusterSettings
 from churn.config.store import StoreSettings
 from churn.dataset.unload import partition_size
-from churn.explain import read_summary
+from churn.explain.effects import read_summary
 from churn.jobs.capacity.calibrate import calibrate
 from churn.jobs.capacity.model import CapacityPlan, ScoringJob, plan_capacity
 from churn.jobs.capacity.prices import Prices, read_prices

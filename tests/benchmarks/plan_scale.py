@@ -22,7 +22,7 @@ import psutil
 from distributed import Client, Worker
 from rich.console import Console
 
-from churn.explain import read_summary
+from churn.explain.effects import read_summary
 from churn.jobs.capacity.probe import Nothing, do_nothing
 from churn.jobs.capacity.sample import (
     AS_OF,

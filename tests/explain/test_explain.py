@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from churn.core.errors import RunError, UsageError
-from churn.explain import read_summary, reason_table, top_reasons
 from churn.explain.contributions import Contributions, additivity_gap, contributions
-from churn.explain.effects import BinEdges, ContributionSummary, bin_edges
+from churn.explain.effects import BinEdges, ContributionSummary, bin_edges, read_summary
+from churn.explain.reasons import reason_table, top_reasons
 from churn.lake import readers
 from churn.lake.readers import read_rows
 from churn.scoring.scorer import score_partition

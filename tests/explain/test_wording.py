@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from churn.config.load import builtin_products
 from churn.config.settings import Product
 from churn.core.errors import RunError, UsageError
-from churn.explain import describe_reasons
 from churn.explain.reasons import REASON_SCHEMA
 from churn.explain.user import explain_user
-from churn.explain.wording import habit, limit
+from churn.explain.wording import describe_reasons, habit, limit
 from churn.features.catalogue import TEXT, Feature, catalogue
 from churn.features.phrases import Phrases
 from churn.sources.availability import Availability

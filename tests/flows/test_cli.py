@@ -286,6 +286,23 @@ print("SLOW:", [name for name in {HEAVY!r} if name in sys.modules])
     assert done.stdout.endswith("SLOW: []\n")
 
 
+@pytest.mark.process
+def test_products_and_explain_load_no_model_no_cluster_and_no_orchestrator() -> None:
+    program = """
+import sys
+import flows.cli
+flows.cli.main(["products", "--data", "no-such-folder"])
+flows.cli.main(["explain", "--product", "iplayer", "--user", "u1", "--out", "no-such-folder"])
+"""
+    watched = """
+import atexit, sys
+names = ("xgboost", "sklearn", "scipy", "numba", "prefect", "mlflow", "distributed", "duckdb")
+atexit.register(lambda: print("SLOW:", [name for name in names if name in sys.modules]))
+"""
+    done = subprocess.run([sys.executable, "-c", watched + program], capture_output=True, text=True)
+    assert done.stdout.endswith("SLOW: []\n"), done.stdout + done.stderr
+
+
 def test_churn_is_the_name_of_the_program() -> None:
     (found,) = entry_points(group="console_scripts", name="churn")
     assert found.value == "flows.cli:main"

@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from churn.core.errors import CheckError, RunError
-from churn.explain import read_summary
 from churn.explain.contributions import Contributions, contributions
-from churn.explain.effects import BinEdges
+from churn.explain.effects import BinEdges, read_summary
 from churn.lake.readers import read_rows
 from churn.model.artifact import sigmoid
 from churn.outputs.tables import SCORE_COLUMNS

@@ -22,7 +22,7 @@ import numpy as np
 
 from churn.config.cluster import ClusterSettings
 from churn.core.errors import RunError, UsageError
-from churn.explain import read_summary
+from churn.explain.effects import read_summary
 from churn.jobs.capacity.probe import Nothing, cpu_seconds, do_nothing, peak_bytes
 from churn.jobs.capacity.rates import Rates
 from churn.jobs.capacity.sample import (

@@ -20,7 +20,7 @@ from churn.core.io_errors import storage_errors
 from churn.dataset.checks import CheckResult, check_equal_rows, warn_features
 from churn.dataset.plan import DatasetPlan
 from churn.dataset.unload import count_rows, partition_size, read_snapshots, rows_by, unload
-from churn.explain import read_summary
+from churn.explain.effects import read_summary
 from churn.jobs.weekly import checkpoint
 from churn.jobs.weekly.checkpoint import Checkpoint
 from churn.jobs.weekly.run import WeeklyRun
