@@ -26,9 +26,9 @@ _INTRO = """\
 # Features
 
 Made from the catalogue (`churn/features/`) by `python -m tests.support.feature_docs`; a test fails when it is not up to date. Each
-feature is a column of `feature_set`, which has one row for each user and as-of date, and is made by one SQL step from what was known
-on the as-of date. A group is left out where what it needs is missing; the report says which and why. The seed step is that of
-[the pipeline before this one](#what-the-seed-pipeline-had) that a feature answers to; none: it goes beyond it.
+feature is a column of `feature_set`, which has one row for each user and as-of date. One SQL step makes it from what was known
+on the as-of date. A group is left out if its sources are missing; the report says which and why. The seed step is the step of
+[the pipeline before this one](#what-the-seed-pipeline-had) that had the feature; "none" means that the feature is new.
 
 Tables below show the built-in products. A product of an event log has the groups that its log allows, in its own unit of value, with
 a share for each category and device that its definition lists.
