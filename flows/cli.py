@@ -71,12 +71,12 @@ def cli() -> None:
 @click.option("--weeks", type=click.IntRange(20), default=30, show_default=True, help="Weeks of history.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same data.")
 @click.option("--into", type=_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
-def demo(users: int, weeks: int, seed: int, into: Path) -> None:
+def demo(**options: Any) -> None:
     """Simulate a broadcaster and run the weekly job for iPlayer and Sounds."""
-    silence_libraries(prefect_home=into / "prefect")
+    silence_libraries(prefect_home=options["into"] / "prefect")
     from flows.commands.run import run_demo
 
-    run_demo(users=users, weeks=weeks, seed=seed, into=into)
+    run_demo(**options)
 
 
 @cli.command()
@@ -85,11 +85,11 @@ def demo(users: int, weeks: int, seed: int, into: Path) -> None:
 @click.option("--weeks", type=click.IntRange(16), default=30, show_default=True, help="Weeks of history.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same data.")
 @click.option("--end", type=_Day(), help="Last Sunday of the simulated history.")
-def simulate(into: Path, users: int, weeks: int, seed: int, end: date | None) -> None:
+def simulate(**options: Any) -> None:
     """Write the source tables of a simulated broadcaster."""
     from flows.commands.run import run_simulate
 
-    run_simulate(into=into, users=users, weeks=weeks, seed=seed, end=end)
+    run_simulate(**options)
 
 
 @cli.command()
@@ -104,11 +104,11 @@ def simulate(into: Path, users: int, weeks: int, seed: int, end: date | None) ->
 )
 @click.option("--timezone", help="Local time zone for times that carry one, for example Europe/London.")
 @click.option("--force", is_flag=True, help="Replace an existing data folder.")
-def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None, force: bool) -> None:
+def ingest(**options: Any) -> None:
     """Make a data folder from an event log: a Parquet or CSV file, or `grocery` or `cdnow`."""
     from flows.commands.run import run_ingest
 
-    run_ingest(source=source, into=into, columns=columns, timezone=timezone, force=force)
+    run_ingest(**options)
 
 
 @cli.command()
@@ -127,28 +127,12 @@ def ingest(source: str, into: Path, columns: Sequence[str], timezone: str | None
     help="Read so many of the latest weeks of raw activity again, for rows that came late; implies --force.",
 )
 @_profile
-def run(
-    data: Path,
-    out: Path,
-    products: Sequence[str],
-    as_of: date | None,
-    force: bool,
-    rebuild_weeks: int,
-    profile: str | None,
-) -> None:
+def run(**options: Any) -> None:
     """Run the weekly job."""
     silence_libraries()
     from flows.commands.run import run_weekly
 
-    run_weekly(
-        data=data,
-        out=out,
-        products=products,
-        as_of=as_of,
-        force=force,
-        rebuild_weeks=rebuild_weeks,
-        profile=profile,
-    )
+    run_weekly(**options)
 
 
 @cli.command()
@@ -159,12 +143,12 @@ def run(
 )
 @click.option("--json", "json_file", type=_PATH, required=True, help="File for the figures.")
 @_profile
-def backtest(data: Path, product: str, dates: Sequence[date], json_file: Path, profile: str | None) -> None:
+def backtest(**options: Any) -> None:
     """Train as of past dates with what was known then, and compare with what people did."""
     silence_libraries()
     from flows.commands.run import run_backtest
 
-    run_backtest(data=data, product=product, dates=dates, json_file=json_file, profile=profile)
+    run_backtest(**options)
 
 
 @cli.command()
@@ -180,13 +164,11 @@ def backtest(data: Path, product: str, dates: Sequence[date], json_file: Path, p
 )
 @click.option("--step", help="Only this step.")
 @_profile
-def render(
-    data: Path, product: str, as_of: date | None, dialect: str, step: str | None, profile: str | None
-) -> None:
+def render(**options: Any) -> None:
     """Print the SQL of every step without running it."""
     from flows.commands.run import run_render
 
-    run_render(data=data, product=product, as_of=as_of, dialect=dialect, step=step, profile=profile)
+    run_render(**options)
 
 
 @cli.command()
@@ -195,34 +177,34 @@ def render(
 @_product
 @click.option("--user", required=True, help="User id.")
 @_profile
-def explain(data: Path, out: Path, product: str, user: str, profile: str | None) -> None:
+def explain(**options: Any) -> None:
     """Print a user's score and top reasons, in words."""
     silence_libraries()
     from flows.commands.run import run_explain
 
-    run_explain(data=data, out=out, product=product, user=user, profile=profile)
+    run_explain(**options)
 
 
 @cli.command()
 @_data
 @_profile
-def products(data: Path, profile: str | None) -> None:
+def products(**options: Any) -> None:
     """List the products that a data folder knows (the built-in ones where it does not exist)."""
     from flows.commands.run import run_products
 
-    run_products(data=data, profile=profile)
+    run_products(**options)
 
 
 @cli.command()
 @_data
 @_out
 @_profile
-def check(data: Path, out: Path, profile: str | None) -> None:
+def check(**options: Any) -> None:
     """Try everything that the settings name: store, warehouse, MLflow, scheduler, Prefect."""
     silence_libraries()
     from flows.commands.maintain import run_check
 
-    run_check(data=data, out=out, profile=profile)
+    run_check(**options)
 
 
 @cli.command()
@@ -230,12 +212,12 @@ def check(data: Path, out: Path, profile: str | None) -> None:
 @_out
 @_profile
 @_yes
-def migrate(data: Path, out: Path, profile: str | None, yes: bool) -> None:
+def migrate(**options: Any) -> None:
     """Bring the published tables to what this release needs; the SQL is shown first."""
     silence_libraries()
     from flows.commands.maintain import run_migrate
 
-    run_migrate(data=data, out=out, profile=profile, yes=yes)
+    run_migrate(**options)
 
 
 @cli.command()
@@ -250,14 +232,12 @@ def migrate(data: Path, out: Path, profile: str | None, yes: bool) -> None:
 )
 @_profile
 @_yes
-def prune(
-    data: Path, out: Path, product: str | None, keep_weeks: int, profile: str | None, yes: bool
-) -> None:
+def prune(**options: Any) -> None:
     """Remove old runs from the lake, and kept tables of old definitions."""
     silence_libraries()
     from flows.commands.maintain import run_prune
 
-    run_prune(data=data, out=out, product=product, keep_weeks=keep_weeks, profile=profile, yes=yes)
+    run_prune(**options)
 
 
 @cli.command()
@@ -266,12 +246,12 @@ def prune(
 @click.option("--user-file", type=_PATH, required=True, help="Text file with one user id a line.")
 @_profile
 @_yes
-def erase(data: Path, out: Path, user_file: Path, profile: str | None, yes: bool) -> None:
+def erase(**options: Any) -> None:
     """Remove users from every run in the lake and from the published tables."""
     silence_libraries()
     from flows.commands.maintain import run_erase
 
-    run_erase(data=data, out=out, user_file=user_file, profile=profile, yes=yes)
+    run_erase(**options)
 
 
 @cli.command()
@@ -287,11 +267,11 @@ def erase(data: Path, out: Path, user_file: Path, profile: str | None, yes: bool
 )
 @_profile
 @_yes
-def sweep(data: Path, out: Path, older_than: float, profile: str | None, yes: bool) -> None:
+def sweep(**options: Any) -> None:
     """Stop Fargate tasks, and remove task definitions and clusters, that runs left behind."""
     from flows.commands.maintain import run_sweep
 
-    run_sweep(data=data, out=out, older_than=older_than, profile=profile, yes=yes)
+    run_sweep(**options)
 
 
 @cli.command()
@@ -308,12 +288,12 @@ def sweep(data: Path, out: Path, older_than: float, profile: str | None, yes: bo
     show_default=True,
     help="Seconds without a heartbeat after which a run has crashed.",
 )
-def alerts(url_file: Path, silent_after: int) -> None:
+def alerts(**options: Any) -> None:
     """Let the Prefect server tell of runs that fail, crash or do not start."""
     silence_libraries()
     from flows.commands.alerts import run_alerts
 
-    run_alerts(url_file=url_file, silent_after=silent_after)
+    run_alerts(**options)
 
 
 @cli.command()
@@ -325,11 +305,11 @@ def alerts(url_file: Path, silent_after: int) -> None:
 @click.option("--deadline", default="1h", show_default=True, help="For all products; such as 45m or 1h30m.")
 @click.option("--price-file", type=_PATH, help="List prices (default: those that come with the program).")
 @click.option("--json", "json_file", type=_PATH, help="File for the figures.")
-def plan(**given: Any) -> None:
+def plan(**options: Any) -> None:
     """Say how many workers an audience needs, how long they take, and what they cost."""
     from flows.commands.capacity import run_plan
 
-    run_plan(**given)
+    run_plan(**options)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

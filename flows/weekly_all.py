@@ -8,9 +8,10 @@ from typing import Any
 from prefect import flow, tags
 
 from churn.config.load import load_settings
-from churn.core.calendar import Windows, check_weeks, last_complete_as_of
+from churn.core.calendar import check_weeks
 from churn.core.errors import RunError
 from churn.jobs.weekly.finish import RunResult
+from flows.products import names_and_date, run_each
 from flows.run_names import PART_TAG, flow_run_name, log_stages
 from flows.weekly import weekly_churn
 from tasks.artifacts import show_products
@@ -56,32 +57,27 @@ def weekly_all(
     log_stages()
     chosen = load_settings(data, out, settings)
     check_weeks("rebuild_weeks", rebuild_weeks)
-    windows = Windows(as_of or last_complete_as_of(date.today()))
-    names = list(dict.fromkeys(products or chosen.products))
-    for name in names:
-        chosen.product(name)
-    outcomes: dict[str, RunResult] = {}
-    failures: dict[str, str] = {}
-    for index, name in enumerate(names):
-        # Not asked for its state: that comes back without its data where an answer of the server was lost and
-        # asked for again. A stop of this flow is no Exception, and ends the rest too.
-        try:
-            with tags(PART_TAG):
-                outcomes[name] = weekly_churn(
-                    product=name,
-                    as_of=windows.as_of,
-                    data=data,
-                    out=out,
-                    force=force or rebuild_weeks > 0,
-                    rebuild_weeks=rebuild_weeks if index == 0 else 0,
-                    settings=settings,
-                )
-        except Exception as error:  # whatever it was, the next product has its turn, and the end tells of it
-            failures[name] = f"{type(error).__name__}: {error}"
-    show_products(windows.as_of, outcomes.values(), failures)
+    names, as_of = names_and_date(chosen, products, as_of)
+
+    def run(name: str, weeks: int) -> RunResult:
+        # The flow's result, not its state: a state that Prefect had to ask for twice comes without its data.
+        with tags(PART_TAG):
+            return weekly_churn(
+                product=name,
+                as_of=as_of,
+                data=data,
+                out=out,
+                force=force or rebuild_weeks > 0,
+                rebuild_weeks=weeks,
+                settings=settings,
+            )
+
+    results, errors = run_each(names, rebuild_weeks, run)
+    failures = {name: f"{type(error).__name__}: {error}" for name, error in errors.items()}
+    show_products(as_of, results.values(), failures)
     if failures:
-        raise RunError(outcome_message(names, list(outcomes), failures))
-    return list(outcomes.values())
+        raise RunError(outcome_message(names, list(results), failures))
+    return list(results.values())
 
 
 def outcome_message(names: Sequence[str], published: Sequence[str], failures: Mapping[str, str]) -> str:

@@ -17,8 +17,9 @@ from churn.config.load import builtin_products, load_settings
 from churn.config.settings import Settings
 from churn.core.calendar import Windows, last_complete_as_of
 from churn.core.errors import ChurnError, ConfigError, UsageError
-from flows.console import show_progress, start_server, stop_requested
+from flows.console import show_progress, start_server
 from flows.credentials import credentials
+from flows.products import names_and_date, run_each
 
 if TYPE_CHECKING:
     from churn.jobs.weekly.finish import RunResult
@@ -95,33 +96,25 @@ def run_weekly(
     A product that fails does not keep the others from running; its error is raised in the end.
     """
     settings = load_settings(data, out, chosen(profile))
-    windows = Windows(as_of or last_complete_as_of(date.today()))
-    names = list(dict.fromkeys(products or settings.products))
-    for name in names:
-        settings.product(name)
+    names, as_of = names_and_date(settings, products, as_of)
     show_progress()
     if not products:
         click.echo(f"  all products: {', '.join(names)} (--product NAME runs one)", err=True)
-    outcomes: list[RunResult] = []
-    failures: dict[str, ChurnError] = {}
     with credentials(settings):
-        for index, name in enumerate(names):
-            # Products share their weeks: the first one reads them again for all.
-            again = rebuild_weeks if index == 0 else 0
-            try:
-                outcomes.append(_run_one(settings, name, windows.as_of, force or rebuild_weeks > 0, again))
-            except ChurnError as error:
-                if stop_requested():
-                    raise
-                failures[name] = error
-    for outcome in outcomes:
-        if outcome.repeated:
+        results, failures = run_each(
+            names,
+            rebuild_weeks,
+            lambda name, weeks: _run_one(settings, name, as_of, force or rebuild_weeks > 0, weeks),
+            passing_over=ChurnError,
+        )
+    for result in results.values():
+        if result.repeated:
             click.echo(
-                f"{outcome.product}: run {outcome.run_id} is already committed for {outcome.as_of}; "
+                f"{result.product}: run {result.run_id} is already committed for {result.as_of}; "
                 "nothing was computed (--force makes a new run)"
             )
-    if outcomes:
-        _print_outcomes(outcomes)
+    if results:
+        _print_outcomes(list(results.values()))
     if len(failures) == len(names) and len({str(error) for error in failures.values()}) == 1:
         raise failures[names[0]]  # what is wrong for all of them is said once
     if failures:

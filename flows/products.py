@@ -1,0 +1,56 @@
+"""The one loop over products, for the command line and for the flow of all products."""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from churn.config.settings import Settings
+from churn.core.calendar import last_complete_as_of
+from flows.console import stop_requested
+
+if TYPE_CHECKING:
+    from churn.jobs.weekly.finish import RunResult
+
+
+def names_and_date(
+    settings: Settings, products: Sequence[str] | None, as_of: date | None
+) -> tuple[list[str], date]:
+    """Return the products to run, each once, and their as-of date; by default all products, last Sunday.
+
+    Raises:
+        UsageError: unknown product, or ``as_of`` is not a Sunday.
+    """
+    names = list(dict.fromkeys(products or settings.products))
+    as_of = as_of or last_complete_as_of(date.today())
+    for name in names:
+        settings.product(name).windows(as_of)
+    return names, as_of
+
+
+def run_each(
+    names: Sequence[str],
+    rebuild_weeks: int,
+    run: Callable[[str, int], "RunResult"],
+    passing_over: type[Exception] = Exception,
+) -> tuple[dict[str, "RunResult"], dict[str, Exception]]:
+    """Run products one after the other; one that fails does not keep the next from running.
+
+    Args:
+        names: the products, in order.
+        rebuild_weeks: weeks of raw activity to read again. Products share them: the first one reads them.
+        run: runs a product, given its name and the weeks that it reads again.
+        passing_over: errors after which the next product has its turn; any other ends the loop.
+
+    Returns:
+        Results and errors by product.
+    """
+    results: dict[str, RunResult] = {}
+    failures: dict[str, Exception] = {}
+    for index, name in enumerate(names):
+        try:
+            results[name] = run(name, rebuild_weeks if index == 0 else 0)
+        except passing_over as error:
+            if stop_requested():
+                raise
+            failures[name] = error
+    return results, failures
