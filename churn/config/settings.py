@@ -19,6 +19,7 @@ from churn.config.store import StoreSettings, like_a_bucket
 from churn.config.training import TrainingSettings
 from churn.config.warehouse import WarehouseSettings
 from churn.core.calendar import LEAD_WEEKS, LONGEST_LEAD, LONGEST_TARGET, TARGET_WEEKS, Windows
+from churn.core.datasets import PUBLISHED, USER_ID
 from churn.core.errors import UsageError
 from churn.core.names import _LONGEST_PRODUCT, identifier, slug
 
@@ -38,17 +39,6 @@ CONFIG_FILE = "churn.toml"
 DEFAULT_PROFILE = "local"
 
 
-# The other columns of the published scores, which the id column's name must differ from.
-_SCORE_COLUMNS = frozenset(
-    {
-        "target_week_start_date", "learner_type", "learner_name", "predicted_probability",
-        "optimal_threshold", "optimal_classification", "score_datetime", "product", "as_of", "run_id",
-        "model_version", "margin", "reason_1", "reason_2", "reason_3",
-        "rank", "feature", "value", "contribution",
-    }
-)  # fmt: skip
-
-
 def _identifier_field(name: str) -> str:
     try:
         return identifier(name)
@@ -65,7 +55,8 @@ def _product_name(name: str) -> str:
 
 
 def _id_column(name: str) -> str:
-    if name in _SCORE_COLUMNS:
+    columns = {column for dataset in PUBLISHED for column in dataset.column_names}
+    if name in columns - {USER_ID}:
         raise ValueError(f"{name!r} is the name of another column of the published scores")
     return name
 

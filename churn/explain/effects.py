@@ -20,28 +20,15 @@ from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from churn.core import datasets
 from churn.core.errors import RunError
 from churn.core.prefetch import prefetch_map
 from churn.explain.loops import BITS_DROPPED, BUCKETS, FIRST_BUCKET, SIDE_BUCKETS, accumulate
 
-EFFECTS = "effects"  # the dataset that holds each partition's sums
 _TENTHS = np.arange(1, 10) / 10
 _MIDDLE = 0.5
 _MOST_CATEGORIES = 40  # beyond, a bin holds several neighbouring codes
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-
-EFFECT_SCHEMA = pa.schema(
-    [
-        pa.field("feature", pa.string(), nullable=False),
-        pa.field("cuts", pa.list_(pa.float32()), nullable=False),
-        pa.field("middle", pa.float32()),
-        pa.field("rows", pa.int64(), nullable=False),
-        pa.field("total_abs", pa.float64(), nullable=False),
-        pa.field("bin_rows", pa.list_(pa.int64()), nullable=False),
-        pa.field("bin_totals", pa.list_(pa.float64()), nullable=False),
-        pa.field("buckets", pa.list_(pa.int64()), nullable=False),
-    ]
-)
 
 
 class BinEffect(BaseModel):
@@ -236,7 +223,7 @@ class ContributionSummary:
         return tuple(_BUCKET_VALUES[wanted].tolist())
 
     def table(self) -> pa.Table:
-        """Return the summary as a table, one row a feature, ``EFFECT_SCHEMA``."""
+        """Return the summary as a table, one row a feature, ``datasets.EFFECTS.schema``."""
         columns = {
             "feature": self.features,
             "cuts": [cut.cuts for cut in self.cuts],
@@ -247,7 +234,7 @@ class ContributionSummary:
             "bin_totals": _lists(self.bin_totals),
             "buckets": _lists(self.buckets),
         }
-        return pa.table(columns, EFFECT_SCHEMA)
+        return pa.table(columns, datasets.EFFECTS.schema)
 
     @classmethod
     def of(cls, table: pa.Table) -> Self:
@@ -272,9 +259,9 @@ def read_summary(run_folder: str) -> ContributionSummary:
         RunError: the run has no such sums, or they are of different models.
     """
     fs, path = url_to_fs(run_folder)
-    files = sorted(fs.glob(f"{path}/{EFFECTS}/*.parquet"))
+    files = sorted(fs.glob(f"{path}/{datasets.EFFECTS.name}/*.parquet"))
     if not files:
-        raise RunError(f"{run_folder} has no {EFFECTS}: give the folder of a run")
+        raise RunError(f"{run_folder} has no {datasets.EFFECTS.name}: give the folder of a run")
 
     def read(file: str) -> pa.Table:
         # Small: one request for all of it, where Parquet's parts would take several.
@@ -283,7 +270,7 @@ def read_summary(run_folder: str) -> ContributionSummary:
     try:
         return merge_summaries(map(ContributionSummary.of, prefetch_map(read, files)))
     except ValueError as error:
-        raise RunError(f"{run_folder}/{EFFECTS}: {error}; score the run again") from error
+        raise RunError(f"{run_folder}/{datasets.EFFECTS.name}: {error}; score the run again") from error
 
 
 def merge_summaries(summaries: Iterable[ContributionSummary]) -> ContributionSummary:

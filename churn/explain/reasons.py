@@ -8,19 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from churn.core import datasets
 from churn.explain.loops import top_k
 
 REASONS = 5
-
-REASON_SCHEMA = pa.schema(
-    [
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("rank", pa.int16(), nullable=False),  # SMALLINT, which a warehouse loads as it is
-        pa.field("feature", pa.string(), nullable=False),
-        pa.field("value", pa.string()),
-        pa.field("contribution", pa.float32(), nullable=False),
-    ]
-)
 
 
 class TopReasons(NamedTuple):
@@ -57,7 +48,7 @@ def reason_table(
     features: Sequence[str],
     reasons: TopReasons,
 ) -> pa.Table:
-    """Return the reasons of each user with the values behind them, ``REASON_SCHEMA``, largest first.
+    """Return each user's reasons with their values, largest first: ``datasets.REASONS.schema``.
 
     Args:
         users: user ids, string (rows,).
@@ -85,7 +76,7 @@ def reason_table(
             pa.concat_arrays(values).take(pa.array(back)) if values else pa.array([], pa.string()),
             pa.array(reasons.contributions.T.ravel()),
         ],
-        schema=REASON_SCHEMA,
+        schema=datasets.REASONS.schema,
     )
 
 

@@ -3,7 +3,7 @@
 A lake is a folder, on a local disk or on S3::
 
     ROOT/runs/product=<p>/week_start=<Monday of the target week>/run=<run id>/
-        {features,scores,shap,reasons,effects,model,charts,logs}/  and manifest.json
+        one folder for each dataset of ``churn.core.datasets``, and manifest.json
     ROOT/runs/product=<p>/current.json        the newest committed run, for readers outside this program
     ROOT/.staging/                            who writes what: see desk_disk and desk_s3
 
@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Self
 
 from churn.config.store import StoreSettings
+from churn.core.datasets import DATASETS
 from churn.core.errors import RunError, UsageError, passing_over
 from churn.core.io_errors import as_run_error, disk_advice, storage_errors
 from churn.lake.filesystem import address, is_local, open_root
@@ -38,7 +39,7 @@ from churn.lake.staging_s3 import S3Staging
 
 __all__ = ["FOLDERS", "FileStamp", "Lake", "Manifest", "Pruned", "Run", "RunFolder", "new_run_id"]
 
-FOLDERS = ("features", "scores", "shap", "reasons", "effects", "model", "charts", "logs")
+FOLDERS = tuple(dataset.name for dataset in DATASETS)
 
 _WEEK = re.compile(r"\d{4}-\d\d-\d\d")
 _POINTER_FIELDS = {"product", "run_id", "as_of", "target_week_start", "started_at", "model_version"}

@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 
+from churn.core import datasets
 from churn.core.errors import RunError, UsageError
 from churn.core.names import identifier
 from churn.warehouse.base import Dialect, Session, Warehouse
@@ -23,9 +24,9 @@ from churn.warehouse.templates import render, sql_root
 logger = logging.getLogger(__name__)
 
 SCHEMA = "churn"
-SCORES, REASONS, PUBLISHED = f"{SCHEMA}.scores", f"{SCHEMA}.reasons", f"{SCHEMA}.published"
+SCORES, REASONS = datasets.SCORES.published_as, datasets.REASONS.published_as
+PUBLISHED = f"{SCHEMA}.published"
 VERSIONS = f"{SCHEMA}.schema_version"
-_REASON_NAMES = frozenset({"rank", "feature", "value", "contribution"})
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def migrations(dialect: Dialect, id_column: str, folder: Path | None = None) -> 
         RunError: a migration would take something away.
         UsageError: the id column's name cannot be used.
     """
-    if identifier(id_column) in _REASON_NAMES:
+    if identifier(id_column) in datasets.REASONS.column_names[1:]:
         raise UsageError(f"id_column cannot be {id_column!r}: {REASONS} has another column of that name")
     return _ours(dialect, id_column) if folder is None else _read(dialect, id_column, folder)
 

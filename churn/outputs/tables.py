@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+from churn.core.datasets import REASONS, SCORES, RunDataset
 from churn.core.errors import CheckError
 from churn.core.names import identifier
 from churn.outputs import migrations
@@ -21,16 +22,6 @@ from churn.warehouse.templates import render, sql_root
 
 logger = logging.getLogger(__name__)
 
-REASON_COLUMNS = ("reason_1", "reason_2", "reason_3")
-_REQUIRED = (
-    "user_id", "target_week_start_date", "learner_type", "learner_name", "predicted_probability",
-    "optimal_threshold", "optimal_classification", "score_datetime", "product", "as_of", "run_id",
-    "model_version", "margin",
-)  # fmt: skip
-# In the order of the files, which COPY relies on.
-SCORE_COLUMNS = (*_REQUIRED, *REASON_COLUMNS)
-_FILE_REASONS = ("user_id", "rank", "feature", "value", "contribution")
-_REQUIRED_REASONS = ("user_id", "rank", "feature", "contribution")
 _LONGEST_VALUE = 250  # characters, of up to four bytes
 _KEY = "product = :product and target_week_start_date = :week"
 
@@ -122,7 +113,7 @@ def publish_scores(
         key={"product": product, "week": target_week_start, "run_id": run_id},
         scratch=scratch,
     )
-    job.staging("reasons")  # a run id that cannot be part of a name is refused before anything is done
+    job.staging(REASONS.name)  # a run id that cannot be part of a name is refused before anything is done
     migrations.ensure_current(warehouse, id_column, auto_migrate)
     return retry_transaction(
         lambda: _Transaction(warehouse, job).run(), f"publishing run {run_id} of {product}"
@@ -135,8 +126,8 @@ class _Transaction:
     def __init__(self, warehouse: Warehouse, job: _Job) -> None:
         self.warehouse = warehouse
         self.job = job
-        self.staged_scores = job.staging("scores")
-        self.staged_reasons = job.staging("reasons")
+        self.staged_scores = job.staging(SCORES.name)
+        self.staged_reasons = job.staging(REASONS.name)
         self.staged_kind = "table"
 
     def run(self) -> Published:
@@ -168,9 +159,9 @@ class _Transaction:
     def _stage_scores(self, session: Session) -> str | None:
         """Load and check the scores; return the version of the model that made them."""
         names = {"staging": self.staged_scores}
-        loaded = self._stage(session, "scores", self.job.scores, SCORE_COLUMNS)
-        (found,) = self._fetch(session, _text("check_scores"), {**names, "required": _REQUIRED})
-        failures = [*_score_failures(found, loaded, self.job.rows), *_nulls(found, _REQUIRED)]
+        loaded = self._stage(session, SCORES, self.job.scores)
+        (found,) = self._fetch(session, _text("check_scores"), {**names, "required": SCORES.required_columns})
+        failures = [*_score_failures(found, loaded, self.job.rows), *_nulls(found, SCORES.required_columns)]
         if failures:
             raise CheckError("publish", failures)
         return None if found["model_version"] is None else str(found["model_version"])
@@ -179,30 +170,34 @@ class _Transaction:
         """Load and check the reasons, if they are to be published; return how many there are."""
         if self.job.reasons is None:
             return 0
-        names = {"staging": self.staged_reasons, "scores": self.staged_scores, "required": _REQUIRED_REASONS}
-        loaded = self._stage(session, "reasons", self.job.reasons, _FILE_REASONS)
+        names = {
+            "staging": self.staged_reasons,
+            "scores": self.staged_scores,
+            "required": REASONS.required_columns,
+        }
+        loaded = self._stage(session, REASONS, self.job.reasons)
         (found,) = self._fetch(session, _text("check_reasons"), names)
-        failures = [*_reason_failures(found, loaded, self.job.rows), *_nulls(found, _REQUIRED_REASONS)]
+        failures = [*_reason_failures(found, loaded, self.job.rows), *_nulls(found, REASONS.required_columns)]
         if failures:
             raise CheckError("publish reasons", failures)
         return int(found["staged"])
 
-    def _stage(self, session: Session, what: str, paths: Sequence[str], columns: Sequence[str]) -> int | None:
+    def _stage(self, session: Session, dataset: RunDataset, paths: Sequence[str]) -> int | None:
         """Let SQL read a run's files; return the rows loaded, or None where they stay in the files."""
-        staging = self.job.staging(what)
+        staging, columns = self.job.staging(dataset.name), dataset.column_names
         view = self.warehouse.view_on_files(staging, paths, columns)
         self.staged_kind = "table" if view is None else "view"
         if view is not None:
             session.execute(view)
             return None
-        self._execute(session, _text(f"staging_{what}"), {"staging": staging})
+        self._execute(session, _text(f"staging_{dataset.name}"), {"staging": staging})
         return session.load_parquet(staging, paths, columns, scratch=self.job.scratch)
 
     def _replace(self, session: Session, reasons: int) -> int:
         """Put the staged rows in the place of those that stand; return how many scores stood there."""
         replaced = self._execute(session, f"delete from {migrations.SCORES} where {_KEY}")
         self._execute(session, f"delete from {migrations.REASONS} where {_KEY}")
-        columns = ", ".join(SCORE_COLUMNS[1:])
+        columns = ", ".join(SCORES.column_names[1:])
         inserted = self._execute(
             session,
             f'insert into {migrations.SCORES} ("{self.job.id_column}", {columns})'

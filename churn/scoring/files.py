@@ -7,7 +7,7 @@ written once the run's manifest is there, by a worker that was thought dead.
 
 import hashlib
 import uuid
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.spec import AbstractBufferedFile
 
+from churn.core.datasets import RunDataset
 from churn.core.errors import RunError
 from churn.lake.filesystem import is_local
 from churn.lake.manifest import FileStamp
@@ -39,9 +40,7 @@ class PartitionFiles:
         fs: file system of the run's folder.
         folder: the run's folder in it.
         name: the partition: ``part-00003``.
-        schemas: what goes into which subfolder, by the subfolder's name.
-        dictionaries: columns, by subfolder, that hold few distinct values and are worth a dictionary.
-        quick: subfolders of what hardly compresses: Snappy takes a third of zstd's time for it.
+        schemas: the datasets to write, and the schema of each.
     """
 
     def __init__(
@@ -49,9 +48,7 @@ class PartitionFiles:
         fs: AbstractFileSystem,
         folder: str,
         name: str,
-        schemas: Mapping[str, pa.Schema],
-        dictionaries: Mapping[str, list[str]],
-        quick: Container[str] = (),
+        schemas: Mapping[RunDataset, pa.Schema],
     ) -> None:
         """Open the files: on a disk under scratch names of this attempt alone."""
         self._fs = fs
@@ -66,15 +63,16 @@ class PartitionFiles:
         if self._renames:
             fs.makedirs(self._scratch, exist_ok=True)
         try:
-            for dataset, schema in schemas.items():
+            for run_dataset, schema in schemas.items():
+                dataset = run_dataset.name
                 sink = self._sinks[dataset] = _StampedFile(fs.open(self._drafted(dataset), "wb"))
                 gathered = pa.BufferedOutputStream(pa.PythonFile(sink, "w"), _WRITE_BYTES)
                 self._gathered[dataset] = gathered
                 self._writers[dataset] = pq.ParquetWriter(
                     gathered,
                     schema,
-                    **(_SNAPPY if dataset in quick else _ZSTD),
-                    use_dictionary=dictionaries.get(dataset) or False,
+                    **(_ZSTD if run_dataset.compressible else _SNAPPY),
+                    use_dictionary=run_dataset.dictionary_columns or False,
                     # Row groups are pruned by user; statistics of the other columns are of no use to anybody.
                     write_statistics=["user_id"],
                 )
@@ -82,9 +80,9 @@ class PartitionFiles:
             self._discard()
             raise
 
-    def write(self, dataset: str, table: pa.Table) -> None:
+    def write(self, dataset: RunDataset, table: pa.Table) -> None:
         """Append a table as one row group."""
-        self._writers[dataset].write_table(table, row_group_size=max(1, table.num_rows))
+        self._writers[dataset.name].write_table(table, row_group_size=max(1, table.num_rows))
 
     def close(self) -> dict[str, FileStamp]:
         """Close the files, put each in its place in one step, and return their stamps.

@@ -8,52 +8,27 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from churn.config.explain import ContributionType
+from churn.core.datasets import SCORE_REASONS, SCORES
 from churn.explain.reasons import TopReasons
 
 SHAP_SCHEMA_VERSION = 1
-SCORE_REASONS = 3
-
-# The first eight are those that the table's readers know, under its old name.
-SCORE_SCHEMA = pa.schema(
-    [
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("target_week_start_date", pa.date32(), nullable=False),
-        pa.field("learner_type", pa.string(), nullable=False),
-        pa.field("learner_name", pa.string(), nullable=False),
-        pa.field("predicted_probability", pa.float64(), nullable=False),
-        pa.field("optimal_threshold", pa.float64(), nullable=False),
-        pa.field("optimal_classification", pa.int32(), nullable=False),
-        pa.field("score_datetime", pa.timestamp("us"), nullable=False),
-        pa.field("product", pa.string(), nullable=False),
-        pa.field("as_of", pa.date32(), nullable=False),
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("model_version", pa.string(), nullable=False),
-        pa.field("margin", pa.float64(), nullable=False),
-        *(pa.field(f"reason_{rank}", pa.string()) for rank in range(1, SCORE_REASONS + 1)),
-    ]
-)
-SCORE_DICTIONARIES = [
-    field.name
-    for field in SCORE_SCHEMA
-    if field.name not in ("user_id", "predicted_probability", "optimal_classification", "margin")
-]
 
 
 def score_table(columns: Mapping[str, pa.Array], constants: Mapping[str, Any]) -> pa.Table:
-    """Return a batch of scores, ``SCORE_SCHEMA``.
+    """Return a batch of scores, ``datasets.SCORES.schema``.
 
     Args:
         columns: what differs from user to user.
         constants: everything else: one value a column.
     """
-    rows = len(columns["user_id"])
+    rows, schema = len(columns["user_id"]), SCORES.schema
     arrays = [
         columns[field.name]
         if field.name in columns
         else pa.repeat(pa.scalar(constants[field.name], field.type), rows)
-        for field in SCORE_SCHEMA
+        for field in schema
     ]
-    return pa.Table.from_arrays(arrays, schema=SCORE_SCHEMA)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def score_reasons(features: Sequence[str], reasons: TopReasons) -> dict[str, pa.Array]:

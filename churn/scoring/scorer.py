@@ -22,17 +22,16 @@ from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from churn.core.datasets import EFFECTS, REASONS, SCORES, SHAP
 from churn.core.errors import CheckError
 from churn.explain.contributions import Contributions, additivity_gap, contributions
-from churn.explain.effects import EFFECT_SCHEMA, EFFECTS, BinEdges, ContributionSummary, bin_edges
+from churn.explain.effects import BinEdges, ContributionSummary, bin_edges
 from churn.explain.loops import accumulate, top_k
-from churn.explain.reasons import REASON_SCHEMA, reason_table, top_reasons
+from churn.explain.reasons import reason_table, top_reasons
 from churn.model.artifact import KEYS, FeatureSchema, Matrix, Model, sigmoid
 from churn.scoring.files import PartitionFiles, is_intact, path_of, write_small
 from churn.scoring.partition import PartitionResult, PartitionTask, RunSummary, summarise_partitions
 from churn.scoring.schema import (
-    SCORE_DICTIONARIES,
-    SCORE_SCHEMA,
     score_reasons,
     score_table,
     shap_schema,
@@ -40,7 +39,6 @@ from churn.scoring.schema import (
 )
 
 __all__ = [
-    "SCORE_SCHEMA",
     "PartitionResult",
     "PartitionTask",
     "RunSummary",
@@ -50,8 +48,7 @@ __all__ = [
 
 ADDITIVITY = 1e-4  # log-odds, or relative to margins beyond 1
 CHECKED_ROWS = 256  # of a batch: XGBoost predicts their margins too
-LEARNER_TYPE, LEARNER_NAME = "meta-learner", "xgboost"
-_DICTIONARIES = {"scores": SCORE_DICTIONARIES, "reasons": ["feature"]}
+LEARNER_TYPE, LEARNER_NAME = "single-learner", "xgboost"
 # A batch is held four times, as read, encoded, explained and on its way into files: 16 bytes for each value.
 _READ_AHEAD = 1 << 18  # bytes of each column
 _BATCH_BYTES, _BYTES_A_VALUE, _MOST_ROWS = 40_000_000, 16, 16_384
@@ -167,10 +164,10 @@ class _Scorer:
         task, (features, found) = self.task, self._open_features()
         known = {*self.names, *KEYS}
         ignored = tuple(name for name in found if name not in known)
-        schemas = {"scores": SCORE_SCHEMA, "reasons": REASON_SCHEMA, EFFECTS: EFFECT_SCHEMA}
+        schemas = {dataset: dataset.schema for dataset in (SCORES, REASONS, EFFECTS)}
         if task.contributions != "none":
-            schemas["shap"] = self.shap_schema
-        with PartitionFiles(self.fs, self.folder, task.name, schemas, _DICTIONARIES, {"shap"}) as files:
+            schemas[SHAP] = self.shap_schema
+        with PartitionFiles(self.fs, self.folder, task.name, schemas) as files:
             for batch in self._batches(features):
                 self._score(batch, files)
             expected = features.metadata.num_rows
@@ -255,12 +252,12 @@ class _Scorer:
                 },
                 self._constants(),
             )
-            files.write("scores", scores)
-            files.write("reasons", reasons)
+            files.write(SCORES, scores)
+            files.write(REASONS, reasons)
             if self.task.contributions != "none":
                 shap, rounding = shap_table(users, explained.phi, self.shap_schema)
                 self.rounding = max(self.rounding, rounding)
-                files.write("shap", shap)
+                files.write(SHAP, shap)
 
     def _checked(self, X: Matrix, explained: Contributions) -> NDArray[np.float64]:
         """Check a batch, add it to the sums, and return its probabilities."""

@@ -16,8 +16,9 @@ from psycopg2.extras import execute_values
 from sqlalchemy import text
 
 from churn.config.warehouse import WarehouseSettings
+from churn.core import datasets
 from churn.dataset.unload import partition_size, unload
-from churn.explain.reasons import REASON_SCHEMA, REASONS
+from churn.explain.reasons import REASONS
 from churn.features import store
 from churn.features.aggregates.tables import VersionedTables
 from churn.features.catalogue import DOUBLE, INTEGER, TEXT
@@ -25,7 +26,7 @@ from churn.jobs.capacity.sample import AS_OF, SCORED_AT, TARGET, Snapshots
 from churn.outputs import migrations
 from churn.outputs.tables import Published, publish_scores
 from churn.scoring.partition import partition_name
-from churn.scoring.schema import SCORE_DICTIONARIES, SCORE_SCHEMA, score_table
+from churn.scoring.schema import score_table
 from churn.scoring.scorer import score_partition
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
@@ -140,7 +141,11 @@ def write_run(folder: str, rows: int, seed: int = 0) -> None:
         for name, table in tables.items():
             fs.makedirs(f"{path}/{name}", exist_ok=True)
             with fs.open(f"{path}/{name}/{partition_name(part)}.parquet", "wb") as file:
-                texts = SCORE_DICTIONARIES if name == "scores" else ["user_id", "feature", "value"]
+                texts = (
+                    datasets.SCORES.dictionary_columns
+                    if name == "scores"
+                    else ["user_id", "feature", "value"]
+                )
                 pq.write_table(table, file, 16_384, compression="zstd", use_dictionary=texts)
 
 
@@ -156,7 +161,7 @@ def _scores(rng: np.random.Generator, users: Any) -> pa.Table:
     }
     constants = {
         "target_week_start_date": TARGET,
-        "learner_type": "meta-learner",
+        "learner_type": "single-learner",
         "learner_name": "xgboost",
         "optimal_threshold": 0.4,
         "score_datetime": SCORED_AT.astimezone(UTC).replace(tzinfo=None),
@@ -177,7 +182,7 @@ def _reasons(rng: np.random.Generator, users: Any) -> pa.Table:
         pa.array(rng.standard_exponential(rows).round(3).astype(str)),
         pa.array(rng.standard_normal(rows).astype(np.float32)),
     ]
-    return pa.Table.from_arrays(arrays, schema=REASON_SCHEMA)
+    return pa.Table.from_arrays(arrays, schema=datasets.REASONS.schema)
 
 
 def publish(warehouse: Warehouse, folder: str, rows: int) -> Published:
@@ -201,12 +206,16 @@ def insert_by_driver(warehouse: Any, folder: str) -> None:
     """Insert the scores alone through the driver, a thousand rows a statement, unchecked."""
     migrations.apply(warehouse, "user_id")
     fs, path = url_to_fs(f"{folder}/scores")
-    names = ", ".join(SCORE_SCHEMA.names)
+    names = ", ".join(datasets.SCORES.schema.names)
     with closing(connect(warehouse.engine, warehouse.settings, warehouse.redactor)) as connection:
         with connection.connection.cursor() as cursor:
             cursor.execute("delete from churn.scores")
             for name in sorted(fs.find(path)):
                 with fs.open(name, "rb") as file:
-                    rows = pq.read_table(file, columns=SCORE_SCHEMA.names).to_pandas().itertuples(index=False)
+                    rows = (
+                        pq.read_table(file, columns=datasets.SCORES.schema.names)
+                        .to_pandas()
+                        .itertuples(index=False)
+                    )
                 execute_values(cursor, f"insert into churn.scores ({names}) values %s", rows, page_size=1_000)
         connection.commit()

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from churn.config.load import builtin_products, load_settings
 from churn.config.settings import ClusterSettings, Product, Settings
 from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE
+from churn.core import datasets
 from churn.core.errors import ConfigError, UsageError
 from churn.core.names import identifier, slug
-from churn.outputs.tables import SCORE_COLUMNS
 
 UNSAFE = [
     "",
@@ -317,7 +317,7 @@ def test_a_minimum_that_is_no_amount_is_refused(tmp_path: Path, value: str) -> N
     assert "products.food.minimum_value: " in refusal(data)
 
 
-@pytest.mark.parametrize("name", [*SCORE_COLUMNS[1:], "user id", 'x"; drop table scores; --'])
+@pytest.mark.parametrize("name", [*datasets.SCORES.column_names[1:], "user id", 'x"; drop table scores; --'])
 def test_an_id_column_that_the_scores_table_cannot_have_is_refused(tmp_path: Path, name: str) -> None:
     assert "  - id_column (given by hand): " in refusal(folder(tmp_path, ""), {"id_column": name})
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from churn.config.load import builtin_products
 from churn.config.settings import Product
+from churn.core import datasets
 from churn.core.errors import RunError, UsageError
-from churn.explain.reasons import REASON_SCHEMA
 from churn.explain.user import explain_user
 from churn.explain.wording import describe_reasons, habit, limit
 from churn.features.catalogue import TEXT, Feature, catalogue
@@ -366,7 +366,9 @@ def run(tmp_path: Path) -> Path:
         file = f"part-{part:05d}.parquet"
         pq.write_table(pa.table(scores), tmp_path / "scores" / file)
         pq.write_table(pa.table(features), tmp_path / "features" / file)
-        pq.write_table(pa.Table.from_pylist(rows, schema=REASON_SCHEMA), tmp_path / "reasons" / file)
+        pq.write_table(
+            pa.Table.from_pylist(rows, schema=datasets.REASONS.schema), tmp_path / "reasons" / file
+        )
     described = [asdict(feature) for feature in BY_NAME["iplayer"].values()]
     (tmp_path / "logs" / "features.json").write_text(json.dumps(described))
     return tmp_path

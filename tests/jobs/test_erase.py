@@ -28,6 +28,7 @@ import churn.jobs.erase.erase
 import churn.jobs.erase.run_files
 from churn.config.load import load_settings
 from churn.config.settings import Settings
+from churn.core.datasets import DATASETS, Column, RunDataset
 from churn.core.errors import RunError, UsageError
 from churn.jobs.erase.erase import Erased, count_found, erase, has_lake, read_users
 from churn.jobs.erase.inventory import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kept, table_columns
@@ -237,6 +238,19 @@ MOSTLY_LOCAL = pytest.mark.parametrize(
 
 
 # --- the map ---
+
+
+def test_every_dataset_with_users_is_on_the_map_by_construction() -> None:
+    for dataset in DATASETS:
+        assert RUN_DATASETS.get(dataset.name) == dataset.user_column
+    with pytest.raises(ValueError, match="name the column with the user id"):
+        RunDataset(
+            name="audience",
+            description="",
+            writer="scoring",
+            user_column=None,
+            columns=(Column("user_id", "string"),),
+        )
 
 
 def test_every_dataset_of_a_run_that_holds_users_is_on_the_map(kept_local: Kept) -> None:

@@ -12,6 +12,7 @@ import s3fs
 from fsspec.core import url_to_fs
 
 from churn.config.store import StoreSettings
+from churn.core.datasets import SCORES as SCORES_DATASET
 from churn.core.errors import RunError
 from churn.lake import staging_s3
 from churn.lake.lake import Lake
@@ -298,8 +299,8 @@ SCHEMA = pa.schema([("user_id", pa.string())])
 
 def partition(folder: Any, text: str = "a") -> PartitionFiles:
     fs, path = url_to_fs(folder.path())
-    files = PartitionFiles(fs, path, "part-00007", {"scores": SCHEMA}, {})
-    files.write("scores", pa.table({"user_id": [text]}))
+    files = PartitionFiles(fs, path, "part-00007", {SCORES_DATASET: SCHEMA})
+    files.write(SCORES_DATASET, pa.table({"user_id": [text]}))
     return files
 
 

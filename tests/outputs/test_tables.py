@@ -8,11 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from churn.core import datasets
 from churn.core.errors import CheckError, RunError, UsageError
-from churn.explain.reasons import REASON_SCHEMA
 from churn.outputs import migrations
-from churn.outputs.tables import REASON_COLUMNS, SCORE_COLUMNS, Published
-from churn.scoring.schema import SCORE_SCHEMA
+from churn.outputs.tables import Published
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from churn.warehouse.redshift.client import RedshiftWarehouse
@@ -114,10 +113,6 @@ def test_scores_stand_in_the_table_its_readers_know(published: Warehouse) -> Non
     }
 
 
-def test_the_columns_are_those_that_scoring_writes() -> None:
-    assert tuple(SCORE_SCHEMA.names) == SCORE_COLUMNS  # in order, which COPY goes by
-
-
 def test_published_twice_is_published_once(place: Place, published: Warehouse) -> None:
     paths = both(place)
     for _ in range(2):
@@ -130,7 +125,7 @@ def test_a_table_of_an_earlier_version_is_brought_forward(
     place: Place, published: Warehouse, reasons: int
 ) -> None:
     """Before there were migrations a table had no reasons, or some, and nothing was written down about it."""
-    for name in REASON_COLUMNS[reasons:]:
+    for name in datasets.SCORES.column_names[-datasets.SCORE_REASONS :][reasons:]:
         published.execute(f"alter table churn.scores drop column {name}")
     for table in ("schema_version", "published", "reasons"):
         published.execute(f"drop table churn.{table}")
@@ -392,7 +387,7 @@ def test_the_reasons_are_those_that_scoring_writes() -> None:
         "contribution": "float",
     }
     # Redshift has nothing for int8.
-    assert {field.name: str(field.type) for field in REASON_SCHEMA} == types
+    assert {field.name: str(field.type) for field in datasets.REASONS.schema} == types
 
 
 def test_reasons_stand_beside_their_scores(place: Place, published: Warehouse) -> None:

@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from churn.core import datasets
 from churn.core.errors import CheckError, RunError
 from churn.explain.contributions import Contributions, contributions
 from churn.explain.effects import BinEdges, read_summary
 from churn.lake.readers import read_rows
 from churn.model.artifact import sigmoid
-from churn.outputs.tables import SCORE_COLUMNS
 from churn.scoring import scorer
-from churn.scoring.scorer import SCORE_SCHEMA, score_partition, summarise_partitions
+from churn.scoring.scorer import score_partition, summarise_partitions
 from tests.support.small_models import NATIONS, booster_of, model_of, partition_task, small_model, snapshots
 
 DATASETS = ("scores", "shap", "reasons", "effects")
@@ -43,8 +43,8 @@ def test_scores_have_the_columns_that_the_tables_readers_know(tmp_path, model):
     table = snapshots(500)
     row = score_partition(partition_task(tmp_path, table, model))
     scores = output(tmp_path, "scores")
-    assert tuple(scores.column_names) == SCORE_COLUMNS
-    assert scores.schema.remove_metadata() == SCORE_SCHEMA
+    assert tuple(scores.column_names) == datasets.SCORES.column_names
+    assert scores.schema.remove_metadata() == datasets.SCORES.schema
     assert scores["user_id"].equals(table["user_id"])
     margin = model.margin(model.schema.encode(table))
     np.testing.assert_allclose(scores["margin"].to_numpy(), margin, rtol=1e-6, atol=1e-6)
@@ -359,7 +359,7 @@ def test_a_full_disk_while_writing_is_raised_as_it_is(tmp_path, model):
 def test_an_empty_partition_gives_empty_files(tmp_path, model):
     row = score_partition(partition_task(tmp_path, snapshots(0), model))
     assert (row.rows, row.margin_range) == (0, None)
-    assert output(tmp_path, "scores").schema.remove_metadata() == SCORE_SCHEMA
+    assert output(tmp_path, "scores").schema.remove_metadata() == datasets.SCORES.schema
     assert output(tmp_path, "shap").num_rows == output(tmp_path, "reasons").num_rows == 0
     full = score_partition(partition_task(tmp_path, snapshots(80, seed=3), model, index=1))
     assert summarise_partitions([row, full], expected=[0, 80]).rows == 80

@@ -9,9 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
-from churn.explain.reasons import REASON_SCHEMA
+from churn.core import datasets
 from churn.outputs.tables import Published, publish_scores
-from churn.scoring.schema import SCORE_SCHEMA
 from tests.support.data_folders import AS_OF
 
 WEEK = date(2024, 7, 8)
@@ -51,7 +50,7 @@ def score_file(path: Place, users: Mapping[str, Any], **changes: Any) -> str:
         {
             "user_id": user,
             "target_week_start_date": WEEK,
-            "learner_type": "meta-learner",
+            "learner_type": "single-learner",
             "learner_name": "xgboost",
             "predicted_probability": probability,
             "optimal_threshold": 0.4,
@@ -69,7 +68,7 @@ def score_file(path: Place, users: Mapping[str, Any], **changes: Any) -> str:
         }
         for user, probability in users.items()
     ]
-    return path.write(pa.Table.from_pylist(rows, _nullable(SCORE_SCHEMA)))
+    return path.write(pa.Table.from_pylist(rows, _nullable(datasets.SCORES.schema)))
 
 
 def reason_file(path: Place, users: Sequence[str], **changes: Any) -> str:
@@ -87,7 +86,7 @@ def reason_file(path: Place, users: Sequence[str], **changes: Any) -> str:
         for rank in range(1, REASONS + 1)
     ]
     return path.write(
-        pa.Table.from_pylist(rows, _nullable(REASON_SCHEMA.set(1, pa.field("rank", pa.int16()))))
+        pa.Table.from_pylist(rows, _nullable(datasets.REASONS.schema.set(1, pa.field("rank", pa.int16()))))
     )
 
 

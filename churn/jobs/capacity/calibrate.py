@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from churn.config.cluster import ClusterSettings
+from churn.core.datasets import EFFECTS
 from churn.core.errors import RunError, UsageError
 from churn.explain.effects import read_summary
 from churn.jobs.capacity.probe import Nothing, cpu_seconds, do_nothing, peak_bytes
@@ -48,7 +49,6 @@ _TASKS_AT_ONCE = 64  # in flight: more than one worker can have done, so that no
 _WORKER_MODULE = "churn.worker"  # what every worker imports first
 _START_TIMEOUT = 120.0  # seconds
 _IDLE_SECONDS, _PAUSE = 1.5, 0.02
-_EFFECTS = "effects"
 
 
 @dataclass(frozen=True)
@@ -228,9 +228,9 @@ class _Bench:
         return {
             "read_bytes": self._features("large").stat().st_size / size,
             "written_bytes": {
-                name: stamp.size / size for name, stamp in sorted(large.files.items()) if name != _EFFECTS
+                name: stamp.size / size for name, stamp in sorted(large.files.items()) if name != EFFECTS.name
             },
-            "effects_bytes": float(large.files[_EFFECTS].size),
+            "effects_bytes": float(large.files[EFFECTS.name].size),
         }
 
     def _stages(self) -> dict[str, dict[str, float]]:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from churn.core.datasets import DATASETS, EFFECTS, FEATURES
 from churn.core.errors import UsageError
 from churn.dataset.unload import partition_size
 from churn.jobs.capacity import requests
@@ -27,7 +28,7 @@ MOST_WORKERS = 2_000
 MOST_USERS, MOST_PRODUCTS = 1_000_000_000, 100
 SCHEDULER = Size(1, 4)
 _ENDLESS = 10**15  # users of whom partitions are as large as they may become
-_FILES = ("scores", "reasons", "shap", "effects", "features")
+_PARTITION_FILES = sum(dataset.partitioned for dataset in DATASETS)
 _OTHER_FILES = 12  # model, charts, logs
 
 
@@ -160,9 +161,9 @@ class _Arithmetic:
             "commit": self._commit_seconds(),
         }
         written = {
-            "features": rates.read_bytes * job.users,
+            FEATURES.name: rates.read_bytes * job.users,
             **{name: each * job.users for name, each in rates.written_bytes.items()},
-            "effects": rates.effects_bytes * self.partitions,
+            EFFECTS.name: rates.effects_bytes * self.partitions,
         }
         every = asked + merged
         return CapacityPlan(
@@ -197,12 +198,12 @@ class _Arithmetic:
     def _of_partition(self, rows: float) -> Requests:
         rates = self.rates
         written = {name: each * rows for name, each in rates.written_bytes.items()}
-        return requests.of_partition(rates.read_bytes * rows, {**written, "effects": rates.effects_bytes})
+        return requests.of_partition(rates.read_bytes * rows, {**written, EFFECTS.name: rates.effects_bytes})
 
     def _requests(self) -> tuple[Requests, Requests]:
         """Return what workers ask of S3, and what the client asks when they are done."""
         asked = self.asked.times(self.partitions) + requests.of_model().times(self.workers)
-        files = len(_FILES) * self.partitions + _OTHER_FILES
+        files = _PARTITION_FILES * self.partitions + _OTHER_FILES
         each = requests.of_merge(self._row_groups()) + requests.of_stamp(self.rates.read_bytes * self.longest)
         return asked, each.times(self.partitions) + requests.of_commit(files)
 
@@ -212,7 +213,7 @@ class _Arithmetic:
     def _commit_seconds(self) -> float:
         rates, place = self.rates, self.place
         one_by_one = self.partitions * requests.waits_of_merge(self._row_groups())
-        listed = requests.of_commit(len(_FILES) * self.partitions + _OTHER_FILES).all
+        listed = requests.of_commit(_PARTITION_FILES * self.partitions + _OTHER_FILES).all
         return (
             self._commit_cpu() / place.vcpu_speed
             + (one_by_one + listed) * place.request_seconds

@@ -32,8 +32,6 @@ from churn.dataset.run_schemas import drop_schema, leftover_schemas
 from churn.features.aggregates.tables import names_by_schema
 from churn.jobs.erase.inventory import (
     KEPT_COLUMN,
-    PUBLISHED,
-    RECORD,
     RUN_DATASETS,
     TABLES,
     is_kept,
@@ -45,6 +43,7 @@ from churn.jobs.weekly.run import is_dead
 from churn.lake.lake import Lake
 from churn.lake.open import open_lake
 from churn.lake.run import Run
+from churn.outputs import migrations
 from churn.warehouse.base import Session, Warehouse
 from churn.warehouse.retries import retry_transaction
 from churn.warehouse.templates import render
@@ -90,7 +89,7 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
     """
     ids = _distinct(users)
     columns = _columns(settings, warehouse)
-    record = RECORD if warehouse.columns(RECORD) and not dry_run else None
+    record = migrations.PUBLISHED if warehouse.columns(migrations.PUBLISHED) and not dry_run else None
     lake = open_lake(settings)
     in_lake: dict[Erased, None] = {}  # a second attempt finds nothing more of what the first has erased
     seen: set[str] = set()
@@ -360,5 +359,5 @@ def _bind_users(session: Session, warehouse: Warehouse, ids: pa.Array) -> None:
 
 
 def _run(session: Session, warehouse: Warehouse, text: str, values: Mapping[str, Any]) -> None:
-    statement = render(text, {}, values, PUBLISHED, warehouse.dialect)
+    statement = render(text, {}, values, migrations.SCHEMA, warehouse.dialect)
     session.execute(statement.sql, statement.parameters)

@@ -9,6 +9,7 @@ from datetime import date
 
 from churn.config.settings import Settings
 from churn.core.calendar import Windows
+from churn.core.datasets import PUBLISHED, REASONS, SCORES
 from churn.core.errors import RunError
 from churn.core.io_errors import storage_errors
 from churn.core.timing import StageTimer
@@ -30,7 +31,7 @@ def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
     manifest = run.manifest
     with ExitStack() as stack:
         published = {}
-        for dataset in ("scores", "reasons") if settings.publish_reasons else ("scores",):
+        for dataset in [each.name for each in PUBLISHED if each is SCORES or settings.publish_reasons]:
             folder = run.path(dataset)
             if not warehouse.reads_remote_files:
                 folder = str(stack.enter_context(local_copy(folder)))
@@ -38,14 +39,14 @@ def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
             published[dataset] = [f"{folder}/{name.partition('/')[2]}" for name in names]
         return publish_scores(
             warehouse,
-            published["scores"],
+            published[SCORES.name],
             product=manifest.product,
             target_week_start=manifest.target_week_start,
             run_id=manifest.run_id,
             started_at=manifest.started_at,
             rows=manifest.rows["scores"],
             id_column=settings.id_column,
-            reason_paths=published.get("reasons"),
+            reason_paths=published.get(REASONS.name),
             scratch=open_lake(settings).scratch(manifest.product),
         )
 

@@ -12,6 +12,7 @@ from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
 from churn.core.calendar import Windows
+from churn.core.datasets import DATASETS
 from churn.core.prefetch import PREFETCH, prefetch_map
 from churn.core.timing import StageRecord
 from churn.dataset.checks import CheckResult
@@ -53,16 +54,6 @@ _NICE_SEGMENTS = {
     "days_w2": ("Active days in the last observed week", ((1, 1), (2, 2), (3, 4), (5, 7))),
     "active_weeks_13w": ("Active weeks of the last 13", ((1, 3), (4, 6), (7, 9), (10, 12), (13, 13))),
 }
-_FILES = (
-    ("scores", "one probability a user, and the first three reasons"),
-    ("shap", "one contribution for each user and feature, with the bias in the metadata"),
-    ("reasons", "the largest contributions of each user"),
-    ("effects", "what moves the predictions as a whole, by feature and value"),
-    ("features", "what the scores were computed from"),
-    ("model", "the booster and its card"),
-    ("charts", "this report and its data"),
-    ("logs", "features, partitions and stages"),
-)
 
 
 @dataclass(frozen=True)
@@ -195,9 +186,9 @@ def report_data(
             parameters=dict(card.params),
         ),
         files=tuple(
-            OutputFile(path=path, holds=holds)
-            for path, holds in _FILES
-            if path not in ("scores", "shap", "reasons", "effects") or path in summary.datasets
+            OutputFile(path=dataset.name, holds=dataset.description)
+            for dataset in DATASETS
+            if dataset.writer != "scoring" or dataset.name in summary.datasets
         ),
     )
 
