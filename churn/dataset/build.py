@@ -1,4 +1,4 @@
-"""From source tables to snapshots: what runs in the warehouse for one product and as-of date."""
+"""Plans and runs the SQL of one product and as-of date: from source tables to snapshots."""
 
 import logging
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from churn.features.aggregates import ledger, lifetime, weekly
 from churn.features.cohorts import EVERYBODY
 from churn.sources.availability import check_tables
 from churn.warehouse.base import LostConnectionError, Warehouse
-from churn.warehouse.templates import Statement, Step, create, load_step
+from churn.warehouse.templates import Step, create, load_step
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +34,13 @@ def plan_dataset(
 ) -> DatasetPlan:
     """Check the sources and plan the SQL of one product and as-of date.
 
-    Makes the run's schema with the source views in it, and brings the kept weekly aggregates forward: of the
-    activity, the weeks are read that they do not have yet.
+    Creates the run's schema with the source views, and aggregates the weeks of activity that are new.
 
     Args:
-        schema: where the run's tables are made; it must not be in use.
-        today: the day on which this is run; activity later than this is refused.
-        rebuild_weeks: aggregate so many of the latest weeks again.
-        stages: where it is told how long this takes.
+        schema: where the run's tables are made; no other run may use it.
+        today: the day on which this is run; activity after the day that follows it is refused.
+        rebuild_weeks: how many of the latest weeks to aggregate again.
+        stages: records how long each part takes.
 
     Raises:
         UsageError: unknown product, or ``as_of`` is not a Sunday or is not over yet.
@@ -59,60 +58,51 @@ def plan_dataset(
         names = {"has_predictions": sources.available.predictions}
         for view in sources.views:
             step = load_step(f"sources/{settings.source}/{view}.sql", names)
-            run_statement(warehouse, create(step, names, {}, schema, warehouse.dialect))
+            statement = create(step, names, {}, schema, warehouse.dialect)
+            warehouse.execute(statement.sql, statement.parameters)
     with stages.stage("aggregate weeks", "prepare") as count:
-        brought = weekly.update_aggregates(
+        update = weekly.update_aggregates(
             warehouse, settings, schema, as_of, today=today, rebuild_weeks=rebuild_weeks
         )
-        count.rows = brought.raw_rows
+        count.rows = update.raw_rows
     with stages.stage("check activity", "prepare") as count:
         facts = profile_activity(
-            warehouse, settings, name, windows, schema, today, sources.available, outside=brought.outside > 0
+            warehouse, settings, name, windows, schema, today, sources.available, outside=update.outside > 0
         )
         check_history(name, windows, facts)
         count.rows = facts.rows
     dates = labelled_dates(windows, facts.first_date, product.training.max_dates)
-    made = build_plan(
+    plan = build_plan(
         settings.source, name, product, windows, dates, schema, facts, weekly.aggregate_tables(settings)
     )
     with stages.stage("user lives", "prepare"):
-        # Of all weeks, as a run of a later date may be about to read those that this one makes again.
-        builds = ledger.week_versions(warehouse, made.tables.aggregates)
-        lifetime.update_lifetime(warehouse, made.tables.lifetime, builds)
-    known = {week: build for week, build in builds.items() if week <= as_of}
-    return replace(_with_what_is_kept(warehouse, made, known), warnings=brought.warnings)
+        # All weeks, not only those up to as_of: a run of a later date may be about to read them.
+        versions = ledger.week_versions(warehouse, plan.tables.aggregates)
+        lifetime.update_lifetime(warehouse, plan.tables.lifetime, versions)
+    known = {week: version for week, version in versions.items() if week <= as_of}
+    return replace(_reuse_stored_rows(warehouse, plan, known), warnings=update.warnings)
 
 
-def _with_what_is_kept(warehouse: Warehouse, made: DatasetPlan, builds: Mapping[date, str]) -> DatasetPlan:
-    """Leave the dates to their kept feature rows that have them.
+def _reuse_stored_rows(warehouse: Warehouse, plan: DatasetPlan, versions: Mapping[date, str]) -> DatasetPlan:
+    """Return the plan without the past dates whose feature rows are stored.
 
-    The rows of the run's own date are always made anew: they show what can be known today.
+    The rows of the run's own date are always made anew: they show what is known today.
     """
-    as_of = made.windows.as_of
-    there = store.reusable_dates(warehouse, made.tables.rows, builds, made.users)
-    new_dates = tuple(day for day in made.training_dates if day not in there)
-    dates = {day: (made.users[day], store.source_version(builds, day)) for day in new_dates}
-    dates[as_of] = (EVERYBODY, store.source_version(builds, as_of))
-    return with_steps(replace(made, new_dates=new_dates, tables=replace(made.tables, dates=dates)))
-
-
-def run_statement(warehouse: Warehouse, statement: Statement) -> int:
-    """Run one statement; return its rows."""
-    return warehouse.execute(statement.sql, statement.parameters)
+    as_of = plan.windows.as_of
+    stored = store.reusable_dates(warehouse, plan.tables.rows, versions, plan.users)
+    new_dates = tuple(day for day in plan.training_dates if day not in stored)
+    dates = {day: (plan.users[day], store.source_version(versions, day)) for day in new_dates}
+    dates[as_of] = (EVERYBODY, store.source_version(versions, as_of))
+    return with_steps(replace(plan, new_dates=new_dates, tables=replace(plan.tables, dates=dates)))
 
 
 def run_step(warehouse: Warehouse, plan: DatasetPlan, step: Step) -> int:
-    """Make one step's table; return its rows (0 for a view). Views that exist already are kept.
+    """Make one step's table or view; return its rows (0 for a source view).
 
-    A table whose commit was not answered before the connection broke is looked for, not made again.
+    A view that exists stays. If the connection breaks before a commit is answered, a table that exists is
+    taken as made.
     """
     table = f"{plan.schema}.{step.name}"
-    if step.kind == "view":
-        if not warehouse.columns(table):
-            run_statement(
-                warehouse, create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
-            )
-        return 0 if step.path.startswith("sources/") else _count(warehouse, table)
     if step.name == store.ROWS:
         return store.save_rows(
             warehouse,
@@ -125,18 +115,22 @@ def run_step(warehouse: Warehouse, plan: DatasetPlan, step: Step) -> int:
             oldest=plan.windows.as_of - plan.windows.label_delay - plan.product.training.max_dates * WEEK,
             features=plan.catalogue.features,
         )
-    statement = create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
-    try:
-        return run_statement(warehouse, statement)
-    except LostConnectionError as lost:
-        if lost.unchanged or not warehouse.columns(table):
-            raise
-        logger.warning("%s; %s is there, so it was", lost, table)
-        return _count(warehouse, table)
+    if step.kind == "table" or not warehouse.columns(table):
+        statement = create(step, plan.names, plan.parameters, plan.schema, warehouse.dialect)
+        try:
+            rows = warehouse.execute(statement.sql, statement.parameters)
+        except LostConnectionError as lost:
+            if step.kind == "view" or lost.unchanged or not warehouse.columns(table):
+                raise
+            logger.warning("%s; %s exists, so it was committed", lost, table)
+            return _count(warehouse, table)
+    if step.kind == "table":
+        return rows
+    return 0 if step.path.startswith("sources/") else _count(warehouse, table)
 
 
 def _count(warehouse: Warehouse, table: str) -> int:
-    return int(warehouse.fetch(f"select count(*) as found from {table}")["found"][0].as_py())
+    return int(warehouse.fetch(f"select count(*) as n from {table}")["n"][0].as_py())
 
 
 def run_steps(warehouse: Warehouse, plan: DatasetPlan) -> dict[str, int]:

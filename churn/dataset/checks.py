@@ -1,4 +1,4 @@
-"""Checks between stages: what must hold fails the run by name, what looks odd goes to the report."""
+"""Checks between stages: a broken rule fails the run, and an oddity goes to the report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class CheckResult:
-    """A check that held.
+    """A check that passed.
 
     Attributes:
         name: what was checked.
-        detail: on what, in numbers.
+        detail: the numbers that were checked.
     """
 
     name: str
@@ -27,17 +27,17 @@ class CheckResult:
 
 
 def check_snapshots(warehouse: Warehouse, plan: DatasetPlan, rows: Mapping[str, int]) -> list[CheckResult]:
-    """Check the snapshots and the feature set in the warehouse, where they are cheap to count.
+    """Check the snapshots and the feature set in the warehouse, where counting is cheap.
 
     Args:
         rows: rows by step, as the steps reported them.
 
     Raises:
-        CheckError: lists what broke: duplicate keys, a feature built from later activity, unequal row counts,
-            nobody to score.
+        CheckError: keys are repeated, labels or user ids are missing, activity after the last known day was
+            read, row counts differ, or nobody is to be scored. The message lists all of these.
     """
     schema = plan.schema
-    found = warehouse.fetch(
+    counts = warehouse.fetch(
         f"""
         select
             count(*) as snapshots,
@@ -53,16 +53,16 @@ def check_snapshots(warehouse: Warehouse, plan: DatasetPlan, rows: Mapping[str, 
         f" where last_date > date '{plan.known_until.isoformat()}'"
     ).to_pylist()[0]["late"]
     failures = []
-    if found["duplicates"]:
-        failures.append(f"{schema}.snapshots: {found['duplicates']:,} duplicate (user, as-of date) keys")
-    if found["null_users"]:
-        failures.append(f"{schema}.snapshots: {found['null_users']:,} rows without a user id")
-    if not found["score_rows"]:
+    if counts["duplicates"]:
+        failures.append(f"{schema}.snapshots: {counts['duplicates']:,} duplicate (user, as-of date) keys")
+    if counts["null_users"]:
+        failures.append(f"{schema}.snapshots: {counts['null_users']:,} rows without a user id")
+    if not counts["score_rows"]:
         failures.append(
             f"{schema}.snapshots: nobody is eligible on {plan.windows.as_of}; see `minimum_value`"
         )
-    if found["unlabelled"]:
-        failures.append(f"{schema}.snapshots: {found['unlabelled']:,} training rows have no label")
+    if counts["unlabelled"]:
+        failures.append(f"{schema}.snapshots: {counts['unlabelled']:,} training rows have no label")
     if late:
         failures.append(f"{schema}.user_week: {late:,} rows hold activity after {plan.known_until}")
     if rows["feature_set"] != rows["snapshots"]:
@@ -73,14 +73,14 @@ def check_snapshots(warehouse: Warehouse, plan: DatasetPlan, rows: Mapping[str, 
     if failures:
         raise CheckError("snapshots", failures)
     return [
-        CheckResult("unique snapshot keys", f"{found['snapshots']:,} (user, as-of date) pairs"),
+        CheckResult("unique snapshot keys", f"{counts['snapshots']:,} (user, as-of date) pairs"),
         CheckResult("no activity after the as-of date", f"read up to {plan.known_until}"),
         CheckResult("one feature row a snapshot", f"{rows['feature_set']:,} rows"),
     ]
 
 
 def check_equal_rows(stage: str, counts: Mapping[str, int]) -> CheckResult:
-    """Check that the same rows went through every stage.
+    """Check that every stage had the same number of rows.
 
     Raises:
         CheckError: the counts differ.
@@ -99,7 +99,7 @@ def warn_features(snapshots: pa.Table, names: Sequence[str]) -> list[str]:
         if column.null_count == len(column):
             empty.append(name)
         elif column.null_count:
-            continue  # there or missing: that tells something too
+            continue  # constant where present, but null or not is information too
         elif not pa.types.is_string(column.type):
             bounds = pc.min_max(column).as_py()
             if bounds["min"] == bounds["max"]:
@@ -107,9 +107,9 @@ def warn_features(snapshots: pa.Table, names: Sequence[str]) -> list[str]:
         elif pc.count_distinct(column).as_py() <= 1:
             constant.append(name)
     return [
-        f"{len(found)} feature{'s are' if len(found) > 1 else ' is'} {what} in training: "
-        + ", ".join(found[:_SHOWN])
-        + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
-        for what, found in (("empty", empty), ("constant", constant))
-        if found
+        f"{len(features)} feature{'s are' if len(features) > 1 else ' is'} {what} in training: "
+        + ", ".join(features[:_SHOWN])
+        + (f" and {len(features) - _SHOWN} more" if len(features) > _SHOWN else "")
+        for what, features in (("empty", empty), ("constant", constant))
+        if features
     ]

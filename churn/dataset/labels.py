@@ -1,4 +1,4 @@
-"""What scored users did: the label's own SQL step, read on to the target's end."""
+"""The labels of scored users, once the target is over: the same SQL step that labels training rows."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -12,28 +12,28 @@ from churn.warehouse.base import Warehouse
 
 
 def plan_labels(
-    warehouse: Warehouse, settings: Settings, made: DatasetPlan, schema: str, *, today: date | None = None
+    warehouse: Warehouse, settings: Settings, plan: DatasetPlan, schema: str, *, today: date | None = None
 ) -> DatasetPlan:
-    """Return the plan that learns what scored users did; it reads on to the target's end.
+    """Return the plan that labels the users whom another plan scored.
 
-    Makes its schema, and brings the kept weekly aggregates forward.
+    Creates the schema and aggregates the weeks up to the end of the target.
 
     Args:
-        made: the plan that they were scored by; its schema is there.
-        schema: where the tables are made; it must not be in use.
+        plan: the plan that scored them; its schema exists.
+        schema: where the tables are made; it must not exist.
         today: the day on which this is run.
     """
-    end = made.windows.target_end
+    end = plan.windows.target_end
     warehouse.execute(f"create schema {identifier(schema)}")
-    weekly.update_aggregates(warehouse, settings, made.schema, end, today=today or max(end, date.today()))
-    store.create_view(warehouse, made.tables.rows, schema)
-    return made.outcomes(schema)
+    weekly.update_aggregates(warehouse, settings, plan.schema, end, today=today or max(end, date.today()))
+    store.create_view(warehouse, plan.tables.rows, schema)
+    return plan.labels(schema)
 
 
 def read_labels(warehouse: Warehouse, plan: DatasetPlan) -> Mapping[str, int]:
     """Return user id -> churned (1, 0) for the users of a plan made by ``plan_labels``."""
-    found = warehouse.fetch(
+    labels = warehouse.fetch(
         f"select user_id, churned from {plan.schema}.snapshots"
         " where purpose = 'score' and churned is not null"
     )
-    return dict(zip(found["user_id"].to_pylist(), found["churned"].to_pylist(), strict=True))
+    return dict(zip(labels["user_id"].to_pylist(), labels["churned"].to_pylist(), strict=True))

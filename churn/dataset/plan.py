@@ -1,7 +1,7 @@
-"""What the SQL of one product and as-of date depends on, and the steps that come of it.
+"""The plan of one product and as-of date: what its SQL depends on, and the steps in order.
 
-Training, scoring, judging and rendering all plan here, so that they share one definition of eligibility,
-label and features.
+Training, scoring, back-tests and rendering all plan here, so they share one definition of eligibility, label
+and features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,14 +32,14 @@ from churn.warehouse.templates import Step, create_table, load_step, render_for_
 
 @dataclass(frozen=True)
 class Tables:
-    """What is kept from run to run: tables whose names hold digests of their definitions.
+    """The tables that are kept from run to run; their names hold digests of their definitions.
 
     Attributes:
         aggregates: weekly aggregates of all products.
-        lives: users' lives with the product, week by week.
+        lifetime: users' lifetime totals with the product, by week.
         rows: the product's feature rows.
-        dates: of the as-of dates whose rows the run makes, which users are there (``cohorts.mask``), and what
-            tells whether they can be used again.
+        dates: as-of date whose rows the run makes -> which users it has (``cohorts.encode_slots``), and the
+            version of the weeks that its rows are made from.
     """
 
     aggregates: VersionedTables
@@ -49,9 +49,8 @@ class Tables:
 
     def name(self, name: str) -> str:
         """Return the qualified name of a table that the steps read."""
-        return (self.lifetime if name in (lifetime.LIFETIME, lifetime.LATEST) else self.aggregates).table(
-            name
-        )
+        tables = self.lifetime if name in (lifetime.LIFETIME, lifetime.LATEST) else self.aggregates
+        return tables.table(name)
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,14 @@ class DatasetPlan:
         name: the product's name.
         product: its definition.
         windows: the windows of the as-of date.
-        known_until: the last day of activity that may be read: the as-of date, except to learn outcomes.
+        known_until: the last day of activity to read: the as-of date, or the target's end for labels.
         training_dates: past as-of dates, ascending.
-        new_dates: those of them whose feature rows this run makes, beside those of its own date.
+        new_dates: training dates without stored feature rows, which this run makes besides those of its date.
         schema: where the steps' tables are made; one per run.
         facts: what is known of the product's activity.
         catalogue: the features.
-        tables: what is kept from run to run, and read or written by the steps.
-        steps: the SQL steps, in an order that respects their dependencies.
+        tables: the tables that are kept from run to run.
+        steps: the SQL steps; each comes after those that it reads.
         warnings: sentences about the source for the reader of the report.
     """
 
@@ -101,11 +100,11 @@ class DatasetPlan:
 
     @property
     def users(self) -> dict[date, str]:
-        """Which users are trained on at each training date, as ``cohorts.mask`` tells it."""
+        """Which users are trained on at each training date, as ``cohorts.encode_slots`` writes it."""
         limit = self.product.training.max_dates
-        found = _drawn(self.product, self.training_dates)
+        slots = _slots_by_date(self.product, self.training_dates)
         return {
-            day: cohorts.encode_slots(found[day], limit) if found else cohorts.EVERYBODY
+            day: cohorts.encode_slots(slots[day], limit) if slots else cohorts.EVERYBODY
             for day in self.training_dates
         }
 
@@ -121,11 +120,10 @@ class DatasetPlan:
             **{f"new_date_{index}": day for index, day in enumerate(self.new_dates)},
         }
 
-    def outcomes(self, schema: str) -> "DatasetPlan":
-        """Return the plan that learns what the scored users did: it reads on to the target's end.
+    def labels(self, schema: str) -> "DatasetPlan":
+        """Return the plan that labels the scored users, from activity up to the target's end.
 
-        The function ``outcomes`` also makes the kept aggregates reach so far. The feature rows are those that
-        the users were scored by.
+        ``labels.plan_labels`` also aggregates these weeks.
         """
         later = replace(
             self,
@@ -141,7 +139,7 @@ class DatasetPlan:
 
 
 def _values(product: Product, tables: Tables) -> dict[str, Any]:
-    """Return what statements may bind, but for dates."""
+    """Return all values that statements may bind except dates."""
     return {
         **tables.aggregates.values,
         **match_parameters(product),
@@ -158,7 +156,7 @@ def _names(
     training_dates: Sequence[date],
     new_dates: int,
 ) -> dict[str, Any]:
-    found = _drawn(product, training_dates)
+    slots = _slots_by_date(product, training_dates)
     return {
         **match_names(product),
         "kept": tables.name,
@@ -182,14 +180,14 @@ def _names(
         "training_dates": len(training_dates),
         "new_dates": new_dates,
         "slots": cohorts.slots(product.training.max_dates),
-        "cohorts": [found[day] for day in training_dates] if found else [],
+        "cohorts": [slots[day] for day in training_dates] if slots else [],
         "feature_groups": list(features.steps),
         "feature_columns": [(f.step, f.name, f.type) for f in features.features],
     }
 
 
-def _drawn(product: Product, dates: Sequence[date]) -> Mapping[date, tuple[int, ...]]:
-    """Return the slots of users that each training date has; none where each has everybody."""
+def _slots_by_date(product: Product, dates: Sequence[date]) -> Mapping[date, tuple[int, ...]]:
+    """Return the slots of users at each training date; empty if every date has all users."""
     if product.training.sampling == "all":
         return {}
     return cohorts.assign_slots(tuple(dates), product.training.max_dates)
@@ -203,12 +201,12 @@ def build_plan(
     dates: Sequence[date],
     schema: str,
     facts: ActivityFacts,
-    definition: VersionedTables,
+    aggregates: VersionedTables,
 ) -> DatasetPlan:
-    """Plan as if no feature rows were kept."""
+    """Return the plan of a run that finds no stored feature rows."""
     features = catalogue(product, facts.available)
-    tables = define_tables(source, name, product, facts.available, definition)
-    made = DatasetPlan(
+    tables = define_tables(source, name, product, facts.available, aggregates)
+    plan = DatasetPlan(
         name=identifier(name),
         product=product,
         source=source,
@@ -222,25 +220,25 @@ def build_plan(
         tables=tables,
         steps=(),
     )
-    return with_steps(made)
+    return with_steps(plan)
 
 
-def with_steps(made: DatasetPlan) -> DatasetPlan:
-    """Return the plan with the steps that its dates and sources need, in an order that they can be run in."""
-    return replace(made, steps=steps_for(made.source, ["feature_set"], made.names))
+def with_steps(plan: DatasetPlan) -> DatasetPlan:
+    """Return the plan with the steps that its dates and sources need, in order."""
+    return replace(plan, steps=steps_for(plan.source, ["feature_set"], plan.names))
 
 
 def define_tables(
     source: str, name: str, product: Product, available: Availability, aggregates: VersionedTables
 ) -> Tables:
-    """Return what is kept for a product, of which no date is made yet.
+    """Return the kept tables of a product, without dates.
 
     Args:
-        available: what can be read: a source that comes or goes changes the features.
-        aggregates: the weekly aggregates, of all products.
+        available: the sources that exist: each adds features.
+        aggregates: the weekly aggregates of all products.
     """
-    lived = lifetime.lifetime_tables(aggregates, product)
-    tables = Tables(aggregates, lived, aggregates, {})
+    # `rows` is filled in below: its digest is made from the steps, which read the other two.
+    tables = Tables(aggregates, lifetime.lifetime_tables(aggregates, product), aggregates, {})
     names = _names(product, available, catalogue(product, available), tables, training_dates=(), new_dates=1)
     steps = steps_for(source, ["feature_rows"], names)
     rows = store.feature_row_tables(aggregates.schema, name, steps, names, _values(product, tables))
@@ -248,12 +246,12 @@ def define_tables(
 
 
 def plan_without_data(settings: Settings, name: str, as_of: date) -> DatasetPlan:
-    """Plan as if every optional source were there and the history were long: for rendering."""
+    """Return a plan with every optional source and a long history, to render its SQL."""
     product = settings.product(name)
     windows = product.windows(as_of)
     history = OBSERVATION_WEEKS * WEEK + product.training.max_dates * WEEK + windows.label_delay
     available = resolve_views(settings.source, {}).available
-    if settings.source == "events":  # which holds no such columns
+    if settings.source == "events":  # it has no such columns
         available = replace(available, series=False, live=False, page_views=False)
     facts = ActivityFacts(0, windows.as_of - history + timedelta(days=1), windows.as_of, available)
     dates = labelled_dates(windows, facts.first_date, product.training.max_dates)
@@ -270,37 +268,37 @@ def plan_without_data(settings: Settings, name: str, as_of: date) -> DatasetPlan
 
 
 def rendered_steps(plan: DatasetPlan, dialect: Dialect) -> dict[str, str]:
-    """Return each step's SQL in ``dialect`` with its values written in, to be read by a person.
+    """Return each step's SQL in ``dialect`` with its values written in, for people to read.
 
-    The steps that make what is kept come first, here in the run's own schema and from all activity.
+    The steps of the kept tables come first, here in the run's own schema and from all activity.
     """
     plan = _in_own_schema(plan)
-    aggregates, lived = plan.tables.aggregates, plan.tables.lifetime
+    aggregates, totals = plan.tables.aggregates, plan.tables.lifetime
     activity = load_step(f"sources/{plan.source}/activity.sql", {})
     values = {**aggregates.values, "first_day": ledger.HISTORY_START, "last_day": plan.known_until}
-    made = {"activity": render_for_humans(activity, {}, {}, plan.schema, dialect)}
+    texts = {"activity": render_for_humans(activity, {}, {}, plan.schema, dialect)}
     for step in weekly.steps(aggregates):
         name = step.name if step.name == "week_activity" else aggregates.name(step.name)
-        made[name] = render_for_humans(
+        texts[name] = render_for_humans(
             replace(step, name=name), aggregates.names, values, plan.schema, dialect
         )
-    life, state = lifetime.steps(lived)
-    empty = create_table(lived.table(lifetime.LATEST), lifetime.COLUMNS, dialect)
-    made[lived.name(lifetime.LATEST)] = (
-        f"-- {state.header.splitlines()[0]} Before the first week: none.\n{empty};\n"
+    by_week, latest = lifetime.steps(totals)
+    empty = create_table(totals.table(lifetime.LATEST), lifetime.COLUMNS, dialect)
+    texts[totals.name(lifetime.LATEST)] = (
+        f"-- {latest.header.splitlines()[0]} Empty before the first week.\n{empty};\n"
     )
-    life = replace(life, name=lived.name(lifetime.LIFETIME))
-    values = {**lived.values, "first_week": ledger.HISTORY_START, "last_week": plan.known_until}
-    made[life.name] = render_for_humans(life, lived.names, values, plan.schema, dialect)
-    return made | {
+    by_week = replace(by_week, name=totals.name(lifetime.LIFETIME))
+    values = {**totals.values, "first_week": ledger.HISTORY_START, "last_week": plan.known_until}
+    texts[by_week.name] = render_for_humans(by_week, totals.names, values, plan.schema, dialect)
+    return texts | {
         step.name: render_for_humans(step, plan.names, plan.parameters, plan.schema, dialect)
         for step in plan.steps
     }
 
 
 def _in_own_schema(plan: DatasetPlan) -> DatasetPlan:
-    """Return the plan with everything that is kept made in its own schema, and from nothing."""
+    """Return the plan with the kept tables in its own schema, and no feature rows stored."""
     aggregates = replace(plan.tables.aggregates, schema=plan.schema)
-    lived = lifetime.lifetime_tables(aggregates, plan.product)
-    tables = Tables(aggregates, lived, replace(plan.tables.rows, schema=plan.schema), {})
+    totals = lifetime.lifetime_tables(aggregates, plan.product)
+    tables = Tables(aggregates, totals, replace(plan.tables.rows, schema=plan.schema), {})
     return with_steps(replace(plan, tables=tables, new_dates=plan.training_dates))

@@ -1,4 +1,4 @@
-"""The warehouse schemas of runs: their names, those left over, and how they go."""
+"""The warehouse schemas of runs: names, leftovers, removal."""
 
 import re
 
@@ -17,14 +17,13 @@ def run_schema(product: str, run_id: str) -> str:
 
 
 def leftover_schemas(warehouse: Warehouse, product: str | None = None) -> list[str]:
-    """Return the schemas of runs: what those that died have left behind, and what a living one works with.
-
-    The run id tells ``run_food_<id>`` from ``run_food_fresh_<id>``, which is of another product.
+    """Return the schemas of all runs that are in the warehouse, of dead and of living ones.
 
     Args:
-        product: whose; None = of whichever product, also one that the settings do not know any more.
+        product: whose runs; None = of every product, also of one that the settings no longer have.
     """
-    named = "[a-z0-9_]+" if product is None else re.escape(product)
-    ours = re.compile(rf"run_{named}_\d{{8}}t\d{{6}}z_[0-9a-f]+")
-    found = warehouse.fetch("select distinct schema_name from information_schema.schemata")
-    return sorted(name for name in found["schema_name"].to_pylist() if ours.fullmatch(name))
+    products = "[a-z0-9_]+" if product is None else re.escape(product)
+    # The run id keeps run_food_<id> apart from run_food_fresh_<id>, which is of another product.
+    of_a_run = re.compile(rf"run_{products}_\d{{8}}t\d{{6}}z_[0-9a-f]+")
+    schemas = warehouse.fetch("select distinct schema_name from information_schema.schemata")
+    return sorted(name for name in schemas["schema_name"].to_pylist() if of_a_run.fullmatch(name))

@@ -1,4 +1,4 @@
-"""Snapshots out of the warehouse into Parquet files, which training and scoring read."""
+"""Unloads snapshots from the warehouse into the Parquet files that training and scoring read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +15,15 @@ from churn.features.catalogue import DOUBLE, INTEGER
 from churn.warehouse.base import Warehouse
 from churn.warehouse.templates import Statement, render
 
-# A task costs some 20 ms besides its rows, and 5,000 rows take a worker about 150 ms.
+# A task has an overhead of some 20 ms; 5,000 rows take a worker about 150 ms.
 _SMALLEST_PARTITION = 5_000
-# Its largest file, SHAP, is nearly incompressible: a reader of a whole one takes this much memory. At 150
-# features that is 160,000 rows, which a worker scores in about 5 s: that much is lost with it.
+# Memory to read one whole SHAP file, the largest file of a partition and nearly incompressible. At 150
+# features this is 160,000 rows: about 5 s of work, which is lost when a worker dies.
 _LARGEST_FILE_BYTES = 96_000_000
 _BYTES_PER_VALUE = 4
-# One worker's last partition makes the others wait for a quarter of their work at most.
+# The other workers wait at most a quarter of their work for the last partition.
 _PARTITIONS_PER_WORKER = 4
-# What makes a warehouse that writes Parquet itself write these types; it may have nothing for int8.
+# SQL types that a warehouse unloads as these Arrow types. Redshift has none for int8.
 _SQL_TYPES = {pa.float32(): "real", pa.int32(): "integer", pa.int8(): "smallint"}
 _ARROW_TYPES = {DOUBLE: pa.float32(), INTEGER: pa.int32()}
 
@@ -39,11 +39,10 @@ def snapshot_schema(plan: DatasetPlan, *, labelled: bool) -> pa.Schema:
 
 
 def partition_size(rows: int, features: int, workers: int) -> int:
-    """Return how many rows each scoring partition gets, so that partitions are equal (but for the last).
+    """Return the rows of each scoring partition; all but the last are equal.
 
-    Several partitions for each worker where there are rows enough, none so small that overhead dominates, and
-    none so large that its files are unwieldy or that much is lost with a worker; the last rule wins. A worker
-    needs no more memory for a larger one, as rows stream through it.
+    Each worker gets several partitions if there are enough rows. None is so small that overhead dominates.
+    None is so large that its files are unwieldy or that much is lost with a worker: this rule wins.
 
     Args:
         rows: rows to score.
@@ -57,7 +56,7 @@ def partition_size(rows: int, features: int, workers: int) -> int:
 
 
 def count_rows(warehouse: Warehouse, plan: DatasetPlan, purpose: str) -> int:
-    """Return how many snapshots there are to ``unload``."""
+    """Return the number of snapshots to ``unload``."""
     text = "select count(*) as snapshots from {{ ref('feature_set') }} where purpose = :purpose"
     query = render(text, {}, {"purpose": purpose}, plan.schema, warehouse.dialect)
     return int(warehouse.fetch(query.sql, query.parameters)["snapshots"][0].as_py())
@@ -68,15 +67,15 @@ def unload(
 ) -> list[tuple[str, int]]:
     """Write snapshots to Parquet files of about ``rows_per_file`` rows.
 
-    The embedded warehouse orders them by as-of date and user, and names them ``part-00000.parquet`` and so
-    on; Redshift's slices write at once, each what it has.
+    DuckDB orders them by as-of date and user, and names the files ``part-00000.parquet`` and so on. The
+    slices of Redshift write at the same time, in no order.
 
     Args:
         purpose: ``train`` (with the label) or ``score``.
-        folder: path or URL of a folder for these files alone.
+        folder: path or URL of a folder that holds nothing else.
 
     Returns:
-        Each file with its rows.
+        Each file and its number of rows.
 
     Raises:
         RunError: the folder cannot be written, the warehouse refused, or another run removed rows meanwhile.
@@ -102,7 +101,7 @@ def _selection(plan: DatasetPlan, purpose: str, schema: pa.Schema, warehouse: Wa
 
 
 def read_snapshots(files: Files, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read unloaded snapshots back into one table, in order of as-of date and user if both are read."""
+    """Read unloaded snapshots into one table, ordered by as-of date and user if both are read."""
     if not files:
         raise RunError("there are no snapshots to read: no user was eligible")
     table = pa.concat_tables(_read(path, columns) for path, _ in files)
@@ -115,11 +114,11 @@ def read_snapshots(files: Files, columns: Sequence[str] | None = None) -> pa.Tab
 
 
 def _read(path: str, columns: Sequence[str] | None) -> pa.Table:
-    fs, found = fsspec.core.url_to_fs(path)
-    with fs.open(found, "rb") as file:
+    fs, path = fsspec.core.url_to_fs(path)
+    with fs.open(path, "rb") as file:
         return pq.read_table(file, columns=list(columns) if columns else None)
 
 
 def rows_by(files: Files) -> int:
-    """Return the rows of unloaded files together."""
+    """Return the number of rows of all unloaded files."""
     return sum(rows for _, rows in files)

@@ -148,7 +148,7 @@ def test_a_step_whose_commit_is_not_answered_is_not_made_again(job: Job, redshif
     assert ended.code == 0, ended.err
     assert commits == 1
     assert len(made()) == 1
-    assert "is there, so it was" in ended.err
+    assert "exists, so it was committed" in ended.err
 
 
 def test_redshift_with_a_lake_on_this_machine_is_refused(

@@ -102,7 +102,7 @@ PLANS = {
     "events, aggregates": with_aggregates(planned("events", VIDEO)),
     "events, everything": planned("events", VIDEO),
     "events, nothing optional": without_options(planned("events", BARE)),
-    "outcomes": planned("bbc", VIDEO).outcomes("outcomes"),
+    "outcomes": planned("bbc", VIDEO).labels("outcomes"),
 }
 every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
