@@ -64,16 +64,16 @@ def features(
     warehouse: Warehouse, chosen: Settings, as_of: date = AS_OF, name: str = "food", today: date | None = None
 ) -> dict[tuple[str, date], Row]:
     """Make a product's features; return them by user and as-of date, as plain numbers and texts."""
-    made = plan_dataset(warehouse, chosen, name, as_of, "run_bad_weeks", today=today or as_of + 2 * WEEK)
-    run_steps(warehouse, made)
-    assert made.warnings == ()
-    rows = warehouse.fetch(f"select * from {made.schema}.feature_set").to_pylist()
-    drop_schema(warehouse, made.schema)
+    plan = plan_dataset(warehouse, chosen, name, as_of, "run_bad_weeks", today=today or as_of + 2 * WEEK)
+    run_steps(warehouse, plan)
+    assert plan.warnings == ()
+    rows = warehouse.fetch(f"select * from {plan.schema}.feature_set").to_pylist()
+    drop_schema(warehouse, plan.schema)
     return {(row.pop("user_id"), row.pop("as_of_date")): row for row in rows}
 
 
-def of_day(found: Mapping[tuple[str, date], Row], as_of: date = AS_OF) -> dict[str, Row]:
-    return {user: row for (user, day), row in found.items() if day == as_of}
+def of_day(result: Mapping[tuple[str, date], Row], as_of: date = AS_OF) -> dict[str, Row]:
+    return {user: row for (user, day), row in result.items() if day == as_of}
 
 
 def observed(events: Sequence[tuple[datetime, float]], as_of: date) -> dict[str, Any]:
@@ -189,13 +189,13 @@ def test_a_time_that_disagrees_with_its_day_moves_nothing_to_another_day(
     chosen = load_settings(
         data, data / "out", {"sql_memory": "1GB", "products": {"iplayer": {"training": {"sampling": "all"}}}}
     )
-    found = features(open_either(data), chosen, name="iplayer")
-    assert {user for user, _ in found} == {*shifts, "unknown"}
+    by_user = features(open_either(data), chosen, name="iplayer")
+    assert {user for user, _ in by_user} == {*shifts, "unknown"}
     expected = observed([(datetime.combine(day, time(21, 15)), 700) for day in days], AS_OF)
-    assert_has(found["right", AS_OF], expected)
+    assert_has(by_user["right", AS_OF], expected)
     assert expected["share_daypart_peak"] == 1
-    for (user, day), row in found.items():
-        same = dict(found["right", day])
+    for (user, day), row in by_user.items():
+        same = dict(by_user["right", day])
         if user == "unknown":
             same |= {name: 0 for name in same if name.startswith("share_daypart_")}
         assert row == same, user
@@ -267,12 +267,12 @@ def test_weeks_are_counted_through_the_53rd_of_a_year(
             rows += [event(user, day, value=1.0 + index)] * events
     data = event_folder(tmp_path, rows)
     last = mondays[-3] + 6 * DAY  # of the third week: past as-of dates are those of the weeks about the 53rd
-    found = features(open_either(data), event_settings(data), last, today=mondays[-1] + WEEK)
+    by_user = features(open_either(data), event_settings(data), last, today=mondays[-1] + WEEK)
     for monday in mondays[28:34]:
         as_of, index = monday + 6 * DAY, mondays.index(monday)
         if last - as_of < 2 * WEEK and as_of != last:
             continue  # its label is not known, so nothing is learnt from it
-        day_rows = of_day(found, as_of)
+        day_rows = of_day(by_user, as_of)
         assert day_rows.keys() == {user for user in active if monday in active[user]}
         for user, row in day_rows.items():
             events = [(each["occurred_at"], each["value"]) for each in rows if each["user_id"] == user]
@@ -286,5 +286,5 @@ def test_weeks_are_counted_through_the_53rd_of_a_year(
         )
         assert (day_rows["every"]["longest_gap_weeks"], day_rows["every"]["streak_weeks"]) == (0, index + 1)
         assert grows["days_since_last"] == 3
-    of_53rd = {row["churned"] for row in of_day(found, last_week - 8 * DAY).values()}
+    of_53rd = {row["churned"] for row in of_day(by_user, last_week - 8 * DAY).values()}
     assert of_53rd == {0, 1}

@@ -1,4 +1,4 @@
-"""From source tables to snapshots, in a real warehouse: what is read, what comes out, and what never may."""
+"""From source tables to snapshots in DuckDB: rows read, snapshots made, and no leak from later dates."""
 
 import random
 import subprocess
@@ -70,14 +70,14 @@ def broadcaster_settings(data: Path, sampling: str = "all", **changes: Any) -> S
 def prepared(
     warehouse: DuckDBWarehouse, chosen: Settings, as_of: date = AS_OF, name: str = "iplayer"
 ) -> DatasetPlan:
-    made = plan_dataset(warehouse, chosen, name, as_of, f"run_{name}_{as_of:%Y%m%d}", today=TODAY)
-    check_snapshots(warehouse, made, run_steps(warehouse, made))
-    return made
+    plan = plan_dataset(warehouse, chosen, name, as_of, f"run_{name}_{as_of:%Y%m%d}", today=TODAY)
+    check_snapshots(warehouse, plan, run_steps(warehouse, plan))
+    return plan
 
 
-def snapshots(warehouse: DuckDBWarehouse, made: DatasetPlan) -> pa.Table:
+def snapshots(warehouse: DuckDBWarehouse, plan: DatasetPlan) -> pa.Table:
     """Every snapshot with its features, in order."""
-    return warehouse.fetch(f"select * from {made.schema}.feature_set order by as_of_date, user_id")
+    return warehouse.fetch(f"select * from {plan.schema}.feature_set order by as_of_date, user_id")
 
 
 def by_key(table: pa.Table, *without: str) -> dict[tuple[str, date], dict[str, Any]]:
@@ -103,7 +103,7 @@ def warehouse(data: Path) -> Iterator[DuckDBWarehouse]:
 
 
 @pytest.fixture(scope="module")
-def made(warehouse: DuckDBWarehouse, data: Path) -> DatasetPlan:
+def plan(warehouse: DuckDBWarehouse, data: Path) -> DatasetPlan:
     return prepared(warehouse, broadcaster_settings(data))
 
 
@@ -112,32 +112,32 @@ FITS = {DOUBLE: ("double", "decimal(18,4)", "decimal(38,4)"), INTEGER: INTEGERS,
 
 
 def test_the_catalogue_names_the_columns_that_each_step_makes_with_their_types(
-    warehouse: DuckDBWarehouse, made: DatasetPlan
+    warehouse: DuckDBWarehouse, plan: DatasetPlan
 ) -> None:
-    assert made.catalogue.left_out == {}
-    for step in made.catalogue.steps:
-        wanted = {feature.name: feature.type for feature in made.catalogue.features if feature.step == step}
-        found = warehouse.columns(f"{made.schema}.{step}")
-        assert list(found)[:2] == ["user_id", "as_of_date"]
-        assert set(found) - {"user_id", "as_of_date"} == set(wanted)
+    assert plan.catalogue.left_out == {}
+    for step in plan.catalogue.steps:
+        wanted = {feature.name: feature.type for feature in plan.catalogue.features if feature.step == step}
+        columns = warehouse.columns(f"{plan.schema}.{step}")
+        assert list(columns)[:2] == ["user_id", "as_of_date"]
+        assert set(columns) - {"user_id", "as_of_date"} == set(wanted)
         for name, type_ in wanted.items():
-            assert found[name] in FITS[type_], f"{step}.{name} is {found[name]}"
+            assert columns[name] in FITS[type_], f"{step}.{name} is {columns[name]}"
 
 
 def test_the_feature_set_has_the_catalogues_columns_in_order(
-    warehouse: DuckDBWarehouse, made: DatasetPlan
+    warehouse: DuckDBWarehouse, plan: DatasetPlan
 ) -> None:
-    found = warehouse.columns(f"{made.schema}.feature_set")
-    assert tuple(found) == ("user_id", "as_of_date", "purpose", "churned", *made.catalogue.names)
+    columns = warehouse.columns(f"{plan.schema}.feature_set")
+    assert tuple(columns) == ("user_id", "as_of_date", "purpose", "churned", *plan.catalogue.names)
     spelled = {DOUBLE: "double", INTEGER: "integer", TEXT: "varchar"}
-    for feature in made.catalogue.features:
-        assert found[feature.name] == spelled[feature.type]
+    for feature in plan.catalogue.features:
+        assert columns[feature.name] == spelled[feature.type]
 
 
-def test_features_of_a_varied_audience_vary(warehouse: DuckDBWarehouse, made: DatasetPlan) -> None:
-    table = snapshots(warehouse, made)
+def test_features_of_a_varied_audience_vary(warehouse: DuckDBWarehouse, plan: DatasetPlan) -> None:
+    table = snapshots(warehouse, plan)
     assert table.num_rows > 100
-    constant = {name for name in made.catalogue.names if len(table[name].unique()) < 2}
+    constant = {name for name in plan.catalogue.names if len(table[name].unique()) < 2}
     # What the rows of this test do not vary, plus shares of categories that nobody uses.
     categories = ("entertainment", "children_s", "factual", "learning", "comedy", "music", "sport", "weather")
     devices = ("desktop_web", "mobile_web", "tablet_app")
@@ -148,41 +148,41 @@ def test_features_of_a_varied_audience_vary(warehouse: DuckDBWarehouse, made: Da
 
 
 def test_numbers_lie_within_the_ranges_of_the_catalogue(
-    warehouse: DuckDBWarehouse, made: DatasetPlan
+    warehouse: DuckDBWarehouse, plan: DatasetPlan
 ) -> None:
-    table = snapshots(warehouse, made)
-    for feature in made.catalogue.features:
+    table = snapshots(warehouse, plan)
+    for feature in plan.catalogue.features:
         if feature.type != TEXT:
-            found = pa.compute.min_max(table[feature.name]).as_py()
+            bounds = pa.compute.min_max(table[feature.name]).as_py()
             low, high = feature.range
-            assert low is None or found["min"] is None or found["min"] >= low, feature.name
-            assert high is None or found["max"] is None or found["max"] <= high, feature.name
+            assert low is None or bounds["min"] is None or bounds["min"] >= low, feature.name
+            assert high is None or bounds["max"] is None or bounds["max"] <= high, feature.name
 
 
 def test_training_dates_know_their_label_and_saw_their_window(
-    warehouse: DuckDBWarehouse, made: DatasetPlan
+    warehouse: DuckDBWarehouse, plan: DatasetPlan
 ) -> None:
-    assert made.training_dates == tuple(AS_OF - n * WEEK for n in (6, 5, 4, 3, 2))
-    found = snapshots(warehouse, made)
-    dates = {(row["purpose"], row["as_of_date"]) for row in found.to_pylist()}
-    assert dates == {("score", AS_OF), *(("train", day) for day in made.training_dates)}
+    assert plan.training_dates == tuple(AS_OF - n * WEEK for n in (6, 5, 4, 3, 2))
+    rows = snapshots(warehouse, plan)
+    dates = {(row["purpose"], row["as_of_date"]) for row in rows.to_pylist()}
+    assert dates == {("score", AS_OF), *(("train", day) for day in plan.training_dates)}
 
 
-def test_scored_users_are_told_apart_from_trained_ones(warehouse: DuckDBWarehouse, made: DatasetPlan) -> None:
-    for row in snapshots(warehouse, made).to_pylist():
+def test_scored_users_are_told_apart_from_trained_ones(warehouse: DuckDBWarehouse, plan: DatasetPlan) -> None:
+    for row in snapshots(warehouse, plan).to_pylist():
         assert (row["churned"] is None) == (row["purpose"] == "score")
         assert (row["as_of_date"] == AS_OF) == (row["purpose"] == "score")
 
 
 def test_accounts_that_are_deleted_or_there_twice_are_nowhere(
-    rows: Tables, warehouse: DuckDBWarehouse, made: DatasetPlan
+    rows: Tables, warehouse: DuckDBWarehouse, plan: DatasetPlan
 ) -> None:
     profiles = [row["bbc_hid3"] for row in rows["prez.id_profile"]]
     twice = {user for user in profiles if profiles.count(user) > 1}
     deleted = {row["bbc_hid3"] for row in rows["prez.id_profile"] if row["status"] == "deleted"}
     assert twice
     assert deleted
-    assert not (twice | deleted) & set(snapshots(warehouse, made)["user_id"].to_pylist())
+    assert not (twice | deleted) & set(snapshots(warehouse, plan)["user_id"].to_pylist())
 
 
 # --- nothing from after the as-of date ---
@@ -253,7 +253,7 @@ def another_side(rows: Rows, column: str, cut: date, seed: int) -> list[dict[str
 def test_nothing_after_a_date_changes_what_is_known_on_it(
     rows: Tables,
     warehouse: DuckDBWarehouse,
-    made: DatasetPlan,
+    plan: DatasetPlan,
     future: tuple[date, int, str],
 ) -> None:
     cut, seed, what = future
@@ -277,10 +277,10 @@ def test_nothing_after_a_date_changes_what_is_known_on_it(
         data = broadcaster_folder(Path(folder), other_rows)
         other = DuckDBWarehouse(None, data, memory="1GB", threads=2)
         try:
-            found = snapshots(other, prepared(other, broadcaster_settings(data)))
+            known_later = snapshots(other, prepared(other, broadcaster_settings(data)))
         finally:
             other.close()
-    before, changed = by_key(snapshots(warehouse, made)), by_key(found)
+    before, changed = by_key(snapshots(warehouse, plan)), by_key(known_later)
     known = {key: row for key, row in before.items() if key[1] <= cut}
     assert known.keys() == {key for key in changed if key[1] <= cut}
     for key, row in known.items():
@@ -290,7 +290,7 @@ def test_nothing_after_a_date_changes_what_is_known_on_it(
 
 
 def test_the_schedule_that_is_published_beforehand_is_read(
-    rows: Tables, warehouse: DuckDBWarehouse, made: DatasetPlan, tmp_path: Path
+    rows: Tables, warehouse: DuckDBWarehouse, plan: DatasetPlan, tmp_path: Path
 ) -> None:
     """The one exception, so that the test above cannot pass for the wrong reason."""
     until = AS_OF.isoformat()
@@ -305,24 +305,24 @@ def test_the_schedule_that_is_published_beforehand_is_read(
     )
     other = DuckDBWarehouse(None, data, memory="1GB", threads=2)
     try:
-        found = snapshots(other, prepared(other, broadcaster_settings(data)))
+        table = snapshots(other, prepared(other, broadcaster_settings(data)))
     finally:
         other.close()
-    before = snapshots(warehouse, made)
-    differing = {name for name in before.column_names if before[name] != found[name]}
+    before = snapshots(warehouse, plan)
+    differing = {name for name in before.column_names if before[name] != table[name]}
     assert {"series_due_target", "share_due_lead", "series_ended_4w", "episodes_due_target"} <= differing
     reading = {"features_content", "features_episodes", "features_last_week", "features_schedule"}
-    assert differing <= {f.name for f in made.catalogue.features if f.step in reading}
+    assert differing <= {f.name for f in plan.catalogue.features if f.step in reading}
     assert "schedule_match" in differing
 
 
 def test_a_snapshot_is_the_same_for_training_and_for_scoring(
-    warehouse: DuckDBWarehouse, data: Path, made: DatasetPlan
+    warehouse: DuckDBWarehouse, data: Path, plan: DatasetPlan
 ) -> None:
-    trained = by_key(snapshots(warehouse, made), "purpose", "churned")
+    trained = by_key(snapshots(warehouse, plan), "purpose", "churned")
     for day in (AS_OF - 2 * WEEK, AS_OF - 3 * WEEK):
         serving = prepared(warehouse, broadcaster_settings(data), day)
-        assert serving.catalogue == made.catalogue
+        assert serving.catalogue == plan.catalogue
         scored = by_key(snapshots(warehouse, serving), "purpose", "churned")
         scored = {key: row for key, row in scored.items() if key[1] == day}
         then = {key: row for key, row in trained.items() if key[1] == day}
@@ -336,12 +336,12 @@ def test_a_snapshot_is_the_same_for_training_and_for_scoring(
 
 
 def test_a_cohort_is_a_part_of_everybody_and_every_user_is_in_one(
-    warehouse: DuckDBWarehouse, data: Path, made: DatasetPlan
+    warehouse: DuckDBWarehouse, data: Path, plan: DatasetPlan
 ) -> None:
     chosen = broadcaster_settings(data, "cohort")
     cohort = plan_dataset(warehouse, chosen, "iplayer", AS_OF, "cohort", today=TODAY)
     run_steps(warehouse, cohort)
-    everybody, sampled = by_key(snapshots(warehouse, made)), by_key(snapshots(warehouse, cohort))
+    everybody, sampled = by_key(snapshots(warehouse, plan)), by_key(snapshots(warehouse, cohort))
     assert all(everybody[key] == row for key, row in sampled.items())
     assert {k for k in sampled if k[1] == AS_OF} == {k for k in everybody if k[1] == AS_OF}
     trained = [user for user, day in sampled if day < AS_OF]
@@ -350,7 +350,7 @@ def test_a_cohort_is_a_part_of_everybody_and_every_user_is_in_one(
 
 
 def test_outcomes_are_learned_by_the_same_rule_as_labels(
-    warehouse: DuckDBWarehouse, data: Path, made: DatasetPlan
+    warehouse: DuckDBWarehouse, data: Path, plan: DatasetPlan
 ) -> None:
     day = AS_OF - 2 * WEEK
     then = plan_dataset(warehouse, broadcaster_settings(data), "iplayer", day, "past", today=TODAY)
@@ -359,7 +359,7 @@ def test_outcomes_are_learned_by_the_same_rule_as_labels(
     run_steps(warehouse, later)
     learned = read_labels(warehouse, later)
     labels = {
-        user: row["churned"] for (user, d), row in by_key(snapshots(warehouse, made)).items() if d == day
+        user: row["churned"] for (user, d), row in by_key(snapshots(warehouse, plan)).items() if d == day
     }
     assert labels
     assert {user: learned[user] for user in labels} == labels
@@ -410,8 +410,8 @@ def test_the_target_week_starts_on_its_monday_and_ends_on_its_sunday(
     events = weekly_events(["steady"], 24)
     for user, at in returns.items():
         events += [*weekly_events([user], 20, last=day), event(user, at)]
-    opened, made = food(tmp_path, open_warehouse, events)
-    labels = {user: row["churned"] for (user, d), row in by_key(snapshots(opened, made)).items() if d == day}
+    opened, plan = food(tmp_path, open_warehouse, events)
+    labels = {user: row["churned"] for (user, d), row in by_key(snapshots(opened, plan)).items() if d == day}
     assert labels == {"steady": 0, "lead_sunday": 1, "target_monday": 0, "target_sunday": 0}
 
 
@@ -425,8 +425,8 @@ def test_the_last_observed_week_starts_on_its_monday_and_ends_on_its_sunday(
         event("sunday", datetime(2024, 6, 30, 23, 59, 59)),
         event("too_late", datetime(2024, 7, 1)),
     ]
-    opened, made = food(tmp_path, open_warehouse, events)
-    scored = {user for user, day in by_key(snapshots(opened, made)) if day == AS_OF}
+    opened, plan = food(tmp_path, open_warehouse, events)
+    scored = {user for user, day in by_key(snapshots(opened, plan)) if day == AS_OF}
     assert scored == {"steady", "monday", "sunday"}
 
 
@@ -436,19 +436,19 @@ def test_a_day_on_which_clocks_change_is_a_day(
 ) -> None:
     hours = [datetime(clocks_change.year, clocks_change.month, clocks_change.day, hour) for hour in range(24)]
     events = weekly_events(["steady"], 44) + [event("night", hour) for hour in hours]
-    opened, made = food(tmp_path, open_warehouse, events)
-    found = opened.fetch(f"select * from {made.schema}.user_week where user_id = 'night'").to_pylist()
-    assert len(found) == 1
-    assert (found[0]["events"], found[0]["active_days"]) == (24, 1)
-    assert (found[0]["value_weekday_sunday"], found[0]["value_daypart_overnight"]) == (24, 6)
+    opened, plan = food(tmp_path, open_warehouse, events)
+    rows = opened.fetch(f"select * from {plan.schema}.user_week where user_id = 'night'").to_pylist()
+    assert len(rows) == 1
+    assert (rows[0]["events"], rows[0]["active_days"]) == (24, 1)
+    assert (rows[0]["value_weekday_sunday"], rows[0]["value_daypart_overnight"]) == (24, 6)
 
 
 def test_groups_without_data_are_left_out_with_the_reason(tmp_path: Path, open_warehouse: Open) -> None:
     events = weekly_events(["a", "b"], 24)
     for row in events:
         row["occurred_at"] = row["occurred_at"].replace(hour=0)
-    opened, made = food(tmp_path, open_warehouse, events, categories=["fruit"], devices=["web"])
-    assert made.catalogue.left_out == {
+    opened, plan = food(tmp_path, open_warehouse, events, categories=["fruit"], devices=["web"])
+    assert plan.catalogue.left_out == {
         "page views": "activity has no page views",
         "category": "activity has no category",
         "schedule match": "there is no content catalogue",
@@ -471,7 +471,7 @@ def test_groups_without_data_are_left_out_with_the_reason(tmp_path: Path, open_w
         "e-mail": "there are no tables of e-mails",
         "follows": "there is no table of follows",
     }
-    assert set(made.catalogue.names) == set(opened.columns(f"{made.schema}.feature_set")) - {
+    assert set(plan.catalogue.names) == set(opened.columns(f"{plan.schema}.feature_set")) - {
         "user_id",
         "as_of_date",
         "purpose",
@@ -487,7 +487,7 @@ HOSTILE = "x'); drop table feature_set; --"
 def test_hostile_values_are_counted_like_any_other(tmp_path: Path, open_warehouse: Open) -> None:
     columns = {"category": HOSTILE, "device": "$as_of", "item_id": "{{ ref('x') }}", "product": ":as_of '%s'"}
     events = weekly_events(["a';--", "日本 | b"], 24, **columns) + weekly_events(["c"], 24, category="fruit")
-    opened, made = food(
+    opened, plan = food(
         tmp_path,
         open_warehouse,
         events,
@@ -495,47 +495,47 @@ def test_hostile_values_are_counted_like_any_other(tmp_path: Path, open_warehous
         categories=[HOSTILE, "fruit"],
         devices=["$as_of", "web"],
     )
-    found = by_key(snapshots(opened, made))
+    by_user = by_key(snapshots(opened, plan))
     share = "share_category_x_drop_table_feature_set"
-    assert {user: row[share] for (user, day), row in found.items() if day == AS_OF} == {
+    assert {user: row[share] for (user, day), row in by_user.items() if day == AS_OF} == {
         "a';--": 1,
         "日本 | b": 1,
         "c": 0,
     }
-    assert found["a';--", AS_OF]["share_device_as_of"] == 1
-    assert found["a';--", AS_OF]["items_13w"] == 1
+    assert by_user["a';--", AS_OF]["share_device_as_of"] == 1
+    assert by_user["a';--", AS_OF]["items_13w"] == 1
 
 
 def test_statements_written_out_for_reading_make_the_same_rows(
-    warehouse: DuckDBWarehouse, made: DatasetPlan
+    warehouse: DuckDBWarehouse, plan: DatasetPlan
 ) -> None:
-    pasted = replace(made, schema="pasted")
+    pasted = replace(plan, schema="pasted")
     warehouse.execute("create schema pasted")
     for text in rendered_steps(pasted, "duckdb").values():
         warehouse.execute(text)
-    assert snapshots(warehouse, pasted) == snapshots(warehouse, made)
+    assert snapshots(warehouse, pasted) == snapshots(warehouse, plan)
     drop_schema(warehouse, "pasted")
 
 
 # --- the same every time ---
 
 
-def run_as_graph(warehouse: DuckDBWarehouse, made: DatasetPlan) -> None:
+def run_as_graph(warehouse: DuckDBWarehouse, plan: DatasetPlan) -> None:
     """Run the steps as soon as what they need is there, several at a time."""
-    steps = {step.name: step for step in made.steps}
+    steps = {step.name: step for step in plan.steps}
     sorter = TopologicalSorter({name: step.needs for name, step in steps.items()})
     sorter.prepare()
     with ThreadPoolExecutor(4) as pool:
         while sorter.is_active():
             ready = sorter.get_ready()
-            list(pool.map(lambda name: run_step(warehouse, made, steps[name]), ready))
+            list(pool.map(lambda name: run_step(warehouse, plan, steps[name]), ready))
             sorter.done(*ready)
 
 
 def test_the_same_plan_gives_the_same_files_to_the_byte(
     rows: Tables,
     warehouse: DuckDBWarehouse,
-    made: DatasetPlan,
+    plan: DatasetPlan,
     tmp_path: Path,
     open_warehouse: Open,
 ) -> None:
@@ -546,7 +546,7 @@ def test_the_same_plan_gives_the_same_files_to_the_byte(
     run_as_graph(other, twin)
     folders = []
     for purpose in ("train", "score"):
-        for opened, planned, name in ((warehouse, made, "one"), (other, twin, "two")):
+        for opened, planned, name in ((warehouse, plan, "one"), (other, twin, "two")):
             folder = tmp_path / name / purpose
             folder.mkdir(parents=True)
             unload(opened, planned, purpose, folder, 40)
@@ -563,29 +563,29 @@ def test_the_same_plan_gives_the_same_files_to_the_byte(
     [("score", 1), ("train", 7), ("train", 1_000_000), ("score", 1_000_000)],
 )
 def test_files_hold_every_row_once_in_order(
-    warehouse: DuckDBWarehouse, made: DatasetPlan, tmp_path: Path, purpose: str, rows_per_file: int
+    warehouse: DuckDBWarehouse, plan: DatasetPlan, tmp_path: Path, purpose: str, rows_per_file: int
 ) -> None:
-    files = unload(warehouse, made, purpose, tmp_path, rows_per_file)
+    files = unload(warehouse, plan, purpose, tmp_path, rows_per_file)
     assert [Path(path).name for path, _ in files] == [f"part-{n:05d}.parquet" for n in range(len(files))]
     assert sorted(Path(path) for path, _ in files) == sorted(tmp_path.iterdir())
     assert all(rows == pq.read_metadata(path).num_rows for path, rows in files)
     assert all(rows == rows_per_file for _, rows in files[:-1])
     assert 0 < files[-1][1] <= rows_per_file
-    found = read_snapshots(files)
-    assert rows_by(files) == found.num_rows
-    assert found.schema == snapshot_schema(made, labelled=purpose == "train")
-    whole = snapshots(warehouse, made)
-    expected = whole.filter(pa.compute.equal(whole["purpose"], purpose)).select(found.column_names)
-    assert found == expected.cast(found.schema)
+    table = read_snapshots(files)
+    assert rows_by(files) == table.num_rows
+    assert table.schema == snapshot_schema(plan, labelled=purpose == "train")
+    whole = snapshots(warehouse, plan)
+    expected = whole.filter(pa.compute.equal(whole["purpose"], purpose)).select(table.column_names)
+    assert table == expected.cast(table.schema)
     if purpose == "train":
-        assert found["churned"].null_count == 0
+        assert table["churned"].null_count == 0
 
 
 @pytest.mark.parametrize("rows_per_file", [10_000, 16_384, 39_999, 40_000])
 def test_files_are_filled_across_the_batches_that_they_come_in(
-    warehouse: DuckDBWarehouse, made: DatasetPlan, tmp_path: Path, rows_per_file: int
+    warehouse: DuckDBWarehouse, plan: DatasetPlan, tmp_path: Path, rows_per_file: int
 ) -> None:
-    few = made.catalogue.features[:3]
+    few = plan.catalogue.features[:3]
     features = ", ".join(f"cast(null as {feature.type}) as {feature.name}" for feature in few)
     warehouse.execute("create schema if not exists large")
     warehouse.execute(
@@ -593,7 +593,7 @@ def test_files_are_filled_across_the_batches_that_they_come_in(
         " select right('0000' || cast(range as varchar), 5) as user_id, date '2024-06-30' as as_of_date,"
         f" 'score' as purpose, null as churned, {features} from range(40000)"
     )
-    large = replace(made, schema="large", catalogue=replace(made.catalogue, features=few))
+    large = replace(plan, schema="large", catalogue=replace(plan.catalogue, features=few))
     files = unload(warehouse, large, "score", tmp_path, rows_per_file)
     sizes = [rows for _, rows in files]
     assert sizes == [min(rows_per_file, 40_000 - start) for start in range(0, 40_000, rows_per_file)]
@@ -602,9 +602,9 @@ def test_files_are_filled_across_the_batches_that_they_come_in(
 
 
 def test_nobody_to_unload_makes_no_file(
-    warehouse: DuckDBWarehouse, made: DatasetPlan, tmp_path: Path
+    warehouse: DuckDBWarehouse, plan: DatasetPlan, tmp_path: Path
 ) -> None:
-    assert unload(warehouse, made, "nobody", tmp_path, 10) == []
+    assert unload(warehouse, plan, "nobody", tmp_path, 10) == []
     with pytest.raises(RunError, match="no user was eligible"):
         read_snapshots([])
 
@@ -622,13 +622,13 @@ data, out = Path(sys.argv[1]), Path(sys.argv[2])
 training = {"sampling": "all", "max_dates": 5}
 settings = load_settings(data, out, {"products": {"iplayer": {"training": training}}})
 warehouse = DuckDBWarehouse(None, data, memory="500MB", threads=1)
-made = plan_dataset(warehouse, settings, "iplayer", date(2024, 6, 30), "run", today=date(2024, 8, 1))
-run_steps(warehouse, made)
+plan = plan_dataset(warehouse, settings, "iplayer", date(2024, 6, 30), "run", today=date(2024, 8, 1))
+run_steps(warehouse, plan)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for room in (2, 30_000):  # full when the file is opened, and in the middle of writing it
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
     try:
-        unload(warehouse, made, "train", out, 1_000)
+        unload(warehouse, plan, "train", out, 1_000)
     except RunError as error:
         print(error)
 """
@@ -665,11 +665,11 @@ def test_only_what_dead_runs_of_the_very_product_left_behind_is_found(
         "churn",
     ):
         opened.execute(f"create schema {name}")
-    found = leftover_schemas(opened, "food")
-    assert found == ["run_food_20240701t180000z_aaaaaa", "run_food_20240708t180000z_bbbbbb"]
+    schemas = leftover_schemas(opened, "food")
+    assert schemas == ["run_food_20240701t180000z_aaaaaa", "run_food_20240708t180000z_bbbbbb"]
     assert len(leftover_schemas(opened)) == 4
-    opened.execute(f"create table {found[0]}.t as select 1 as a")
-    for name in found:
+    opened.execute(f"create table {schemas[0]}.t as select 1 as a")
+    for name in schemas:
         drop_schema(opened, name)
     assert leftover_schemas(opened, "food") == []
     assert leftover_schemas(opened, "food_fresh") == ["run_food_fresh_20240701t180000z_cccccc"]

@@ -21,8 +21,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
     events = weekly_events(["a", "b"], 24) + weekly_events(["left"], 6, last=AS_OF - timedelta(days=14))
     data = event_folder(tmp_path_factory.mktemp("checks"), events)
     warehouse = DuckDBWarehouse(None, data, memory="500MB", threads=1)
-    made = plan_dataset(warehouse, event_settings(data), "food", AS_OF, "run", today=TODAY)
-    yield warehouse, made, run_steps(warehouse, made)
+    plan = plan_dataset(warehouse, event_settings(data), "food", AS_OF, "run", today=TODAY)
+    yield warehouse, plan, run_steps(warehouse, plan)
     warehouse.close()
 
 
@@ -34,7 +34,7 @@ def weeks_of(opened: Opened) -> str:
 @pytest.fixture
 def break_with(opened: Opened) -> Iterator[Callable[..., str]]:
     """Change the tables, check them, and give back the message; afterwards they are whole again."""
-    warehouse, made, rows = opened
+    warehouse, plan, rows = opened
     tables = ("run.snapshots", weeks_of(opened))
     for table in tables:
         warehouse.execute(f"create table {table}_whole as select * from {table}")
@@ -43,7 +43,7 @@ def break_with(opened: Opened) -> Iterator[Callable[..., str]]:
         for statement in statements:
             warehouse.execute(statement)
         with pytest.raises(CheckError) as refused:
-            check_snapshots(warehouse, made, rows | counts)
+            check_snapshots(warehouse, plan, rows | counts)
         assert refused.value.stage == "snapshots"
         assert str(refused.value).startswith(
             f"snapshots: {len(refused.value.failures)} check(s) failed\n  - "
@@ -159,7 +159,7 @@ def test_an_event_of_a_user_in_the_target_week_is_not_read(tmp_path: Path) -> No
     data = event_folder(tmp_path, events)
     warehouse = DuckDBWarehouse(None, data, memory="500MB", threads=1)
     try:
-        made = plan_dataset(warehouse, event_settings(data), "food", AS_OF, "run", today=TODAY)
-        assert len(check_snapshots(warehouse, made, run_steps(warehouse, made))) == 3
+        plan = plan_dataset(warehouse, event_settings(data), "food", AS_OF, "run", today=TODAY)
+        assert len(check_snapshots(warehouse, plan, run_steps(warehouse, plan))) == 3
     finally:
         warehouse.close()

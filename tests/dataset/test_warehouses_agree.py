@@ -43,10 +43,10 @@ def there(redshift: Redshift, monkeypatch: pytest.MonkeyPatch) -> Iterator[Redsh
 
 
 def prepared(warehouse: Warehouse, chosen: Settings, name: str) -> tuple[DatasetPlan, dict[str, int]]:
-    made = plan_dataset(warehouse, chosen, name, AS_OF, f"run_{name}_20240701t000000z_1", today=TODAY)
-    rows = run_steps(warehouse, made)
-    check_snapshots(warehouse, made, rows)
-    return made, rows
+    plan = plan_dataset(warehouse, chosen, name, AS_OF, f"run_{name}_20240701t000000z_1", today=TODAY)
+    rows = run_steps(warehouse, plan)
+    check_snapshots(warehouse, plan, rows)
+    return plan, rows
 
 
 def assert_same(ours: pa.Table, theirs: pa.Table) -> None:
@@ -68,7 +68,7 @@ def compare(
     data: Path, chosen: Settings, name: str, there: RedshiftWarehouse, bucket: Bucket, out: Path
 ) -> dict[str, pa.Table]:
     here = DuckDBWarehouse(None, data, memory="1GB", threads=2)
-    found: dict[str, pa.Table] = {}
+    by_purpose: dict[str, pa.Table] = {}
     try:
         fill(there, data, bucket)
         (ours, our_rows), (theirs, their_rows) = (prepared(one, chosen, name) for one in (here, there))
@@ -84,7 +84,7 @@ def compare(
                 pair.append(read_snapshots(files))
             assert pair[0].schema == snapshot_schema(ours, labelled=purpose == "train")
             assert_same(*pair)
-            found[purpose] = pair[0]
+            by_purpose[purpose] = pair[0]
         learned: list[Any] = []
         for warehouse in (here, there):
             later = plan_labels(warehouse, chosen, ours, f"{ours.schema}_later", today=TODAY)
@@ -98,7 +98,7 @@ def compare(
             assert leftover_schemas(warehouse, name) == []
     finally:
         here.close()
-    return found
+    return by_purpose
 
 
 @pytest.mark.parametrize("sampling", ["cohort", pytest.param("all", marks=pytest.mark.slow)])
@@ -108,8 +108,8 @@ def test_the_broadcasters_tables_give_the_same_snapshots(
     data = broadcaster_folder(tmp_path / "data", broadcaster_rows())
     product = {"minimum_value": 60, "training": {"sampling": sampling, "max_dates": 5}}
     chosen = load_settings(data, tmp_path / "out", {"products": {"iplayer": product}, "sql_memory": "1GB"})
-    found = compare(data, chosen, "iplayer", there, bucket, tmp_path)
-    assert set(found["train"]["churned"].to_pylist()) == {0, 1}
+    compared = compare(data, chosen, "iplayer", there, bucket, tmp_path)
+    assert set(compared["train"]["churned"].to_pylist()) == {0, 1}
 
 
 NAMES = ("it's", "back\\slash", "100%", "%(as_of)s", ":as_of", "ünï", '"; drop table x; --')
@@ -123,6 +123,6 @@ def test_whatever_users_and_categories_are_called(
         rows += weekly_events([name, f"{name}2"], 24, category=name)
     data = event_folder(tmp_path / "data", rows)
     chosen = event_settings(data, food={"categories": list(NAMES), "match": ["food", *NAMES]})
-    found = compare(data, chosen, "food", there, bucket, tmp_path)
+    compared = compare(data, chosen, "food", there, bucket, tmp_path)
     users = {user for name in NAMES for user in (name, f"{name}2")}
-    assert set(found["score"]["user_id"].to_pylist()) == {*users, "plain"}
+    assert set(compared["score"]["user_id"].to_pylist()) == {*users, "plain"}

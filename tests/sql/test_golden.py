@@ -1,8 +1,8 @@
-"""Golden SQL: each case is a few rows that go into one SQL file, and the rows that must come out.
+"""Golden cases of SQL files: a few rows in, and the rows that must come out.
 
 A case is ``tests/sql/<path of the SQL file>/<case>.toml``. Its tables are written as text, one row a line,
-cells apart by ``|``; ``-`` is null and ``''`` the empty text. Expected rows were worked out by hand. Columns
-that are not listed are null on the way in and not looked at on the way out.
+cells separated by ``|``; ``-`` is null and ``''`` the empty text. Expected rows were worked out by hand. Columns
+that are not listed are null in the input and not compared in the output.
 """
 
 import tomllib
@@ -58,7 +58,7 @@ LIFE = {
     "value": "decimal(38, 4)",
     **dict.fromkeys(("longest_gap", "gaps", "steps", "sum_steps", "sum_squared_steps"), "bigint"),
 }
-# What the tables between the steps look like.
+# Columns of the tables between steps.
 CONTRACT: Mapping[str, Mapping[str, str]] = {
     "activity": _ACTIVITY,
     "week_activity": {**_ACTIVITY, "week_start": "date", "day_bit": "integer"},
@@ -238,7 +238,7 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
 
 
 def cells(text: str) -> tuple[list[str], list[list[str | None]]]:
-    """Read a table written as text: its column names, and its rows of texts."""
+    """Return the column names and rows of a table that is written as text."""
     lines = [[cell.strip() for cell in line.split("|")] for line in text.strip().splitlines()]
     names, *rows = lines
     assert all(len(row) == len(names) for row in rows), "a row has too many or too few cells"
@@ -268,10 +268,10 @@ def read_plan(case: Mapping[str, Any]) -> DatasetPlan:
 
 
 def kept_tables(aggregates: VersionedTables, product: Product) -> Tables:
-    """What is kept, named so that a case can give it: ``user_week_kept``."""
+    """Kept tables with fixed names, so that a case can give them: ``user_week_kept``."""
     aggregates = replace(aggregates, schema="run", digest="kept")
-    lived = replace(lifetime.lifetime_tables(aggregates, product), digest="kept")
-    return Tables(aggregates, lived, aggregates, {})
+    totals = replace(lifetime.lifetime_tables(aggregates, product), digest="kept")
+    return Tables(aggregates, totals, aggregates, {})
 
 
 def fill(warehouse: Warehouse, table: str, text: str, plan: DatasetPlan) -> None:
@@ -284,8 +284,8 @@ def fill(warehouse: Warehouse, table: str, text: str, plan: DatasetPlan) -> None
         types |= {f"days_device_{name}": "integer" for name in plan.names["devices"]}
         types |= {f"value_device_{name}": "decimal(38, 4)" for name in plan.names["devices"]}
         types |= {"play_value": "decimal(38, 4)"}
-    made = [feature.name for feature in features.features if table in (feature.step, "feature_rows")]
-    for name in (*made, *names):
+    columns = [feature.name for feature in features.features if table in (feature.step, "feature_rows")]
+    for name in (*columns, *names):
         types.setdefault(name, "decimal(38, 4)" if name.startswith("value_") else "double precision")
     load(warehouse, f"run.{table}", types, [dict(zip(names, row, strict=True)) for row in rows])
 
@@ -304,7 +304,7 @@ def load(
 
 
 def mark(warehouse: Warehouse, name: str) -> str:
-    """How a warehouse's dialect writes a bound parameter."""
+    """Return how a warehouse's dialect writes a bound parameter."""
     return f"${name}" if warehouse.dialect == "duckdb" else f"%({name})s"
 
 
@@ -318,21 +318,21 @@ _SQL_TYPES = {
 
 
 def raw_table(table: str, text: str) -> pa.Table:
-    """Rows of a source table with the types that the source contract asks for."""
+    """Return rows of a source table with the types of the source contract."""
     schema = EVENTS if table == "events.activity" else BBC[table]
     names, rows = cells(text)
-    made = pa.table({name: pa.array([row[i] for row in rows], pa.string()) for i, name in enumerate(names)})
+    texts = pa.table({name: pa.array([row[i] for row in rows], pa.string()) for i, name in enumerate(names)})
     with duckdb.connect() as con:  # reads dates, times and numbers from text
-        con.register("made", made)
+        con.register("texts", texts)
         listed = [
             f"cast({name if name in names else 'null'} as {_SQL_TYPES[schema.field(name).type]}) as {name}"
             for name in schema.names
         ]
-        return con.sql(f"select {', '.join(listed)} from made").to_arrow_table().cast(schema)
+        return con.sql(f"select {', '.join(listed)} from texts").to_arrow_table().cast(schema)
 
 
 def same(cell: str | None, value: Any) -> bool:
-    """Whether a value is what a cell says."""
+    """Return whether a value equals a cell."""
     if cell is None or value is None:
         return cell is None and value is None
     if isinstance(value, bool):
@@ -411,14 +411,14 @@ def make_needed(
     values: Mapping[str, Any],
     warehouse: Warehouse,
 ) -> None:
-    """Make the steps that a step reads and a case does not give, from what it gives."""
+    """Make the steps that a step reads and a case does not give."""
     for name in sorted(step.needs - given.keys()):
         for path in (f"{folder}/{name}.sql" for folder in STEP_FOLDERS):
             if (sql_root() / path).is_file():
                 needed = load_step(path, names)
                 make_needed(needed, given, names, values, warehouse)
-                made = create(needed, names, values, "run", warehouse.dialect)
-                warehouse.execute(made.sql, made.parameters)
+                statement = create(needed, names, values, "run", warehouse.dialect)
+                warehouse.execute(statement.sql, statement.parameters)
 
 
 @pytest.mark.parametrize("warehouse", ["duckdb", "redshift"])
@@ -426,12 +426,12 @@ def make_needed(
 def test_golden(name: str, warehouse: str, request: pytest.FixtureRequest) -> None:
     opened: Opener = request.getfixturevalue(f"on_{warehouse}")
     case = tomllib.loads((HERE / f"{name}.toml").read_text("utf-8"))
-    found = run_case(f"{name.rpartition('/')[0]}.sql", case, opened)
+    result = run_case(f"{name.rpartition('/')[0]}.sql", case, opened)
     names, expected = cells(case["expected"])
-    assert set(names) <= set(found.column_names)
-    assert not set(case.get("absent", [])) & set(found.column_names)
+    assert set(names) <= set(result.column_names)
+    assert not set(case.get("absent", [])) & set(result.column_names)
     grain = names[: case.get("grain", 2)]
-    actual = [[row[column] for column in names] for row in found.select(names).to_pylist()]
+    actual = [[row[column] for column in names] for row in result.select(names).to_pylist()]
 
     def key(row: list[Any]) -> list[str]:
         return [str(cell) for cell in row[: len(grain)]]
