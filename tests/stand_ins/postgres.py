@@ -44,6 +44,34 @@ _OPTIONS: Mapping[str, str] = {
     # Sums of decimals on one core, so that a busy machine gives the same plans as an idle one.
     "max_parallel_workers_per_gather": "0",
 }
+# Ends other sessions, and removes what was made in a database since it was copied.
+_TIDY = """
+do $$
+declare made record;
+begin
+    perform pg_terminate_backend(pid, 10000)
+    from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid();
+    for made in select nspname from pg_namespace where oid > {copied} and nspname !~ '^pg_' loop
+        execute format('drop schema %I cascade', made.nspname);
+    end loop;
+    for made in
+        select oid::regclass as name, case relkind when 'v' then 'view' else 'table' end as kind
+        from pg_class
+        where oid > {copied} and relkind in ('r', 'v') and relnamespace::regnamespace::text !~ '^pg_'
+    loop
+        execute format('drop %s if exists %s cascade', made.kind, made.name);
+    end loop;
+    truncate public.svv_external_columns;
+end $$
+"""
+_CONTENTS = """
+select
+    (select count(*) from pg_namespace where nspname !~ '^pg_'),
+    (select count(*) from pg_class where relnamespace::regnamespace::text !~ '^pg_'),
+    (select count(*) from pg_type where typnamespace::regnamespace::text !~ '^pg_'),
+    (select count(*) from pg_proc)
+"""
 _WATCHER = """
 import os, shutil, signal, sys, time
 folder = sys.argv[1]
@@ -76,6 +104,8 @@ class Server:
     folder: Path
     _process: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _spare: list[str] = field(default_factory=list)
+    _contents: list[tuple[Any, ...]] = field(default_factory=list)
 
     @property
     def pid(self) -> int | None:
@@ -122,14 +152,20 @@ class Server:
 
     @contextmanager
     def database(self, isolation: str = "repeatable read") -> Iterator[str]:
-        """Yield the name of a fresh database like Redshift's, which is dropped afterwards.
+        """Yield the name of a fresh database like Redshift's.
+
+        It is emptied afterwards and used again, which takes a tenth of the time of making another.
 
         Args:
             isolation: of its transactions; Redshift knows ``repeatable read`` (as SNAPSHOT, what new databases
                 have) and ``serializable``.
         """
-        name = f"churn_{os.getpid()}_{next(self._numbers)}"
-        self.execute(f"create database {name} template {TEMPLATE}")
+        if self._spare:
+            name = self._spare.pop()
+        else:
+            name = f"churn_{os.getpid()}_{next(self._numbers)}"
+            self.execute(f"create database {name} template {TEMPLATE}")
+            self._contents = self.execute(_CONTENTS, name)
         try:
             self.execute(f"alter database {name} set default_transaction_isolation = '{isolation}'")
             # A backslash escapes in every text, as in Redshift; PostgreSQL has long given that up.
@@ -137,7 +173,19 @@ class Server:
             yield name
         finally:
             self.start()  # a test may have left it stopped
-            self.execute(f"drop database {name} with (force)")
+            if self._empty(name):
+                self._spare.append(name)
+            else:
+                self.execute(f"drop database {name} with (force)")
+
+    def _empty(self, name: str) -> bool:
+        """Make a database what it was when it was copied; return whether that succeeded."""
+        try:
+            ((copied,),) = self.execute(f"select oid from pg_database where datname = '{name}'")
+            self.execute(_TIDY.format(copied=copied), name)
+            return self.execute(_CONTENTS, name) == self._contents
+        except psycopg2.Error:
+            return False
 
 
 @contextmanager
