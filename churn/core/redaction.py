@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 _HIDDEN = "***"
 # Up to the last "@", as a password may hold a slash or an "@". One in a file's name tells of no user.
@@ -16,8 +17,11 @@ _NAMED = re.compile(
 _SHORTEST = 4  # of a part of a password that is looked for: shorter ones are parts of ordinary words
 
 
-def parse_url(address: str) -> URL | None:
+def parse_url(address: str) -> "URL | None":
     """Return an address in its parts; None where it has none, or its port is no number."""
+    from sqlalchemy.engine import make_url  # here, because it is slow to import and most commands need no URL
+    from sqlalchemy.exc import ArgumentError
+
     try:
         return make_url(address)
     except (ArgumentError, ValueError):

@@ -296,7 +296,9 @@ flows.cli.main(["explain", "--product", "iplayer", "--user", "u1", "--out", "no-
 """
     watched = """
 import atexit, sys
-names = ("xgboost", "sklearn", "scipy", "numba", "prefect", "mlflow", "distributed", "duckdb")
+names = (
+    "xgboost", "sklearn", "scipy", "numba", "prefect", "mlflow", "dask", "distributed", "duckdb", "sqlalchemy"
+)
 atexit.register(lambda: print("SLOW:", [name for name in names if name in sys.modules]))
 """
     done = subprocess.run([sys.executable, "-c", watched + program], capture_output=True, text=True)
