@@ -1,4 +1,4 @@
-"""Kept weekly aggregates: each raw row is read once, and whatever happens the tables are those of a fresh build."""
+"""Weekly aggregates: each raw row is read once, and the tables always equal those of a fresh build."""
 
 import os
 import random
@@ -63,10 +63,10 @@ def settings_of(data: Path) -> Settings:
     return event_settings(data, food={}, drink={}, both={"match": []})
 
 
-def bring(
+def update(
     warehouse: Warehouse, data: Path, until: date, schema: str = "run", **more: Any
 ) -> weekly.AggregateUpdate:
-    """Bring forward as a run does, with a view on the activity of its own."""
+    """Update the aggregates as a run does, with its own view of the activity."""
     chosen = settings_of(data)
     warehouse.execute(f"create schema if not exists {schema}")
     if not warehouse.columns(f"{schema}.activity"):
@@ -76,20 +76,20 @@ def bring(
 
 
 def tables(warehouse: Warehouse, data: Path, until: date = AS_OF) -> dict[str, list[dict[str, Any]]]:
-    """Every kept aggregate up to a day, in a fixed order."""
+    """Return the rows of every aggregate up to a day, sorted."""
     definition = weekly.aggregate_tables(settings_of(data))
-    found = {}
+    aggregates = {}
     for name in weekly.AGGREGATES:
         rows = warehouse.fetch(f"select * from {definition.table(name)}").to_pylist()
-        found[name] = sorted((row for row in rows if row["week_start"] <= until), key=str)
-    return found
+        aggregates[name] = sorted((row for row in rows if row["week_start"] <= until), key=str)
+    return aggregates
 
 
 def fresh(data: Path, until: date = AS_OF) -> dict[str, list[dict[str, Any]]]:
-    """What a build from nothing has."""
+    """Return the tables of a build from nothing."""
     warehouse = DuckDBWarehouse(None, data, memory="1GB", threads=2)
     try:
-        bring(warehouse, data, until)
+        update(warehouse, data, until)
         return tables(warehouse, data)
     finally:
         warehouse.close()
@@ -117,56 +117,56 @@ def warehouse(
     opened.close()
 
 
-def test_weeks_brought_one_by_one_are_those_of_one_build(warehouse: Warehouse, data: Path) -> None:
+def test_updating_week_by_week_gives_the_tables_of_one_build(warehouse: Warehouse, data: Path) -> None:
     for back in range(WEEKS - 1, -1, -1):
-        brought = bring(warehouse, data, AS_OF - back * WEEK)
-        assert len(brought.weeks) == 1
-    assert brought.warnings == ()
+        result = update(warehouse, data, AS_OF - back * WEEK)
+        assert len(result.weeks) == 1
+    assert result.warnings == ()
     assert tables(warehouse, data) == fresh(data)
 
 
 def test_a_run_reads_the_raw_rows_of_new_weeks_only(warehouse: Warehouse, data: Path) -> None:
     rows = log()
-    first = bring(warehouse, data, AS_OF - WEEK)
-    second = bring(warehouse, data, AS_OF)
-    again = bring(warehouse, data, AS_OF)
+    first = update(warehouse, data, AS_OF - WEEK)
+    second = update(warehouse, data, AS_OF)
+    again = update(warehouse, data, AS_OF)
     new = sum(row["occurred_at"].date() >= MONDAY for row in rows)
     assert (first.raw_rows, second.raw_rows, again.raw_rows) == (len(rows) - new, new, 0)
     assert (second.weeks, again.weeks) == ((MONDAY,), ())
 
 
-def test_weeks_made_again_in_any_order_stay_the_same(warehouse: Warehouse, data: Path) -> None:
-    bring(warehouse, data, AS_OF)
+def test_rebuilding_weeks_in_any_order_changes_nothing(warehouse: Warehouse, data: Path) -> None:
+    update(warehouse, data, AS_OF)
     expected = tables(warehouse, data)
     for until, weeks in ((AS_OF, 3), (AS_OF - 5 * WEEK, 2), (AS_OF, 1), (AS_OF - WEEK, 0)):
-        brought = bring(warehouse, data, until, rebuild_weeks=weeks)
-        assert len(brought.weeks) == weeks
+        result = update(warehouse, data, until, rebuild_weeks=weeks)
+        assert len(result.weeks) == weeks
         assert tables(warehouse, data) == expected
 
 
-def test_weeks_that_another_run_makes_meanwhile_are_left_as_they_are(
+def test_weeks_that_another_run_made_meanwhile_are_not_made_again(
     warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    definition, made = weekly.aggregate_tables(settings_of(data)), []
+    definition, versions = weekly.aggregate_tables(settings_of(data)), []
     transaction = warehouse.transaction
 
     def after_another_run(*, computes: bool = False) -> Any:
-        if computes and not made:
-            made.append(True)
-            assert bring(warehouse, data, AS_OF, "other").raw_rows
-            made.append(ledger.week_versions(warehouse, definition))
+        if computes and not versions:
+            versions.append(True)
+            assert update(warehouse, data, AS_OF, "other").raw_rows
+            versions.append(ledger.week_versions(warehouse, definition))
         return transaction(computes=computes)
 
     monkeypatch.setattr(warehouse, "transaction", after_another_run)
-    assert bring(warehouse, data, AS_OF).raw_rows == 0
-    assert ledger.week_versions(warehouse, definition) == made[1]
+    assert update(warehouse, data, AS_OF).raw_rows == 0
+    assert ledger.week_versions(warehouse, definition) == versions[1]
     assert tables(warehouse, data) == fresh(data)
 
 
-def test_weeks_that_are_forgotten_meanwhile_are_made(
+def test_weeks_that_were_deleted_meanwhile_are_made(
     warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bring(warehouse, data, AS_OF)
+    update(warehouse, data, AS_OF)
     ledger_table, transaction = (
         weekly.aggregate_tables(settings_of(data)).table(ledger.WEEKS.name),
         warehouse.transaction,
@@ -178,90 +178,90 @@ def test_weeks_that_are_forgotten_meanwhile_are_made(
         return transaction(computes=computes)
 
     monkeypatch.setattr(warehouse, "transaction", after_forgetting)
-    assert bring(warehouse, data, AS_OF, rebuild_weeks=2).raw_rows
+    assert update(warehouse, data, AS_OF, rebuild_weeks=2).raw_rows
     monkeypatch.undo()
-    bring(warehouse, data, AS_OF)
+    update(warehouse, data, AS_OF)
     assert tables(warehouse, data) == fresh(data)
 
 
-def test_a_failure_within_a_chunk_leaves_whole_weeks_only(
+def test_a_failure_within_a_chunk_leaves_complete_weeks_only(
     warehouse: Warehouse, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bring(warehouse, data, AS_OF - 3 * WEEK)
+    update(warehouse, data, AS_OF - 3 * WEEK)
     before = tables(warehouse, data)
     monkeypatch.setattr(weekly, "week_row", lambda *_: (_ for _ in ()).throw(RunError("gone")))
     with pytest.raises(RunError, match="gone"):
-        bring(warehouse, data, AS_OF)
+        update(warehouse, data, AS_OF)
     assert tables(warehouse, data) == before
     monkeypatch.undo()
-    bring(warehouse, data, AS_OF)
+    update(warehouse, data, AS_OF)
     assert tables(warehouse, data) == fresh(data)
 
 
-def test_late_rows_are_told_of_and_read_when_asked(warehouse: Warehouse, data: Path) -> None:
-    bring(warehouse, data, AS_OF)
+def test_late_rows_give_a_warning_and_are_read_on_request(warehouse: Warehouse, data: Path) -> None:
+    update(warehouse, data, AS_OF)
     definition = weekly.aggregate_tables(settings_of(data))
-    # As if two of the week's rows had come after it was made.
+    # As if two of the week's rows had come late.
     week = MONDAY - 2 * WEEK
     warehouse.execute(
         f"update {definition.table('weeks')} set raw_rows = raw_rows - 2"
         f" where week_start = date '{week.isoformat()}'"
     )
-    told = bring(warehouse, data, AS_OF)
-    assert told.warnings == (
+    late = update(warehouse, data, AS_OF)
+    assert late.warnings == (
         f"rows of 1 past week, the oldest from {week}, changed after they were read: 2 came late. "
         "--rebuild-weeks 3 reads them again",
     )
-    assert told.weeks == ()
-    # Until the week is made again this is told each time, and rows are counted no more.
+    assert late.weeks == ()
+    # The warning stays until the week is rebuilt, and rows are not counted again.
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(weekly, "record_row_counts", None)
-        assert bring(warehouse, data, AS_OF).warnings == told.warnings
-    assert bring(warehouse, data, AS_OF, rebuild_weeks=3).warnings == ()
-    assert bring(warehouse, data, AS_OF).warnings == ()
+        assert update(warehouse, data, AS_OF).warnings == late.warnings
+    assert update(warehouse, data, AS_OF, rebuild_weeks=3).warnings == ()
+    assert update(warehouse, data, AS_OF).warnings == ()
 
 
-def test_late_rows_in_a_new_file_count_once_their_week_is_made_again(
+def test_late_rows_in_a_new_file_count_after_a_rebuild_of_their_week(
     data: Path, open_warehouse: Open
 ) -> None:
     database = data.parent / "kept.duckdb"
     opened = open_warehouse(data, database)
-    bring(opened, data, AS_OF)
+    update(opened, data, AS_OF)
     opened.close()
     late = [event("late", MONDAY - WEEK, product="food", item_id="i1")]
     write_table(data, "events.activity", late, part=1)
     opened = open_warehouse(data, database)
-    assert "1 came late" in bring(opened, data, AS_OF).warnings[0]
+    assert "1 came late" in update(opened, data, AS_OF).warnings[0]
     assert all(row["user_id"] != "late" for row in tables(opened, data)["user_week"])
-    assert len(bring(opened, data, AS_OF, rebuild_weeks=2).weeks) == 2
+    assert len(update(opened, data, AS_OF, rebuild_weeks=2).weeks) == 2
     assert tables(opened, data) == fresh(data)
 
 
-def test_weeks_older_than_the_first_one_are_made_when_they_come(data: Path, open_warehouse: Open) -> None:
+def test_weeks_before_the_first_stored_week_are_made(data: Path, open_warehouse: Open) -> None:
     database = data.parent / "kept.duckdb"
     opened = open_warehouse(data, database)
-    bring(opened, data, AS_OF)
+    update(opened, data, AS_OF)
     opened.close()
     old = AS_OF - (WEEKS + 2) * WEEK
     write_table(data, "events.activity", [event("old", old, product="food")], part=1)
     opened = open_warehouse(data, database)
-    assert len(bring(opened, data, AS_OF).weeks) == 3
+    assert len(update(opened, data, AS_OF).weeks) == 3
     assert tables(opened, data) == fresh(data)
 
 
-def test_a_changed_file_makes_everything_anew(data: Path, open_warehouse: Open) -> None:
+def test_a_changed_file_makes_all_weeks_again(data: Path, open_warehouse: Open) -> None:
     database = data.parent / "kept.duckdb"
     opened = open_warehouse(data, database)
-    bring(opened, data, AS_OF)
+    update(opened, data, AS_OF)
     opened.close()
     path = write_table(data, "events.activity", log(seed=2))
     os.utime(path, (1, 1))
     opened = open_warehouse(data, database)
-    assert len(bring(opened, data, AS_OF).weeks) == WEEKS
+    assert len(update(opened, data, AS_OF).weeks) == WEEKS
     assert tables(opened, data) == fresh(data)
 
 
-def test_a_changed_definition_has_tables_of_its_own(data: Path) -> None:
+def test_a_changed_definition_has_its_own_tables(data: Path) -> None:
     ours = weekly.aggregate_tables(settings_of(data))
     other = weekly.aggregate_tables(
         event_settings(data, food={"categories": ["Fruit"]}, drink={}, both={"match": []})
@@ -271,26 +271,26 @@ def test_a_changed_definition_has_tables_of_its_own(data: Path) -> None:
     assert ours == weekly.aggregate_tables(settings_of(data))
 
 
-def test_one_name_for_two_categories_is_refused(data: Path) -> None:
+def test_two_categories_with_one_feature_name_are_refused(data: Path) -> None:
     chosen = event_settings(data, food={"categories": ["Fruit & Veg"]}, drink={"categories": ["fruit veg"]})
     with pytest.raises(ConfigError, match=r"'food' and 'drink' have categories that give the same feature"):
         weekly.aggregate_tables(chosen)
 
 
-def test_products_share_what_is_kept(warehouse: Warehouse, data: Path) -> None:
+def test_products_share_the_aggregates(warehouse: Warehouse, data: Path) -> None:
     chosen = settings_of(data)
     counts = {}
     for name in ("food", "drink", "both"):
-        made = plan_dataset(warehouse, chosen, name, AS_OF, f"run_{name}", today=TODAY)
-        counts[name] = run_steps(warehouse, made)["user_week"]
+        plan = plan_dataset(warehouse, chosen, name, AS_OF, f"run_{name}", today=TODAY)
+        counts[name] = run_steps(warehouse, plan)["user_week"]
         facts = warehouse.fetch(f"select sum(events) as events from run_{name}.user_week")
-        assert facts["events"][0].as_py() == made.facts.rows
+        assert facts["events"][0].as_py() == plan.facts.rows
         drop_schema(warehouse, f"run_{name}")
     assert max(counts["food"], counts["drink"]) < counts["both"] < counts["food"] + counts["drink"]
-    assert bring(warehouse, data, AS_OF).raw_rows == 0
+    assert update(warehouse, data, AS_OF).raw_rows == 0
 
 
-def test_two_first_runs_at_once_make_the_tables_together(
+def test_two_first_runs_can_create_the_tables_at_the_same_time(
     redshift: Redshift, bucket: Bucket, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHURN_REDSHIFT_USER", "churn")
@@ -322,22 +322,20 @@ def test_two_first_runs_at_once_make_the_tables_together(
             assert sorted(found, key=str) == expected["week_facts"]
 
 
-def test_a_hole_in_the_history_is_told_of(tmp_path: Path, open_warehouse: Open) -> None:
+def test_a_week_without_activity_gives_a_warning(tmp_path: Path, open_warehouse: Open) -> None:
     hole = {MONDAY - 4 * WEEK + timedelta(days=day) for day in range(7)}
     data = event_folder(tmp_path, [row for row in log() if row["occurred_at"].date() not in hole])
     opened = open_warehouse(data)
-    warning = bring(opened, data, AS_OF).warnings[0]
+    warning = update(opened, data, AS_OF).warnings[0]
     assert warning.startswith(f"1 week has no activity at all (of {MONDAY - 4 * WEEK})")
-    made = plan_dataset(opened, settings_of(data), "food", AS_OF, "run_food", today=TODAY)
-    assert made.warnings == (warning,)
+    plan = plan_dataset(opened, settings_of(data), "food", AS_OF, "run_food", today=TODAY)
+    assert plan.warnings == (warning,)
 
 
-def test_weeks_with_faulty_rows_are_read_again_once_those_are_mended(
-    warehouse: Warehouse, data: Path
-) -> None:
-    """Where the table is changed in its place, no file tells of it."""
+def test_weeks_with_faulty_rows_are_read_again_after_a_correction(warehouse: Warehouse, data: Path) -> None:
+    """A table that is updated in place has no files whose change shows."""
     if warehouse.dialect == "duckdb":
-        pytest.skip("its tables are files, and a changed file makes everything anew")
+        pytest.skip("its tables are files, and a changed file makes all weeks again")
     warehouse.execute("update events.activity set value = -1 where user_id = 'u1'")
     with pytest.raises(SourceError, match="have a negative value"):
         plan_dataset(warehouse, settings_of(data), "food", AS_OF, "one", today=TODAY)
@@ -345,9 +343,9 @@ def test_weeks_with_faulty_rows_are_read_again_once_those_are_mended(
     assert plan_dataset(warehouse, settings_of(data), "food", AS_OF, "two", today=TODAY).facts.rows > 0
 
 
-def test_a_faulty_oldest_week_is_no_more_once_its_rows_are_gone(warehouse: Warehouse, data: Path) -> None:
+def test_a_faulty_oldest_week_goes_with_its_rows(warehouse: Warehouse, data: Path) -> None:
     if warehouse.dialect == "duckdb":
-        pytest.skip("its tables are files, and a changed file makes everything anew")
+        pytest.skip("its tables are files, and a changed file makes all weeks again")
     old = AS_OF - (WEEKS + 2) * WEEK
     first = "select min(occurred_at) from events.activity"
     warehouse.execute(
@@ -364,7 +362,7 @@ def test_a_faulty_oldest_week_is_no_more_once_its_rows_are_gone(warehouse: Wareh
     days=st.lists(st.tuples(st.integers(0, 7 * WEEKS - 1), st.integers(0, 2)), min_size=1, max_size=40),
     order=st.permutations(range(4)),
 )
-def test_any_order_of_weeks_gives_the_same_tables(
+def test_any_order_of_updates_gives_the_same_tables(
     days: Sequence[tuple[int, int]], order: Sequence[int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     rows = [event(f"u{user}", AS_OF - timedelta(days=back), product="food") for back, user in days]
@@ -372,51 +370,49 @@ def test_any_order_of_weeks_gives_the_same_tables(
     opened = DuckDBWarehouse(None, data, memory="1GB", threads=1)
     try:
         for back in (*order, 0):
-            bring(opened, data, AS_OF - back * WEEK)
+            update(opened, data, AS_OF - back * WEEK)
         assert tables(opened, data) == fresh(data)
     finally:
         opened.close()
 
 
-def made(warehouse: Warehouse, chosen: Settings, day: date) -> tuple[tuple[date, ...], Rows]:
-    """Make the features of food as a run does; return the past dates that it had to make, and the rows."""
-    done = plan_dataset(warehouse, chosen, "food", day, "run", today=TODAY)
-    run_steps(warehouse, done)
+def build_features(warehouse: Warehouse, chosen: Settings, day: date) -> tuple[tuple[date, ...], Rows]:
+    """Make the features of food as a run does; return the new dates and the rows."""
+    plan = plan_dataset(warehouse, chosen, "food", day, "run", today=TODAY)
+    run_steps(warehouse, plan)
     rows = warehouse.fetch("select * from run.feature_set").to_pylist()
     drop_schema(warehouse, "run")
-    return done.new_dates, sorted(rows, key=str)
+    return plan.new_dates, sorted(rows, key=str)
 
 
-def test_tables_of_definitions_that_fell_weeks_behind_are_removed(warehouse: Warehouse, data: Path) -> None:
+def test_tables_of_outdated_definitions_are_removed(warehouse: Warehouse, data: Path) -> None:
     short = {"training": {"max_dates": 3, "sampling": "all"}}
     old = event_settings(data, food={**short, "categories": ["Drama"]})
     new = event_settings(data, food=short)
     for chosen, back in ((old, 2), (new, 1), (new, 0)):
-        _, rows = made(warehouse, chosen, AS_OF - back * WEEK)
+        _, rows = build_features(warehouse, chosen, AS_OF - back * WEEK)
 
-    def there() -> set[str]:
+    def existing() -> set[str]:
         text = "select table_name from information_schema.tables where table_schema = 'churn_kept'"
         return {f"churn_kept.{name}" for name in warehouse.fetch(text)["table_name"].to_pylist()}
 
-    before = there()
+    before = existing()
     assert prune.prune(warehouse, "churn_kept", 2, dry_run=False) == []
-    would = prune.prune(warehouse, "churn_kept", 1, dry_run=True)
-    assert {each.tables[0].rpartition("_")[0] for each in would} == {
+    planned = prune.prune(warehouse, "churn_kept", 1, dry_run=True)
+    assert {outdated.tables[0].rpartition("_")[0] for outdated in planned} == {
         f"churn_kept.{ledger.name}" for ledger in prune.LEDGERS
     }
-    assert {each.reached for each in would} == {MONDAY - 2 * WEEK}
-    assert there() == before
-    assert prune.prune(warehouse, "churn_kept", 1, dry_run=False) == would
-    gone = {name for each in would for name in each.tables}
+    assert {outdated.reached for outdated in planned} == {MONDAY - 2 * WEEK}
+    assert existing() == before
+    assert prune.prune(warehouse, "churn_kept", 1, dry_run=False) == planned
+    gone = {name for outdated in planned for name in outdated.tables}
     assert len(gone) == 10
-    assert there() == before - gone
+    assert existing() == before - gone
     assert prune.prune(warehouse, "churn_kept", 1, dry_run=False) == []
-    assert made(warehouse, new, AS_OF) == ((), rows)
+    assert build_features(warehouse, new, AS_OF) == ((), rows)
 
 
-def test_more_weeks_than_any_history_has_remove_nothing_or_are_refused(
-    data: Path, open_warehouse: Open
-) -> None:
+def test_very_large_keep_weeks_removes_nothing_or_is_refused(data: Path, open_warehouse: Open) -> None:
     opened = open_warehouse(data)
     opened.execute("create schema kept_of_old")
     for digest, week in (("0a", AS_OF), ("0b", date(1, 1, 1))):

@@ -52,9 +52,9 @@ availabilities = st.builds(Availability, **dict.fromkeys(ABSENT, st.booleans()),
 
 @given(products(), availabilities)
 def test_feature_names_are_distinct_safe_and_described(product: Product, available: Availability) -> None:
-    found = catalogue(product, available)
-    assert len(set(found.names)) == len(found.names)
-    for feature in found.features:
+    features = catalogue(product, available)
+    assert len(set(features.names)) == len(features.names)
+    for feature in features.features:
         assert identifier(feature.name) == feature.name
         assert feature.type in (DOUBLE, INTEGER, TEXT)
         assert feature.unit
@@ -64,24 +64,22 @@ def test_feature_names_are_distinct_safe_and_described(product: Product, availab
         )
         assert feature.seed_step in {None, *range(1, 13)}
         assert (sql_root() / "features" / f"{feature.step}.sql").is_file()
-    assert not {"user_id", "as_of_date", "purpose", "churned"} & set(found.names)
+    assert not {"user_id", "as_of_date", "purpose", "churned"} & set(features.names)
 
 
 @given(products(), availabilities)
 def test_a_group_is_built_or_left_out_with_a_reason(product: Product, available: Availability) -> None:
-    found = catalogue(product, available)
-    built = {feature.group for feature in found.features}
+    features = catalogue(product, available)
+    built = {feature.group for feature in features.features}
     everything = {feature.group for feature in catalogue(TV, EVERYTHING).features}
-    assert built | found.left_out.keys() == everything
-    assert not built & found.left_out.keys()
-    assert all(found.left_out.values())
+    assert built | features.left_out.keys() == everything
+    assert not built & features.left_out.keys()
+    assert all(features.left_out.values())
     assert {"activity", "trend", "lifetime", "weekday"} <= built
 
 
 @given(products(), availabilities)
-def test_every_share_column_is_a_feature_and_the_other_way_round(
-    product: Product, available: Availability
-) -> None:
+def test_share_columns_and_share_features_are_the_same(product: Product, available: Availability) -> None:
     features = [f for f in catalogue(product, available).features if f.step == "features_shares"]
     shares = {feature.name for feature in features if feature.name != "categories_used"}
     assert {f"share_{column}" for column in share_columns(product, available)} == shares
@@ -126,13 +124,13 @@ def test_more_data_never_takes_a_feature_away(available: Availability, flag: str
         ("follows", "follows", "there is no table of follows"),
     ],
 )
-def test_what_is_absent_is_the_reason(absent: str, group: str, reason: str) -> None:
-    found = catalogue(TV, Availability(**{absent: False}))
-    assert found.left_out[group] == reason
-    assert group not in {feature.group for feature in found.features}
+def test_a_missing_source_is_the_reason(absent: str, group: str, reason: str) -> None:
+    features = catalogue(TV, Availability(**{absent: False}))
+    assert features.left_out[group] == reason
+    assert group not in {feature.group for feature in features.features}
 
 
-def test_what_is_known_of_an_absent_table_is_the_reason() -> None:
+def test_the_reason_names_a_missing_or_empty_table() -> None:
     reasons = {"profile": "table prez.id_profile is empty", "content": "table prez.scv_vmb is missing"}
     absent = Availability(profile=False, content=False, item=False, reasons=reasons)
     assert catalogue(TV, absent).left_out == {
@@ -149,9 +147,9 @@ def test_what_is_known_of_an_absent_table_is_the_reason() -> None:
     }
 
 
-def test_a_definition_without_values_is_the_reason_where_the_data_have_some() -> None:
-    found = catalogue(Product(title="tv"), EVERYTHING)
-    assert found.left_out == {
+def test_a_definition_without_values_is_the_reason() -> None:
+    features = catalogue(Product(title="tv"), EVERYTHING)
+    assert features.left_out == {
         "category": "the product's definition lists no categories",
         "schedule match": "the product's definition lists no categories",
         "device": "the product's definition lists no devices",
@@ -169,7 +167,7 @@ def test_each_observed_week_has_its_features() -> None:
     assert not {"value_w0", "value_w1", "value_w15"} & set(names)
 
 
-def test_meanings_follow_the_value_in_words() -> None:
+def test_meanings_can_follow_the_value() -> None:
     meanings = {feature.name: feature.meaning for feature in catalogue(TV, EVERYTHING).features}
     assert meanings["days_w2"] == "active days in the last observed week"
     assert meanings["share_category_drama"] == "share of playback in Drama"
@@ -177,7 +175,7 @@ def test_meanings_follow_the_value_in_words() -> None:
     assert len(set(meanings.values())) == len(meanings)
 
 
-def test_dayparts_hold_each_hour_once_and_weekdays_count_like_sql() -> None:
+def test_each_hour_is_in_one_daypart_and_weekdays_count_as_in_sql() -> None:
     hours = sorted(hour for _, first, last in DAYPARTS for hour in range(first, last + 1))
     assert hours == list(range(24))
     assert (WEEKDAYS[0], WEEKDAYS[6], len(WEEKDAYS)) == ("sunday", "saturday", 7)

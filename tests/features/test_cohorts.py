@@ -1,4 +1,4 @@
-"""Which users are trained on at which past date: each at one, and a date that is added takes users from others only."""
+"""Cohorts: each user is trained on at one date, and a new date takes users from others only."""
 
 import math
 from datetime import date, timedelta
@@ -17,7 +17,7 @@ def sundays(first: int, count: int) -> tuple[date, ...]:
 
 
 @given(st.integers(0, 200), st.integers(1, 30), st.data())
-def test_each_slot_is_at_one_date_and_no_date_has_many_more_than_its_share(
+def test_each_slot_belongs_to_one_date_and_dates_have_similar_shares(
     first: int, limit: int, data: st.DataObject
 ) -> None:
     dates = sundays(first, data.draw(st.integers(1, limit)))
@@ -30,16 +30,14 @@ def test_each_slot_is_at_one_date_and_no_date_has_many_more_than_its_share(
 
 
 @given(st.integers(0, 200), st.integers(2, 30), st.data())
-def test_what_was_kept_of_a_date_holds_who_is_wanted_there_later(
-    first: int, limit: int, data: st.DataObject
-) -> None:
+def test_a_dates_stored_users_include_those_wanted_later(first: int, limit: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(1, limit - 1))
     before, after = assign_slots(sundays(first, count), limit), assign_slots(sundays(first, count + 1), limit)
     assert all(includes(encode_slots(before[day], limit), encode_slots(after[day], limit)) for day in before)
 
 
 @given(st.integers(0, 200), st.integers(1, 30))
-def test_once_there_are_as_many_dates_as_can_be_a_new_one_replaces_the_oldest(first: int, limit: int) -> None:
+def test_at_the_limit_a_new_date_replaces_the_oldest(first: int, limit: int) -> None:
     before, after = assign_slots(sundays(first, limit), limit), assign_slots(sundays(first + 1, limit), limit)
     assert {day: before[day] for day in sundays(first + 1, limit - 1)} == {
         day: after[day] for day in sundays(first + 1, limit - 1)
@@ -48,15 +46,15 @@ def test_once_there_are_as_many_dates_as_can_be_a_new_one_replaces_the_oldest(fi
 
 
 @pytest.mark.parametrize(
-    ("kept", "wanted", "enough"),
+    ("stored", "wanted", "expected"),
     [
         (EVERYBODY, EVERYBODY, True),
         (EVERYBODY, encode_slots([1, 2], 3), True),
-        (encode_slots(range(24), 3), EVERYBODY, False),  # who falls into no slot is not there
+        (encode_slots(range(24), 3), EVERYBODY, False),  # users without a slot are missing
         (encode_slots([1, 2], 3), encode_slots([2], 3), True),
         (encode_slots([1, 2], 3), encode_slots([2, 3], 3), False),
         (encode_slots([1, 2], 3), encode_slots([2], 4), False),  # other slots
     ],
 )
-def test_users_of_some_slots_hold_those_of_fewer(kept: str, wanted: str, enough: bool) -> None:
-    assert includes(kept, wanted) is enough
+def test_slots_include_fewer_slots(stored: str, wanted: str, expected: bool) -> None:
+    assert includes(stored, wanted) is expected

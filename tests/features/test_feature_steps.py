@@ -1,4 +1,4 @@
-"""The catalogue's columns and those that the SQL steps make are the same, whatever can be read."""
+"""The catalogue and the SQL steps have the same columns, whatever sources exist."""
 
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,7 @@ from churn.warehouse.templates import load_step, render, sql_root
 AS_OF = date(2024, 6, 30)
 FLAGS = list(ABSENT)
 PRODUCTS = {
-    **{name: Product(**given) for name, given in builtin_products().items()},
+    **{name: Product(**definition) for name, definition in builtin_products().items()},
     "bare": Product(title="bare"),
 }
 CASES = [
@@ -30,7 +30,7 @@ CASES = [
 ]
 
 
-def planned(product: Product, absent: tuple[str, ...]) -> DatasetPlan:
+def make_plan(product: Product, absent: tuple[str, ...]) -> DatasetPlan:
     available = Availability(**dict.fromkeys(absent, False))
     settings = Settings(data=Path("data"), out=Path("out"), products={"x": product})
     return DatasetPlan(
@@ -53,7 +53,7 @@ _SEEN: dict[tuple[str, str], list[str]] = {}
 
 
 def selected(plan: DatasetPlan, step: str) -> list[str]:
-    """The columns that a step's query names, in order; parsed once for the same values of what it uses."""
+    """Return the columns of a step's query in order; a query with the same names is parsed once."""
     text = load_step(f"features/{step}.sql", plan.names).text
     used = meta.find_undeclared_variables(Environment(autoescape=True).parse(text)) - {"ref"}
     key = step, repr({name: plan.names[name] for name in sorted(used)})
@@ -66,8 +66,8 @@ def selected(plan: DatasetPlan, step: str) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "absent"), CASES, ids=[f"{name} without {len(a)} {a[0] if a else ''}" for name, a in CASES]
 )
-def test_a_step_makes_the_catalogues_columns_and_no_other(name: str, absent: tuple[str, ...]) -> None:
-    plan = planned(PRODUCTS[name], absent)
+def test_a_step_makes_exactly_the_columns_of_the_catalogue(name: str, absent: tuple[str, ...]) -> None:
+    plan = make_plan(PRODUCTS[name], absent)
     for step in plan.catalogue.steps:
         wanted = [feature.name for feature in plan.catalogue.features if feature.step == step]
         columns = selected(plan, step)

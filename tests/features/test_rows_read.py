@@ -1,4 +1,4 @@
-"""Raw rows of activity that a run reads, by the engine's own profile of its statements: each once, when they are new."""
+"""Which raw rows a run reads, from the profiles of DuckDB's statements: each new row once."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -18,13 +18,13 @@ from tests.support.data_folders import (
 from tests.support.profiles import ProfiledWarehouse
 
 WEEK = timedelta(days=7)
-VECTOR = 2048  # rows that the engine takes at a time
-# Read but for whether there are any rows: one vector of them.
+VECTOR = 2048  # rows that DuckDB reads at a time
+# This only asks whether there are rows, and reads one vector of them.
 LOOK = f"select 1 as found from {ACTIVITY} limit 1"
 
 
 def features(folder: Path, as_of: date, name: str) -> tuple[list[int], int]:
-    """Make a product's features; return how many raw rows each scan read, and the snapshots."""
+    """Make a product's features; return the raw rows of each scan, and the number of snapshots."""
     chosen = load_settings(
         folder, folder / "out", {"sql_memory": "1GB", "products": {name: {"minimum_value": 0}}}
     )
@@ -40,7 +40,7 @@ def features(folder: Path, as_of: date, name: str) -> tuple[list[int], int]:
     return [rows for sql, rows in scans if sql != LOOK and rows], snapshots
 
 
-def test_a_run_reads_each_raw_row_of_the_new_week_once_and_no_other(tmp_path: Path) -> None:
+def test_a_run_reads_the_raw_rows_of_the_new_week_once_and_no_others(tmp_path: Path) -> None:
     tables = broadcaster_rows()
     last = AS_OF - WEEK
 
@@ -51,10 +51,10 @@ def test_a_run_reads_each_raw_row_of_the_new_week_once_and_no_other(tmp_path: Pa
     assert min(len(known), len(new)) > 100
     folder = broadcaster_folder(tmp_path, {**tables, ACTIVITY: known})
     read, snapshots = features(folder, last, "iplayer")
-    # From nothing, the weeks are counted first, by their dates: so the engine's profile sees what a run reads.
+    # The first run also counts the rows by week, which shows that the profile sees all reads.
     assert (sum(read), snapshots > 0) == (2 * len(known), True)
     write_table(folder, ACTIVITY, new, part=1)
     read, snapshots = features(folder, AS_OF, "iplayer")
     assert (read, snapshots > 0) == ([len(new)], True)
-    read, snapshots = features(folder, AS_OF, "sounds")  # from what the other product's run has kept
+    read, snapshots = features(folder, AS_OF, "sounds")  # from the other product's aggregates
     assert (read, snapshots > 0) == ([], True)

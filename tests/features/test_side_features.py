@@ -1,4 +1,4 @@
-"""What comes from the small tables beside activity: later rows change nothing, and each snapshot is one row."""
+"""Features of side tables: later rows change nothing, and each snapshot has one row."""
 
 import random
 from collections.abc import Iterator
@@ -22,14 +22,14 @@ from tests.support.data_folders import AS_OF, event_folder, weekly_events
 DATES = (AS_OF, AS_OF - timedelta(days=14))
 SNAPSHOTS = [("a", AS_OF), ("a", AS_OF - timedelta(days=14)), ("b", AS_OF), ("c", AS_OF)]
 PRODUCT = {"match": ["iplayer", "sounds"], "factors": 2, "follows": ["follow", "bookmark"]}
-# Days from the as-of date: about both as-of dates, about where the windows that end on them begin, and any.
+# Days from the as-of date: around both as-of dates, around the starts of their windows, and any others.
 EDGES = [edge + day for edge in (0, -14, -91, -105) for day in (-7, -1, 0, 1, 7)]
 DAYS = st.one_of(st.sampled_from(EDGES), st.integers(-400, 40))
 
 
 @dataclass(frozen=True)
 class Side:
-    """A step, the table that it joins to the snapshots, and when a row of that is known.
+    """The side table of a step, and when its rows are known.
 
     Attributes:
         table: the table.
@@ -92,7 +92,7 @@ FACTORS = [
 
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWarehouse]:
-    data = event_folder(tmp_path_factory.mktemp("side"), weekly_events(["a"], 1))  # which nothing here reads
+    data = event_folder(tmp_path_factory.mktemp("side"), weekly_events(["a"], 1))  # not read here
     opened = DuckDBWarehouse(None, data, memory="500MB", threads=1)
     opened.execute("create schema run")
     for table, rows in {
@@ -133,9 +133,9 @@ def features(warehouse: DuckDBWarehouse, step: str, rows: list[dict[str, Any]]) 
 
 def by_snapshot(table: pa.Table) -> dict[tuple[str, date], dict[str, Any]]:
     rows = table.to_pylist()
-    found = {(row["user_id"], row["as_of_date"]): row for row in rows}
-    assert len(found) == len(rows), "a snapshot has several rows"
-    return found
+    snapshots = {(row["user_id"], row["as_of_date"]): row for row in rows}
+    assert len(snapshots) == len(rows), "a snapshot has several rows"
+    return snapshots
 
 
 @pytest.mark.parametrize("step", SIDES)
@@ -158,7 +158,7 @@ def test_later_rows_and_the_order_of_rows_change_nothing(
 
 @pytest.mark.parametrize("step", SIDES)
 def test_rows_of_the_last_day_count(warehouse: DuckDBWarehouse, step: str) -> None:
-    """So that the test above cannot pass for the wrong reason."""
+    """Otherwise the test above could pass for the wrong reason."""
     side = SIDES[step]
     texts = {"segment_product": "iplayer", "segment": "A. Daily", "product": "iplayer", "content_id": "x"}
     kind = "open" if side.table == "mails" else "follow"
@@ -172,12 +172,12 @@ def test_rows_of_the_last_day_count(warehouse: DuckDBWarehouse, step: str) -> No
     assert with_it != without == later
 
 
-def test_all_features_of_the_tables_beside_activity_are_tested_here() -> None:
+def test_all_steps_that_read_side_tables_are_tested_here() -> None:
     plan = read_plan({"product": PRODUCT})
-    beside = {"segments", "activations", "newsletter", "mails", "follows"}
+    side_tables = {"segments", "activations", "newsletter", "mails", "follows"}
     steps = {
         name
         for name in catalogue(plan.product, Availability()).steps
-        if load_step(f"features/{name}.sql", plan.names).needs & beside
+        if load_step(f"features/{name}.sql", plan.names).needs & side_tables
     }
     assert steps <= SIDES.keys()

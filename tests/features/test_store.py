@@ -1,4 +1,4 @@
-"""Kept feature rows and lives: a run makes those of its date, and they are what a run from nothing makes."""
+"""The feature store and lifetime totals: a run makes rows of its own date only, equal to those of a fresh run."""
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
@@ -19,7 +19,7 @@ from churn.features import store
 from churn.features.aggregates import ledger, lifetime, weekly
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
-from tests.features.test_aggregates import bring, log
+from tests.features.test_aggregates import log, update
 from tests.support.data_folders import (
     AS_OF,
     TODAY,
@@ -44,11 +44,11 @@ def run(
     warehouse: Warehouse, chosen: Settings, day: date, product: str = "food", **more: Any
 ) -> tuple[DatasetPlan, Rows]:
     """Make the feature set of a date as a run does; return the plan, and the rows in a fixed order."""
-    made = plan_dataset(warehouse, chosen, product, day, "run", today=TODAY, **more)
-    run_steps(warehouse, made)
+    plan = plan_dataset(warehouse, chosen, product, day, "run", today=TODAY, **more)
+    run_steps(warehouse, plan)
     rows = warehouse.fetch("select * from run.feature_set").to_pylist()
     drop_schema(warehouse, "run")
-    return made, sorted(rows, key=lambda row: (row["as_of_date"], row["user_id"]))
+    return plan, sorted(rows, key=lambda row: (row["as_of_date"], row["user_id"]))
 
 
 def from_nothing(data: Path, work: Callable[[Warehouse], Any]) -> Any:
@@ -80,56 +80,52 @@ def warehouse(tmp_path: Path, data: Path) -> Any:
         pytest.param("cohort", 26, "both", marks=pytest.mark.slow),
     ],
 )
-def test_runs_one_after_another_train_and_score_on_what_a_run_from_nothing_makes(
+def test_runs_with_stored_rows_have_the_features_of_a_run_without(
     warehouse: Warehouse, data: Path, sampling: str, max_dates: int, product: str
 ) -> None:
     chosen = settings_of(data, sampling, max_dates)
     for day in SUNDAYS:
-        made, rows = run(warehouse, chosen, day, product)
-        assert {row["as_of_date"] for row in rows} <= {*made.training_dates, day}
+        plan, rows = run(warehouse, chosen, day, product)
+        assert {row["as_of_date"] for row in rows} <= {*plan.training_dates, day}
         fresh, expected = from_nothing(data, lambda other, day=day: run(other, chosen, day, product))
-        assert fresh.new_dates == fresh.training_dates == made.training_dates
+        assert fresh.new_dates == fresh.training_dates == plan.training_dates
         assert rows == expected
 
 
 @pytest.mark.parametrize(("sampling", "max_dates"), [("all", 4), ("cohort", 26)])
-def test_once_two_weeks_have_passed_a_run_makes_the_rows_of_its_own_date_only(
+def test_after_two_weeks_a_run_makes_the_rows_of_its_own_date_only(
     warehouse: Warehouse, data: Path, sampling: str, max_dates: int
 ) -> None:
-    """Also while there are fewer past dates than there can be, and each week brings one more."""
+    """Also while each week adds a past date, since there are fewer than the most there can be."""
     chosen = settings_of(data, sampling, max_dates)
-    made = [run(warehouse, chosen, day)[0] for day in SUNDAYS]
-    first = len(made[0].training_dates)
-    assert [len(each.training_dates) for each in made] == [min(first + back, max_dates) for back in range(4)]
-    assert [len(each.new_dates) for each in made] == [first, 1, 0, 0]
+    plans = [run(warehouse, chosen, day)[0] for day in SUNDAYS]
+    first = len(plans[0].training_dates)
+    assert [len(plan.training_dates) for plan in plans] == [min(first + back, max_dates) for back in range(4)]
+    assert [len(plan.new_dates) for plan in plans] == [first, 1, 0, 0]
     assert run(warehouse, settings_of(data), AS_OF, "both")[0].new_dates  # another product has its own
 
 
-def test_a_week_that_is_read_again_has_the_dates_after_it_made_again(
-    warehouse: Warehouse, data: Path
-) -> None:
+def test_rebuilding_a_week_makes_the_rows_of_later_dates_again(warehouse: Warehouse, data: Path) -> None:
     chosen = settings_of(data)
     for day in SUNDAYS:
         run(warehouse, chosen, day)
-    made, rows = run(warehouse, chosen, AS_OF, rebuild_weeks=4)
-    assert made.new_dates == (AS_OF - 3 * WEEK, AS_OF - 2 * WEEK)
+    plan, rows = run(warehouse, chosen, AS_OF, rebuild_weeks=4)
+    assert plan.new_dates == (AS_OF - 3 * WEEK, AS_OF - 2 * WEEK)
     assert rows == from_nothing(data, lambda other: run(other, chosen, AS_OF))[1]
 
 
-def test_rows_of_a_changed_definition_are_not_mixed_with_the_old_ones(
-    warehouse: Warehouse, data: Path
-) -> None:
+def test_rows_of_two_definitions_never_mix(warehouse: Warehouse, data: Path) -> None:
     run(warehouse, settings_of(data), AS_OF)
     changed = settings_of(data, minimum_value=8.0)
-    made, rows = run(warehouse, changed, AS_OF)
-    assert made.new_dates == made.training_dates
+    plan, rows = run(warehouse, changed, AS_OF)
+    assert plan.new_dates == plan.training_dates
     assert rows == from_nothing(data, lambda other: run(other, changed, AS_OF))[1]
 
 
-def test_rows_of_a_cohort_are_not_taken_for_everybodys(warehouse: Warehouse, data: Path) -> None:
+def test_rows_of_a_cohort_are_not_used_for_all_users(warehouse: Warehouse, data: Path) -> None:
     run(warehouse, settings_of(data, "cohort"), AS_OF)
-    made, rows = run(warehouse, settings_of(data, "all"), AS_OF)
-    assert made.new_dates == made.training_dates
+    plan, rows = run(warehouse, settings_of(data, "all"), AS_OF)
+    assert plan.new_dates == plan.training_dates
     assert rows == from_nothing(data, lambda other: run(other, settings_of(data, "all"), AS_OF))[1]
     assert (
         run(warehouse, settings_of(data, "cohort"), AS_OF)[0].new_dates == ()
@@ -162,10 +158,10 @@ def test_rows_of_a_cohort_are_not_taken_for_everybodys(warehouse: Warehouse, dat
         ),
     ],
 )
-def test_rows_that_cannot_be_made_leave_those_that_are_kept(
+def test_a_failure_leaves_the_stored_rows_unchanged(
     warehouse: Warehouse, data: Path, broken: str, error: type[Exception], message: str
 ) -> None:
-    made, before = run(warehouse, settings_of(data), AS_OF)
+    plan, before = run(warehouse, settings_of(data), AS_OF)
     again = plan_dataset(warehouse, settings_of(data), "food", AS_OF, "run", today=TODAY)
     for step in again.steps:
         if step.name == store.ROWS:
@@ -174,15 +170,15 @@ def test_rows_that_cannot_be_made_leave_those_that_are_kept(
                 run_step(warehouse, again, step)
             break
         run_step(warehouse, again, step)
-    table = made.tables.rows.table(store.ROWS)
+    table = plan.tables.rows.table(store.ROWS)
     counted = warehouse.fetch(f"select count(*) as n from {table}")["n"][0].as_py()
     assert counted == len(before)
     drop_schema(warehouse, "run")
     assert run(warehouse, settings_of(data), AS_OF)[0].new_dates == ()
 
 
-def test_weeks_that_are_there_no_more_leave_no_life_behind(data: Path, tmp_path: Path) -> None:
-    """Older files are removed, as where activity is kept for some time only."""
+def test_deleted_weeks_leave_no_lifetime_totals(data: Path, tmp_path: Path) -> None:
+    """Older files are removed, as where activity is stored for a limited time."""
     chosen = settings_of(data)
     for weeks in (26, 20):
         write_table(data, "events.activity", [*log(weeks=weeks), *weekly_events(["u1", "regular"], weeks)])
@@ -193,44 +189,44 @@ def test_weeks_that_are_there_no_more_leave_no_life_behind(data: Path, tmp_path:
         assert found == [expected, expected]
 
 
-def test_a_run_whose_weeks_an_earlier_dates_run_makes_again_meanwhile_has_all_lives(
+def test_lifetime_totals_are_complete_when_another_run_rebuilds_weeks_meanwhile(
     warehouse: Warehouse, data: Path
 ) -> None:
     chosen = settings_of(data)
-    made = plan_dataset(warehouse, chosen, "food", AS_OF, "run", today=TODAY)
+    plan = plan_dataset(warehouse, chosen, "food", AS_OF, "run", today=TODAY)
     plan_dataset(warehouse, chosen, "food", AS_OF - WEEK, "earlier", today=TODAY, rebuild_weeks=1)
-    run_steps(warehouse, made)
+    run_steps(warehouse, plan)
     rows = warehouse.fetch("select * from run.feature_set").to_pylist()
     expected = from_nothing(data, lambda other: run(other, chosen, AS_OF))[1]
     assert sorted(rows, key=lambda row: (row["as_of_date"], row["user_id"])) == expected
 
 
-def test_a_run_whose_rows_a_later_dates_run_removes_meanwhile_says_so(
+def test_rows_that_another_run_deletes_meanwhile_give_an_error(
     warehouse: Warehouse, data: Path, tmp_path: Path
 ) -> None:
     chosen = settings_of(data, max_dates=2)
-    made = plan_dataset(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_early", today=TODAY)
-    run_steps(warehouse, made)
+    plan = plan_dataset(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_early", today=TODAY)
+    run_steps(warehouse, plan)
     (folder := tmp_path / "train").mkdir()
-    assert unload(warehouse, made, "train", folder, 1000)
+    assert unload(warehouse, plan, "train", folder, 1000)
     run(warehouse, chosen, AS_OF)
-    gone = rf"feature rows of {made.training_dates[0]}, .* were deleted .* Run again"
+    gone = rf"feature rows of {plan.training_dates[0]}, .* were deleted .* Run again"
     with pytest.raises(RunError, match=gone):
-        unload(warehouse, made, "train", folder, 1000)
+        unload(warehouse, plan, "train", folder, 1000)
     again = plan_dataset(warehouse, chosen, "food", AS_OF - 3 * WEEK, "run_again", today=TODAY)
     assert again.new_dates == again.training_dates
 
 
-def life(warehouse: Warehouse, data: Path, until: date) -> Rows:
-    """Bring lives forward; return them up to a day, and check that the state is each user's latest."""
+def update_lifetime(warehouse: Warehouse, data: Path, until: date) -> Rows:
+    """Update the totals; return them up to a day, and check the latest row of each user."""
     chosen = settings_of(data)
     definition = weekly.aggregate_tables(chosen)
-    lived = lifetime.lifetime_tables(definition, chosen.products["food"])
+    tables = lifetime.lifetime_tables(definition, chosen.products["food"])
     versions = ledger.week_versions(warehouse, definition)
     known = {week: version for week, version in versions.items() if week <= until}
-    lifetime.update_lifetime(warehouse, lived, known)
-    rows = warehouse.fetch(f"select * from {lived.table(lifetime.LIFETIME)}").to_pylist()
-    state = warehouse.fetch(f"select * from {lived.table(lifetime.LATEST)}").to_pylist()
+    lifetime.update_lifetime(warehouse, tables, known)
+    rows = warehouse.fetch(f"select * from {tables.table(lifetime.LIFETIME)}").to_pylist()
+    state = warehouse.fetch(f"select * from {tables.table(lifetime.LATEST)}").to_pylist()
     latest = {row["user_id"]: row for row in sorted(rows, key=lambda row: row["week_start"])}
     assert {row["user_id"]: row for row in state} == latest
     return sorted((row for row in rows if row["week_start"] <= until), key=str)
@@ -241,28 +237,28 @@ def life(warehouse: Warehouse, data: Path, until: date) -> Rows:
     order=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=5),
     late=st.lists(st.integers(0, 50), max_size=3),
 )
-def test_lives_are_the_same_in_any_order_with_any_week_read_again(
+def test_lifetime_totals_do_not_depend_on_the_order_of_updates(
     tmp_path_factory: pytest.TempPathFactory, order: Sequence[tuple[int, int]], late: Sequence[int]
 ) -> None:
-    place = tmp_path_factory.mktemp("lives")
+    place = tmp_path_factory.mktemp("lifetime")
     data = event_folder(place / "data", log(users=4, weeks=8))
     warehouse = DuckDBWarehouse(place / "warehouse.duckdb", data, memory="1GB", threads=1)
     try:
         for back, rebuild in order:
-            bring(warehouse, data, AS_OF - back * WEEK, rebuild_weeks=rebuild)
-            life(warehouse, data, AS_OF - back * WEEK)
-        if late:  # a file more: what it brings is read where the weeks are new, or are read again
+            update(warehouse, data, AS_OF - back * WEEK, rebuild_weeks=rebuild)
+            update_lifetime(warehouse, data, AS_OF - back * WEEK)
+        if late:  # a new file, which is read where weeks are new or rebuilt
             more = [event("u1", AS_OF - timedelta(days=day), product="food", value=2.0) for day in late]
             event_folder(place / "more", more)
             source = next((place / "more" / "tables" / "events.activity").glob("*.parquet"))
             source.rename(data / "tables" / "events.activity" / "part-late.parquet")
-        bring(warehouse, data, AS_OF, rebuild_weeks=10)
-        found = life(warehouse, data, AS_OF)
+        update(warehouse, data, AS_OF, rebuild_weeks=10)
+        found = update_lifetime(warehouse, data, AS_OF)
     finally:
         warehouse.close()
 
     def once(other: Warehouse) -> Rows:
-        bring(other, data, AS_OF)
-        return life(other, data, AS_OF)
+        update(other, data, AS_OF)
+        return update_lifetime(other, data, AS_OF)
 
     assert found == from_nothing(data, once)
