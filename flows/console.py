@@ -1,4 +1,4 @@
-"""What the command line shows while flows run: the stages, and nothing of the libraries' own chatter."""
+"""The terminal: stage lines on standard error, silent libraries, and orderly ends on Ctrl-C and SIGTERM."""
 
 import contextvars
 import logging
@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 
-# Read by Prefect, MLflow and Dask when they are imported. A person's own choice wins.
+# Prefect, MLflow and Dask read these as they are imported. Variables that are set already win.
 _QUIET = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
@@ -26,7 +26,7 @@ _QUIET = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
-# A stop that is asked for again within this time is the same one: what it takes away is being put away.
+# A second signal within this time belongs to the first one: the clean-up is under way.
 _SAME_STOP_SECONDS = 10.0
 
 _stop_requested = threading.Event()
@@ -46,8 +46,8 @@ def silence_libraries(prefect_home: Path | None = None) -> None:
     """Prepare the process for a run or back-test from the command line. Call before Prefect is imported.
 
     Args:
-        prefect_home: where Prefect keeps its local database; with it, the profile of the person is not used,
-            so that nothing leaves the machine. Default: as the person has set Prefect up.
+        prefect_home: where Prefect keeps its local database. With it the user's Prefect profile is ignored,
+            so that nothing leaves the machine. Default: Prefect as the user has set it up.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -59,7 +59,7 @@ def silence_libraries(prefect_home: Path | None = None) -> None:
 
 
 def install_signal_handlers() -> None:
-    """Let Ctrl-C and SIGTERM unwind the program: a SIGTERM by itself leaves Prefect's server running."""
+    """Let Ctrl-C and SIGTERM unwind the program; an unhandled SIGTERM leaves Prefect's server running."""
     _ending.clear()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
@@ -76,17 +76,17 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def at_exit() -> None:
-    """Say that the program has done all it does: what is left is to end Prefect's server, undisturbed."""
+    """Ignore further signals: only Prefect's server is left to stop."""
     _ending.set()
 
 
 def stop_requested() -> bool:
-    """Tell whether Ctrl-C or SIGTERM asked this process to end."""
+    """Return whether Ctrl-C or SIGTERM asked this process to end."""
     return _stop_requested.is_set()
 
 
 def show_progress() -> None:
-    """Print a line a stage to standard error, and the warnings of ``churn``."""
+    """Print one line a stage to standard error, and churn's warnings."""
     log = logging.getLogger("churn")
     log.handlers[:] = [_Lines()]
     log.setLevel(logging.WARNING)
@@ -96,24 +96,24 @@ def show_progress() -> None:
 
 
 def start_server() -> None:
-    """Start the server that Prefect keeps for itself where none is set up, and wait until it answers.
+    """Start Prefect's temporary server, if no other server is set up, and wait until it answers.
 
-    Ctrl-C does not reach it: a terminal sends that to every process of its group, and a run that is stopped
-    still has to tell the server how it ended. The server is ended with this process.
+    The server ignores Ctrl-C, which a terminal sends to the whole process group: a stopped run still has to
+    report how it ended. The server ends with this process.
     """
     from prefect.client.orchestration import get_client
 
     started: Future[None] = Future()
 
     def start() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits the mask
         try:
             get_client(sync_client=True)
             started.set_result(None)
         except Exception as error:
             started.set_exception(error)
 
-    # A thread of its own has its own mask, and nobody waits for it when the start itself is stopped.
-    context = contextvars.copy_context()  # which holds Prefect's settings
+    # A separate thread has its own signal mask. As a daemon it does not delay an end during start-up.
+    context = contextvars.copy_context()  # holds Prefect's settings
     threading.Thread(target=context.run, args=(start,), name="churn-prefect", daemon=True).start()
     started.result()

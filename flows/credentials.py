@@ -1,8 +1,7 @@
 """Credentials from Prefect's blocks, for as long as a command or a flow run takes.
 
-What a block holds is put into the environment of this process, where all that speaks to AWS or Redshift looks
-for it (the store, boto3, workers, the warehouse), and taken out again. It stands in no setting, parameter,
-state, log or error.
+A block's values go into this process's environment, where the store, boto3, workers and the warehouse look
+for them, and are removed at the end. They appear in no setting, parameter, state, log or error.
 """
 
 import os
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from prefect_aws import AwsCredentials
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-# Every way in which the environment says who this process is to AWS: a block stands for all of it.
+# All variables that identify this process to AWS: a block replaces every one of them.
 _IDENTITY = frozenset(
     {
         *_KEYS, "AWS_SECURITY_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
@@ -32,7 +31,7 @@ _IDENTITY = frozenset(
 
 
 class _InUse:
-    """Which blocks this process has in use, and by how many flow runs and commands within each other."""
+    """The blocks in use by this process, and by how many nested commands and flow runs."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -44,8 +43,8 @@ class _InUse:
 _in_use = _InUse()
 
 
-def of_use(settings: Settings) -> PrefectSettings:
-    """Return the blocks that are named and needed: no login where the warehouse is the embedded one."""
+def blocks_in_use(settings: Settings) -> PrefectSettings:
+    """Return the blocks that are named and needed; an embedded warehouse needs no login."""
     if settings.warehouse.embedded:
         return settings.prefect.model_copy(update={"redshift_login": None})
     return settings.prefect
@@ -53,17 +52,16 @@ def of_use(settings: Settings) -> PrefectSettings:
 
 @contextmanager
 def credentials(settings: Settings) -> Iterator[None]:
-    """Let this process be who the blocks that the settings name say, until the end of the ``with`` block.
+    """Use the identity of the blocks that the settings name, inside the ``with`` block.
 
-    A flow that runs inside a command with the same blocks uses what the command has taken from them, so that
-    a role is not assumed twice over.
+    A flow inside a command with the same blocks reuses the command's credentials: a role is assumed once.
 
     Raises:
-        ConfigError: a block, its type, the server or what the block holds is not as it must be; no part of it
-            is shown.
-        RunError: this process has other blocks in use.
+        ConfigError: a block is missing, of another type or incomplete, or the server refused. The message
+            shows nothing of the block's content.
+        RunError: this process uses other blocks already.
     """
-    names = of_use(settings)
+    names = blocks_in_use(settings)
     if names == PrefectSettings():
         yield
         return
@@ -88,15 +86,15 @@ def credentials(settings: Settings) -> Iterator[None]:
 def _enter(names: PrefectSettings) -> None:
     wanted: dict[str, str | None] = {}
     if names.aws_credentials is not None:
-        wanted |= _of_aws(names.aws_credentials)
+        wanted |= _aws_variables(names.aws_credentials)
     if names.redshift_login is not None:
-        wanted |= _of_login(names.redshift_login)
+        wanted |= _login_variables(names.redshift_login)
     _in_use.names, _in_use.before = names, {name: os.environ.get(name) for name in wanted}
     _set(wanted)
 
 
 def _set(wanted: Mapping[str, str | None]) -> None:
-    """Set variables, remove those that are None, and let nobody go on as who they were before."""
+    """Set variables, remove those that are None, and drop sessions with the earlier identity."""
     for name, value in wanted.items():
         if value is None:
             os.environ.pop(name, None)
@@ -112,8 +110,8 @@ def _set(wanted: Mapping[str, str | None]) -> None:
         s3fs.S3FileSystem.clear_instance_cache()
 
 
-def _of_aws(name: str) -> dict[str, str | None]:
-    """Return the variables that an ``AwsCredentials`` block stands for."""
+def _aws_variables(name: str) -> dict[str, str | None]:
+    """Return the variables of an ``AwsCredentials`` block."""
     what = f"the block {name!r} (prefect.aws_credentials)"
     try:
         from prefect_aws import AwsCredentials
@@ -128,35 +126,35 @@ def _of_aws(name: str) -> dict[str, str | None]:
     secret = block.aws_secret_access_key and block.aws_secret_access_key.get_secret_value()
     keys = (block.aws_access_key_id, secret, block.aws_session_token)
     if block.assume_role_arn:
-        keys = _of_role(block, what)
-    elif block.profile_name and not any(keys):  # AWS' own chain renews what a profile leads to
+        keys = _role_keys(block, what)
+    elif block.profile_name and not any(keys):  # AWS' own chain renews a profile's keys
         return wanted | {"AWS_PROFILE": block.profile_name}
     if not (keys[0] and keys[1]):
         raise ConfigError(f"{what} holds no role, no profile and no whole pair of keys: save it with one")
     return wanted | dict(zip(_KEYS, keys, strict=True))
 
 
-def _of_role(block: "AwsCredentials", what: str) -> tuple[str | None, str | None, str | None]:
-    """Let AWS make keys of the block's role, which last as long as the block asks for."""
+def _role_keys(block: "AwsCredentials", what: str) -> tuple[str | None, str | None, str | None]:
+    """Assume the block's role; return temporary keys."""
     try:
-        made = block.get_boto3_session().get_credentials().get_frozen_credentials()
-    except Exception as error:  # its words may hold the keys
+        keys = block.get_boto3_session().get_credentials().get_frozen_credentials()
+    except Exception as error:  # its message may hold the keys
         raise ConfigError(
-            f"AWS does not give the role of {what} to this process ({_kind(error)}): check the block's keys, "
-            "profile and role"
+            f"AWS does not give the role of {what} to this process ({_error_code(error)}): check the block's "
+            "keys, profile and role"
         ) from None
-    return made.access_key, made.secret_key, made.token
+    return keys.access_key, keys.secret_key, keys.token
 
 
-def _of_login(name: str) -> dict[str, str | None]:
-    """Return the variables that a ``Secret`` block with a user and a password stands for."""
+def _login_variables(name: str) -> dict[str, str | None]:
+    """Return the variables of a ``Secret`` block that holds a user and a password."""
     from prefect.blocks.system import Secret
 
     from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE
 
     what = f"the block {name!r} (prefect.redshift_login)"
-    held = _load(Secret, name, what).get()  # JSON in a text is read already
-    login = {key: held.get(key) for key in ("username", "password")} if isinstance(held, dict) else {}
+    secret = _load(Secret, name, what).get()  # Prefect parses JSON
+    login = {key: secret.get(key) for key in ("username", "password")} if isinstance(secret, dict) else {}
     if not login or not all(
         isinstance(value, str) and value and "\0" not in value for value in login.values()
     ):
@@ -171,8 +169,8 @@ def _load(kind: "type[Block]", name: str, what: str) -> Any:
     """Load a block of one type.
 
     Raises:
-        ConfigError: there is none, or the server does not hand it out; what Prefect says is left out, as it
-            may quote the block.
+        ConfigError: there is none, or the server refused. Prefect's own message is left out: it may quote the
+            block.
     """
     import httpx
     from prefect.exceptions import PrefectHTTPStatusError
@@ -197,7 +195,7 @@ def _load(kind: "type[Block]", name: str, what: str) -> Any:
 
 
 def server() -> str:
-    """Return what Prefect's server is called in messages: its address, without a user and password in it."""
+    """Return the name of Prefect's server for messages: its address without user and password."""
     from prefect.settings import get_current_settings
 
     url = get_current_settings().api.url
@@ -206,7 +204,7 @@ def server() -> str:
     return f"the Prefect server at {mask_url(str(url))}"
 
 
-def _kind(error: Exception) -> str:
+def _error_code(error: Exception) -> str:
     response = getattr(error, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return str(code or type(error).__name__)

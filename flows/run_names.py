@@ -1,4 +1,4 @@
-"""What runs on a Prefect server show there: their name, and for deployments a line a stage."""
+"""Names of flow runs on a Prefect server, and stage lines in the logs of deployments."""
 
 import logging
 from datetime import date
@@ -7,16 +7,17 @@ from prefect.runtime import deployment, flow_run
 
 from churn.core.calendar import last_complete_as_of
 
-PART_TAG = "churn-part"  # of a run that another one started, which tells of its failure
+PART_TAG = "churn-part"  # marks a run inside weekly-all, which reports its failure
 
 
 def flow_run_name() -> str:
-    """Return the name of the flow run; a scheduled one is given no date and takes last Sunday's."""
-    given = flow_run.parameters
-    return f"{given.get('product', 'all')}-{given.get('as_of') or last_complete_as_of(date.today())}"
+    """Return the flow run's name, product and date; without a date it is last Sunday's."""
+    parameters = flow_run.parameters
+    as_of = parameters.get("as_of") or last_complete_as_of(date.today())
+    return f"{parameters.get('product', 'all')}-{as_of}"
 
 
 def log_stages() -> None:
-    """Let a deployment's run log a line a stage; the command line has its own way to show them."""
+    """Let a deployment's run log one line a stage; the command line shows them itself."""
     if deployment.id is not None:
         logging.getLogger("churn.core.timing").setLevel(logging.INFO)

@@ -13,7 +13,7 @@ from churn.jobs.weekly.finish import RunResult
 from flows.credentials import credentials
 from flows.retries import no_retry_on_user_errors
 from flows.run_names import flow_run_name, log_stages
-from tasks.artifacts import show_outcome
+from tasks.artifacts import show_result
 from tasks.weekly import TaskCaller
 
 
@@ -61,5 +61,5 @@ def weekly_churn(
             result = job.run(
                 chosen, product, as_of, force=force, rebuild_weeks=rebuild_weeks, caller=TaskCaller()
             )
-    show_outcome(result)
+    show_result(result)
     return result

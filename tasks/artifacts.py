@@ -1,4 +1,4 @@
-"""What Prefect's page of a run shows of its results: totals and addresses, nothing about a single user."""
+"""Artifacts on Prefect's run pages: totals and addresses, nothing about a single user."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -15,40 +15,40 @@ _logger = logging.getLogger(__name__)
 _PARTS = ("prepare", "train", "score", "publish")
 
 
-def show_outcome(outcome: RunResult) -> None:
-    """Show a run's figures and where its report lies. What Prefect does not take is no reason to fail."""
-    key = _key(outcome.product)
-    of = f"{outcome.title}, as of {outcome.as_of}, run {outcome.run_id}"
-    _try(create_table_artifact, key=f"summary-{key}", table=[_row(outcome)], description=of)
+def show_result(result: RunResult) -> None:
+    """Show a run's figures and its report's address. If Prefect refuses, the run goes on."""
+    key = _key(result.product)
+    description = f"{result.title}, as of {result.as_of}, run {result.run_id}"
+    _try(create_table_artifact, key=f"summary-{key}", table=[_row(result)], description=description)
     _try(
         create_link_artifact,
         key=f"report-{key}",
-        link=_address(outcome.report),
-        link_text=outcome.report,
-        description=of,
+        link=_address(result.report),
+        link_text=result.report,
+        description=description,
     )
 
 
-def show_products(as_of: date, outcomes: Iterable[RunResult], failures: Mapping[str, str]) -> None:
-    """Show what became of each product."""
-    rows = [{"state": "published", **_row(outcome), "why": ""} for outcome in outcomes]
+def show_products(as_of: date, results: Iterable[RunResult], failures: Mapping[str, str]) -> None:
+    """Show each product's result, or why it failed."""
+    rows = [{"state": "published", **_row(result), "why": ""} for result in results]
     empty = dict.fromkeys((rows or [{}])[0], "")
     rows += [{**empty, "product": name, "state": "failed", "why": why} for name, why in failures.items()]
     _try(create_table_artifact, key="products", table=rows, description=f"Every product as of {as_of}")
 
 
-def _row(outcome: RunResult) -> dict[str, Any]:
-    figures = outcome.metrics
+def _row(result: RunResult) -> dict[str, Any]:
+    figures = result.metrics
     return {
-        "product": outcome.product,
-        "users scored": f"{outcome.users:,}",
+        "product": result.product,
+        "users scored": f"{result.users:,}",
         "churn predicted": f"{figures['mean_probability']:.1%}",
         **{
             title: f"{figures[name]:.4f}" if name in figures else "-"
             for title, name in (("log loss", "log_loss"), ("AUC", "auc"))
         },
-        **{f"{part} s": f"{outcome.seconds.get(part, 0.0):.1f}" for part in _PARTS},
-        "committed before": "yes" if outcome.repeated else "no",
+        **{f"{part} s": f"{result.seconds.get(part, 0.0):.1f}" for part in _PARTS},
+        "committed before": "yes" if result.repeated else "no",
     }
 
 
@@ -65,5 +65,5 @@ def _try(create: Callable[..., Any], **content: Any) -> None:
         return
     try:
         create(**content)
-    except Exception as error:  # whatever it is, the scores are committed and published
-        _logger.warning("Prefect does not take the artifact %s (%r)", content["key"], error)
+    except Exception as error:  # the scores are committed and published
+        _logger.warning("Prefect refused the artifact %s (%r)", content["key"], error)

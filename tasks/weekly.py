@@ -1,6 +1,6 @@
 """Tasks of the weekly flow: the stages of ``churn.jobs.weekly.job``, each as a Prefect task.
 
-Nothing is cached or persisted by Prefect: what a task makes lives in the warehouse or in the lake.
+Prefect caches and persists nothing: a task's results are in the warehouse or in the lake.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ from churn.scoring.scorer import PartitionResult
 
 
 def may_pass(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Tell whether trying again can help: not where a person must put something right first."""
+    """Return whether a retry can help: not after an error that a person must mend."""
     return not isinstance(state.result(raise_on_failure=False), BY_HAND)
 
 
-# For tasks that are safe to repeat and speak to something far away: after 5 and 10 s, or half as long again.
+# For tasks that are safe to repeat and use the network: retry after 5 and 10 s, plus up to half of that.
 _AGAIN: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": exponential_backoff(5),
@@ -44,9 +44,9 @@ def score(run: WeeklyRun, checkpoint: Checkpoint, client: Callable[[], Any]) -> 
 
 
 def progress_artifact(run: WeeklyRun) -> Progress | None:
-    """Return what shows progress on the page of the task run; None where there is no task run.
+    """Return a callback that shows progress on the task run's page; None outside a task run.
 
-    Where Prefect does not take it, one line says so, and it is tried once more at the end: the run goes on.
+    If Prefect refuses, one line says so and scoring goes on; the final state is sent once more.
     """
     if TaskRunContext.get() is None:
         return None
@@ -63,9 +63,9 @@ def progress_artifact(run: WeeklyRun) -> Progress | None:
                 artifact = create_progress_artifact(percent, key=key, description=sentence)
             else:
                 update_progress_artifact(artifact, percent, description=sentence)
-        except Exception as error:  # whatever it is, it is no reason to lose the scores
+        except Exception as error:  # progress must not cost the scores
             if not refused:
-                run.stages.log("score", f"Prefect does not take the progress ({error!r}); scoring goes on")
+                run.stages.log("score", f"Prefect refuses the progress ({error!r}); scoring goes on")
             refused = True
 
     return show

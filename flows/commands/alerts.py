@@ -1,4 +1,4 @@
-"""What the Prefect server does about runs that went wrong: tell somebody, and give up the silent ones."""
+"""Automations on the Prefect server: notify of failed, late and crashed runs; crash silent ones."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -27,10 +27,10 @@ _BODY = """{{ flow.name }} / {{ flow_run.name }}: {{ flow_run.state.name }}
 
 
 def run_alerts(*, url_file: Path, silent_after: int) -> None:
-    """Save the address, send a message there, and set up the automations; again and again with no harm.
+    """Save the address, send a test message, and set up the automations; safe to repeat.
 
     Raises:
-        UsageError: there is no Prefect server to set up, or the address is none that can be written to.
+        UsageError: no Prefect server is set up, or the address cannot be written to.
         ChurnError: the address did not take the message.
     """
     if not get_current_settings().api.url:
@@ -42,12 +42,12 @@ def run_alerts(*, url_file: Path, silent_after: int) -> None:
             url = file.read().strip()
     except OSError as error:
         raise UsageError(f"{url_file} cannot be read: {error.strerror}") from error
-    if not url or not Apprise().add(url):  # the address is a secret, and not repeated
+    if not url or not Apprise().add(url):  # the address is a secret: never shown
         raise UsageError(
             f"{url_file} does not hold an address that can be written to: give Slack's incoming webhook "
             "(https://hooks.slack.com/services/...), or one that Apprise knows (mailtos://..., json://...)"
         )
-    block = SlackWebhook(url=url, notify_type="failure")  # any address of Apprise's: only the name says Slack
+    block = SlackWebhook(url=url, notify_type="failure")  # takes any Apprise address
     try:
         with block.raise_on_failure():
             block.notify(
@@ -59,11 +59,11 @@ def run_alerts(*, url_file: Path, silent_after: int) -> None:
         ) from error
     saved = block.save(BLOCK, overwrite=True)
     for automation in automations(saved, timedelta(seconds=silent_after)):
-        click.echo(f"{_put(automation)}: {automation.name}")
+        click.echo(f"{_upsert(automation)}: {automation.name}")
 
 
 def automations(block: object, silent_after: timedelta) -> list[AutomationCore]:
-    """Return what is to be done about the runs of this program's deployments.
+    """Return the automations for runs of this program's deployments.
 
     Args:
         block: id of the notification block.
@@ -74,7 +74,7 @@ def automations(block: object, silent_after: timedelta) -> list[AutomationCore]:
             name="churn: tell of runs that failed",
             description="A run failed or crashed.",
             trigger=_trigger(expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}),
-            actions=[_tell(block, "churn: {{ flow_run.name }} {{ flow_run.state.name }}")],
+            actions=[_notify(block, "churn: {{ flow_run.name }} {{ flow_run.state.name }}")],
         ),
         AutomationCore(
             name="churn: tell of runs that do not start",
@@ -85,14 +85,14 @@ def automations(block: object, silent_after: timedelta) -> list[AutomationCore]:
                 posture=Posture.Proactive,
                 within=timedelta(hours=1),
             ),
-            actions=[_tell(block, "churn: {{ flow_run.name }} does not start")],
+            actions=[_notify(block, "churn: {{ flow_run.name }} does not start")],
         ),
         AutomationCore(
             name="churn: crash runs that went silent",
             description="A run's process was killed, or its machine is gone: its heartbeats stopped.",
             trigger=_trigger(
                 after={"prefect.flow-run.heartbeat"},
-                # A run that waits for its next try sends no heartbeats, for longer than this.
+                # A run that awaits a retry sends no heartbeats.
                 expect={"prefect.flow-run.heartbeat", "prefect.flow-run.AwaitingRetry", *_ENDS},
                 posture=Posture.Proactive,
                 within=silent_after,
@@ -131,17 +131,17 @@ def _trigger(
     )
 
 
-def _tell(block: object, subject: str) -> SendNotification:
+def _notify(block: object, subject: str) -> SendNotification:
     return SendNotification.model_validate({"block_document_id": block, "subject": subject, "body": _BODY})
 
 
-def _put(automation: AutomationCore) -> str:
-    """Make an automation, or make the one of its name what it should be; return which of the two."""
+def _upsert(automation: AutomationCore) -> str:
+    """Create an automation, or update those of its name; return which was done."""
     with get_client(sync_client=True) as client:
-        there = client.read_automations_by_name(automation.name)
-        if not there:
+        existing = client.read_automations_by_name(automation.name)
+        if not existing:
             client.create_automation(automation)
             return "made"
-        for each in there:
-            client.update_automation(each.id, automation)
+        for found in existing:
+            client.update_automation(found.id, automation)
         return "renewed"

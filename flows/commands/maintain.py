@@ -1,4 +1,4 @@
-"""What `churn sweep` does: Fargate tasks and the like that a run left behind."""
+"""What the commands for upkeep do: check, migrate, prune, erase, sweep."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -13,11 +13,18 @@ from churn.config.settings import Settings
 from churn.core.errors import ChurnError, ConfigError, UsageError
 from flows.commands.run import chosen, new_table, terminal
 from flows.console import show_progress
-from flows.credentials import credentials, of_use, server
+from flows.credentials import blocks_in_use, credentials, server
+
+if TYPE_CHECKING:
+    from churn.jobs.doctor import ProbeResult
+    from churn.jobs.prune import OutdatedTables
+    from churn.warehouse.base import Warehouse
+
+_NOT_DONE = "Nothing was changed; add --yes to do it."
 
 
 def run_sweep(*, data: Path, out: Path, older_than: float, profile: str | None, yes: bool) -> None:
-    """Remove, or only list, what carries this program's tags in ECS and is older than so many hours."""
+    """Remove, or only list, what runs left in ECS more than ``older_than`` hours ago."""
     settings = load_settings(data, out, chosen(profile), optional=True)
     show_progress()
     from churn.scoring.cluster.sweep import sweep
@@ -31,26 +38,16 @@ def run_sweep(*, data: Path, out: Path, older_than: float, profile: str | None, 
         return
     table = new_table("what", "hours old", "product", "run", "cluster", "ARN")
     now = datetime.now(UTC)
-    for each in swept.stale:
-        hours = f"{(now - each.created).total_seconds() / 3600:,.1f}"
-        table.add_row(each.kind, hours, each.product, each.run, each.cluster, each.arn)
+    for resource in swept.stale:
+        hours = f"{(now - resource.created).total_seconds() / 3600:,.1f}"
+        table.add_row(resource.kind, hours, resource.product, resource.run, resource.cluster, resource.arn)
     terminal().print(table)
-    told = f"{len(swept.stale)} resource(s)"
-    click.echo(
-        f"Removed {told}." if yes else f"Would remove {told}. Nothing was changed; add --yes to do it."
-    )
-
-
-if TYPE_CHECKING:
-    from churn.jobs.doctor import ProbeResult
-    from churn.jobs.prune import OutdatedTables
-    from churn.warehouse.base import Warehouse
-
-_ONLY_SHOWN = "Nothing was changed; add --yes to do it."
+    total = f"{len(swept.stale)} resource(s)"
+    click.echo(f"Removed {total}." if yes else f"Would remove {total}. {_NOT_DONE}")
 
 
 def run_check(*, data: Path, out: Path, profile: str | None) -> None:
-    """Try everything that the settings name; a line each.
+    """Try everything that the settings name; print a line for each.
 
     Raises:
         ChurnError: something failed.
@@ -59,34 +56,34 @@ def run_check(*, data: Path, out: Path, profile: str | None) -> None:
     show_progress()
     failed = []
     click.echo(f"{'ok':8}settings: {data / 'churn.toml'}, profile {settings.profile}")
-    for tried in _tried(settings):
-        click.echo(f"{'ok' if tried.ok else 'failed':8}{tried.what}: {tried.told}")
-        if not tried.ok:
-            failed.append(tried.what)
+    for probe in _probes(settings):
+        click.echo(f"{'ok' if probe.ok else 'failed':8}{probe.what}: {probe.told}")
+        if not probe.ok:
+            failed.append(probe.what)
     if failed:
         raise ChurnError(f"{len(failed)} failed: {', '.join(failed)}")
 
 
-def _tried(settings: Settings) -> "Iterator[ProbeResult]":
+def _probes(settings: Settings) -> "Iterator[ProbeResult]":
     from churn.jobs.doctor import ProbeResult, run_checks
 
-    api = _prefect()
-    if api is not None:
-        yield api
+    server_probe = _probe_prefect()
+    if server_probe is not None:
+        yield server_probe
     with ExitStack() as stack:
         try:
             stack.enter_context(credentials(settings))
-        except ConfigError as error:  # without credentials there is no sense in trying the rest
+        except ConfigError as error:  # the rest cannot work without credentials
             yield ProbeResult("Prefect: blocks", False, str(error))
             return
-        named = [name for name in of_use(settings).model_dump().values() if name]
-        if named:
-            yield ProbeResult("Prefect: blocks", True, f"credentials are taken from {' and '.join(named)}")
+        blocks = [name for name in blocks_in_use(settings).model_dump().values() if name]
+        if blocks:
+            yield ProbeResult("Prefect: blocks", True, f"credentials are taken from {' and '.join(blocks)}")
         yield from run_checks(settings)
 
 
-def _prefect() -> "ProbeResult | None":
-    """Ask a Prefect server that is set up for something that needs its key; None where there is none."""
+def _probe_prefect() -> "ProbeResult | None":
+    """Ask the Prefect server for something that needs its key; None where no server is set up."""
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
@@ -102,56 +99,60 @@ def _prefect() -> "ProbeResult | None":
     if not get_current_settings().api.url:
         return None
     try:
-        # What is not there is told of in seconds, not after minutes of trying.
+        # Prefect would retry for minutes.
         short_timeouts = {PREFECT_API_REQUEST_TIMEOUT: 10, PREFECT_CLIENT_MAX_RETRIES: 0}
         with temporary_settings(short_timeouts), get_client(sync_client=True) as client:
             client.read_flows(limit=1)
     except PrefectHTTPStatusError as error:
-        told = f"refuses (status {error.response.status_code}): check PREFECT_API_URL and PREFECT_API_KEY"
+        fault = f"refuses (status {error.response.status_code}): check PREFECT_API_URL and PREFECT_API_KEY"
     except (httpx.HTTPError, RuntimeError, OSError) as error:
-        told = f"does not answer ({type(error).__name__}): check PREFECT_API_URL, and that it is running"
+        fault = f"does not answer ({type(error).__name__}): check PREFECT_API_URL, and that it is running"
     else:
         return ProbeResult("Prefect", True, f"{server()} answers")
-    return ProbeResult("Prefect", False, f"{server()} {told}")
+    return ProbeResult("Prefect", False, f"{server()} {fault}")
 
 
-def _as_it_is(settings: Settings) -> "Warehouse":
-    """Open the warehouse without making one: an empty one in memory where there is no file."""
+def _open_without_making(settings: Settings) -> "Warehouse":
+    """Open the warehouse, or an empty one in memory where there is no file."""
     from churn.warehouse.open import missing_file, open_in_memory, open_warehouse
 
     return open_warehouse(settings) if missing_file(settings) is None else open_in_memory(settings)
 
 
 def run_migrate(*, data: Path, out: Path, profile: str | None, yes: bool) -> None:
-    """Show the SQL that the published tables lack and, if asked, run it."""
+    """Show the migrations that the published tables lack and, with ``yes``, apply them."""
     settings = load_settings(data, out, chosen(profile))
     show_progress()
     from churn.outputs import migrations
     from churn.warehouse.open import missing_file, open_warehouse
 
-    made = missing_file(settings)
-    with credentials(settings), closing((open_warehouse if yes else _as_it_is)(settings)) as warehouse:
-        lacking = migrations.pending(warehouse, settings.id_column)
-        for migration in lacking:
+    absent = missing_file(settings)
+    with (
+        credentials(settings),
+        closing((open_warehouse if yes else _open_without_making)(settings)) as warehouse,
+    ):
+        pending = migrations.pending(warehouse, settings.id_column)
+        for migration in pending:
             click.echo(f"-- {migration.version}: {migration.title}\n{migration.sql}\n")
-        granted = migrations.grants(warehouse, settings.warehouse.group)
-        for statement in granted:
+        grants = migrations.grants(warehouse, settings.warehouse.group)
+        for statement in grants:
             click.echo(f"{statement};")
-        if not (lacking or granted):
+        if not (pending or grants):
             click.echo("The published tables are as this release needs them.")
         elif yes:
-            done = migrations.apply(warehouse, settings.id_column, settings.warehouse.group)
-            click.echo(f"Done: {', '.join(f'{each.version} {each.title}' for each in done) or 'rights'}")
+            applied = migrations.apply(warehouse, settings.id_column, settings.warehouse.group)
+            titles = ", ".join(f"{migration.version} {migration.title}" for migration in applied)
+            click.echo(f"Done: {titles or 'rights'}")
         else:
-            if made is not None:
-                click.echo(f"There is no {made}: --yes makes it. To see what another lacks, check --out.")
-            click.echo(_ONLY_SHOWN)
+            if absent is not None:
+                click.echo(f"There is no {absent}: --yes makes it. To see what another lacks, check --out.")
+            click.echo(_NOT_DONE)
 
 
 def run_prune(
     *, data: Path, out: Path, product: str | None, keep_weeks: int, profile: str | None, yes: bool
 ) -> None:
-    """Remove, or only list, the runs of all but the newest target weeks, and kept tables of old definitions.
+    """Remove, or only list, runs of all but the newest target weeks, and aggregates of old definitions.
 
     Raises:
         UsageError: there is no lake, or neither settings nor lake know the product.
@@ -173,9 +174,9 @@ def run_prune(
             raise UsageError(
                 f"unknown product {product!r}; the settings and {lake.root} know: {', '.join(known)}"
             )
-        old = _prune_kept(settings, keep_weeks, yes=yes) if product is None else []
+        outdated = _prune_aggregates(settings, keep_weeks, yes=yes) if product is None else []
         pruned = lake.prune(product, keep_weeks, dry_run=not yes)
-    if not (pruned or old):
+    if not (pruned or outdated):
         click.echo(f"{lake.root} holds no more than {keep_weeks} target week(s) of a product: nothing to do")
         return
     total = []
@@ -186,17 +187,17 @@ def run_prune(
             table.add_row(run.product, f"{run.week_start}", run.run_id, f"{run.files:,}", size)
         terminal().print(table)
         total.append(f"{len(pruned)} run(s), {sum(run.bytes for run in pruned) / 1e6:,.1f} MB")
-    if old:
+    if outdated:
         table = new_table("kept tables that no run uses any more", "reached")
-        for each in old:
-            table.add_row(", ".join(each.tables), f"{each.reached}")
+        for group in outdated:
+            table.add_row(", ".join(group.tables), f"{group.reached}")
         terminal().print(table)
-        total.append(f"{sum(len(each.tables) for each in old)} table(s)")
-    said = " and ".join(total)
-    click.echo(f"Removed {said}." if yes else f"Would remove {said}. {_ONLY_SHOWN}")
+        total.append(f"{sum(len(group.tables) for group in outdated)} table(s)")
+    summary = " and ".join(total)
+    click.echo(f"Removed {summary}." if yes else f"Would remove {summary}. {_NOT_DONE}")
 
 
-def _prune_kept(settings: Settings, keep_weeks: int, *, yes: bool) -> "list[OutdatedTables]":
+def _prune_aggregates(settings: Settings, keep_weeks: int, *, yes: bool) -> "list[OutdatedTables]":
     from churn.jobs import prune
     from churn.warehouse.open import missing_file, open_warehouse
 
@@ -226,16 +227,16 @@ def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, ye
                 f"there is neither a lake at {open_lake(settings).root} nor a warehouse at {absent}, so that "
                 "nobody was looked for: check --out, --data and --profile"
             )
-        with closing(_as_it_is(settings)) as warehouse:
+        with closing(_open_without_making(settings)) as warehouse:
             ids = count_found(settings, warehouse, users)
-            found = erase(settings, warehouse, users, dry_run=not yes)
-    if found:
+            erased = erase(settings, warehouse, users, dry_run=not yes)
+    if erased:
         table = new_table("where", "dataset", "rows")
-        for each in found:
-            table.add_row(each.where, each.dataset, f"{each.rows:,}")
+        for rows in erased:
+            table.add_row(rows.where, rows.dataset, f"{rows.rows:,}")
         terminal().print(table)
-    told = f"{sum(each.rows for each in found):,} rows of {len(set(users)):,} users"
-    click.echo(f"Erased {told}." if yes else f"Would erase {told}. {_ONLY_SHOWN}")
+    total = f"{sum(rows.rows for rows in erased):,} rows of {len(set(users)):,} users"
+    click.echo(f"Erased {total}." if yes else f"Would erase {total}. {_NOT_DONE}")
     others = "" if ids == len(set(users)) else "; the others are in no run and no published table"
     click.echo(f"{ids:,} of {len(set(users)):,} ids were found{others}.")
     if not lake:

@@ -1,4 +1,4 @@
-"""What the commands do, once their arguments are read."""
+"""What the commands for running, reading and trying do."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -30,9 +30,9 @@ _PARTS = ("prepare", "train", "score", "publish")
 def run_demo(*, users: int, weeks: int, seed: int, into: Path) -> None:
     """Simulate and run the weekly job for iPlayer and Sounds."""
     show_progress()
-    # Prefect's local server takes long to start: let it, beside the simulation.
-    with ThreadPoolExecutor(1) as beside:
-        server = beside.submit(start_server)
+    # Prefect's local server takes long to start: start it while the data are simulated.
+    with ThreadPoolExecutor(1) as background:
+        server = background.submit(start_server)
         simulated_end = run_simulate(into=into / "data", users=users, weeks=weeks, seed=seed, end=None)
         server.result()
     run_weekly(
@@ -45,16 +45,16 @@ def run_simulate(*, into: Path, users: int, weeks: int, seed: int, end: date | N
     from churn.sources.simulator import simulate
 
     show_progress()
-    made = simulate(into, users=users, weeks=weeks, seed=seed, **({"end": end} if end else {}))
+    simulated = simulate(into, users=users, weeks=weeks, seed=seed, **({"end": end} if end else {}))
     click.echo(
-        f"Simulated {users:,} users over {weeks} weeks ({made.start} to {made.end}): "
-        f"{made.activity_rows:,} activity rows in {into}"
+        f"Simulated {users:,} users over {weeks} weeks ({simulated.start} to {simulated.end}): "
+        f"{simulated.activity_rows:,} activity rows in {into}"
     )
-    return made.end
+    return simulated.end
 
 
 def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str | None, force: bool) -> None:
-    """Make a data folder from an event log and say how to go on."""
+    """Make a data folder from an event log, and print the next command."""
     from churn.sources.ingest import ingest
 
     mapping = {}
@@ -63,21 +63,21 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str
         if not (name and equals):
             raise UsageError(f"--column {pair!r} should look like user_id=customer: NAME=COLUMN")
         mapping[name] = column
-    made = ingest(source, into, columns=mapping, timezone=timezone, force=force)
+    log = ingest(source, into, columns=mapping, timezone=timezone, force=force)
     click.echo(
-        f"{made.rows:,} events of {made.users:,} users from {made.first:%Y-%m-%d} to {made.last:%Y-%m-%d} "
+        f"{log.rows:,} events of {log.users:,} users from {log.first:%Y-%m-%d} to {log.last:%Y-%m-%d} "
         f"in {into}"
     )
-    click.echo(f"Columns: {', '.join(f'{name} from {column}' for name, column in made.columns)}")
-    click.echo(f"Times: {made.times}")
+    click.echo(f"Columns: {', '.join(f'{name} from {column}' for name, column in log.columns)}")
+    click.echo(f"Times: {log.times}")
     for what, rows in [
-        *made.adjusted,
-        *([("repeated rows (kept)", made.duplicates)] if made.duplicates else []),
+        *log.adjusted,
+        *([("repeated rows (kept)", log.duplicates)] if log.duplicates else []),
     ]:
         click.echo(f"Note: {what}: {rows:,}")
-    click.echo(f"Products: {', '.join(made.products)}; edit {into / 'churn.toml'} to change them.")
+    click.echo(f"Products: {', '.join(log.products)}; edit {into / 'churn.toml'} to change them.")
     click.echo(
-        f"Next: churn run --data {into} --product {made.products[0]} --as-of {made.last_sunday} --out out"
+        f"Next: churn run --data {into} --product {log.products[0]} --as-of {log.last_sunday} --out out"
     )
 
 
@@ -93,7 +93,7 @@ def run_weekly(
 ) -> None:
     """Run the weekly flow for each product, then print a table.
 
-    A product that fails does not keep the others from running; its error is raised in the end.
+    A product that fails does not keep the others from running; its error is raised at the end.
     """
     settings = load_settings(data, out, chosen(profile))
     names, as_of = names_and_date(settings, products, as_of)
@@ -114,9 +114,9 @@ def run_weekly(
                 "nothing was computed (--force makes a new run)"
             )
     if results:
-        _print_outcomes(list(results.values()))
+        _print_results(list(results.values()))
     if len(failures) == len(names) and len({str(error) for error in failures.values()}) == 1:
-        raise failures[names[0]]  # what is wrong for all of them is said once
+        raise failures[names[0]]  # one message for a fault that they share
     if failures:
         listed = "\n".join(f"  - {name}: {error}" for name, error in failures.items())
         kind = UsageError if all(isinstance(e, UsageError) for e in failures.values()) else ChurnError
@@ -130,11 +130,11 @@ def _run_one(settings: Settings, name: str, as_of: date, force: bool, rebuild_we
     from churn.warehouse.open import open_warehouse
 
     windows = settings.product(name).windows(as_of)
-    # Looked up here too, before Prefect starts its server.
+    # Checked here too, before Prefect starts its server.
     check_lake(settings)
-    done = None if force else finish_existing(settings, name, windows)
-    if done is not None:
-        return done
+    existing = None if force else finish_existing(settings, name, windows)
+    if existing is not None:
+        return existing
     with closing(open_warehouse(settings)) as warehouse:
         check_data_covers(warehouse, settings, windows)
     start_server()
@@ -152,28 +152,28 @@ def _run_one(settings: Settings, name: str, as_of: date, force: bool, rebuild_we
 
 
 def chosen(profile: str | None) -> dict[str, Any]:
-    """Return the settings that the command line gives by hand."""
+    """Return the settings that the command line overrides."""
     return {} if profile is None else {"profile": profile}
 
 
-def _print_outcomes(outcomes: Sequence["RunResult"]) -> None:
+def _print_results(results: Sequence["RunResult"]) -> None:
     parts = [f"{part} s" for part in _PARTS]
     table = new_table(
         "product", "users scored", "churn predicted", "log loss", "best possible", "AUC", *parts
     )
-    for outcome in outcomes:
-        figures = outcome.metrics
+    for result in results:
+        figures = result.metrics
         table.add_row(
-            outcome.title,
-            f"{outcome.users:,}",
+            result.title,
+            f"{result.users:,}",
             f"{figures['mean_probability']:.1%}",
             *(_figure(figures, name) for name in ("log_loss", "true_log_loss", "auc")),
-            *(f"{outcome.seconds.get(part, 0.0):.1f}" for part in _PARTS),
+            *(f"{result.seconds.get(part, 0.0):.1f}" for part in _PARTS),
         )
     terminal().print(table)
-    for outcome in outcomes:
-        click.echo(f"{outcome.title}: report {_shown(outcome.report)}")
-        click.echo(f"{' ' * len(outcome.title)}  scores {_shown(outcome.scores)}")
+    for result in results:
+        click.echo(f"{result.title}: report {_shown(result.report)}")
+        click.echo(f"{' ' * len(result.title)}  scores {_shown(result.scores)}")
 
 
 def new_table(*headings: str) -> Table:
@@ -185,8 +185,7 @@ def new_table(*headings: str) -> Table:
 
 
 def terminal() -> Console:
-    """Return what tables are printed on."""
-    # Piped output has no width of its own; a table must not be folded to an imagined terminal.
+    """Return the console for tables; piped output is wide, so that rows are not folded."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=160)
 
@@ -209,7 +208,7 @@ def run_backtest(
     settings = load_settings(data, json_file.parent, chosen(profile))
     settings.product(product)
     for day in dates:
-        Windows(day)  # before the imports and the first training, which take long
+        Windows(day)  # refuse a wrong date before slow imports and training
     show_progress()
     from churn.jobs.backtest import backtest
 

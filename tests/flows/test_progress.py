@@ -1,4 +1,4 @@
-"""Where Prefect does not take the progress of scoring, the run goes on."""
+"""A run goes on when Prefect refuses to show the progress of scoring."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -79,7 +79,7 @@ def test_a_server_that_is_gone_is_told_once_and_asked_again_at_the_end(server: S
         show(percent, f"at {percent}")
     assert server.asked == 1 + made
     (told,) = run.stages.told
-    assert told.startswith("score: Prefect does not take the progress (ConnectError")
+    assert told.startswith("score: Prefect refuses the progress (ConnectError")
     server.up = True
     show(100, "at 100")
     assert server.shown[-1] == (100, "at 100")
