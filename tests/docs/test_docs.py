@@ -221,6 +221,30 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_index_lists_every_page() -> None:
+    index = ROOT / "docs" / "index.md"
+    linked = {
+        (index.parent / target).resolve()
+        for target in re.findall(r"\]\(([^)\s]+)\)", index.read_text("utf-8"))
+    }
+    assert linked >= set(PAGES) - {index}
+
+
+def test_architecture_describes_each_room() -> None:
+    rooms = {
+        row[0].strip("`") for row in table(sections((ROOT / "ARCHITECTURE.md").read_text("utf-8"))["Rooms"])
+    }
+    assert rooms == {path.parent.name for path in (ROOT / "churn").glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_files_that_are_named_exist_unless_in_brackets(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    named = set(re.findall(r"(?<!\[)`((?:churn|flows|tasks|tests|sql)/[\w/.-]+)`", text))
+    assert len(named) > 5
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_make_targets_that_pages_show_exist(page: Path) -> None:
     text = page.read_text("utf-8")
