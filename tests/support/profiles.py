@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from churn.warehouse.duckdb import client
+from churn.warehouse.duckdb import client, session
 
 
-class _ProfiledCursor(client._Cursor):
+class _ProfiledCursor(session.DuckDBSession):
     def __init__(self, cursor: Any, profiles: list[dict[str, Any]]) -> None:
         super().__init__(cursor)
         self._profiles = profiles

@@ -14,7 +14,7 @@ from functools import cache
 from glob import escape
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -24,6 +24,7 @@ from churn.core.errors import RunError, SourceError
 from churn.core.names import identifier
 from churn.core.tempdirs import temporary_folder
 from churn.warehouse.base import Dialect, InUseError, Session
+from churn.warehouse.duckdb.session import DISK_ADVICE, DuckDBSession, is_disk_fault
 from churn.warehouse.duckdb.source_files import check_files
 from churn.warehouse.duckdb.spill import remove_spills_of_the_dead, spill_folder
 from churn.warehouse.parquet import Writer
@@ -41,56 +42,7 @@ _BATCH_ROWS = 16_384
 _TRANSACTION_MEMORY = "256MB"
 _LOG_SIZE = "1GB"
 _BYTES = "parse_formatted_bytes('{}')"
-_DISK_ADVICE = ". Free some space or choose another --out, and run again"
 _PLACES = count()
-_DISK_FAULTS = ("No space left", "quota exceeded", "File too large", "Read-only file system")
-
-
-class _Cursor:
-    """One DuckDB cursor as a session."""
-
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        self._cursor = cursor
-
-    @contextmanager
-    def refusals(self, sql: str) -> Iterator[None]:
-        try:
-            yield
-        # While a result is read in batches, Arrow hands the engine's errors on as errors of its own.
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
-            first = next((line for line in sql.splitlines() if line.strip()), "")
-            detail = str(error).split("\n\nLINE", 1)[0]
-            advice = _DISK_ADVICE if _is_disk_fault(error) else ""
-            raise RunError(
-                f"the warehouse refused a statement ({first.strip()[:100]}): {detail}{advice}"
-            ) from error
-
-    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
-        with self.refusals(sql):
-            result = self._cursor.execute(sql, dict(parameters) if parameters else None).fetchone()
-        return int(result[0]) if result and isinstance(result[0], int) else 0
-
-    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
-        # Not `sql(..., params=...)`: a relation with parameters takes its rows through Python, one by one.
-        return self._cursor.execute(sql, dict(parameters) if parameters else None)
-
-    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        with self.refusals(sql):
-            return cast(pa.Table, self.query(sql, parameters).to_arrow_table())
-
-    def load_parquet(
-        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
-    ) -> int:
-        listed = ", ".join(identifier(column) for column in columns)
-        # A folder named product=x is no column: the files' own columns are what is loaded and checked.
-        sql = (
-            f"insert into {qualified(table)} ({listed})"
-            f" select {listed} from read_parquet($paths, hive_partitioning = false)"
-        )
-        return self.execute(sql, {"paths": [escape(path) for path in paths]})
-
-    def lock(self, table: str) -> None:
-        qualified(table)  # one process at a time has the file, and a conflict between its threads is refused
 
 
 class DuckDBWarehouse:
@@ -147,9 +99,9 @@ class DuckDBWarehouse:
             self._define_sources(self._tables)
         except BaseException as error:
             self.close()  # or the file would stay locked
-            if _is_disk_fault(error):
+            if is_disk_fault(error):
                 first = str(error).splitlines()[0]
-                raise RunError(f"{database} cannot be set up: {first}{_DISK_ADVICE}") from error
+                raise RunError(f"{database} cannot be set up: {first}{DISK_ADVICE}") from error
             raise
 
     def _define_sources(self, tables: Path) -> None:
@@ -171,7 +123,7 @@ class DuckDBWarehouse:
                     f" select * from read_parquet('{pattern}', hive_partitioning = false)"
                 )
             except duckdb.Error as error:
-                if _is_disk_fault(error):
+                if is_disk_fault(error):
                     raise
                 raise SourceError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
             self._connection.execute(f'comment on view "{schema}"."{table}" is \'{_SOURCE_MARK}\'')
@@ -184,8 +136,8 @@ class DuckDBWarehouse:
         for schema, view in views:
             self._connection.execute(f'drop view "{schema}"."{view}"')
 
-    def _cursor(self) -> _Cursor:
-        return _Cursor(self._connection.cursor())
+    def _cursor(self) -> DuckDBSession:
+        return DuckDBSession(self._connection.cursor())
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run one statement; return the rows it changed."""
@@ -253,7 +205,7 @@ class DuckDBWarehouse:
         """Run one query whose result is large."""
         cursor = self._connection.cursor()
         try:
-            session = _Cursor(cursor)
+            session = DuckDBSession(cursor)
             with session.refusals(sql):
                 reader = session.query(sql, parameters).to_arrow_reader(batch_rows)
             yield reader.schema, _batches(reader, lambda: session.refusals(sql))
@@ -362,7 +314,7 @@ def _connect(
         raise RunError(f"{database.parent} cannot be made: {error.strerror or error}") from error
     except duckdb.Error as error:
         first, in_use = str(error).splitlines()[0], False
-        if _is_disk_fault(error):
+        if is_disk_fault(error):
             advice = "free some space or choose another --out, and run again"
         elif in_use := "lock" in first.lower():
             advice = "another run is using this output folder; wait for it, or choose another --out"
@@ -390,10 +342,6 @@ def _make(database: Path) -> None:
             os.rename(unfinished, database)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _is_disk_fault(error: BaseException) -> bool:
-    return isinstance(error, (duckdb.Error, OSError)) and any(text in str(error) for text in _DISK_FAULTS)
 
 
 def _batches(

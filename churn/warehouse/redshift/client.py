@@ -9,31 +9,22 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import fsspec.core
 import pyarrow as pa
 from sqlalchemy import Connection, Engine
-from sqlalchemy.engine import CursorResult
-from sqlalchemy.exc import SQLAlchemyError
 
 from churn.config.warehouse import WarehouseSettings
-from churn.core.errors import ChurnError, RunError
+from churn.core.errors import RunError
 from churn.core.names import identifier
 from churn.warehouse.base import Dialect, LostConnectionError, SerialisationError
-from churn.warehouse.parquet import checked_files, copy_manifest, differences, inspect_file, read_manifest
+from churn.warehouse.parquet import checked_files, read_manifest
 from churn.warehouse.quoting import bind, label_of, qualified
-from churn.warehouse.redshift.arrow import batch_of, schema_of, table_of
-from churn.warehouse.redshift.connect import PID, Redactor, as_run_error, connect, make_engine, pause
-from churn.warehouse.redshift.interruptible import run_interruptible
-from churn.warehouse.redshift.unload_copy import (
-    LARGEST_FILE,
-    SMALLEST_FILE,
-    copy_statement,
-    s3_url,
-    unload_statement,
-)
+from churn.warehouse.redshift.connect import Redactor, connect, make_engine, pause
+from churn.warehouse.redshift.session import RedshiftSession, remove_files
+from churn.warehouse.redshift.unload_copy import LARGEST_FILE, SMALLEST_FILE, unload_statement
 
 logger = logging.getLogger(__name__)
 
@@ -43,128 +34,9 @@ _LONGEST_FETCH = 1_000  # a cluster of one node refuses more
 _LONGEST_LOOK = 15.0  # seconds between looks for a manifest
 
 
-class RedshiftSession:
-    """One connection within one transaction."""
-
-    def __init__(self, warehouse: "RedshiftWarehouse", connection: Connection) -> None:
-        """Work on a connection that nobody else uses meanwhile."""
-        self._warehouse = warehouse
-        self._connection = connection
-        self.backend: int | None = connection.info.get(PID)
-
-    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
-        """Run one statement; return the rows it changed (0 when unknown)."""
-        return self.run(label_of(sql), bind(sql, parameters), lambda result: max(0, result.rowcount))
-
-    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """Run one query whose result is small."""
-        return self.run(label_of(sql), bind(sql, parameters), _table)
-
-    def fetch_part(self, rows: int, schema: pa.Schema | None) -> tuple[pa.Schema, pa.RecordBatch]:
-        """Return the next rows of the cursor ``churn_rows``, and their schema, read off if not given."""
-
-        def read(result: CursorResult[Any]) -> tuple[pa.Schema, pa.RecordBatch]:
-            known = schema or schema_of(_description(result))
-            return known, batch_of(known, result.fetchall())
-
-        return self.run("fetch rows", f"fetch forward {rows:d} from churn_rows", read)
-
-    def load_parquet(
-        self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
-    ) -> int:
-        """Append Parquet files that lie on S3, by COPY; return the rows loaded.
-
-        Raises:
-            RunError: a file is not on S3, cannot be read, or has other columns than those in another order;
-                or fewer rows arrived than the files have.
-        """
-        if not paths:
-            raise RunError(f"there are no files to load into {table}")
-        files = inspect_file(s3_url(path) for path in paths)
-        for facts in files:
-            if facts.schema.names != list(columns):  # COPY goes by position
-                fault = differences(facts.schema, pa.schema([(name, pa.null()) for name in columns]))[0]
-                raise RunError(f"{facts.url} cannot be loaded into {table}: {fault}")
-        manifest = f"{scratch or files[0].url.rpartition('/')[0]}/_copy-{uuid4().hex}.json"
-        statement = copy_statement(table, columns, manifest, self._warehouse.settings.iam_role or "")
-        fs, path = fsspec.core.url_to_fs(manifest)
-        try:
-            fs.pipe_file(path, copy_manifest(files))
-            self.run(label_of(statement), statement, lambda _: None)
-            loaded = int(self.fetch("select pg_last_copy_count() as loaded")["loaded"][0].as_py())
-        except OSError as error:
-            raise RunError(f"{manifest} cannot be written: {error}") from error
-        finally:
-            _remove(fs, [path])
-        expected = sum(facts.rows for facts in files)
-        if loaded != expected:
-            raise RunError(f"{loaded:,} rows were loaded into {table}, but the files have {expected:,}")
-        return loaded
-
-    def lock(self, table: str) -> None:
-        """Keep everybody else from the table until the transaction ends; wait for those who have it."""
-        self.execute(f"lock table {qualified(table)}")
-
-    def run(self, label: str, sql: str, read: Callable[[CursorResult[Any]], Result]) -> Result:
-        """Run a statement whose values are in it, and read its result; both can be interrupted.
-
-        Raises:
-            RunError: the warehouse refused, gave way, or is gone.
-        """
-
-        def work() -> Result:
-            try:
-                self._send(f"set query_group to 'churn: {label}'")
-                return read(self._send(sql))
-            except ChurnError:
-                raise
-            except pa.ArrowException as error:
-                raise RunError(f"the result of a statement cannot be read ({label}): {error}") from error
-            except Exception as error:  # drivers raise what they like when a connection breaks
-                known = isinstance(error, SQLAlchemyError | OSError)
-                raise self.translated(error, label) from (None if known else error)
-
-        return run_interruptible(
-            work,
-            label=label,
-            cancel=lambda: self._warehouse.cancel(self.backend),
-            every=self._warehouse.progress_seconds,
-        )
-
-    def _send(self, sql: str) -> CursorResult[Any]:
-        # Without parameters a driver leaves percent signs alone.
-        return self._connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
-
-    def translated(self, error: Exception, label: str, *, committing: bool = False) -> RunError:
-        """Return an error of the driver's or the network's as one of the house's."""
-        return as_run_error(
-            error, label, self._warehouse.redactor, backend=self.backend, committing=committing
-        )
-
-
-def _description(result: CursorResult[Any]) -> Sequence[Sequence[Any]]:
-    return cast(Sequence[Sequence[Any]], result.cursor.description if result.cursor else ())
-
-
-def _table(result: CursorResult[Any]) -> pa.Table:
-    description = _description(result)
-    return table_of(description, result.fetchall())
-
-
 def _width(type_: pa.DataType) -> int:
     """About how many bytes a value takes in a file."""
     return _TEXT_BYTES if pa.types.is_string(type_) else max(1, type_.bit_width // 8)
-
-
-def _remove(fs: Any, paths: Sequence[str]) -> None:
-    """Remove files of ours that nobody will read; what cannot be removed is told."""
-    for path in paths:
-        try:
-            fs.rm_file(path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            logger.warning("%s is left: it cannot be removed (%s)", path, error)
 
 
 class RedshiftWarehouse:
@@ -415,7 +287,7 @@ class RedshiftWarehouse:
         except Exception as error:
             logger.warning("%s may be left: %s", prefix, error)
             return
-        _remove(fs, left)
+        remove_files(fs, left)
 
     @contextmanager
     def scratch(self, schema: str) -> Iterator[str]:
