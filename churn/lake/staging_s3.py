@@ -34,6 +34,7 @@ from hashlib import file_digest
 from typing import Any
 
 from fsspec import AbstractFileSystem
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_chain, wait_fixed
 
 from churn.core.errors import RunError
 from churn.core.io_errors import storage_errors
@@ -300,21 +301,29 @@ def put(fs: AbstractFileSystem, path: str, content: bytes, **condition: Any) -> 
         OSError: the store refused.
     """
     bucket, _, key = path.partition("/")
-    for pause in (*_CONFLICT_PAUSES, None):
-        try:
-            return str(fs.call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)["ETag"])
-        except OSError as error:
-            code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
-            if code == "ConditionalRequestConflict" and pause is not None:  # another one is being carried out
-                time.sleep(pause)
-                continue
-            if code not in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
-                raise
-            found = read(fs, path)
-            if found is not None and found[0] == content:
-                return found[1]
-            raise FileExistsError(f"{path} was written by somebody else") from error
-    raise AssertionError("unreachable")
+    policy = Retrying(
+        stop=stop_after_attempt(1 + len(_CONFLICT_PAUSES)),
+        wait=wait_chain(*map(wait_fixed, _CONFLICT_PAUSES)),
+        retry=retry_if_exception(lambda error: _error_code(error) == "ConditionalRequestConflict"),
+        reraise=True,
+    )
+    try:
+        answer = policy(fs.call_s3, "put_object", Bucket=bucket, Key=key, Body=content, **condition)
+    except OSError as error:
+        if _error_code(error) not in ("PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"):
+            raise
+        present = read(fs, path)
+        if present is not None and present[0] == content:
+            return present[1]
+        raise FileExistsError(f"{path} was written by another process") from error
+    return str(answer["ETag"])
+
+
+def _error_code(error: BaseException) -> str | None:
+    """Return S3's code of an error, if S3 answered with one."""
+    response: Mapping[str, Any] = getattr(error.__cause__, "response", {})
+    code: str | None = response.get("Error", {}).get("Code")
+    return code
 
 
 def read(fs: AbstractFileSystem, path: str) -> tuple[bytes, str] | None:

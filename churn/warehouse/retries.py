@@ -1,12 +1,12 @@
-"""Transactions that failed by no fault of theirs are tried again, a few times, after pauses that grow."""
+"""Transactions that may succeed when run again: a few attempts, with growing pauses."""
 
 import logging
 import random
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import duckdb
+from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt
 
 from churn.core.errors import RunError
 from churn.warehouse.base import LostConnectionError, SerialisationError
@@ -14,64 +14,69 @@ from churn.warehouse.base import LostConnectionError, SerialisationError
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 6
-_MAKING = 3  # times for what two may begin at the same moment, of which one is told that it is too late
-_FIRST_PAUSE = 0.1  # seconds; doubled each time, and shaken by half so that two do not meet again
+_DDL_ATTEMPTS = 3
+_FIRST_PAUSE = 0.1  # seconds; doubles with each attempt
 
 Result = TypeVar("Result")
 
 
-def retry_transaction(transaction: Callable[[], Result], what: str) -> Result:
-    """Return what ``transaction`` returns; try again where it gave way to another or lost its connection.
+def retry_transaction(transaction: Callable[[], Result], name: str) -> Result:
+    """Return what ``transaction`` returns; retry conflicts and lost connections.
 
     Args:
-        transaction: a whole one, which finds out by itself if it was done already: a connection lost at the
-            commit does not tell.
-        what: names it in messages.
+        transaction: a whole transaction that finds out whether it was done already, since a connection that
+            is lost at the commit leaves that open.
+        name: names the transaction in the log.
 
     Raises:
-        SerialisationError: it gave way each time.
-        LostConnectionError: the last connection was lost too.
+        SerialisationError: another transaction was in the way at the last attempt.
+        LostConnectionError: the connection was lost at the last attempt.
     """
-    for attempt in range(1, ATTEMPTS):
-        try:
-            return transaction()
-        except RunError as error:
-            if not _passes(error):
-                raise
-            pause = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
-            logger.warning("%s is tried again in %.1f s: %s", what, pause, error)
-        time.sleep(pause)
-    return transaction()
+
+    def log(state: RetryCallState) -> None:
+        logger.warning("%s is tried again in %.1f s: %s", name, state.upcoming_sleep, error_of(state))
+
+    return Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        # Spread, so that two transactions do not meet again.
+        wait=lambda state: _FIRST_PAUSE * 2 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5),
+        retry=retry_if_exception(_may_succeed),
+        before_sleep=log,
+        reraise=True,
+    )(transaction)
 
 
 def run_ddl_once(make: Callable[[], object]) -> None:
-    """Make a schema or a table, of which two at once are told in any words that one was quicker.
+    """Run idempotent DDL; retry if another session created the object first.
 
     Args:
-        make: statements with ``if not exists``, each a transaction of its own: both find nothing there, and
-            the later one then meets the other's row in the catalogue. The next time it finds what is there.
+        make: statements with ``if not exists``, each a transaction of its own. Of two sessions that find
+            nothing, the later one fails on the catalogue's row; its next attempt finds the object.
 
     Raises:
         RunError: the warehouse refused each time.
     """
-    for _ in range(_MAKING - 1):
-        try:
-            make()
-        except RunError as error:
-            logger.debug("made once more, if another has not: %s", error)
-        else:
-            return
-    make()
+    Retrying(
+        stop=stop_after_attempt(_DDL_ATTEMPTS),
+        retry=retry_if_exception_type(RunError),
+        before_sleep=lambda state: logger.debug("running the DDL again: %s", error_of(state)),
+        reraise=True,
+    )(make)
 
 
-def _passes(error: RunError) -> bool:
-    """Say whether the same again may succeed.
+def error_of(state: RetryCallState) -> BaseException | None:
+    """Return the error of the last attempt; None if it returned."""
+    return state.outcome.exception() if state.outcome else None
 
-    The embedded warehouse has no locks: it lets transactions run beside each other, and refuses the later one
-    where both change a row or a table, or insert the same key.
+
+def _may_succeed(error: BaseException) -> bool:
+    """Return whether the same transaction may succeed when run again.
+
+    DuckDB has no locks: transactions run side by side, and it refuses the later one if both change a row or a
+    table, or insert the same key.
     """
     if isinstance(error, SerialisationError | LostConnectionError):
         return True
-    cause = error.__cause__
+    cause = error.__cause__ if isinstance(error, RunError) else None
     repeated_key = isinstance(cause, duckdb.ConstraintException) and "Duplicate key" in str(cause)
     return repeated_key or isinstance(cause, duckdb.TransactionException)

@@ -6,15 +6,22 @@ outside of transactions: after a break its manifest, written last, tells whether
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import fsspec.core
 import pyarrow as pa
 from sqlalchemy import Connection, Engine
+from tenacity import (
+    RetryCallState,
+    RetryError,
+    Retrying,
+    retry_if_exception,
+    retry_if_result,
+    stop_after_delay,
+)
 
 from churn.config.warehouse import WarehouseSettings
 from churn.core.errors import RunError
@@ -22,9 +29,10 @@ from churn.core.names import identifier
 from churn.warehouse.base import Dialect, LostConnectionError, SerialisationError
 from churn.warehouse.parquet import checked_files, read_manifest
 from churn.warehouse.quoting import bind, label_of, qualified
-from churn.warehouse.redshift.connect import Redactor, connect, make_engine, pause
+from churn.warehouse.redshift.connect import Redactor, connect, make_engine, pause, retrying
 from churn.warehouse.redshift.session import RedshiftSession, remove_files
 from churn.warehouse.redshift.unload_copy import LARGEST_FILE, SMALLEST_FILE, unload_statement
+from churn.warehouse.retries import error_of
 
 logger = logging.getLogger(__name__)
 
@@ -163,19 +171,26 @@ class RedshiftWarehouse:
 
     def _until_done(self, work: Callable[[RedshiftSession], Result], *, reading: bool = False) -> Result:
         """Run a transaction of one statement, again where that changes nothing twice."""
-        for attempt in range(self.settings.retries + 1):
-            try:
-                with self.transaction() as session:
-                    return work(session)
-            except (LostConnectionError, SerialisationError) as error:
-                unknown = isinstance(error, LostConnectionError) and not error.unchanged
-                if attempt == self.settings.retries or (unknown and not reading):
-                    raise
-                logger.warning("%s; running it again", error)
-                if isinstance(error, LostConnectionError):
-                    self.terminate(error.backend)  # or it might hold on to what is needed now
-                time.sleep(pause(self.settings, attempt))
-        raise AssertionError("the last attempt returns or raises")
+
+        def attempt() -> Result:
+            with self.transaction() as session:
+                return work(session)
+
+        def changes_nothing_twice(error: BaseException) -> bool:
+            if isinstance(error, LostConnectionError):
+                return reading or error.unchanged
+            return isinstance(error, SerialisationError)
+
+        def prepare(state: RetryCallState) -> None:
+            error = error_of(state)
+            logger.warning("%s; running it again", error)
+            if isinstance(error, LostConnectionError):
+                self.terminate(error.backend)  # its process may hold locks that are needed now
+
+        policy = retrying(
+            self.settings, retry=retry_if_exception(changes_nothing_twice), before_sleep=prepare
+        )
+        return policy(attempt)
 
     def cancel(self, backend: int | None) -> None:
         """Ask the server to end what one of its processes is doing."""
@@ -215,7 +230,8 @@ class RedshiftWarehouse:
         query = bind(sql, parameters)
         megabytes = rows_per_file * sum(map(_width, schema.types)) // 1_000_000
         size = min(max(megabytes, SMALLEST_FILE), LARGEST_FILE)
-        for attempt in range(self.settings.retries + 1):
+
+        def attempt() -> list[tuple[str, int]] | None:
             prefix = f"{folder.rstrip('/')}/{uuid4().hex[:12]}_"
             statement = unload_statement(
                 query,
@@ -232,9 +248,19 @@ class RedshiftWarehouse:
                 self._sweep(prefix)
                 raise
             self._sweep(prefix)
-            logger.warning("an UNLOAD came to nothing when its connection broke; running it again")
-            time.sleep(pause(self.settings, attempt))
-        raise RunError(f"UNLOAD to {folder} failed {self.settings.retries + 1} times as its connection broke")
+            return None
+
+        policy = retrying(
+            self.settings,
+            retry=retry_if_result(lambda files: files is None),
+            before_sleep=lambda _: logger.warning("an UNLOAD lost its connection; running it again"),
+        )
+        try:
+            return cast(list[tuple[str, int]], policy(attempt))
+        except RetryError:
+            raise RunError(
+                f"UNLOAD to {folder} failed {self.settings.retries + 1} times as its connection broke"
+            ) from None
 
     def _unload_once(self, statement: str, prefix: str) -> dict[str, Any] | None:
         """Run an UNLOAD; return its manifest, or None if it broke off without one."""
@@ -251,15 +277,22 @@ class RedshiftWarehouse:
 
     def _await_manifest(self, url: str, backend: int | None) -> dict[str, Any] | None:
         """Wait for an UNLOAD that nobody listens to any more, as long as the server works on it."""
-        deadline = time.monotonic() + self.settings.unload_grace
-        looks = 0
-        while True:
+
+        def look() -> tuple[bool, dict[str, Any] | None]:
             working = self._is_working(backend)
-            manifest = read_manifest(url)  # after that look: it may have ended in between
-            if manifest is not None or not working or time.monotonic() > deadline:
-                break
-            time.sleep(min(_LONGEST_LOOK, pause(self.settings, looks)))
-            looks += 1
+            return working, read_manifest(url)  # in this order: it may end in between
+
+        def last(state: RetryCallState) -> tuple[bool, dict[str, Any] | None]:
+            assert state.outcome is not None
+            return cast(tuple[bool, dict[str, Any] | None], state.outcome.result())
+
+        policy = Retrying(
+            stop=stop_after_delay(self.settings.unload_grace),
+            wait=lambda state: min(_LONGEST_LOOK, pause(self.settings, state.attempt_number - 1)),
+            retry=retry_if_result(lambda seen: seen[0] and seen[1] is None),
+            retry_error_callback=last,
+        )
+        _, manifest = policy(look)
         if manifest is None:
             self.terminate(backend)
         return manifest

@@ -4,11 +4,13 @@ import logging
 import os
 import random
 import re
-import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from tenacity.retry import RetryBaseT
 
 from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE, WarehouseSettings
 from churn.core.aws import missing_library_error
@@ -16,6 +18,7 @@ from churn.core.errors import ChurnError, ConfigError, RunError
 from churn.core.redaction import mask_secrets
 from churn.warehouse.base import LostConnectionError, SerialisationError
 from churn.warehouse.redshift.login import Login, aws_login
+from churn.warehouse.retries import error_of
 
 logger = logging.getLogger(__name__)
 
@@ -160,20 +163,42 @@ def connect(engine: Engine, settings: WarehouseSettings, redactor: Redactor) -> 
         RunError: the server cannot be reached or lets nobody in; nothing of the credentials is shown.
     """
     where = f"{settings.host}:{settings.port}/{settings.database}"
-    for attempt in range(settings.retries + 1):
-        try:
-            return engine.connect()
-        except ChurnError:
-            raise
-        except Exception as error:
-            detail = redactor.clean(_message(error))
-            final = bool(_FINAL.search(detail)) and not _PASSING.search(detail)
-        if final or attempt == settings.retries:
-            break
-        logger.warning("%s: no connection (%s); trying again", where, detail.splitlines()[0][:200])
-        time.sleep(pause(settings, attempt))
+
+    def log(state: RetryCallState) -> None:
+        first = redactor.clean(_message(cast(Exception, error_of(state)))).splitlines()[0]
+        logger.warning("%s: no connection (%s); trying again", where, first[:200])
+
+    try:
+        return retrying(
+            settings, retry=retry_if_exception(lambda error: not _is_final(error, redactor)), before_sleep=log
+        )(engine.connect)
+    except ChurnError:
+        raise
+    except Exception as error:
+        final, detail = _is_final(error, redactor), redactor.clean(_message(error))
     advice = "check the user and its rights" if final else "check host, port and network"
     raise RunError(f"the warehouse at {where} cannot be used: {advice}. It says: {detail[:500]}") from None
+
+
+def _is_final(error: BaseException, redactor: Redactor) -> bool:
+    """Return whether connecting again would fail in the same way."""
+    if isinstance(error, ChurnError) or not isinstance(error, Exception):
+        return True
+    detail = redactor.clean(_message(error))
+    return bool(_FINAL.search(detail)) and not _PASSING.search(detail)
+
+
+def retrying(
+    settings: WarehouseSettings, *, retry: RetryBaseT, before_sleep: Callable[[RetryCallState], None]
+) -> Retrying:
+    """Return the settings' retry policy: so many attempts, pauses that double, the last error raised."""
+    return Retrying(
+        stop=stop_after_attempt(settings.retries + 1),
+        wait=lambda state: pause(settings, state.attempt_number - 1),
+        retry=retry,
+        before_sleep=before_sleep,
+        reraise=True,
+    )
 
 
 def pause(settings: WarehouseSettings, attempt: int) -> float:
