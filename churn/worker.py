@@ -1,15 +1,14 @@
-"""What a Dask worker imports before its first task: scoring, and nothing that scoring does not use.
+"""A Dask worker imports this before its first task: scoring, and nothing that scoring does not use.
 
-The compiled loops are loaded here too: once for all workers that are forked from one server, and while
-the warehouse is still busy, not within the first task.
+It also loads the compiled loops. Workers forked from one server share them, and no task waits for them.
 
-XGBoost imports scikit-learn, and with it pandas and parts of SciPy, for an interface that is not used here. A
-worker that does without is 100 MB smaller. Import this module in worker processes only.
+XGBoost imports scikit-learn, pandas and parts of SciPy for an interface that scoring does not use. A worker
+without them is 100 MB smaller. Import this module in worker processes only.
 """
 
 import sys
 
-# What stands as None in sys.modules is not there to be imported.
+# A None entry in sys.modules makes `import sklearn` fail.
 sys.modules.setdefault("sklearn", None)  # type: ignore[arg-type]  # documented, but not in the type
 
 import churn.scoring.scorer  # noqa: E402, F401  # after the line above, and for the import alone

@@ -8,8 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 _GIB = 1024  # MiB
-# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html: MiB by CPU units
-_FARGATE_MEMORY: Mapping[int, range] = {
+# MiB of memory by CPU units (1024 = 1 vCPU).
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
+FARGATE_MEMORY: Mapping[int, range] = {
     256: range(_GIB, 3 * _GIB, _GIB),  # and 512, in which no worker of this program fits
     512: range(_GIB, 5 * _GIB, _GIB),
     1024: range(2 * _GIB, 9 * _GIB, _GIB),
@@ -111,10 +112,10 @@ class FargateSettings(_Frozen):
 
 
 def _check_size(who: str, cpu: int, memory: int) -> None:
-    if cpu not in _FARGATE_MEMORY:
-        raise ValueError(f"{who}_cpu must be one of {', '.join(map(str, _FARGATE_MEMORY))}")
-    if memory not in _FARGATE_MEMORY[cpu]:
-        sizes = _FARGATE_MEMORY[cpu]
+    if cpu not in FARGATE_MEMORY:
+        raise ValueError(f"{who}_cpu must be one of {', '.join(map(str, FARGATE_MEMORY))}")
+    if memory not in FARGATE_MEMORY[cpu]:
+        sizes = FARGATE_MEMORY[cpu]
         raise ValueError(
             f"{who}_memory must be {sizes[0]} to {sizes[-1]} in steps of {sizes.step} for {who}_cpu {cpu}"
         )

@@ -1,13 +1,12 @@
-"""The fan-out contract: many small tasks over a Dask cluster whose workers may die.
+"""Run many small tasks on a Dask cluster whose workers may die.
 
-A bounded number of futures is in flight, each is released as soon as it is done, a task that was lost with
-its worker is submitted again, and an error of the code itself ends the run at once. Tasks must be idempotent,
-because a worker can die after its work and before its answer; they return a small row, never a frame.
+The number of futures in flight is bounded, and each is released as soon as it is done. A task lost with its
+worker is submitted again; an exception in the task ends the run. Tasks must be idempotent, because a worker
+can die after its work and before its answer. They return a small row, never a table.
 
-Dask itself runs a task again when its worker dies, ``distributed.scheduler.allowed-failures`` times, and
-blames every task that the worker held. A task that is given up like that (``KilledWorker``) is therefore only
-a suspect: it runs once more with nothing else in flight. If it kills workers then too, it is the culprit and
-is named; its neighbours are not.
+When a worker dies, Dask retries its tasks ``distributed.scheduler.allowed-failures`` times and blames every
+task that the worker held. So a task that ends in ``KilledWorker`` is only a suspect: it runs once more with
+nothing else in flight. If it kills its worker again, the error names it.
 """
 
 import logging
@@ -35,11 +34,11 @@ _logger = logging.getLogger(__name__)
 
 
 class Counted(Protocol):
-    """What a task returns: any small picklable object that says how many rows it stands for."""
+    """What a task returns: a small picklable object with a number of rows."""
 
     @property
     def rows(self) -> int:
-        """Rows that the task has written."""
+        """Rows the task wrote."""
 
 
 TaskT = TypeVar("TaskT")
@@ -48,14 +47,14 @@ RowT = TypeVar("RowT", bound=Counted)
 
 @dataclass(frozen=True)
 class Done(Generic[RowT]):
-    """Progress: one task that is done, and how far the whole is.
+    """Progress after one finished task.
 
     Attributes:
         name: the task's name.
         row: what it returned.
-        done: tasks done, this one included.
+        done: finished tasks, with this one.
         total: tasks in all.
-        rows: rows of the tasks done.
+        rows: rows of the finished tasks.
         seconds: wall time since the start.
     """
 
@@ -68,23 +67,26 @@ class Done(Generic[RowT]):
 
     @property
     def rows_per_second(self) -> float:
-        """Rows done for each second of wall time."""
+        """Rows per second of wall time."""
         return self.rows / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float:
-        """Wall time that the remaining tasks will take, if they take as long as those done."""
+        """Estimated wall time of the remaining tasks, from the mean of the finished ones."""
         return self.seconds / self.done * (self.total - self.done)
 
 
 class FanOut:
-    """Runs a function over many tasks on a Dask cluster; see the module for what is promised.
+    """Run a function over many tasks on a Dask cluster; the module describes the guarantees.
 
     Args:
         client: a connected Dask client.
-        in_flight: futures in flight at most; None = twice the threads that the cluster has just now.
-        resubmissions: how often one task that was lost with its worker is submitted again.
-        worker_timeout: seconds to wait for a worker while the cluster has none.
+        in_flight: the most futures in flight; None = twice the cluster's current number of threads.
+        resubmissions: how often a task lost with its worker is submitted again.
+        worker_timeout: seconds to wait while the cluster has no worker.
+
+    Example:
+        >>> rows = FanOut(client).run(score_partition, tasks, key=lambda task: task.name)
     """
 
     def __init__(
@@ -95,7 +97,7 @@ class FanOut:
         resubmissions: int = 3,
         worker_timeout: float = 300.0,
     ) -> None:
-        """Keep the settings; nothing is submitted yet."""
+        """Store the settings."""
         self.client = client
         self.in_flight = in_flight
         self.resubmissions = resubmissions
@@ -111,22 +113,22 @@ class FanOut:
     ) -> list[RowT]:
         """Run ``function`` on every task and return the rows in the order of the tasks.
 
-        Whatever ends the run early (an error, an interrupt, an error in ``on_done``), everything else is
-        cancelled first; a task that a worker has begun still runs to its end there.
+        If anything ends the run early (also an interrupt or an error in ``on_done``), the other tasks are
+        cancelled; a task that a worker has begun still runs to its end.
 
         Args:
             function: a function that a worker can import; called with one task.
             tasks: picklable objects, small.
             key: the unique name of a task, for messages.
-            on_done: called in this thread after each task.
+            on_done: called in this thread after each finished task.
 
         Raises:
-            RunError: naming the task, and chained to its cause: ``function`` raised an error, or the task
-                killed its workers, or it was lost too often; or the cluster has no workers or is gone.
+            RunError: ``function`` raised an error, or a task killed its workers or was lost too often (the
+                message names the task); or the cluster has no workers or is gone.
         """
         names = [key(task) for task in tasks]
         if len(set(names)) < len(names):
-            raise RunError("two tasks of a fan-out have the same name: this is a fault of the program")
+            raise RunError("two tasks of a fan-out have the same name: this is a bug; report it")
         job = _Job(self, function, tasks, names)
         try:
             return job.finish(on_done)
@@ -144,26 +146,26 @@ class _Job(Generic[TaskT, RowT]):
     names: list[str]
     waiting: deque[int] = field(init=False)
     suspects: deque[int] = field(default_factory=deque)
-    flying: dict[Future, int] = field(default_factory=dict)
+    in_flight: dict[Future, int] = field(default_factory=dict)
     results: dict[int, RowT] = field(default_factory=dict)
-    again: Counter[int] = field(default_factory=Counter)
+    resubmitted: Counter[int] = field(default_factory=Counter)
     alone: int | None = None
     threads: int = 1
 
     def __post_init__(self) -> None:
         self.waiting = deque(range(len(self.tasks)))
         self.client = self.settings.client
-        self.pool = as_completed(loop=self.client.loop)
+        self.completed = as_completed(loop=self.client.loop)
         self.prefix = getattr(self.function, "__name__", "task")
         self.token = uuid.uuid4().hex
         self.counted_at = -_CENSUS_SECONDS
-        self.manned_at = time.monotonic()
+        self.last_worker_at = time.monotonic()
 
     def finish(self, on_done: Callable[[Done[RowT]], None] | None) -> list[RowT]:
         start, rows = time.monotonic(), 0
         while len(self.results) < len(self.tasks):
-            self._submit_what_fits()
-            position = self._take_one()
+            self._submit_waiting()
+            position = self._next_result()
             if position is None:
                 continue
             row = self.results[position]
@@ -174,45 +176,47 @@ class _Job(Generic[TaskT, RowT]):
         return [self.results[position] for position in range(len(self.tasks))]
 
     def cancel(self) -> None:
-        if self.flying and self.client.status == "running":
-            with suppress(*_GONE):  # a cluster that is gone has nothing left to cancel
-                self.client.cancel(list(self.flying), force=True)
-        self.pool.clear()
-        self.flying.clear()
+        if self.in_flight and self.client.status == "running":
+            with suppress(*_GONE):  # the cluster is gone, and its tasks with it
+                self.client.cancel(list(self.in_flight), force=True)
+        self.completed.clear()
+        self.in_flight.clear()
 
-    def _submit_what_fits(self) -> None:
+    def _submit_waiting(self) -> None:
         if self.alone is not None:
             return
         self._count_threads()
         limit = self.settings.in_flight or max(1, 2 * self.threads)
-        while self.waiting and len(self.flying) < limit:
+        while self.waiting and len(self.in_flight) < limit:
             self._submit(self.waiting.popleft())
-        if self.suspects and not self.flying and not self.waiting:
+        if self.suspects and not self.in_flight and not self.waiting:
             self.alone = self.suspects.popleft()
             self._submit(self.alone)
 
     def _submit(self, position: int) -> None:
-        # A fresh key each time: Dask would answer a known key with what became of it before.
-        key = f"{self.prefix}-{self.names[position]}-{self.again[position]}-{self.token}"
+        # A new key each time: Dask answers a known key with its earlier result.
+        key = f"{self.prefix}-{self.names[position]}-{self.resubmitted[position]}-{self.token}"
         future = self._ask(
             lambda: self.client.submit(self.function, self.tasks[position], key=key, pure=False)
         )
-        self.flying[future] = position
-        self.pool.add(future)
+        self.in_flight[future] = position
+        self.completed.add(future)
 
-    def _take_one(self) -> int | None:
+    def _next_result(self) -> int | None:
         """Wait for a future to end, release it, and return its position if it has a row."""
         pause = _SHORTEST_PAUSE
-        while not self.pool.has_ready():
+        while not self.completed.has_ready():
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             self._count_threads()
-        future = next(self.pool)
+        future = next(self.completed)
         try:
             row = future.result(timeout=_RESULT_SECONDS)
         except Exception as error:
             if isinstance(error, TimeoutError) and future.status != "error":
-                self.pool.add(future)  # its worker died just after it was done: Dask computes it again
+                self.completed.add(
+                    future
+                )  # its worker died before sending the result: Dask computes it again
                 return None
             cancelled = future.status == "cancelled"
             position, was_alone = self._release(future)
@@ -221,15 +225,15 @@ class _Job(Generic[TaskT, RowT]):
             elif cancelled:
                 self._resubmit(position, self.waiting, error)
             else:
-                raise RunError(f"{self.names[position]} failed: {_in_words(error)}") from error
+                raise RunError(f"{self.names[position]} failed: {_message(error)}") from error
             return None
         position, _ = self._release(future)
         self.results[position] = row
         return position
 
     def _release(self, future: Future) -> tuple[int, bool]:
-        """Let go of a future; return its task's position, and whether it was the only one in flight."""
-        position = self.flying.pop(future)
+        """Release a future; return its task's position, and whether it ran alone."""
+        position = self.in_flight.pop(future)
         future.release()
         was_alone = self.alone == position
         if was_alone:
@@ -247,17 +251,20 @@ class _Job(Generic[TaskT, RowT]):
 
     def _resubmit(self, position: int, queue: deque[int], error: BaseException) -> None:
         name = self.names[position]
-        if self.again[position] >= self.settings.resubmissions:
+        if self.resubmitted[position] >= self.settings.resubmissions:
+            losses = self.resubmitted[position] + 1
             raise RunError(
-                f"{name} was lost with its worker {self.again[position] + 1} times: the cluster's workers do "
-                "not live long enough; look at their logs"
+                f"{name} was lost with its worker {losses} times: the cluster's workers do not live long "
+                "enough; look at their logs"
             ) from error
-        self.again[position] += 1
-        _logger.warning("%s was lost with its worker; it is submitted again (%d)", name, self.again[position])
+        self.resubmitted[position] += 1
+        _logger.warning(
+            "%s was lost with its worker; it is submitted again (%d)", name, self.resubmitted[position]
+        )
         queue.append(position)
 
     def _count_threads(self) -> None:
-        """Look up the cluster's threads every now and then.
+        """Count the cluster's threads, at most every two seconds.
 
         Raises:
             RunError: there has been no worker for longer than ``worker_timeout``.
@@ -268,8 +275,8 @@ class _Job(Generic[TaskT, RowT]):
         self.counted_at = now
         self.threads = sum(self._ask(self.client.nthreads).values())
         if self.threads:
-            self.manned_at = now
-        elif now - self.manned_at > self.settings.worker_timeout:
+            self.last_worker_at = now
+        elif now - self.last_worker_at > self.settings.worker_timeout:
             raise RunError(
                 f"the cluster has had no worker for {self.settings.worker_timeout:.0f} s: start workers for "
                 f"its scheduler at {self.client.scheduler.address}, and run again"
@@ -280,11 +287,11 @@ class _Job(Generic[TaskT, RowT]):
             return request()
         except _GONE as error:
             raise RunError(
-                f"the cluster is gone ({_in_words(error)}): look at its scheduler's log, and run again"
+                f"the cluster is gone ({_message(error)}): look at its scheduler's log, and run again"
             ) from error
 
 
-def _in_words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     advice = disk_advice(error)  # of a worker's disk, too
     if advice is not None:
         return advice

@@ -1,8 +1,7 @@
-"""A partition's Parquet files: written out of sight, stamped as they are written, put in place together.
+"""Write a partition's Parquet files: hash them while writing, then put them in place together.
 
-On a local disk a file is written under a scratch name and renamed. On S3 it is written at its own name:
-nobody sees it before its last part is in. There it lies where the committed run will be, and so nothing is
-written once the run's manifest is there, by a worker that was thought dead.
+On a local disk a file is written under a scratch name and renamed. On S3 it is written at its final path and
+becomes visible when its upload completes; a late worker is refused once the run's manifest.json exists.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ from churn.lake.paths import MANIFEST
 
 SCRATCH = ".tmp"  # readers and the lake's commit pass over names that begin with a dot
 _READ_BYTES = 1 << 20
-# The writer hands over each page of each column by itself: they are gathered, hashed and written at once.
+# The writer passes on one page of one column at a time: they are collected, then hashed and written.
 _WRITE_BYTES = 1 << 18
 _ZSTD: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
 _SNAPPY: dict[str, Any] = {"compression": "snappy"}
@@ -34,7 +33,7 @@ _SNAPPY: dict[str, Any] = {"compression": "snappy"}
 class PartitionFiles:
     """Writes one Parquet file into each of several folders of a run, all under the partition's name.
 
-    Use it as a context manager: without ``publish`` nothing is left behind, whatever went wrong.
+    Use it as a context manager: without ``close`` no file is left behind.
 
     Args:
         fs: file system of the run's folder.
@@ -50,7 +49,7 @@ class PartitionFiles:
         name: str,
         schemas: Mapping[RunDataset, pa.Schema],
     ) -> None:
-        """Open the files: on a disk under scratch names of this attempt alone."""
+        """Open the files; on a disk, under scratch names of this attempt."""
         self._fs = fs
         self._renames = is_local(fs)
         self._folder = folder
@@ -58,22 +57,22 @@ class PartitionFiles:
         self._scratch = f"{folder}/{SCRATCH}"
         self._attempt = f"{self._scratch}/{name}-{uuid.uuid4().hex}"
         self._sinks: dict[str, _StampedFile] = {}
-        self._gathered: dict[str, pa.BufferedOutputStream] = {}
+        self._buffers: dict[str, pa.BufferedOutputStream] = {}
         self._writers: dict[str, pq.ParquetWriter] = {}
         if self._renames:
             fs.makedirs(self._scratch, exist_ok=True)
         try:
             for run_dataset, schema in schemas.items():
                 dataset = run_dataset.name
-                sink = self._sinks[dataset] = _StampedFile(fs.open(self._drafted(dataset), "wb"))
-                gathered = pa.BufferedOutputStream(pa.PythonFile(sink, "w"), _WRITE_BYTES)
-                self._gathered[dataset] = gathered
+                sink = self._sinks[dataset] = _StampedFile(fs.open(self._write_path(dataset), "wb"))
+                buffer = pa.BufferedOutputStream(pa.PythonFile(sink, "w"), _WRITE_BYTES)
+                self._buffers[dataset] = buffer
                 self._writers[dataset] = pq.ParquetWriter(
-                    gathered,
+                    buffer,
                     schema,
                     **(_ZSTD if run_dataset.compressible else _SNAPPY),
                     use_dictionary=run_dataset.dictionary_columns or False,
-                    # Row groups are pruned by user; statistics of the other columns are of no use to anybody.
+                    # Readers prune row groups by user only.
                     write_statistics=["user_id"],
                 )
         except BaseException:
@@ -92,7 +91,7 @@ class PartitionFiles:
         """
         for dataset, writer in self._writers.items():
             writer.close()
-            self._gathered[dataset].flush()
+            self._buffers[dataset].flush()
         if not self._renames:
             refuse_committed(self._fs, self._folder)
         for dataset in self._sinks:
@@ -100,7 +99,7 @@ class PartitionFiles:
         if self._renames:
             for dataset in self._writers:
                 self._fs.makedirs(f"{self._folder}/{dataset}", exist_ok=True)
-                self._fs.mv(self._drafted(dataset), path_of(self._folder, dataset, self._name))
+                self._fs.mv(self._write_path(dataset), path_of(self._folder, dataset, self._name))
         return {dataset: sink.stamp() for dataset, sink in self._sinks.items()}
 
     def _close(self, dataset: str) -> None:
@@ -108,11 +107,11 @@ class PartitionFiles:
         try:
             sink.close()
         except FileNotFoundError:
-            # S3 has completed the upload, its answer was lost, and the repeated request finds no upload.
-            if self._renames or self._fs.size(self._drafted(dataset)) != sink.stamp().size:
+            # S3 completed the upload, its answer was lost, and the retry found no upload.
+            if self._renames or self._fs.size(self._write_path(dataset)) != sink.stamp().size:
                 raise
 
-    def _drafted(self, dataset: str) -> str:
+    def _write_path(self, dataset: str) -> str:
         if self._renames:
             return f"{self._attempt}-{dataset}.parquet"
         return path_of(self._folder, dataset, self._name)
@@ -126,7 +125,7 @@ class PartitionFiles:
         self._discard()
 
     def _discard(self) -> None:
-        # The error that led here is the one to report; a full disk fails each of these again.
+        # Report the first error: a full disk makes each of these fail again.
         for sink in self._sinks.values():
             with suppress(OSError):
                 sink.discard()
@@ -135,8 +134,8 @@ class PartitionFiles:
                 writer.close()
         if self._renames:
             for dataset in self._sinks:
-                with suppress(OSError):  # what was published is not there any more
-                    self._fs.rm_file(self._drafted(dataset))
+                with suppress(OSError):  # it was renamed
+                    self._fs.rm_file(self._write_path(dataset))
 
 
 class _StampedFile:
@@ -170,7 +169,7 @@ class _StampedFile:
             self._file.close()
 
     def discard(self) -> None:
-        """Close the file; on S3, where closing it would show what is half-written, drop it instead."""
+        """Close the file; on S3, where closing would complete the upload, abort it."""
         if self._discarded or self._file.closed:
             return
         self._discarded = True
@@ -185,7 +184,7 @@ class _StampedFile:
 
 
 def path_of(folder: str, dataset: str, name: str) -> str:
-    """Return where a partition's Parquet file of a dataset lies in a run's folder."""
+    """Return the path of a partition's Parquet file in a run's folder."""
     return f"{folder}/{dataset}/{name}.parquet"
 
 
@@ -207,17 +206,17 @@ def write_small(fs: AbstractFileSystem, folder: str, path: str, content: bytes) 
 
 
 def refuse_committed(fs: AbstractFileSystem, folder: str) -> None:
-    """Refuse to write to a run that is committed.
+    """Refuse to write to a committed run.
 
     Raises:
-        RunError: its manifest is there.
+        RunError: the run has a manifest.
     """
     if fs.exists(f"{folder}/{MANIFEST}"):
-        raise RunError(f"{folder} has been committed: nothing is written to it any more")
+        raise RunError(f"{folder} is committed and cannot be changed: start a new run")
 
 
 def is_intact(fs: AbstractFileSystem, path: str, stamp: FileStamp) -> bool:
-    """Tell whether a file has the stamped size and SHA-256."""
+    """Return whether a file has the stamped size and SHA-256."""
     if not fs.exists(path) or fs.size(path) != stamp.size:
         return False
     digest = hashlib.sha256()

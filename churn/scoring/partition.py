@@ -1,4 +1,4 @@
-"""One partition of a scoring run: what is asked of a worker, what it answers, and how answers add up."""
+"""The task and the result of one partition, and their sum over a run."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ def partition_name(index: int) -> str:
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """What a worker needs to know to score one partition.
+    """The input of a worker for one partition.
 
     Attributes:
         index: the partition's number, the same in features and outputs.
         features: its features Parquet, a path or fsspec URL.
-        run_folder: the folder of the run that is being written, a path or fsspec URL.
+        run_folder: the folder of the unfinished run, a path or fsspec URL.
         product: the product.
         as_of: the as-of date.
         target_week_start: Monday of the target week.
@@ -38,7 +38,7 @@ class PartitionTask:
         model_folder: the model artefact.
         score_datetime: one moment for the whole run, with a time zone; written in UTC.
         reasons: how many reasons each user gets.
-        contributions: how contributions are written; ``none`` = not at all.
+        contributions: type of the contributions; ``none`` = they are not written.
         batch_rows: rows in memory at once; None = as many as their features allow.
     """
 
@@ -62,12 +62,12 @@ class PartitionTask:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything above: a row of another task is not this task's row."""
+        """SHA-256 of all attributes: it tells whether a stored result is of this task."""
         return hashlib.sha256(json.dumps(vars(self), default=str, sort_keys=True).encode()).hexdigest()
 
 
 class PartitionResult(BaseModel):
-    """What became of one partition: small, and enough to sum up the run.
+    """The result of one partition: what the run's totals need.
 
     Attributes:
         index: the partition's number.
@@ -79,9 +79,9 @@ class PartitionResult(BaseModel):
         probability_sum: sum of the probabilities.
         classified: users at or above the threshold.
         margin_range: least and greatest margin; None without rows.
-        checked_rows: users whose margin was predicted by XGBoost too.
-        additivity_gap: greatest distance of bias + contributions from that margin, log-odds.
-        rounding: greatest error of contributions written as float16, log-odds; 0 for float32.
+        checked_rows: users whose margin XGBoost predicted too.
+        additivity_gap: largest difference between bias + contributions and that margin, log-odds.
+        rounding: largest rounding error of contributions written as float16, log-odds; 0 for float32.
         ignored: columns of the features file that the model does not use.
         seconds: wall time by stage.
         cpu: CPU time by stage.
@@ -107,7 +107,7 @@ class PartitionResult(BaseModel):
 
     @property
     def bytes(self) -> int:
-        """Size of its files in all."""
+        """Total size of its files."""
         return sum(stamp.size for stamp in self.files.values())
 
     @property
@@ -120,13 +120,13 @@ class PartitionResult(BaseModel):
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run's partitions, summed up.
+    """Totals over the partitions of a run.
 
     Attributes:
         partitions: how many.
         rows: users scored.
-        bytes: size of all their files.
-        datasets: the datasets that they wrote.
+        bytes: total size of their files.
+        datasets: names of the datasets they wrote.
         model_version: version of the model.
         bias: the model's bias, log-odds.
         mean_probability: mean predicted probability.
@@ -156,15 +156,15 @@ class RunSummary:
 def summarise_partitions(
     rows: Sequence[PartitionResult], expected: Sequence[int] | None = None
 ) -> RunSummary:
-    """Sum up the partitions of a run.
+    """Return the totals over the partitions of a run.
 
     Args:
-        rows: the rows of all partitions, in any order.
-        expected: rows of the features of each partition, in order of the index; None = not known.
+        rows: the results of all partitions, in any order.
+        expected: number of feature rows of each partition, by index; None = unknown.
 
     Raises:
-        CheckError: a partition is missing, there twice, of another model or of another number of rows; or
-            every user has the same score.
+        CheckError: a partition is missing, occurs twice, or has another model or number of rows; or every
+            user has the same score.
     """
     rows = sorted(rows, key=lambda row: row.index)
     total = sum(row.rows for row in rows)

@@ -1,4 +1,4 @@
-"""The columns of a run's scores and contributions, and the constant ones' values."""
+"""Build the tables of scores and contributions of a batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ SHAP_SCHEMA_VERSION = 1
 
 
 def score_table(columns: Mapping[str, pa.Array], constants: Mapping[str, Any]) -> pa.Table:
-    """Return a batch of scores, ``datasets.SCORES.schema``.
+    """Return a batch of scores with the schema of ``datasets.SCORES``.
 
     Args:
-        columns: what differs from user to user.
-        constants: everything else: one value a column.
+        columns: the columns that differ between users.
+        constants: one value for each other column.
     """
     rows, schema = len(columns["user_id"]), SCORES.schema
     arrays = [
@@ -32,24 +32,24 @@ def score_table(columns: Mapping[str, pa.Array], constants: Mapping[str, Any]) -
 
 
 def score_reasons(features: Sequence[str], reasons: TopReasons) -> dict[str, pa.Array]:
-    """Return the columns of each user's first three reasons: ``+name`` raises the risk, ``-name`` lowers it.
+    """Return the columns of each user's first three reasons.
 
-    A feature without effect is no reason: null.
+    ``+name`` raises the risk, ``-name`` lowers it. A contribution of 0 gives null.
     """
     codes = pa.array([sign + name for name in features for sign in "+-"], pa.string())
-    found: dict[str, pa.Array] = {}
+    columns: dict[str, pa.Array] = {}
     for rank in range(SCORE_REASONS):
         if rank < len(reasons.features):
             feature, contribution = reasons.features[rank], reasons.contributions[rank]
             positions = pa.array(2 * feature + (contribution < 0), mask=contribution == 0)
-            found[f"reason_{rank + 1}"] = codes.take(positions)
+            columns[f"reason_{rank + 1}"] = codes.take(positions)
         else:
-            found[f"reason_{rank + 1}"] = pa.nulls(reasons.features.shape[1], pa.string())
-    return found
+            columns[f"reason_{rank + 1}"] = pa.nulls(reasons.features.shape[1], pa.string())
+    return columns
 
 
 def shap_schema(features: Sequence[str], metadata: Mapping[str, str], kept: ContributionType) -> pa.Schema:
-    """Return the columns of contributions: the user's id, and one a feature."""
+    """Return the schema of contributions: the user id, and one column per feature."""
     type_ = pa.float16() if kept == "float16" else pa.float32()
     fields = [pa.field("user_id", pa.string(), nullable=False)]
     fields += [pa.field(name, type_, nullable=False) for name in features]
@@ -57,12 +57,12 @@ def shap_schema(features: Sequence[str], metadata: Mapping[str, str], kept: Cont
 
 
 def shap_table(users: pa.Array, phi: NDArray[np.float32], schema: pa.Schema) -> tuple[pa.Table, float]:
-    """Return a batch of contributions, and the greatest error of rounding them, in log-odds.
+    """Return a batch of contributions and the largest rounding error, in log-odds.
 
     Args:
-        users: user ids.
-        phi: contributions, (rows, features), feature by feature in memory: no copy is made of float32.
-        schema: what ``shap_schema`` returned.
+        users: user ids, (rows,).
+        phi: contributions in log-odds, (rows, features), in column-major order: float32 is not copied.
+        schema: from ``shap_schema``.
     """
     rows, rounding = len(phi), 0.0
     values: NDArray[Any] = phi.T.ravel()
@@ -72,6 +72,6 @@ def shap_table(users: pa.Array, phi: NDArray[np.float32], schema: pa.Schema) -> 
             float(np.abs(half.astype(np.float32) - column).max(initial=0.0))
             for half, column in zip(values.reshape(phi.T.shape), phi.T, strict=True)
         )
-    flat = pa.array(values)  # one for all features: one for each takes longer than a small batch
+    flat = pa.array(values)  # one array for all features: one per feature takes longer for a small batch
     columns = [flat.slice(index * rows, rows) for index in range(phi.shape[1])]
     return pa.Table.from_arrays([users, *columns], schema=schema), rounding

@@ -1,8 +1,8 @@
 """Score and explain one partition of users: features in, scores, SHAP contributions and reasons out.
 
-Rows stream through in batches, so that memory depends on the batch and not on the partition. A partition is
-committed by one small JSON row, written after its files: a partition whose row is there and true is not
-computed again, and a worker that dies before leaves nothing that counts.
+Rows stream through in batches, so memory depends on the batch and not on the partition. A small JSON row,
+written after the files, commits the partition. A partition with a valid row is not computed again; files
+without a row are ignored.
 """
 
 import logging
@@ -47,26 +47,26 @@ __all__ = [
 ]
 
 ADDITIVITY = 1e-4  # log-odds, or relative to margins beyond 1
-CHECKED_ROWS = 256  # of a batch: XGBoost predicts their margins too
+CHECKED_ROWS = 256  # per batch: XGBoost predicts their margins too
 LEARNER_TYPE, LEARNER_NAME = "single-learner", "xgboost"
-# A batch is held four times, as read, encoded, explained and on its way into files: 16 bytes for each value.
-_READ_AHEAD = 1 << 18  # bytes of each column
+# A batch is in memory four times (read, encoded, explained, being written): 16 bytes per value.
+_READ_AHEAD = 1 << 18  # bytes per column
 _BATCH_BYTES, _BYTES_A_VALUE, _MOST_ROWS = 40_000_000, 16, 16_384
 
 _logger = logging.getLogger(__name__)
 
 
 def score_partition(task: PartitionTask) -> PartitionResult:
-    """Score and explain the users of one partition, and commit it; return its row.
+    """Score, explain and commit one partition; return its result.
 
     Writes ``scores/``, ``shap/``, ``reasons/`` and ``effects/part-NNNNN.parquet`` and, last,
-    ``logs/partitions/part-NNNNN.json``. If that row is there already, of this very task, and its files are
-    intact, nothing is computed.
+    ``logs/partitions/part-NNNNN.json``. If that file exists for this task and its files are intact, it
+    computes nothing.
 
     Raises:
         CheckError: a column of the model is missing, a user id is null, a probability is not a number,
-            contributions do not add up to the margin, or rows went missing.
-        RunError: the model cannot be read, or a column is of another type than in training.
+            contributions do not add up to the margin, or rows are missing.
+        RunError: the model cannot be read, or a column has another type than in training.
         OSError: the disk refused.
     """
     fs, folder = url_to_fs(task.run_folder)
@@ -82,7 +82,7 @@ def score_partition(task: PartitionTask) -> PartitionResult:
 
 
 def _valid_row(fs: AbstractFileSystem, folder: str, path: str, task: PartitionTask) -> PartitionResult | None:
-    """Return the row at ``path`` if it is this task's and its files are as it says."""
+    """Return the result at ``path`` if it is of this task and its files are intact."""
     try:
         row = PartitionResult.model_validate_json(fs.cat_file(path))
     except FileNotFoundError:
@@ -100,8 +100,8 @@ def _valid_row(fs: AbstractFileSystem, folder: str, path: str, task: PartitionTa
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A model with what scoring derives from it once."""
+class _LoadedModel:
+    """A model, and what scoring derives from it once."""
 
     model: Model
     schema: FeatureSchema
@@ -109,26 +109,26 @@ class _Ready:
     cuts: tuple[BinEdges, ...]
 
 
-def _ready(folder: str) -> _Ready:
-    """Load a model, once for each worker process and state of the folder."""
+def _load_once(folder: str) -> _LoadedModel:
+    """Load a model, once per worker process and state of the folder."""
     fs, path = url_to_fs(folder)
     state = sorted((info["name"], info["size"], str(info.get("mtime"))) for info in fs.ls(path, detail=True))
     return _load(folder, str(state))
 
 
 @lru_cache(maxsize=2)
-def _load(folder: str, state: str) -> _Ready:
+def _load(folder: str, state: str) -> _LoadedModel:
     model = Model.load(folder, threads=1)  # a partition is one thread's work
     schema = model.schema
-    nobody = np.empty((0, len(schema.names)), np.float32)
+    no_rows = np.empty((0, len(schema.names)), np.float32)
     cuts = bin_edges(model.booster, schema.names, schema.categories)
     for loops in (top_k, accumulate):
         loops.ready()
-    return _Ready(model, schema, contributions(model, nobody).bias, cuts)
+    return _LoadedModel(model, schema, contributions(model, no_rows).bias, cuts)
 
 
 def batch_rows(features: int) -> int:
-    """Return how many rows of so many features to hold at once: 40 MB of values, 16,384 rows at most."""
+    """Return the rows of a batch: 40 MB of values, at most 16,384 rows."""
     fitting = _BATCH_BYTES // (_BYTES_A_VALUE * max(1, features))
     return max(1, min(_MOST_ROWS, fitting))
 
@@ -143,12 +143,12 @@ class _Scorer:
         self.seconds: dict[str, float] = {}
         self.cpu: dict[str, float] = {}
         with self._timed("load"):
-            self.ready = _ready(task.model_folder)
-        self.model = self.ready.model
-        self.names: Sequence[str] = self.ready.schema.names
+            self.loaded = _load_once(task.model_folder)
+        self.model = self.loaded.model
+        self.names: Sequence[str] = self.loaded.schema.names
         self.shap_schema = shap_schema(
             self.names,
-            {"bias": repr(self.ready.bias), "model_version": self.model.card.model_version},
+            {"bias": repr(self.loaded.bias), "model_version": self.model.card.model_version},
             task.contributions,
         )
         self.rows = 0
@@ -158,12 +158,12 @@ class _Scorer:
         self.gap = 0.0
         self.rounding = 0.0
         self.margin_range: tuple[float, float] | None = None
-        self.summary = ContributionSummary(self.names, self.ready.cuts)
+        self.summary = ContributionSummary(self.names, self.loaded.cuts)
 
     def run(self) -> PartitionResult:
-        task, (features, found) = self.task, self._open_features()
+        task, (features, columns) = self.task, self._open_features()
         known = {*self.names, *KEYS}
-        ignored = tuple(name for name in found if name not in known)
+        ignored = tuple(name for name in columns if name not in known)
         schemas = {dataset: dataset.schema for dataset in (SCORES, REASONS, EFFECTS)}
         if task.contributions != "none":
             schemas[SHAP] = self.shap_schema
@@ -182,7 +182,7 @@ class _Scorer:
             rows=self.rows,
             files=stamps,
             model_version=self.model.card.model_version,
-            bias=self.ready.bias,
+            bias=self.loaded.bias,
             probability_sum=self.probability_sum,
             classified=self.classified,
             margin_range=self.margin_range,
@@ -198,21 +198,21 @@ class _Scorer:
         """Open the features; return them and their columns."""
         fs, path = url_to_fs(self.task.features)
         try:
-            # Not whole row groups, whose size is up to whoever wrote the file.
+            # Row groups can be large: do not buffer them whole.
             features = pq.ParquetFile(path, filesystem=fs, pre_buffer=False, buffer_size=_READ_AHEAD)
         except FileNotFoundError as error:
-            raise self._failure(f"{self.task.features} is not there") from error
+            raise self._failure(f"{self.task.features} does not exist") from error
         except pa.ArrowInvalid as error:
             raise self._failure(f"{self.task.features} is not a Parquet file ({error})") from error
-        found = features.schema_arrow.names
-        there = set(found)
-        missing = [name for name in ("user_id", *self.names) if name not in there]
+        columns = features.schema_arrow.names
+        known = set(columns)
+        missing = [name for name in ("user_id", *self.names) if name not in known]
         if missing:
             raise self._failure(
                 f"{self.task.features} lacks {len(missing)} column(s) that the model was trained on: "
                 f"{', '.join(missing)}"
             )
-        return features, found
+        return features, columns
 
     def _batches(self, features: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         rows = self.task.batch_rows or batch_rows(len(self.names))
@@ -229,7 +229,7 @@ class _Scorer:
         if users.null_count:
             raise self._failure(f"{self.task.features} has {users.null_count:,} rows without a user id")
         with self._timed("encode"):
-            X = self.ready.schema.encode(batch)
+            X = self.loaded.schema.encode(batch)
         with self._timed("explain"):
             explained = contributions(self.model, X)
         with self._timed("check"):
@@ -260,11 +260,11 @@ class _Scorer:
                 files.write(SHAP, shap)
 
     def _checked(self, X: Matrix, explained: Contributions) -> NDArray[np.float64]:
-        """Check a batch, add it to the sums, and return its probabilities."""
+        """Check a batch, add it to the totals, and return its probabilities."""
         margin = explained.margin
         probability = sigmoid(margin)
         wrong = int(np.isnan(probability).sum())
-        if wrong:  # no id is told: errors go to logs and to Prefect
+        if wrong:  # without ids: errors go to logs and to Prefect
             raise self._failure(f"{wrong:,} users have no probability (NaN)")
         checked, gap = additivity_gap(self.model, X, explained, CHECKED_ROWS)
         if not gap <= ADDITIVITY:

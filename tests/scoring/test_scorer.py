@@ -190,7 +190,7 @@ def test_a_column_of_another_type_is_named(tmp_path, model):
         score_partition(partition_task(tmp_path, table, model))
 
 
-@pytest.mark.parametrize(("content", "says"), [(None, "is not there"), (b"PAR1 no", "not a Parquet file")])
+@pytest.mark.parametrize(("content", "says"), [(None, "does not exist"), (b"PAR1 no", "not a Parquet file")])
 def test_an_unreadable_features_file_is_named(tmp_path, model, content, says):
     task = partition_task(tmp_path, snapshots(10), model)
     path = tmp_path / "features/part-00000.parquet"

@@ -40,13 +40,13 @@ from churn.jobs.capacity.sample import (
 from churn.lake.manifest import Manifest
 from churn.outputs.report.build import aggregate_scores
 from churn.scoring.cluster.client import open_client
+from churn.scoring.cluster.local import WORKER_MODULE
 from churn.scoring.fanout import FanOut
 from churn.scoring.partition import PartitionResult, partition_name, summarise_partitions
 from churn.scoring.scorer import batch_rows, score_partition
 
 MOST_FEATURES, MOST_TREES, DEPTHS = 4_000, 5_000, range(1, 11)
 _TASKS_AT_ONCE = 64  # in flight: more than one worker can have done, so that nobody waits for it
-_WORKER_MODULE = "churn.worker"  # what every worker imports first
 _START_TIMEOUT = 120.0  # seconds
 _IDLE_SECONDS, _PAUSE = 1.5, 0.02
 
@@ -266,7 +266,7 @@ def _line(small: int, small_s: float, large: int, large_s: float) -> tuple[float
 
 def _start_seconds() -> float:
     """Return the CPU seconds of a fresh worker process until it can work: local ones share a server's."""
-    program = f"import distributed, {_WORKER_MODULE}, time; print(time.process_time())"
+    program = f"import distributed, {WORKER_MODULE}, time; print(time.process_time())"
     try:
         ran = subprocess.run(
             [sys.executable, "-c", program],

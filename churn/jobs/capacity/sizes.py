@@ -1,27 +1,18 @@
-"""The task sizes that Fargate has.
-
-Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
-"""
+"""The smallest Fargate task for a worker."""
 
 from dataclasses import dataclass
 
+from churn.config.cluster import FARGATE_MEMORY
 from churn.core.errors import UsageError
 
-_SPARE = 1.5  # times the peak that was measured: a worker at its limit is killed
-_GIB = 1 << 30
-# GB by vCPUs.
-_MEMORY = {
-    1: range(2, 9),
-    2: range(4, 17),
-    4: range(8, 31),
-    8: range(16, 61, 4),
-    16: range(32, 121, 8),
-}
+_SPARE = 1.5  # times the measured peak: a worker that reaches its limit is killed
+_MIB = 1 << 20
+_UNITS_PER_VCPU, _MIB_PER_GB = 1024, 1024
 
 
 @dataclass(frozen=True)
 class Size:
-    """A task.
+    """A Fargate task.
 
     Attributes:
         vcpus: how many vCPUs.
@@ -31,27 +22,21 @@ class Size:
     vcpus: int
     gb: int
 
-    @property
-    def cpu_units(self) -> int:
-        """As task definitions want it."""
-        return 1024 * self.vcpus
-
-    @property
-    def mib(self) -> int:
-        """As task definitions want it."""
-        return 1024 * self.gb
-
 
 def smallest(peak_bytes: float) -> Size:
-    """Return the smallest task for one thread that has had this peak of memory, with half of it to spare.
+    """Return the smallest task with at least 1 vCPU and 1.5 times this memory.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no Fargate task has so much memory.
+
+    Example:
+        >>> smallest(380e6)
+        Size(vcpus=1, gb=2)
     """
-    for vcpus, memory in _MEMORY.items():
-        for gb in memory:
-            if gb * _GIB >= _SPARE * peak_bytes:
-                return Size(vcpus, gb)
+    for units, memory in FARGATE_MEMORY.items():
+        for mib in memory:
+            if units >= _UNITS_PER_VCPU and mib * _MIB >= _SPARE * peak_bytes:
+                return Size(units // _UNITS_PER_VCPU, mib // _MIB_PER_GB)
     raise UsageError(
         f"a worker needs {peak_bytes / 1e9:.0f} GB: no Fargate task has that with half of it to spare; plan "
         "for fewer features or trees"

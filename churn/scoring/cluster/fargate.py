@@ -32,7 +32,7 @@ from churn.scoring.cluster.ecs import (
     running_tasks,
     tags_of,
 )
-from churn.scoring.cluster.local import MINIMUM_ALLOWED_FAILURES, WORKER_MODULE
+from churn.scoring.cluster.local import MINIMUM_ALLOWED_FAILURES, ONE_THREAD, WORKER_MODULE
 from churn.scoring.cluster.tls import load_security as tls_security
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _LOOKS, _LOOK_PAUSE = (
 _STOP_SECONDS = 120  # that Fargate leaves a task to end by itself, the most that it allows
 
 _VARIABLES: Mapping[str, str] = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    **{name: str(threads) for name, threads in ONE_THREAD.items()},
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(MINIMUM_ALLOWED_FAILURES),
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
 }

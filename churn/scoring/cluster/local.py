@@ -30,8 +30,8 @@ MEMORY_PER_WORKER = 600_000_000  # bytes; fewer workers than cores where memory 
 _SILENT = logging.CRITICAL + 1
 _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 
-# Tasks are the parallelism: with one OpenMP thread for each Dask thread no core is asked for twice.
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
+# Dask's threads are the parallelism: one OpenMP thread for each of them uses a core once.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
 
 # Defaults, so that a Dask configuration file or DASK_... variables of the user win. They must last as long as
 # the process: a nanny reads them again when it replaces a worker.
@@ -40,7 +40,7 @@ dask.config.update_defaults(
         "distributed": {
             # The sampling profiler is for a dashboard, which there is none of here.
             "worker": {"multiprocessing-method": _METHOD, "profile": {"enabled": False}},
-            "nanny": {"pre-spawn-environ": _ONE_THREAD},
+            "nanny": {"pre-spawn-environ": ONE_THREAD},
         }
     }
 )
