@@ -1,4 +1,4 @@
-"""What is kept of each user's contributions."""
+"""Which contributions scoring writes."""
 
 from typing import Literal
 
@@ -8,12 +8,12 @@ ContributionType = Literal["float32", "float16", "none"]
 
 
 class ExplainSettings(BaseModel):
-    """What scoring keeps of the contributions.
+    """Which contributions scoring writes.
 
     Attributes:
-        reasons: largest contributions of each user that go into the reasons.
+        reasons: reasons per user: their largest contributions.
         contributions: how all contributions are written: ``float32``; ``float16``, half the size, rounded to
-            1/2048 of each value (the run states the greatest error); ``none``, only the reasons are kept.
+            1/2048 of each value (the run states the largest error); ``none``, only the reasons are written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

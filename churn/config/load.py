@@ -41,8 +41,8 @@ def load_settings(
     Args:
         data: folder with ``churn.toml`` and ``tables/``.
         out: folder that runs write into.
-        overrides: settings given by hand, which win over file and environment.
-        optional: whether to go on with the built-in products where there is no data folder.
+        overrides: settings that win over file and environment.
+        optional: whether to use the built-in products if the data folder does not exist.
 
     Raises:
         ConfigError: the folder or file is missing, is not TOML, or has wrong or unknown keys (all listed).
@@ -56,79 +56,81 @@ def load_settings(
             "with --data"
         )
     try:
-        read = {} if missing else tomllib.loads(path.read_text("utf-8"))
+        file = {} if missing else tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     environment = _environment()
     over = _merge(environment, dict(overrides or {}))
-    said = {"given by hand": dict(overrides or {}), f"{ENVIRONMENT_PREFIX}*": environment}
-    chosen, faults = _with_profile(read, over, where(["profile"], ENVIRONMENT_PREFIX, said))
-    merged = _merge(chosen, over)
-    own = merged.get("products", {})
-    if merged.get("source", "bbc") == "bbc" and isinstance(own, Mapping):
-        merged["products"] = _merge(builtin_products(), own)
-    faults += [
-        f"{key}: it is given with --{key}, not as a setting" for key in ("data", "out") if key in merged
-    ]
+    sources: dict[str, Mapping[str, Any]] = {
+        "given by hand": dict(overrides or {}),
+        f"{ENVIRONMENT_PREFIX}*": environment,
+    }
+    from_file, faults = _with_profile(file, over, where(["profile"], ENVIRONMENT_PREFIX, sources))
+    merged = _merge(from_file, over)
+    products = merged.get("products", {})
+    if merged.get("source", "bbc") == "bbc" and isinstance(products, Mapping):
+        merged["products"] = _merge(builtin_products(), products)
+    faults += [f"{key}: set it with --{key}, not as a setting" for key in ("data", "out") if key in merged]
     try:
         settings = Settings(**{**merged, "data": data, "out": out})
     except ValidationError as error:
         named = f"[profiles.{merged.get('profile', DEFAULT_PROFILE)}]"
-        sources = {**said, named: _profile_table(read, merged)}
+        sources[named] = _profile_table(file, merged)
         faults += explain_errors(error, Settings, prefix=ENVIRONMENT_PREFIX, sources=sources)
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         name = str(merged.get("profile", DEFAULT_PROFILE))[:80]
-        also = [] if name == DEFAULT_PROFILE else [f"profile {name}"]
-        also += [f"{ENVIRONMENT_PREFIX}* variables"] if environment else []
-        beside = f" (with {' and '.join(also)})" if also else ""
-        raise ConfigError(f"{path}{beside} is wrong:\n{listed}")
+        others = [] if name == DEFAULT_PROFILE else [f"profile {name}"]
+        others += [f"{ENVIRONMENT_PREFIX}* variables"] if environment else []
+        suffix = f" (with {' and '.join(others)})" if others else ""
+        raise ConfigError(f"{path}{suffix} is wrong:\n{listed}")
     return settings
 
 
 def _with_profile(
-    read: Mapping[str, Any], over: Mapping[str, Any], origin: str
+    file: Mapping[str, Any], over: Mapping[str, Any], origin: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what a file says with the profile that ``over`` or the file itself chooses; and faults.
+    """Return a file's settings merged with its chosen profile, and what is wrong with the profiles.
 
-    ``origin`` tells where ``over`` has the choice from.
+    ``over`` may choose the profile, else the file does. ``origin`` names the source of that choice.
     """
-    rest = dict(read)
+    rest = dict(file)
     profiles = rest.pop("profiles", {})
     if not (isinstance(profiles, Mapping) and all(isinstance(table, Mapping) for table in profiles.values())):
         return rest, ["profiles: must be tables, such as [profiles.aws]"]
-    chosen = over.get("profile", rest.get("profile", DEFAULT_PROFILE))
+    name = over.get("profile", rest.get("profile", DEFAULT_PROFILE))
     known = sorted({DEFAULT_PROFILE, *profiles})
-    if chosen not in known:
-        return rest, [f"profile{origin}: {str(chosen)[:80]!r} is unknown; the file has: {', '.join(known)}"]
-    table = profiles.get(chosen, {})
+    if name not in known:
+        return rest, [f"profile{origin}: {str(name)[:80]!r} is unknown; the file has: {', '.join(known)}"]
+    table = profiles.get(name, {})
     nested = sorted({"profile", "profiles"} & table.keys())
-    return _merge(rest, table), [f"profiles.{chosen}.{key}: a profile cannot hold this" for key in nested]
+    return _merge(rest, table), [f"profiles.{name}.{key}: a profile cannot hold this" for key in nested]
 
 
-def _profile_table(read: Mapping[str, Any], merged: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what the chosen profile says, where it can be found."""
-    profiles = read.get("profiles")
+def _profile_table(file: Mapping[str, Any], merged: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the table of the chosen profile; an empty one if the file has none."""
+    profiles = file.get("profiles")
     table = profiles.get(merged.get("profile", DEFAULT_PROFILE)) if isinstance(profiles, Mapping) else None
     return table if isinstance(table, Mapping) else {}
 
 
 def _environment() -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    """Return the settings in environment variables: CHURN_CLUSTER__WORKERS is ``cluster.workers``."""
+    settings: dict[str, Any] = {}
     for name, value in sorted(os.environ.items()):  # CHURN_CLUSTER comes before CHURN_CLUSTER__WORKERS
         if name.startswith(ENVIRONMENT_PREFIX) and name not in (USER_VARIABLE, PASSWORD_VARIABLE):
             *parents, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            level = found
+            level = settings
             for parent in parents:
                 level = level.setdefault(parent, {})
                 if not isinstance(level, dict):
                     raise ConfigError(
-                        f"{name} sets a part of {parent!r}, which another variable sets as a whole: unset one"
+                        f"{name} sets a part of {parent!r}, and another variable sets all of it: unset one"
                     )
             level[key] = value
-    return found
+    return settings
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What is wrong with settings, in sentences: which key, where it was set, what is allowed.
+"""Errors in settings as sentences: which key, where it was set, what is allowed.
 
-What was given is not shown, but for names: somebody may have put a password in the wrong place.
+Values are not shown, only names: a value may be a password in the wrong place.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,12 +11,12 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-_ARGUMENTS = {"data", "out"}  # of commands, not to be set
-_NEAR = 0.7  # of two names that are the same, 1.0
-_WANTED = {
+_ARGUMENTS = {"data", "out"}  # command-line options, not settings
+_SIMILARITY = 0.7  # of equal names: 1.0
+_EXPECTED = {
     "int": "must be a whole number",
     "float": "must be a number",
-    "finite": "must be a number, and not an infinite one",
+    "finite": "must be a finite number",
     "bool": "must be true or false",
     "string": "must be text",
     "tuple": "must be a list",
@@ -32,22 +32,22 @@ _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less tha
 def explain_errors(
     error: ValidationError, model: type[BaseModel], *, prefix: str, sources: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Yield one sentence a fault.
+    """Yield one sentence for each wrong setting.
 
     Args:
-        error: what pydantic found.
-        model: the settings.
-        prefix: what variables of the environment begin with.
-        sources: what each place says that is worth naming, such as ``{"CHURN_*": {"seed": "x"}}``, the
-            strongest first; for the environment the variable's own name is told.
+        error: pydantic's error.
+        model: the settings' class.
+        prefix: how environment variables of settings begin.
+        sources: settings by source, such as ``{"CHURN_*": {"seed": "x"}}``, the strongest source first. A
+            sentence names the source, for the environment the variable.
     """
     for fault in error.errors(include_url=False, include_input=False):
         keys = [str(part) for part in fault["loc"] if part != "[key]"]
         place = ".".join(keys) or "settings"
         origin = where(keys, prefix, sources)
-        told = _wrong(fault, keys, model)
-        meant = _as_variable(keys, model, prefix) if origin == f" ({_variable(keys, prefix)})" else ""
-        yield f"{place}{origin}: {f'is not a setting; did you mean {meant}?' if meant else told}"
+        variable = _as_variable(keys, model, prefix) if origin == f" ({_variable(keys, prefix)})" else ""
+        sentence = f"is not a setting; did you mean {variable}?" if variable else _wrong(fault, keys, model)
+        yield f"{place}{origin}: {sentence}"
 
 
 def _variable(keys: Sequence[str], prefix: str) -> str:
@@ -55,18 +55,18 @@ def _variable(keys: Sequence[str], prefix: str) -> str:
 
 
 def _as_variable(keys: Sequence[str], model: type[BaseModel], prefix: str) -> str:
-    """Return the variable that one with too few underscores stands for, such as CHURN_CLUSTER_WORKERS."""
+    """Return the variable meant by one with too few underscores, such as CHURN_CLUSTER_WORKERS; or ""."""
     if _field(model, keys) is not None:
         return ""
-    given = "_".join(keys)
-    meant = [path for path in _paths(model) if len(path) > 1 and "_".join(path) == given]
-    return _variable(meant[0], prefix) if len(meant) == 1 else ""
+    name = "_".join(keys)
+    matches = [path for path in _paths(model) if len(path) > 1 and "_".join(path) == name]
+    return _variable(matches[0], prefix) if len(matches) == 1 else ""
 
 
 def where(keys: Sequence[str], prefix: str, sources: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return which source a key comes from, in brackets; nothing where it is the file's, or missing."""
-    for name, said in sources.items():
-        level: Any = said
+    """Return the source of a key in brackets; an empty text for one of the file, or a missing one."""
+    for name, values in sources.items():
+        level: Any = values
         for depth, key in enumerate(keys, start=1):
             if not isinstance(level, Mapping) or key not in level:
                 break
@@ -94,17 +94,17 @@ def _wrong(fault: Mapping[str, Any], keys: Sequence[str], model: type[BaseModel]
         return "must not be empty"
     if kind == "string_too_long":
         return f"must have {context['max_length']} characters at most"
-    told = _WANTED.get(kind.partition("_")[0])
-    if told is None:
+    expected = _EXPECTED.get(kind.partition("_")[0])
+    if expected is None:
         return str(fault["msg"])
     bounds = _range(field)
     if kind.startswith(("int", "float")) and bounds:
-        return f"{told}, {bounds}"
-    return f"{told} [{'.'.join(keys)}]" if told.endswith("table") else told
+        return f"{expected}, {bounds}"
+    return f"{expected} [{'.'.join(keys)}]" if expected.endswith("table") else expected
 
 
 def _field(model: type[BaseModel], keys: Sequence[str]) -> FieldInfo | None:
-    """Return the field at a place, if the place exists."""
+    """Return the field with these keys, or None."""
     at: Any = model
     field: FieldInfo | None = None
     for key in keys:
@@ -121,7 +121,7 @@ def _field(model: type[BaseModel], keys: Sequence[str]) -> FieldInfo | None:
 def _model_at(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel] | None:
     field = _field(model, keys)
     at: Any = _required(field.annotation) if field else None
-    if field is None and keys:  # the table of one of many
+    if field is None and keys:  # one table of a mapping, such as products.iplayer
         parent = _field(model, keys[:-1])
         at = get_args(parent.annotation)[1] if parent and len(get_args(parent.annotation)) == 2 else None
     elif not keys:
@@ -130,15 +130,15 @@ def _model_at(model: type[BaseModel], keys: Sequence[str]) -> type[BaseModel] | 
 
 
 def _nearest(keys: Sequence[str], model: type[BaseModel]) -> str:
-    """Return the key that may have been meant, or else all that are known beside it."""
+    """Suggest the key that may have been meant, or else list the keys of its table."""
     *table, key = keys
-    beside = _model_at(model, table)
-    if beside is None:
+    parent = _model_at(model, table)
+    if parent is None:
         return ""
-    known = [name for name in beside.model_fields if beside is not model or name not in _ARGUMENTS]
-    near = get_close_matches(key, known, 1, _NEAR)
-    if near:
-        return f"; did you mean {'.'.join([*table, *near])}?"
+    known = [name for name in parent.model_fields if parent is not model or name not in _ARGUMENTS]
+    similar = get_close_matches(key, known, 1, _SIMILARITY)
+    if similar:
+        return f"; did you mean {'.'.join([*table, *similar])}?"
     elsewhere = [".".join(path) for path in _paths(model) if path[-1] == key]
     if len(elsewhere) == 1:
         return f"; did you mean {elsewhere[0]}?"
@@ -154,20 +154,20 @@ def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
 
 
 def _required(annotation: Any) -> Any:
-    """Return a type without the ``None`` that it may also be."""
-    some = [each for each in get_args(annotation) if each is not type(None)]
-    return some[0] if isinstance(annotation, UnionType) and len(some) == 1 else annotation
+    """Return a type without its ``| None``."""
+    types = [type_ for type_ in get_args(annotation) if type_ is not type(None)]
+    return types[0] if isinstance(annotation, UnionType) and len(types) == 1 else annotation
 
 
 def _range(field: FieldInfo | None) -> str:
     """Return the bounds of a number, as ``at least 1 and at most 20``."""
-    found = {
-        name: getattr(each, name)
-        for each in (field.metadata if field else [])
+    bounds = {
+        name: getattr(bound, name)
+        for bound in (field.metadata if field else [])
         for name in _BOUNDS
-        if hasattr(each, name)
+        if hasattr(bound, name)
     }
-    return _range_of(found)
+    return _range_of(bounds)
 
 
 def _range_of(bounds: Mapping[str, Any]) -> str:
@@ -180,4 +180,4 @@ def _range_of(bounds: Mapping[str, Any]) -> str:
 
 def _example(field: FieldInfo | None) -> str:
     """Return the examples of a field, as ``"auto" or "2GB"``."""
-    return " or ".join(f'"{each}"' for each in (field.examples or [] if field is not None else []))
+    return " or ".join(f'"{text}"' for text in (field.examples or [] if field is not None else []))

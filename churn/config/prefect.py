@@ -1,4 +1,4 @@
-"""Which blocks of Prefect hold credentials. Only their names are settings; what is in them is not."""
+"""Which Prefect blocks hold credentials. Only the names of the blocks are settings."""
 
 from typing import Annotated
 
@@ -8,13 +8,12 @@ BlockName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[a-z0-
 
 
 class PrefectSettings(BaseModel):
-    """Names of blocks that Prefect's server keeps.
+    """Names of blocks on the Prefect server.
 
     Attributes:
-        aws_credentials: an ``AwsCredentials`` block of prefect-aws: who this process is to AWS; none = as
-            AWS' own chain says.
-        redshift_login: a ``Secret`` block with the user and password of a warehouse whose ``auth`` is
-            ``environment``; none = the environment's own.
+        aws_credentials: an ``AwsCredentials`` block of prefect-aws; none = AWS' own chain.
+        redshift_login: a ``Secret`` block with user and password, for ``warehouse.auth`` ``environment``;
+            none = the environment variables.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

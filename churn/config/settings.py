@@ -23,10 +23,8 @@ from churn.core.datasets import PUBLISHED, USER_ID
 from churn.core.errors import UsageError
 from churn.core.names import _LONGEST_PRODUCT, identifier, slug
 
-_LARGEST_SEED = 2**32 - 1  # of the generator in XGBoost; beyond it, seeds repeat
-
-
-# What MLflow keeps runs in: a file, a server or a database. It no longer takes a folder of files.
+_LARGEST_SEED = 2**32 - 1  # XGBoost's generator takes 32 bits: larger seeds would repeat
+# A SQLite file, a server or a database: MLflow no longer supports a folder of files.
 _TRACKING = (
     r"^(sqlite:///\S.*|https?://[^/\s]+\S*|(postgresql|mysql|mssql)(\+\w+)?://[^/\s]+\S*"
     r"|databricks(-uc)?(://\S+)?)$"
@@ -34,8 +32,6 @@ _TRACKING = (
 
 
 CONFIG_FILE = "churn.toml"
-
-
 DEFAULT_PROFILE = "local"
 
 
@@ -49,7 +45,7 @@ def _identifier_field(name: str) -> str:
 def _product_name(name: str) -> str:
     if len(name) > _LONGEST_PRODUCT:
         raise ValueError(
-            f"{name[:80]!r} is too long for a product: use {_LONGEST_PRODUCT} characters at most"
+            f"{name[:80]!r} is too long for a product name: use {_LONGEST_PRODUCT} characters at most"
         )
     return name
 
@@ -62,11 +58,7 @@ def _id_column(name: str) -> str:
 
 
 Identifier = Annotated[str, AfterValidator(_identifier_field)]
-
-
 ProductName = Annotated[Identifier, AfterValidator(_product_name)]
-
-
 IdColumn = Annotated[Identifier, AfterValidator(_id_column)]
 
 
@@ -78,19 +70,19 @@ class Product(_Frozen):
     """Something a user can leave.
 
     Attributes:
-        title: its name for people.
-        verb: what people did with it, for the report and the reasons: ``used``, ``bought``.
+        title: name shown in reports.
+        verb: what users do with it, in the past tense, for the report and the reasons: ``used``, ``bought``.
         match: values of ``activity.product`` that count as this product; none = any.
         value_unit: what ``activity.value`` measures: ``seconds`` of playback, ``dollars``, ``units``.
         minimum_value: eligible users have more than this value in the observation window; none = no rule.
-        lead_weeks: weeks between the as-of date and the target, in which there is time to act.
-        target_weeks: weeks that are predicted; who is not active in any of them has churned.
-        minimum_account_age_days: younger accounts are not trained on, where account dates are known.
+        lead_weeks: weeks between the as-of date and the target: the time to act.
+        target_weeks: weeks that are predicted; a user who is not active in any of them has churned.
+        minimum_account_age_days: younger accounts are left out of training, if account dates are known.
         categories: categories that get a share feature each.
         devices: devices that get a share feature each.
-        factors: how many item factors a recommender has for the product's content.
-        follows: what users can do to come back to something: kinds of ``follows.kind``.
-        listening: whether people listen to it, so that radio, podcasts and music mixes are told apart.
+        factors: number of item factors that a recommender gives the product's content.
+        follows: values of ``follows.kind`` that the product offers.
+        listening: whether users listen to it; adds features of radio, podcasts and music mixes.
         training: how the product's model is fitted.
     """
 
@@ -113,7 +105,7 @@ class Product(_Frozen):
         """Return the windows of an as-of date.
 
         Raises:
-            UsageError: it is not a Sunday.
+            UsageError: ``as_of`` is not a Sunday.
         """
         return Windows(as_of, self.lead_weeks, self.target_weeks)
 
@@ -129,26 +121,26 @@ class Product(_Frozen):
 
 
 class Settings(_Frozen):
-    """Everything that a run needs to know besides the product and the date.
+    """All settings of a run, except the product and the date.
 
     Attributes:
-        data: folder of the source tables (the local warehouse's input).
-        out: folder of everything that a run writes.
-        profile: which ``[profiles.<name>]`` of ``churn.toml`` was merged over the rest of it.
-        source: which ``sql/sources/<source>`` maps the raw tables onto the source contract.
+        data: folder of the source tables, which the embedded warehouse reads.
+        out: folder that runs write into.
+        profile: name of the table ``[profiles.<name>]`` that was merged over the rest of ``churn.toml``.
+        source: folder ``sql/sources/<source>`` that maps the raw tables onto the source contract.
         products: product definitions by name.
-        seed: seed of everything that draws numbers.
+        seed: seed of all random numbers.
         id_column: name of the user id column in published tables.
-        kept_schema: schema of the warehouse that weekly aggregates are kept in.
-        publish_reasons: whether the reasons are published beside the scores.
-        partition_rows: users in one scoring partition, at most; none = by users, features and workers.
-        sql_memory: memory that the embedded warehouse may use, for example ``4GB``.
+        kept_schema: warehouse schema of the weekly aggregates.
+        publish_reasons: whether to publish the reasons beside the scores.
+        partition_rows: most users in a scoring partition; none = from users, features and workers.
+        sql_memory: memory limit of the embedded warehouse, for example ``4GB``.
         mlflow_tracking_uri: where runs are tracked; default: a SQLite file in ``out``.
-        explain: what is kept of the contributions.
+        explain: which contributions are written.
         cluster: where scoring runs.
-        store: where the lake lies.
+        store: where the lake is.
         warehouse: which warehouse runs the SQL.
-        prefect: blocks of Prefect that hold credentials.
+        prefect: Prefect blocks that hold credentials.
     """
 
     data: Path
@@ -189,7 +181,7 @@ class Settings(_Frozen):
         """Return a product's definition.
 
         Raises:
-            UsageError: it is unknown; the message lists the known ones.
+            UsageError: the name is unknown; the message lists the known ones.
         """
         if name not in self.products:
             known = ", ".join(sorted(self.products)) or "none"
@@ -206,8 +198,9 @@ class Settings(_Frozen):
     def _workers_reach_the_lake(self) -> "Settings":
         lake = self.store.lake or ""
         if self.cluster.kind == "fargate" and not lake.startswith("s3://"):
-            meant = f" (did you mean s3://{lake}?)" if like_a_bucket(lake) else ""
+            suggestion = f" (did you mean s3://{lake}?)" if like_a_bucket(lake) else ""
             raise ValueError(
-                f"cluster.kind 'fargate' needs a lake on S3, which its workers can reach: store.lake{meant}"
+                "cluster.kind 'fargate' needs a lake on S3, which its workers can reach: store.lake"
+                f"{suggestion}"
             )
         return self

@@ -1,4 +1,4 @@
-"""Where the lake lies, and how S3 is spoken to. Keys come from AWS' own chain, never from here."""
+"""Where the lake is, and how to reach S3. Keys come from AWS' own chain, never from settings."""
 
 import re
 from typing import Literal, Self
@@ -13,8 +13,8 @@ _WEB_ADDRESS = re.compile(r"https?://[^/@\s]+/?")  # no user and password in it
 
 
 def fault_of_root(root: str) -> str | None:
-    """Return what is wrong with the root of a lake, as far as its name tells; it is not quoted."""
-    if not root or "\0" in root or "::" in root:  # with which fsspec would join one file system to another
+    """Return what is wrong with the root of a lake, without quoting it; None if it can be used."""
+    if not root or "\0" in root or "::" in root:  # fsspec would chain file systems at "::"
         return "must name a folder"
     scheme = _SCHEME.match(root)
     kind = (scheme[1] or scheme[2]).lower() if scheme else "file"
@@ -25,33 +25,33 @@ def fault_of_root(root: str) -> str | None:
         if bucket and "@" not in bucket and not _BUCKET.fullmatch(bucket):
             return (
                 "must name a bucket as S3 does: 3 to 63 small letters, digits, dots and dashes, a letter or "
-                "digit first and last"
+                "digit at both ends"
             )
         return "must be an address such as s3://bucket/prefix, or a local folder"
     return None
 
 
 def like_a_bucket(root: str) -> str | None:
-    """Return the bucket that somebody may have meant by a local folder such as ``acme-churn/lake``."""
+    """Return the bucket that a relative path such as ``acme-churn/lake`` may mean; None if it cannot."""
     first = root.partition("/")[0]
     return first if _BUCKET.fullmatch(first) else None
 
 
 class StoreSettings(BaseModel):
-    """Where the lake lies, and how S3 is spoken to.
+    """Where the lake is, and how to reach S3.
 
     Attributes:
         lake: root of the lake: ``s3://bucket/prefix`` or a local folder; none = ``OUT/lake``.
-        endpoint_url: address of a store that speaks S3 but is not AWS', or of a VPC endpoint; none = AWS'.
-        region: the bucket's region; none = as AWS' own configuration says.
-        encryption: server-side encryption of what is written; ``none`` = as the bucket's default says.
+        endpoint_url: address of an S3-compatible store or a VPC endpoint; none = AWS.
+        region: the bucket's region; none = from AWS' own configuration.
+        encryption: server-side encryption of written files; ``none`` = the bucket's default.
         kms_key: key (id, ARN or alias) for ``aws:kms``; none = the account's default key for S3.
-        bucket_owner_full_control: whether a bucket of another account gets full control of what is written.
-        max_attempts: how often one request is tried, with growing pauses, when the store is busy or broken.
-        retry_mode: ``adaptive`` also slows down where the store asks for it.
+        bucket_owner_full_control: whether the owner of the bucket gets full control of written files.
+        max_attempts: how often to try one request, with growing pauses.
+        retry_mode: ``adaptive`` also slows down when the store throttles.
         connect_timeout: seconds to wait for a connection.
-        read_timeout: seconds to wait for an answer.
-        part_megabytes: size of the parts that large files are written and read in; memory for each open file.
+        read_timeout: seconds to wait for a response.
+        part_megabytes: size of the parts in which large files are written and read; memory of each open file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

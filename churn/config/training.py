@@ -1,6 +1,6 @@
 """How a product's model is fitted and judged.
 
-Apart from training itself, so that configuration can be read without importing XGBoost.
+A module of its own, so that reading settings does not import XGBoost.
 """
 
 from typing import Literal, Self
@@ -12,25 +12,25 @@ class TrainingSettings(BaseModel):
     """Settings of training. The defaults come from measurements on real weekly tasks (docs/benchmarks.md).
 
     Attributes:
-        sampling: ``cohort`` takes each user at one past as-of date (a hash of the id decides which);
-            ``all`` takes every eligible user at every past as-of date, for small products.
-        max_dates: past as-of dates to train on, at most; the latest ones. More help small products.
-        holdout_dates: latest as-of dates that the honest model is judged on.
+        sampling: ``cohort`` takes each user at one past as-of date, chosen by a hash of the id; ``all`` takes
+            every eligible user at every past as-of date, for small products.
+        max_dates: most past as-of dates to train on; the latest ones. More help small products.
+        holdout_dates: latest as-of dates, held out to judge the honest model.
         validation_dates: as-of dates in one block of rows that choose the number of trees.
-        validation_rows: where one block has fewer rows, earlier blocks join it (forward chaining) until
-            there are this many; a curve over few rows has its minimum anywhere.
-        validation_folds: blocks at most.
-        max_depth: depth of a tree, at most.
+        validation_rows: if one block has fewer rows, earlier blocks are added (forward chaining) until there
+            are this many; with few rows the best number of trees is mostly chance.
+        validation_folds: most blocks.
+        max_depth: greatest depth of a tree.
         min_child_weight: sum of second derivatives that a leaf needs.
         subsample: share of rows that a tree sees.
         colsample_bytree: share of features that a tree sees.
         reg_lambda: L2 penalty on leaf values.
         learning_rate: shrinkage of each tree.
-        max_trees: trees at most.
-        early_stopping_rounds: trees without a better validation log loss after which fitting stops.
+        max_trees: most trees.
+        early_stopping_rounds: fitting stops after this many trees without a better validation log loss.
         minimum_rows: training fails with fewer rows.
         minimum_class_rows: training fails with fewer rows of either class.
-        label_rate_bounds: training fails when the churn rate is not strictly between these.
+        label_rate_bounds: training fails unless the churn rate is strictly between these.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

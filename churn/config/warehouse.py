@@ -1,12 +1,12 @@
-"""Which warehouse runs the SQL, and how it is reached. No field holds a secret."""
+"""Which warehouse runs the SQL, and how to reach it. No field holds a secret."""
 
 import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Redshift takes several roles, each assumed by the one before it, with commas between them.
 USER_VARIABLE, PASSWORD_VARIABLE = "CHURN_REDSHIFT_USER", "CHURN_REDSHIFT_PASSWORD"
+# Redshift takes a chain of roles with commas between them; each role assumes the next.
 _ONE_ROLE = r"arn:aws(?:-cn|-us-gov)?:iam::\d{12}:role/[\w+=.@/-]+"
 ROLE = re.compile(rf"default|{_ONE_ROLE}(?:,{_ONE_ROLE})*", re.ASCII)
 KMS_KEY = re.compile(
@@ -24,28 +24,28 @@ class WarehouseSettings(BaseModel):
 
     Attributes:
         kind: ``duckdb``, embedded, over the data folder's files; or ``redshift``.
-        driver: which library speaks to Redshift.
+        driver: the client library for Redshift.
         host: the cluster's or workgroup's endpoint.
         port: its port.
         database: the database.
-        auth: ``iam``: a password that AWS makes for each connection; ``secret``: from Secrets Manager;
-            ``environment``: CHURN_REDSHIFT_USER and CHURN_REDSHIFT_PASSWORD.
+        auth: where user and password come from. ``iam``: AWS makes a password for each connection;
+            ``secret``: Secrets Manager; ``environment``: CHURN_REDSHIFT_USER and CHURN_REDSHIFT_PASSWORD.
         cluster_identifier: with ``iam``: the provisioned cluster.
         workgroup: with ``iam``: the serverless workgroup.
         db_user: with ``iam`` and a cluster: the database user.
-        secret: with ``secret``: name or ARN of a secret with ``username`` and ``password`` in it.
-        region: AWS region; none = what AWS's own settings say.
-        iam_role: role that Redshift writes to and reads from S3 with, by ARN; or its ``default``.
-        kms_key: key that unloaded files are encrypted with; none = as the bucket says.
-        group: database group that may read what is published.
-        ssl: how the server is verified; ``prefer`` (not at all) on this machine only.
-        connect_timeout: seconds.
-        keepalive: seconds of silence after which the network asks whether the other side is there. Must be
-            shorter than what firewalls between forget a connection after: AWS's do after 350 s.
-        statement_timeout: seconds; 0 = what the server allows.
-        retries: how often to connect again, and to run again what is known not to have been done.
-        backoff: seconds before the first of them; twice as many before each further one, 60 at most.
-        unload_grace: seconds that an UNLOAD whose connection was lost may go on before it is given up.
+        secret: with ``secret``: name or ARN of a secret that holds ``username`` and ``password``.
+        region: AWS region; none = from AWS' own configuration.
+        iam_role: ARN of the role with which Redshift reads and writes S3, or ``default``.
+        kms_key: key that encrypts unloaded files; none = the bucket's default.
+        group: database group that may read the published tables.
+        ssl: how to verify the server; ``prefer`` (no verification) only for a server on this machine.
+        connect_timeout: seconds to wait for a connection.
+        keepalive: seconds of silence after which TCP probes the connection. Must be shorter than the idle
+            timeout of firewalls on the way: AWS drops connections after 350 s.
+        statement_timeout: seconds; 0 = the server's limit.
+        retries: how often to connect again, and to repeat statements that are known to have had no effect.
+        backoff: seconds before the first retry; doubled before each further one, up to 60.
+        unload_grace: seconds that an UNLOAD may go on after its connection was lost.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,7 +81,7 @@ class WarehouseSettings(BaseModel):
 
     @model_validator(mode="after")
     def _whole(self) -> "WarehouseSettings":
-        faults = [f"{what} (what was given is not shown)" for what in self._unsafe()]
+        faults = [f"{fault} (the value is not shown)" for fault in self._unsafe()]
         if not self.embedded:
             faults += self._missing()
         if faults:
@@ -95,18 +95,20 @@ class WarehouseSettings(BaseModel):
         if self.kms_key is not None and not KMS_KEY.fullmatch(self.kms_key):
             faults.append("kms_key must be the id or the ARN of a KMS key")
         if self.ssl == "prefer" and self.host not in LOOPBACK:
-            faults.append("ssl = 'prefer' does not verify the server: it is for this machine's own only")
+            faults.append(
+                "ssl = 'prefer' does not verify the server: use it only for a server on this machine"
+            )
         return faults
 
     def _missing(self) -> list[str]:
-        wanted = {"host": self.host, "database": self.database, "iam_role": self.iam_role}
+        required = {"host": self.host, "database": self.database, "iam_role": self.iam_role}
         if self.auth == "iam":
-            wanted["cluster_identifier (or workgroup)"] = self.cluster_identifier or self.workgroup
+            required["cluster_identifier (or workgroup)"] = self.cluster_identifier or self.workgroup
             if self.cluster_identifier:
-                wanted["db_user"] = self.db_user
+                required["db_user"] = self.db_user
         if self.auth == "secret":
-            wanted["secret"] = self.secret
-        faults = [f"{name} is needed for redshift" for name, value in wanted.items() if not value]
+            required["secret"] = self.secret
+        faults = [f"{name} is needed for redshift" for name, value in required.items() if not value]
         if self.cluster_identifier and self.workgroup:
             faults.append("give cluster_identifier or workgroup, not both")
         return faults

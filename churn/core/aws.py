@@ -1,4 +1,4 @@
-"""What every conversation with AWS has in common: its client, the region, and its errors in sentences."""
+"""Clients of AWS services, their region, and their errors in sentences."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from churn.core.errors import ChurnError, ConfigError, RunError
 
 
 def region_of(settings: str | None) -> str | None:
-    """Return the settings' region, or AWS_REGION where boto would find none; None: what boto finds.
+    """Return the region of the settings, or AWS_REGION; None leaves the choice to boto.
 
-    AWS' own tools and containers say AWS_REGION; boto looks at AWS_DEFAULT_REGION alone, which goes first
-    here so that all of a process agrees.
+    boto reads AWS_DEFAULT_REGION only, while AWS' containers set AWS_REGION. AWS_DEFAULT_REGION wins here
+    too, so that all parts of a process use one region.
     """
     if settings or os.environ.get("AWS_DEFAULT_REGION"):
         return settings
@@ -20,7 +20,7 @@ def region_of(settings: str | None) -> str | None:
 
 
 def missing_library_error(library: str, user: str) -> ConfigError:
-    """Return the error for a library of the extra ``aws`` that is not installed, which ``user`` needs."""
+    """Return the error for a missing library of the extra ``aws`` that ``user`` needs."""
     return ConfigError(
         f"{user} needs {library}, which is not installed: install churn with its extra `aws` (in a checkout: "
         "`.venv/bin/pip install --no-deps --require-hashes -r requirements-aws.lock`)"
@@ -31,47 +31,47 @@ def make_client(service: str, region: str | None, user: str, **config: Any) -> A
     """Return a client of an AWS service.
 
     Args:
-        service: its name to AWS' library.
-        region: the settings' region, if they name one.
-        user: what needs the library, in words.
-        config: how it asks, as botocore's ``Config`` takes it.
+        service: boto's name of the service.
+        region: the region of the settings, or None.
+        user: what needs the client, for the error.
+        config: arguments of botocore's ``Config``.
 
     Raises:
         ConfigError: AWS' library is not installed.
     """
     try:
-        import boto3  # only here, as it is slow to import
+        import boto3  # here, because it is slow to import
         import botocore.config
 
-        aws_errors()  # explaining an error must not fail for want of them
+        aws_errors()  # `explained` needs it: fail now if it cannot be imported
     except ImportError as error:
         raise missing_library_error(error.name or "boto3", user) from error
     return boto3.client(service, region_name=region_of(region), config=botocore.config.Config(**config))
 
 
 def aws_errors() -> tuple[type[Exception], ...]:
-    """Return what AWS' library raises."""
-    import botocore.exceptions  # only here, as it is slow to import
+    """Return the base classes of boto's errors."""
+    import botocore.exceptions
 
     return botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError
 
 
 @contextmanager
 def explained(what: str, region: str, settings: str) -> Iterator[None]:
-    """Explain an error of AWS' library, without what AWS says of accounts and secrets.
+    """Turn an error of AWS' library into a RunError without account names and secrets.
 
     Args:
-        what: what AWS is asked to let this process do, such as ``read the secret``.
+        what: what this process asks of AWS, such as ``read the secret``.
         region: the setting that names the region.
-        settings: the settings that else may be wrong, in words.
+        settings: other settings that may be wrong, in words.
 
     Raises:
-        RunError: AWS refused, was not reached, or was not asked as nobody said who asks, or where.
+        RunError: AWS refused or did not answer, or there is no region or no credentials.
     """
     try:
         yield
     except ChurnError:
-        raise  # it says what is wrong, which may be that AWS' library is not there
+        raise  # first, because aws_errors() fails if the library is missing
     except aws_errors() as error:
         raise RunError(_sentence(error, what, region, settings)) from None
 
@@ -90,11 +90,11 @@ def _sentence(error: Exception, what: str, region: str, settings: str) -> str:
             f"AWS was not reached to {what} ({why}): check the network (route, proxy or VPC endpoint to "
             "AWS) and the region"
         )
-    nobody = (
+    credential_errors = (
         aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError,
         aws.ProfileNotFound, aws.TokenRetrievalError, aws.UnauthorizedSSOTokenError, aws.SSOTokenLoadError,
     )  # fmt: skip
-    if isinstance(error, nobody):
+    if isinstance(error, credential_errors):
         return (
             f"AWS was not asked to {what}, as this process has no credentials for it ({why}): give it a "
             "role, a profile (AWS_PROFILE) or the block prefect.aws_credentials"
@@ -106,6 +106,6 @@ def _sentence(error: Exception, what: str, region: str, settings: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return an AWS error's code, or its kind, without what AWS says of accounts and roles."""
+    """Return the code of an AWS error, or its type: AWS' own text may name accounts and roles."""
     response: dict[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code") or type(error).__name__)

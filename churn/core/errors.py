@@ -1,4 +1,4 @@
-"""The one family of errors.
+"""The errors that churn raises on purpose.
 
 Every message names what was wrong, where, and what to do about it. The command line prints a
 ``ChurnError`` as one paragraph without a traceback; anything else is a bug and keeps its traceback.
@@ -11,7 +11,7 @@ ResultT = TypeVar("ResultT")
 
 
 class ChurnError(Exception):
-    """Something that a person can put right: the base of every error raised on purpose."""
+    """The base class: something that a person can fix."""
 
 
 class UsageError(ChurnError):
@@ -19,7 +19,7 @@ class UsageError(ChurnError):
 
 
 class ConfigError(ChurnError):
-    """A settings file or product definition is wrong; the message lists every fault at once."""
+    """Settings or product definitions are wrong; the message lists every fault."""
 
 
 class SourceError(ChurnError):
@@ -45,18 +45,15 @@ class RunError(ChurnError):
     """A run could not be completed or committed; nothing that was committed before has changed."""
 
 
-# Of the data, the settings or the command: a second try meets the same, until a person has changed something.
+# Retrying cannot help: a person must fix data, settings or command.
 BY_HAND = (UsageError, ConfigError, SourceError, CheckError)
 
 
 def passing_over(failures: list[str] | None, action: Callable[[], ResultT]) -> ResultT | None:
-    """Return what an action does; where it raises a RunError, keep its message and return None.
-
-    Args:
-        failures: gets the message; None = nothing is passed over.
+    """Return the result of an action; on a RunError, add its message to ``failures`` and return None.
 
     Raises:
-        RunError: the action did, and there is no list of failures.
+        RunError: the action raised it, and ``failures`` is None.
     """
     try:
         return action()

@@ -1,7 +1,7 @@
-"""What a local disk gives that an object store does not: atomic renames, locks, flushing.
+"""Files on a local disk: atomic renames, locks, flushing, checksums.
 
-Locks are ``flock`` locks: the system frees them when their process dies, however it dies, so that a lock that
-can be taken proves its owner dead. No process id is trusted (ids are reused, and differ between containers).
+Locks are ``flock`` locks. The system frees them when their process dies, so a lock that can be taken proves
+that its owner is dead. Process ids prove nothing: they are reused, and differ between containers.
 """
 
 import fcntl
@@ -20,18 +20,18 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def file_lock(path: str) -> Iterator[None]:
-    """Hold an exclusive lock on a file, which is made if missing; wait for whoever holds it."""
+    """Hold an exclusive lock on a file, which is created if missing; wait until it is free."""
     with open(path, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
             yield
         finally:
-            # Not left to closing: a child forked meanwhile has a copy of the file, and would keep the lock.
+            # Closing the file is not enough: a forked child has a copy of it, and would keep the lock.
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def remove_folder(folder: str) -> bool:
-    """Remove a folder with all that is in it; tell whether it is gone, and log why it is not."""
+    """Remove a folder and its contents; return whether it is gone, and log why not."""
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:
@@ -45,7 +45,7 @@ def remove_folder(folder: str) -> bool:
 
 
 def replace_file(path: str, content: bytes) -> None:
-    """Write a file under a scratch name, flush it, and put it in its place in one step."""
+    """Write a file atomically: under a temporary name, flushed, then renamed."""
     folder, name = os.path.split(path)
     scratch = f"{folder}/.{name}.{secrets.token_hex(4)}"
     try:
@@ -61,7 +61,7 @@ def replace_file(path: str, content: bytes) -> None:
 
 
 def place_folder(staging: str, target: str) -> None:
-    """Move a folder to its place in one step; the target must not exist, its parents may."""
+    """Move a folder atomically; the target must not exist, its parents are created."""
     parent = os.path.dirname(target)
     os.makedirs(parent, exist_ok=True)
     os.rename(staging, target)
@@ -70,7 +70,7 @@ def place_folder(staging: str, target: str) -> None:
 
 
 def flush(path: str) -> None:
-    """Wait until a file or folder is on the disk, so that a power cut cannot lose it."""
+    """Flush a file or folder to the disk, so that a power cut cannot lose it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -79,10 +79,12 @@ def flush(path: str) -> None:
 
 
 def stamp(base: str, names: Iterable[str], *, durably: bool = False) -> dict[str, tuple[int, str]]:
-    """Return the size in bytes and the SHA-256 (hexadecimal) of files, by their sorted paths below ``base``.
+    """Return size in bytes and SHA-256 (hexadecimal) of files, by their sorted paths below ``base``.
 
     Args:
-        durably: whether to flush each of them to the disk too.
+        base: the folder.
+        names: paths of the files below it.
+        durably: whether to flush each file to the disk too.
     """
     ordered = sorted(names)
 
@@ -93,6 +95,6 @@ def stamp(base: str, names: Iterable[str], *, durably: bool = False) -> dict[str
                 os.fsync(file.fileno())
             return file.tell(), digest
 
-    # Hashing frees the interpreter and flushing waits for the disk: threads overlap both.
+    # Hashing releases the interpreter's lock and flushing waits for the disk: threads run both in parallel.
     with ThreadPoolExecutor(max_workers=4) as pool:
         return dict(zip(ordered, pool.map(one, ordered), strict=True))

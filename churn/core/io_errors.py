@@ -1,4 +1,4 @@
-"""Errors of the operating system and of object stores, in sentences that say what to do."""
+"""Errors of disks and object stores, in sentences that say what to do."""
 
 import errno
 from collections.abc import Iterator
@@ -12,8 +12,6 @@ _DISK_ADVICE = {
     errno.EFBIG: "a file grew past the allowed size: raise the limit (ulimit -f), and run again",
     errno.EROFS: "the disk is read-only: choose another folder",
 }
-
-
 _ADVICE = _DISK_ADVICE | {
     errno.EACCES: "permission denied: check the folder's owner and mode, or choose another folder",
     errno.EPERM: "not permitted: check the folder's owner and mode, or choose another folder",
@@ -23,13 +21,18 @@ _ADVICE = _DISK_ADVICE | {
 
 @contextmanager
 def storage_errors(doing: str, where: str) -> Iterator[None]:
-    """Turn an error of the operating system or the store into a RunError that says what to do about it."""
+    """Turn an error of the disk or the store into a RunError that says what to do.
+
+    Args:
+        doing: what was tried, such as ``writing the model``.
+        where: the path or address.
+    """
     try:
         yield
     except OSError as error:
         raise as_run_error(error, doing, where) from error
     except Exception as error:
-        # botocore's are no OSErrors (no credentials, no connection), and the domain does not import it.
+        # botocore's errors are not OSErrors, and churn does not import botocore: compare by module.
         if type(error).__module__.partition(".")[0] not in ("botocore", "aiobotocore"):
             raise
         raise RunError(
@@ -38,7 +41,7 @@ def storage_errors(doing: str, where: str) -> Iterator[None]:
 
 
 def _store_advice(error: Exception) -> str:
-    """Return what to do about an error of AWS' library, by the name of its type."""
+    """Return what to do about an error of botocore, by the name of its type."""
     kind = type(error).__name__
     if "Credential" in kind or "Profile" in kind or "Token" in kind:
         return "give this process a role, a profile (AWS_PROFILE) or the block prefect.aws_credentials"
@@ -50,20 +53,19 @@ def _store_advice(error: Exception) -> str:
 
 
 def as_run_error(error: OSError, doing: str, where: str) -> RunError:
-    """Return the RunError that explains ``error``, which happened while ``doing`` something at ``where``."""
+    """Return a RunError that explains ``error``; arguments as in ``storage_errors``."""
     reason = error.strerror or str(error)
     advice = _ADVICE.get(
-        error.errno or 0, f"{reason}: look whether what it names is there, healthy and reached, and run again"
+        error.errno or 0,
+        f"{reason}: check that the disk or store is healthy and can be reached, and run again",
     )
     if isinstance(error, FileNotFoundError):
-        advice = (
-            f"{reason}: check that the folder or bucket is there and spelled as in store.lake, and run again"
-        )
-    if isinstance(error, PermissionError) and error.errno is None:  # a store's
-        advice = f"{reason}: check what the role may do with the bucket and its key, and run again"
+        advice = f"{reason}: check that the folder or bucket (store.lake) exists, and run again"
+    if isinstance(error, PermissionError) and error.errno is None:  # from an object store
+        advice = f"{reason}: check the role's rights on the bucket and its key, and run again"
     return RunError(f"{doing} at {where} failed: {advice}")
 
 
 def disk_advice(error: BaseException | None) -> str | None:
-    """Return what to do where a disk takes no more (full, quota, size limit, read-only); None: it does."""
+    """Return what to do about a disk that is full, over quota or read-only; None for any other error."""
     return _DISK_ADVICE.get(error.errno or 0) if isinstance(error, OSError) else None

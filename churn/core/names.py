@@ -7,22 +7,16 @@ from zlib import crc32
 from churn.core.errors import UsageError
 
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
-
-
 _LONGEST_IDENTIFIER = 63  # PostgreSQL's limit; Redshift allows 127
-
-
 _LONGEST_PRODUCT = 32  # schemas of runs and back-tests add up to 28 characters to a product's name
-
-
-_LOST = frozenset("LMNS")  # kinds of Unicode that tell texts apart: letters, marks, numbers, symbols
+_TELLING = frozenset("LMNS")  # Unicode categories that distinguish texts: letters, marks, numbers, symbols
 
 
 def identifier(name: str) -> str:
     """Return ``name`` if it is safe as an SQL identifier and as a path segment.
 
     Raises:
-        UsageError: it does not match ``^[a-z_][a-z0-9_]*$`` or is longer than 63 characters.
+        UsageError: ``name`` does not match ``^[a-z_][a-z0-9_]*$`` or is longer than 63 characters.
     """
     if not IDENTIFIER.match(name) or len(name) > _LONGEST_IDENTIFIER:
         raise UsageError(
@@ -35,12 +29,12 @@ def identifier(name: str) -> str:
 def slug(value: str) -> str:
     """Return an identifier made from any text: ``Religion & Ethics`` becomes ``religion_ethics``.
 
-    Where letters other than a to z are lost, or there are none at all, a checksum tells texts apart, whatever
-    their case: ``Кино`` becomes ``_9380692f``.
+    If the text has letters outside a to z, or nothing that can stay, a checksum of its lower case is added:
+    ``Кино`` becomes ``_9380692f``.
     """
     text = re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_")
     ending = ""
-    if not text or any(unicodedata.category(char)[0] in _LOST and not char.isascii() for char in value):
+    if not text or any(unicodedata.category(char)[0] in _TELLING and not char.isascii() for char in value):
         ending = f"_{crc32(value.lower().encode(errors='backslashreplace')):08x}"
     text = text[: _LONGEST_PRODUCT - len(ending) - 1].rstrip("_") + ending if ending else text
     return (f"_{text}" if text[0].isdigit() else text)[:_LONGEST_PRODUCT].rstrip("_")

@@ -1,4 +1,4 @@
-"""Reading ahead: several slow answers under way at once, taken in order."""
+"""Reading ahead: several slow reads at once, results in order."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ PREFETCH = 8
 def prefetch_map(
     read: Callable[[ItemT], ResultT], items: Sequence[ItemT], ahead: int = PREFETCH
 ) -> Iterator[ResultT]:
-    """Yield what is read of each item, in order; at most ``ahead`` are under way or wait to be taken."""
+    """Yield ``read(item)`` of each item, in order; reads up to ``ahead`` items at once."""
     with ThreadPoolExecutor(ahead) as pool:
         for start in range(0, len(items), ahead):
             yield from pool.map(read, items[start : start + ahead])

@@ -1,4 +1,4 @@
-"""Passwords kept out of messages: one place that knows what an address or a library's words may give away."""
+"""Passwords kept out of messages."""
 
 import re
 from collections.abc import Iterable
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 _HIDDEN = "***"
-# Up to the last "@", as a password may hold a slash or an "@". One in a file's name tells of no user.
+# Up to the last "@": a password may hold a slash or an "@". In an S3 or file path, "@" marks no user.
 _USER = re.compile(r"\b(?!s3:|file:)(\w[\w+.-]*://)[^\s/]\S*@", re.I)
 _NAMED = re.compile(
     r"""((?:password|passwd|pwd)["']?\s*[=:]\s*|(?:secret|token)=)("[^"]*"|'[^']*'|\S+)""", re.I
 )
-_SHORTEST = 4  # of a part of a password that is looked for: shorter ones are parts of ordinary words
+_SHORTEST = 4  # letters of a part of a password to mask: shorter parts occur in ordinary words
 
 
 def parse_url(address: str) -> "URL | None":
-    """Return an address in its parts; None where it has none, or its port is no number."""
+    """Return the parts of an address; None if it cannot be parsed."""
     from sqlalchemy.engine import make_url  # here, because it is slow to import and most commands need no URL
     from sqlalchemy.exc import ArgumentError
 
@@ -29,11 +29,11 @@ def parse_url(address: str) -> "URL | None":
 
 
 def mask_secrets(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return text without passwords: those that are known, and what looks like one.
+    """Return text with known secrets, and whatever looks like a password, replaced by ``***``.
 
     Args:
-        text: for people to read.
-        secrets: what must not be shown, such as ``secrets_of`` an address.
+        text: a message.
+        secrets: known secrets, such as those of ``secrets_of``.
     """
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, _HIDDEN)
@@ -41,7 +41,7 @@ def mask_secrets(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def mask_url(address: str) -> str:
-    """Return an address for messages: without its user, password and query, which may hold a password too."""
+    """Return an address without user, password and query, for messages."""
     scheme, parts, _ = address.partition("://")
     url = parse_url(address)
     if url is None:
@@ -49,16 +49,16 @@ def mask_url(address: str) -> str:
     if url.get_backend_name() == "sqlite":
         return f"{scheme}:///{url.database or ''}"
     if "?" in f"{url.username}{url.password}":
-        return f"{scheme}://{_HIDDEN}"  # nobody can tell where the password ends
+        return f"{scheme}://{_HIDDEN}"  # the password's end is ambiguous
     host = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
     port = f":{url.port}" if url.port is not None else ""
     path = f"/{url.database}" if url.database is not None else ""
-    # What stands before an "@" that is left is the rest of a user or password with a sign in it.
+    # Text before an "@" is the rest of a user or password that holds an "@".
     return f"{scheme}://{f'{host}{port}{path}'.rpartition('@')[2]}"
 
 
 def secrets_of(address: str) -> frozenset[str]:
-    """Return what an address holds that no message may repeat: its password, and the values of its query."""
+    """Return the secrets in an address: its password and the values of its query."""
     rest = address.partition("://")[2]
     url, query = parse_url(address), list[str]()
     if url is None:

@@ -1,8 +1,8 @@
-"""Temporary folders of this machine for what may name people: none outlives its process for long.
+"""Temporary folders for files that may name users; none is left behind for long.
 
-Each is a folder ``churn-scratch-*`` where the system has its temporary files (TMPDIR), and its process holds
-a lock on it. The system frees the lock when the process dies, however it dies: what can be locked was left by
-a kill, and goes when the next one is made, a run begins or users are erased.
+Each is a folder ``churn-scratch-*`` in TMPDIR on which its process holds a lock. The system frees the lock
+when the process dies. So a folder that can be locked was left by a killed process; it is removed when the
+next folder is made, a run starts or users are erased.
 """
 
 import fcntl
@@ -23,33 +23,33 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Yield a new, empty folder that nobody else may read, and remove it at the block's end.
+    """Yield a new, empty folder that only this user can read; remove it at the end of the block.
 
     Raises:
-        RunError: it cannot be made.
+        RunError: the folder cannot be made.
     """
     remove_stale()
     folder, lock = _make()
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # what is left of it is swept
+        shutil.rmtree(folder, ignore_errors=True)  # remove_stale() removes the rest
         os.close(lock)
 
 
 def _make() -> tuple[Path, int]:
-    """Make a folder and lock it: anew if somebody has swept it before it was locked."""
+    """Make a folder and lock it; start again if another process removes it before it is locked."""
     while True:
         try:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         except OSError as error:
             raise RunError(
-                f"no temporary folder can be made ({error}): free some space, or set TMPDIR to a folder that "
-                "can be written to"
+                f"no temporary folder can be made ({error}): free some space, or set TMPDIR to a writable "
+                "folder"
             ) from error
         with suppress(FileNotFoundError):
             lock = os.open(folder, os.O_RDONLY)
-            with suppress(OSError):  # a disk without locks: nobody can take it, and nobody sweeps
+            with suppress(OSError):  # a disk without locks: remove_stale() cannot lock either, and skips it
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if folder.exists():
                 return folder, lock
@@ -63,20 +63,20 @@ def remove_stale() -> list[str]:
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError:
-            continue  # it has just ended, or is somebody else's
+            continue  # it was just removed, or belongs to another user
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock)
-            continue  # it is used, or cannot be told from one that is
+            continue  # it is in use, or the disk has no locks
         try:
             shutil.rmtree(folder)
-            logger.info("removed %s, which a process that was killed had left", folder)
+            logger.info("removed %s, left by a killed process", folder)
         except FileNotFoundError:
-            pass  # somebody else was quicker
+            pass  # another process removed it
         except OSError as error:
             failures.append(
-                f"{folder}, left by a process that was killed, cannot be removed "
+                f"{folder}, left by a killed process, cannot be removed "
                 f"({error.strerror or error}): remove it by hand"
             )
         finally:

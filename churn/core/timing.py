@@ -1,4 +1,4 @@
-"""How long each stage of a run took and how many rows it made: for terminal, manifest and report."""
+"""Seconds and rows of each stage of a run, for the terminal, the manifest and the report."""
 
 import logging
 import threading
@@ -12,13 +12,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage that ended well.
+    """One stage that succeeded.
 
     Attributes:
-        name: the stage, for SQL steps the table they made.
-        part: which part of the run it belongs to: ``prepare``, ``train``, ``score`` or ``publish``.
+        name: the stage; for an SQL step its table.
+        part: the part of the run: ``prepare``, ``train``, ``score`` or ``publish``.
         seconds: wall time.
-        rows: rows made, where that means anything.
+        rows: rows made; None if the stage makes no rows.
     """
 
     name: str
@@ -29,14 +29,14 @@ class StageRecord:
 
 @dataclass
 class Count:
-    """What a stage fills in while it runs."""
+    """Holds the number of rows that a stage sets while it runs."""
 
     rows: int | None = None
 
 
 @dataclass
 class StageTimer:
-    """The stages of one run, in the order in which they ended. Safe to use from several threads."""
+    """Records of the stages of one run, in the order in which they ended. Thread-safe."""
 
     product: str
     records: list[StageRecord] = field(default_factory=list)
@@ -44,7 +44,7 @@ class StageTimer:
 
     @contextmanager
     def stage(self, name: str, part: str) -> Iterator[Count]:
-        """Time a block, log one line when it ends well, and keep the record."""
+        """Time a block; if it succeeds, log one line and keep a record."""
         count, start = Count(), time.perf_counter()
         yield count
         record = StageRecord(name, part, time.perf_counter() - start, count.rows)
@@ -58,5 +58,5 @@ class StageTimer:
         logger.info("%-10s %-8s %s", self.product, part, sentence)
 
     def seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage; the steps of one graph run side by side, so they may overlap."""
+        """Return the seconds of each stage. Stages may run in parallel, so the sum can exceed wall time."""
         return {f"{record.part}.{record.name}": round(record.seconds, 3) for record in self.records}

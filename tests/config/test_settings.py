@@ -174,7 +174,7 @@ def test_folders_are_arguments_not_settings(tmp_path: Path, monkeypatch: pytest.
     data = folder(tmp_path, 'out = "elsewhere"\nseed = "x"\n')
     monkeypatch.setenv("CHURN_DATA", "/somewhere")
     message = refusal(data)
-    for fault in ("  - data: it is given with --data", "  - out: it is given with --out", "  - seed: "):
+    for fault in ("  - data: set it with --data", "  - out: set it with --out", "  - seed: "):
         assert fault in message
 
 
@@ -228,7 +228,7 @@ def test_a_product_name_leaves_room_for_the_names_made_from_it(tmp_path: Path) -
     assert load(data, {"products": {longest: {"title": "x"}}}).product(longest).title == "x"
     identifier(f"run_{longest}_20260629t180000z_3fa1c2")
     identifier(f"backtest_{longest}_20260628_outcomes")
-    with pytest.raises(ConfigError, match="is too long for a product: use 32 characters at most"):
+    with pytest.raises(ConfigError, match="is too long for a product name: use 32 characters at most"):
         load(data, {"products": {"p" * 33: {"title": "x"}}})
 
 

@@ -55,9 +55,9 @@ def test_the_message_names_every_product() -> None:
         (ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject"), "check the bucket, the rights"),
         (
             FileNotFoundError("The specified bucket does not exist"),
-            "check that the folder or bucket is there",
+            "check that the folder or bucket (store.lake) exists",
         ),
-        (OSError("reset"), "look whether what it names is there"),
+        (OSError("reset"), "check that the disk or store is healthy"),
     ],
     ids=lambda value: type(value).__name__,
 )
