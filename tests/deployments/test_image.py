@@ -233,6 +233,7 @@ def test_the_start_gives_its_place_to_the_command():
     assert (int(shown), process.returncode) == (process.pid, 7)
 
 
+@pytest.mark.slow
 def test_the_wheel_scores_as_it_is_started_on_fargate(wheel, tmp_path):
     environment = {
         "PATH": f"{HERE}:{os.environ['PATH']}",

@@ -1,3 +1,5 @@
+"""Shapley values of trees: equal to XGBoost's and to brute force, for every model that training can make."""
+
 import ctypes
 import json
 import os
@@ -99,7 +101,7 @@ def brute_force(booster, x):
     return phi
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**16),
     rows=st.integers(1, 150),
@@ -685,6 +687,7 @@ def read_only(tmp_path):
         folder.chmod(0o755)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_read_only_install_compiles_in_each_process_and_says_nothing(usual, tmp_path, read_only):
     booster, X, _ = usual
@@ -696,6 +699,7 @@ def test_a_read_only_install_compiles_in_each_process_and_says_nothing(usual, tm
     assert {path.name for path in set(tmp_path.rglob("*")) - before} == {"booster.ubj", "X.npy"}
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_read_only_install_with_a_cache_folder_reads_the_kernel_from_it(usual, tmp_path, read_only):
     booster, X, _ = usual

@@ -184,7 +184,6 @@ def test_a_kill_after_the_commit_is_finished_by_the_next_run(
     check_finished(out, run)
 
 
-@pytest.mark.slow
 def test_a_kill_of_a_second_run_leaves_the_first_current_and_published(
     runs: Runs, data: Path, out: Path
 ) -> None:

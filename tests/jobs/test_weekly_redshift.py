@@ -130,7 +130,6 @@ def test_tables_that_have_to_be_migrated_are_told_of_before_anything_is_made(
     assert bucket.keys() == there
 
 
-@pytest.mark.slow
 def test_a_step_whose_commit_is_not_answered_is_not_made_again(job: Job, redshift: Redshift) -> None:
     commits = 0
 

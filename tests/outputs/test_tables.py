@@ -41,12 +41,6 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-# For checks whose SQL is the same on both.
-MOSTLY_DUCKDB = pytest.mark.parametrize(
-    "backend", ["duckdb", pytest.param("redshift", marks=pytest.mark.slow)], indirect=True
-)
-
-
 @pytest.fixture
 def place(tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> Place:
     """Where the warehouse can read files."""
@@ -189,7 +183,6 @@ def test_other_products_and_weeks_stay(place: Place, published: Warehouse) -> No
     )
 
 
-@MOSTLY_DUCKDB
 @pytest.mark.parametrize(
     ("users", "changes", "rows", "failure"),
     [
@@ -414,7 +407,6 @@ def test_a_run_without_reasons_takes_those_of_the_run_before_away(place: Place, 
     assert runs(published) == [("food", RUN, "food-1", 2, 0), ("sport", RUN, "food-1", 1, 3)]
 
 
-@MOSTLY_DUCKDB
 @pytest.mark.parametrize(
     ("users", "changes", "failure"),
     [
