@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +86,6 @@ def test_files_are_loaded_by_column_name_and_counted(tmp_path: Path, warehouse: 
     assert values(warehouse, "select a, b from s.t order by a") == [(1, "x"), (2, "y"), (3, "z")]
 
 
-def test_a_file_that_lacks_a_column_is_not_loaded(tmp_path: Path, warehouse: DuckDBWarehouse) -> None:
-    path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"a": [1]}), path)
-    warehouse.execute("create schema s")
-    warehouse.execute("create table s.t (a bigint, b bigint)")
-    with pytest.raises(RunError, match='"b" not found'):
-        warehouse.load_parquet("s.t", [str(path)], ["a", "b"])
-
-
 @pytest.mark.parametrize(("table", "columns"), [("s.t; drop table s.t", ["a"]), ("s.t", ["a; drop"])])
 def test_names_that_are_no_identifiers_are_refused(
     warehouse: DuckDBWarehouse, table: str, columns: list[str]
@@ -116,10 +106,6 @@ def test_every_statement_divides_integers_like_redshift_on_every_connection(
         assert [tuple(row.values()) for row in session.fetch(sql).to_pylist()] == expected
 
 
-def test_times_are_utc_whatever_the_machine_thinks(warehouse: DuckDBWarehouse) -> None:
-    assert values(warehouse, "select current_setting('TimeZone')") == [("UTC",)]
-
-
 def test_weeks_and_weekdays_are_counted_as_python_counts_them(warehouse: DuckDBWarehouse) -> None:
     found = values(
         warehouse,
@@ -138,41 +124,11 @@ def test_hexadecimal_is_read_as_redshift_reads_it(warehouse: DuckDBWarehouse) ->
     ]
 
 
-def test_values_are_bound_whatever_they_say(warehouse: DuckDBWarehouse) -> None:
-    hostile = "x'); drop table events.activity; --"
-    assert values(warehouse, "select $value as value", {"value": hostile}) == [(hostile,)]
-    given = {"day": date(2024, 2, 29), "at": datetime(2024, 2, 29, 23, 59, 59), "n": 1.5, "none": None}
-    assert values(warehouse, "select $day, $at, $n, $none", given) == [tuple(given.values())]
-
-
 def test_python_variables_are_not_tables(warehouse: DuckDBWarehouse) -> None:
     secret = pa.table({"a": [1]})
     with pytest.raises(RunError, match="secret does not exist"):
         warehouse.fetch("select * from secret")
     assert secret.num_rows == 1
-
-
-def test_a_refused_statement_is_named_with_the_reason(warehouse: DuckDBWarehouse) -> None:
-    with pytest.raises(RunError, match=r"refused a statement \(select nothing\): .*nothing.* not found"):
-        warehouse.fetch("select nothing\nfrom events.activity")
-    with pytest.raises(RunError, match="refused a statement"):
-        warehouse.execute("create table no_such_schema.t (a int)")
-
-
-def test_rows_that_a_statement_made_are_counted(warehouse: DuckDBWarehouse) -> None:
-    warehouse.execute("create schema s")
-    assert warehouse.execute("create table s.t as select * from range(7)") == 7
-    assert warehouse.execute("delete from s.t where range > $n", {"n": 4}) == 2
-    assert warehouse.execute("drop table s.t") == 0
-
-
-def test_a_large_result_comes_in_order_in_batches(warehouse: DuckDBWarehouse) -> None:
-    sql = "select range as n from range($rows) order by n desc"
-    with warehouse.stream(sql, {"rows": 10_000}, batch_rows=4096) as (schema, batches):
-        found = list(batches)
-    assert schema.names == ["n"]
-    assert max(batch.num_rows for batch in found) <= 4096
-    assert [n for batch in found for n in batch["n"].to_pylist()] == list(range(9999, -1, -1))
 
 
 def test_a_result_that_breaks_half_way_is_the_warehouses_fault(warehouse: DuckDBWarehouse) -> None:
@@ -184,39 +140,6 @@ def test_a_result_that_breaks_half_way_is_the_warehouses_fault(warehouse: DuckDB
     ):
         for _ in batches:
             pass
-
-
-def test_a_transaction_is_all_or_nothing(warehouse: DuckDBWarehouse) -> None:
-    warehouse.execute("create schema s")
-    warehouse.execute("create table s.t as select 1 as a")
-
-    def change(then: str) -> None:
-        with warehouse.transaction() as session:
-            session.execute("create table s.other (a int)")
-            session.execute("insert into s.t values (2)")
-            session.execute(then)
-
-    with pytest.raises(RunError):
-        change("insert into s.t values ('no number')")
-    assert values(warehouse, "select a from s.t") == [(1,)]
-    assert warehouse.columns("s.other") == {}
-    change("delete from s.t where a = 1")
-    assert values(warehouse, "select a from s.t") == [(2,)]
-    assert warehouse.columns("s.other") == {"a": "integer"}
-
-
-def test_an_interruption_rolls_a_transaction_back(warehouse: DuckDBWarehouse) -> None:
-    warehouse.execute("create schema s")
-    warehouse.execute("create table s.t as select 1 as a")
-
-    def interrupted() -> None:
-        with warehouse.transaction() as session:
-            session.execute("delete from s.t")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert values(warehouse, "select a from s.t") == [(1,)]
 
 
 def test_threads_work_side_by_side(warehouse: DuckDBWarehouse) -> None:

@@ -193,32 +193,6 @@ def test_the_servers_time_limit_is_set(open_redshift: Open) -> None:
 # --- transactions ---
 
 
-def test_a_transaction_is_all_or_nothing(warehouse: RedshiftWarehouse, table: str) -> None:
-    def change(then: str) -> None:
-        with warehouse.transaction() as session:
-            session.execute("create table s.other (a int)")
-            session.execute("insert into s.t values (2)")
-            session.execute(then)
-
-    with pytest.raises(RunError):
-        change("insert into s.t values ('no number')")
-    assert values(warehouse, "select n from s.t") == [(1,)]
-    assert warehouse.columns("s.other") == {}
-    change("delete from s.t where n = 1")
-    assert values(warehouse, "select n from s.t") == [(2,)]
-
-
-def test_an_error_of_the_callers_rolls_back(warehouse: RedshiftWarehouse, table: str) -> None:
-    def fail() -> None:
-        with warehouse.transaction() as session:
-            session.execute("delete from s.t")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert values(warehouse, "select n from s.t") == [(1,)]
-
-
 def test_a_lock_makes_others_wait_until_the_end(warehouse: RedshiftWarehouse, table: str) -> None:
     order: list[str] = []
 
@@ -372,10 +346,6 @@ def test_what_is_unloaded_is_what_was_asked_for(either: RedshiftWarehouse, bucke
     found = pa.concat_tables(pq.read_table(path, filesystem=s3fs.S3FileSystem()) for path, _ in files)
     assert sorted(found["f"].to_pylist()) == list(range(1, 1_001))
     assert found.schema.field("churned").type == pa.int16()
-
-
-def test_nothing_to_unload_makes_no_file(warehouse: RedshiftWarehouse, bucket: Bucket) -> None:
-    assert warehouse.unload(ROWS, {"rows": 0}, f"{bucket.url}/out", schema=SCHEMA, rows_per_file=100) == []
 
 
 def test_an_unload_that_ends_after_its_connection_is_found_not_repeated(
