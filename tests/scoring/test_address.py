@@ -130,7 +130,7 @@ def strange(running, name, text):
         ("import churn; churn.__version__ = '9.9.9'", r"churn: \S+ \(client, scheduler, worker tcp.*\), 9\.9\.9 \(worker tcp"),
         ("import xgboost; xgboost.__version__ = '3.1.0'", r"xgboost: 3\.\S+ \(client, scheduler, .*\), 3\.1\.0 \(worker tcp"),
         (OTHER_PYTHON, r"python: 3\.\d+ \(client, scheduler, worker tcp.*\), 3\.10 \(worker tcp"),
-        ("import sys; sys.modules['churn.scoring.cluster.versions'] = None", r"worker tcp\S+ cannot say its versions, as this program"),
+        ("import sys; sys.modules['churn.scoring.cluster.versions'] = None", r"worker tcp\S+ has no version of this program"),
     ],
     ids=["churn", "xgboost", "python", "without this module"],
 )  # fmt: skip
@@ -162,8 +162,8 @@ def test_a_scheduler_without_this_program_is_told(monkeypatch):
 
     with pytest.raises(RunError) as caught:
         check_versions(Stranger())
-    assert "scheduler cannot say its versions" in str(caught.value)
-    assert "worker tcp://10.0.0.7:1 cannot say" in str(caught.value)
+    assert "scheduler has no version of this program" in str(caught.value)
+    assert "worker tcp://10.0.0.7:1 has no version" in str(caught.value)
     assert "10.0.0.8" not in str(caught.value)
 
 

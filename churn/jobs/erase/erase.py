@@ -1,13 +1,12 @@
-"""Users taken out of everything that this program keeps: every run in the lake, and the warehouse.
+"""Erase users from every run in the lake and from the warehouse.
 
-``churn.jobs.erase.inventory`` lists where user ids are kept. What holds none is left as it is: models,
-charts, sums by feature, logs, MLflow's records. Source tables belong to whoever fills them, and are not
-touched: erase there first, or a run that reads those weeks again scores the same users again.
+``churn.jobs.erase.inventory`` lists where user ids are kept. Models, charts, sums by feature, logs and MLflow
+hold none and stay. Source tables are not touched: erase there first, or a run that reads those weeks again
+scores the same users again.
 
-All of it happens while the record of what is published is locked. So two erasures wait for each other, and so
-does whoever publishes, who then reads what the lake holds by then; readers never wait. The lake comes before
-the warehouse, and is looked at again after it: who erases is told of runs that have begun meanwhile. A kill
-leaves some users erased from some places, and the same command finishes.
+``churn.published`` is locked meanwhile: other erasures and publishers wait, readers never do. The lake is
+erased before the warehouse, and checked again afterwards for runs that began meanwhile. A kill leaves some
+users in some places; run the same command again to finish.
 """
 
 import logging
@@ -71,27 +70,27 @@ class Erased:
 
 
 def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry_run: bool) -> list[Erased]:
-    """Remove users from every run in the lake and from the published tables; see this module's text.
+    """Erase users from every run in the lake and from the warehouse.
 
     Args:
         settings: they name the lake, and the id column of the published tables.
         warehouse: where the published tables are.
-        users: their ids; one that is nowhere to be found is no error.
+        users: their ids; an unknown id is no error.
         dry_run: only count.
 
     Returns:
-        Where rows of them were; nothing for a place that has none.
+        The places that had rows of them.
 
     Raises:
-        UsageError: there is no user, or what cannot be a user id.
-        RunError: a run or the warehouse could not be read or written, or a run is being written; the message
-            says which, and users are erased from everything else, unless it is the warehouse that refused.
+        UsageError: there is no user, or an id is not valid.
+        RunError: a run or the warehouse could not be read or written, or a run is unfinished; the message
+            says which. Everything else is erased, unless the warehouse refused.
     """
     ids = _distinct(users)
     columns = _columns(settings, warehouse)
     record = migrations.PUBLISHED if warehouse.columns(migrations.PUBLISHED) and not dry_run else None
     lake = open_lake(settings)
-    in_lake: dict[Erased, None] = {}  # a second attempt finds nothing more of what the first has erased
+    in_lake: dict[Erased, None] = {}  # over all attempts: a retry does not find what the first one erased
     seen: set[str] = set()
     failures: list[str] = []
 
@@ -116,7 +115,7 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
 
 
 def has_lake(settings: Settings) -> bool:
-    """Tell whether there is anything where the settings say that the lake is.
+    """Return whether the lake of the settings exists.
 
     Raises:
         RunError: the store refused.
@@ -127,7 +126,7 @@ def has_lake(settings: Settings) -> bool:
 
 
 def count_found(settings: Settings, warehouse: Warehouse, users: Sequence[str]) -> int:
-    """Return how many of the users have a row anywhere; ask before they are erased.
+    """Return how many of the users have a row anywhere; call it before ``erase``.
 
     Args:
         settings: they name the lake, and the id column of the published tables.
@@ -143,7 +142,7 @@ def count_found(settings: Settings, warehouse: Warehouse, users: Sequence[str]) 
     lake = open_lake(settings)
     with storage_errors("reading the lake", lake.root):
         files = lake.fs.find(url_to_fs(lake.root)[1])
-        # The newest first: most are there, and nobody is looked for twice.
+        # Newest first: it holds most users, and those found are not looked for again.
         for path in sorted(files, reverse=True):
             folder, _, name = path.rpartition("/")
             column = RUN_DATASETS.get(folder.rpartition("/")[2])
@@ -155,7 +154,7 @@ def count_found(settings: Settings, warehouse: Warehouse, users: Sequence[str]) 
 
 
 def _missing_from_tables(warehouse: Warehouse, columns: Mapping[str, str], ids: pa.Array) -> set[str]:
-    """Return the users that are in none of the published tables."""
+    """Return the users that no table has."""
     missing = set(ids.to_pylist())
 
     def look() -> None:
@@ -173,7 +172,7 @@ def _missing_from_tables(warehouse: Warehouse, columns: Mapping[str, str], ids: 
 
 
 def _users_in(fs: AbstractFileSystem, path: str, column: str, users: Collection[str]) -> set[str]:
-    """Return which of the users a Parquet file has; none of one that is damaged, which erasing tells of."""
+    """Return the users that a Parquet file has; none if it is damaged, which ``erase`` reports."""
     wanted = pa.array(sorted(users), pa.string())
     try:
         with fs.open(path, "rb") as source, pq.ParquetFile(source, pre_buffer=False) as file:
@@ -226,8 +225,8 @@ def _distinct(users: Sequence[str]) -> pa.Array:
 def _erase_from_lake(
     lake: Lake, ids: pa.Array, seen: set[str], failures: list[str], *, dry_run: bool
 ) -> list[Erased]:
-    """Erase from every run, also after one that refuses; put the folders of the committed ones into seen."""
-    # First: a run that is committed meanwhile was still being written, and is told of, or is erased from.
+    """Erase from every run, also after a failure; add the folders of committed runs to ``seen``."""
+    # Unfinished runs first: one that is committed meanwhile is then among the committed runs.
     found = _erase_unfinished(lake, ids, failures, dry_run=dry_run)
     for run in lake.runs(failures=failures):
         seen.add(run.base)
@@ -243,26 +242,26 @@ def _erase_unfinished(lake: Lake, ids: pa.Array, failures: list[str], *, dry_run
 
 
 def _look_again(lake: Lake, ids: pa.Array, seen: Container[str], failures: list[str]) -> list[Erased]:
-    """Tell of runs that have begun meanwhile: they may have read the users before these were deleted.
+    """Report runs that began meanwhile: they may have read the users before the deletion.
 
-    For when that is committed: a run is claimed before it reads, so one that begins later finds none of them.
+    Call it after the deletion is committed. A run is claimed before it reads: a later one reads none of them.
     """
     late: list[str] = []
     found = _erase_unfinished(lake, ids, late, dry_run=False)
-    # After the unfinished ones, of which one may be committed meanwhile.
+    # After the unfinished runs: one of them may be committed meanwhile.
     for run in lake.runs(failures=late):
         if run.base in seen:
             continue
         rows = passing_over(late, partial(erase_from_run, run, ids, dry_run=True))
         if rows:
             late.append(f"{_name(run)}: it was committed meanwhile: erase again")
-    failures += [each for each in late if each not in failures]  # what was told before is told once
+    failures += [each for each in late if each not in failures]  # each message once
     return found
 
 
 def _name(run: Run) -> str:
-    told = run.manifest
-    return f"{told.product}, week of {told.target_week_start}, run {told.run_id}"
+    manifest = run.manifest
+    return f"{manifest.product}, week of {manifest.target_week_start}, run {manifest.run_id}"
 
 
 # --- warehouse ---
@@ -270,29 +269,28 @@ def _name(run: Run) -> str:
 
 def _columns(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
     """Return the published tables that are there, and the column of each that holds the user id."""
-    found = {}
+    columns = {}
     for table, column in table_columns(settings).items():
-        there = warehouse.columns(table)
-        if there and column not in there:
+        existing = warehouse.columns(table)
+        if existing and column not in existing:
             raise RunError(
                 f"{table} has no column {column!r}, which the setting id_column names: set it to the table's"
             )
-        if there:
-            found[table] = column
-    return found | dict.fromkeys(_kept_tables(settings, warehouse), KEPT_COLUMN)
+        if existing:
+            columns[table] = column
+    return columns | dict.fromkeys(_kept_tables(settings, warehouse), KEPT_COLUMN)
 
 
 def _kept_tables(settings: Settings, warehouse: Warehouse) -> list[str]:
-    """Return the kept tables of users, of whichever definition, also in a schema that was used before.
+    """Return the kept tables of users, of every definition and also in schemas used before.
 
-    Elsewhere a table of that name may be somebody else's, unless the ledger of its definition is beside it.
+    In another schema a table counts only if the ledger of its definition is beside it.
     """
-    there = names_by_schema(warehouse)
     return [
         f"{schema}.{name}"
-        for schema, found in there.items()
-        for name in found
-        if is_kept(name) and (schema == settings.kept_schema or _has_ledger(name, found))
+        for schema, names in names_by_schema(warehouse).items()
+        for name in names
+        if is_kept(name) and (schema == settings.kept_schema or _has_ledger(name, names))
     ]
 
 
@@ -302,7 +300,7 @@ def _has_ledger(table: str, beside: Container[str]) -> bool:
 
 
 def _drop_leftovers(warehouse: Warehouse, failures: list[str]) -> None:
-    """Drop the tables of dead runs of every product, and tell of those that a run may be at."""
+    """Drop the tables of dead runs of every product; report those that a run may still use."""
     for schema in passing_over(failures, partial(leftover_schemas, warehouse)) or []:
         if is_dead(warehouse, schema):
             passing_over(failures, partial(drop_schema, warehouse, schema))
@@ -322,14 +320,14 @@ def _erase_from_tables(
     *,
     dry_run: bool,
 ) -> list[Erased]:
-    """Count the users' rows in the tables, and delete them; the record's totals go down with them."""
+    """Count and delete the users' rows in the tables; lower the totals in ``churn.published``."""
     if not columns:
         return []
     found = []
     _bind_users(session, warehouse, ids)
     for table, column in columns.items():
         chosen = f'from {table} where "{identifier(column)}" in (select user_id from {_USERS})'
-        # What is kept from run to run has no record to keep true.
+        # churn.published counts the rows of published tables only.
         key = "product, target_week_start_date" if table in TABLES else "1"
         by_week = session.fetch(f"select {key}, count(*) as gone {chosen} group by {key}").to_pylist()
         if not by_week:
@@ -349,7 +347,7 @@ def _erase_from_tables(
 
 
 def _bind_users(session: Session, warehouse: Warehouse, ids: pa.Array) -> None:
-    """Put the ids into a table that only this transaction sees: as bound values, some at a time."""
+    """Put the ids into a temporary table, as bound values, some at a time."""
     session.execute(f"create temporary table {_USERS} (user_id varchar({4 * LONGEST_ID}) not null)")
     for start in range(0, len(ids), _BOUND_AT_ONCE):
         values = {f"user_{n}": user for n, user in enumerate(ids[start : start + _BOUND_AT_ONCE].to_pylist())}

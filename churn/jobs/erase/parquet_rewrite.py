@@ -1,4 +1,4 @@
-"""A Parquet file written anew without some rows: the same columns, metadata, row groups and encodings."""
+"""Copy a Parquet file without some rows; columns, metadata, row groups and encodings stay the same."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _DICTIONARIES = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 
 
 def count_rows_of(source: Any, column: str, values: pa.Array) -> int:
-    """Return how many rows of an open Parquet file have one of ``values`` in ``column``; only it is read."""
+    """Return how many rows of a Parquet file have one of ``values`` in ``column``."""
     with pq.ParquetFile(source, pre_buffer=False) as file:
         groups = range(file.num_row_groups)
         found = (_is_in(file.read_row_group(index, columns=[column]), column, values) for index in groups)
@@ -18,18 +18,18 @@ def count_rows_of(source: Any, column: str, values: pa.Array) -> int:
 
 
 def without_rows_of(source: Any, target: Any, column: str, values: pa.Array) -> int:
-    """Copy a Parquet file, a row group at a time, without the rows that have one of ``values`` in ``column``.
+    """Copy a Parquet file without the rows that have one of ``values`` in ``column``.
 
-    Row groups shrink by the rows that go; one that loses all of them goes too.
+    It reads one row group at a time, and leaves out one that loses all its rows.
 
     Args:
         source: the open file to read.
         target: the open file to write.
         column: the column to look at.
-        values: texts; a null in the column is none of them.
+        values: strings; a null in the column never matches.
 
     Returns:
-        The rows written.
+        The number of rows written.
     """
     written = 0
     with (
@@ -50,7 +50,7 @@ def _is_in(table: pa.Table, column: str, values: pa.Array) -> pa.ChunkedArray:
 
 
 def _written_as(metadata: pq.FileMetaData) -> dict[str, Any]:
-    """Return the options that a file was written with, as far as its first row group tells."""
+    """Return the options a file was written with, as its first row group shows them."""
     options: dict[str, Any] = {"version": metadata.format_version}
     if not metadata.num_row_groups:
         return options
@@ -59,7 +59,7 @@ def _written_as(metadata: pq.FileMetaData) -> dict[str, Any]:
     codecs = {chunk.path_in_schema: chunk.compression for chunk in chunks}
     return options | {
         "compression": {name: "NONE" if codec == "UNCOMPRESSED" else codec for name, codec in codecs.items()},
-        # The level is not written down; the first is what this program writes with.
+        # The file does not record the level; this program writes with level 1.
         "compression_level": {name: 1 for name, codec in codecs.items() if codec == "ZSTD"} or None,
         "use_dictionary": [c.path_in_schema for c in chunks if _DICTIONARIES & set(c.encodings)] or False,
         "write_statistics": [c.path_in_schema for c in chunks if c.is_stats_set] or False,

@@ -116,7 +116,7 @@ class _ManifestFile:
 
 
 def _sweep(run: Run) -> None:
-    """Remove what an erasure that was killed had not put in its place: a committed run has no such names."""
+    """Remove scratch files of an erasure that was killed."""
     with storage_errors("erasing users", run.base):
         for path in run.fs.find(run.base):
             if path.rpartition("/")[2].startswith("."):
@@ -124,7 +124,7 @@ def _sweep(run: Run) -> None:
 
 
 def _rewrite(run: Run, name: str, ids: pa.Array) -> FileStamp:
-    """Write a file anew without the users, and put it in its place in one step."""
+    """Rewrite a file without the users, and replace it in one step."""
     path, column = _path(run, name), RUN_DATASETS[_dataset(name)]
     folder, file_name = os.path.split(path)
     local = is_local(run.fs)
@@ -146,7 +146,7 @@ def _rewrite(run: Run, name: str, ids: pa.Array) -> FileStamp:
 
 
 def _stamp(run: Run, name: str) -> FileStamp:
-    """Stamp a file that an erasure which was cut short has written, or had not come to yet."""
+    """Stamp a file that an interrupted erasure may have rewritten."""
     path = _path(run, name)
     with storage_errors("reading the run", path), run.fs.open(path, "rb") as file:
         return FileStamp(size=run.fs.size(path), sha256=file_digest(file, "sha256").hexdigest())
@@ -178,7 +178,7 @@ def _dataset(name: str) -> str:
 
 @contextmanager
 def _parquet_errors(run: Run, name: str) -> Iterator[None]:
-    """Name the run's file in what Arrow and the store say; a file of another form is a damaged one."""
+    """Name the file in errors of Arrow and the store; a file that is no valid Parquet is damaged."""
     try:
         with storage_errors("erasing users", f"{run.base}/{name}"):
             yield
@@ -202,16 +202,15 @@ def erase_unfinished(fs: AbstractFileSystem, root: str, ids: pa.Array, *, dry_ru
         Rows of the users by run: ``food, unfinished run 20260629t180000z-3fa1c2``.
 
     Raises:
-        RunError: a run is being written, or cannot be told from one that is: whatever it holds now, it may
-            have read the users already.
+        RunError: a run is being written, or may be: it may have read the users already.
     """
     found: dict[str, int] = {}
     left: list[str] = []
     with storage_errors("reading the lake", root):
-        for desk in _folders(fs, f"{root}/.staging"):
-            with file_lock(f"{desk}/.lock") if is_local(fs) else nullcontext():
-                told = _erase_desk(fs, root, desk, ids, dry_run=dry_run)
-            product = desk.rpartition("product=")[2]
+        for staging in _folders(fs, f"{root}/.staging"):
+            with file_lock(f"{staging}/.lock") if is_local(fs) else nullcontext():
+                told = _erase_unfinished_of(fs, root, staging, ids, dry_run=dry_run)
+            product = staging.rpartition("product=")[2]
             for base, rows in told.items():
                 name = f"{product}, unfinished run {base.rpartition('/')[2].removeprefix('run=')}"
                 if rows is None:
@@ -226,18 +225,18 @@ def erase_unfinished(fs: AbstractFileSystem, root: str, ids: pa.Array, *, dry_ru
     return found
 
 
-def _erase_desk(
-    fs: AbstractFileSystem, root: str, desk: str, ids: pa.Array, *, dry_run: bool
+def _erase_unfinished_of(
+    fs: AbstractFileSystem, root: str, staging: str, ids: pa.Array, *, dry_run: bool
 ) -> dict[str, int | None]:
-    """Return the users' rows in each unfinished run that is gone, or would be; None: it stays."""
-    claimed = {} if is_local(fs) else _claimed_on_s3(fs, root, desk)
-    rows = {base: _rows_below(fs, base, ids) for base in (_folders(fs, desk) if is_local(fs) else claimed)}
+    """Return the users' rows in each unfinished run that is (or would be) removed; None: it stays."""
+    claimed = {} if is_local(fs) else _claimed_on_s3(fs, root, staging)
+    rows = {base: _rows_below(fs, base, ids) for base in (_folders(fs, staging) if is_local(fs) else claimed)}
     if dry_run:
         return {base: found for base, (found, _) in rows.items()}
     if not is_local(fs):
         return {base: None for base, (found, _) in rows.items() if found or claimed[base]}
     holding = [base for base, (found, unclear) in rows.items() if found or unclear]
-    sweep(desk, _NotIn(holding))
+    sweep(staging, _NotIn(holding))
     return {
         base: found if not os.path.exists(base) else None
         for base, (found, _) in rows.items()
@@ -246,7 +245,7 @@ def _erase_desk(
 
 
 def _is_dead(staging: str) -> bool:
-    """Tell whether no process of this host writes a folder any more, which then may stay to be adopted."""
+    """Return whether no process of this host writes a folder any more; it may be resumable."""
     owner = take_over(staging)
     if owner is None:
         return not os.path.exists(staging)
@@ -255,7 +254,7 @@ def _is_dead(staging: str) -> bool:
 
 
 class _NotIn:
-    """Tells of a staging folder whether it is none of these."""
+    """Return whether a staging folder is none of these."""
 
     def __init__(self, folders: Container[str]) -> None:
         self._folders = folders
@@ -270,14 +269,14 @@ def _folders(fs: AbstractFileSystem, folder: str) -> list[str]:
     return []
 
 
-def _claimed_on_s3(fs: AbstractFileSystem, root: str, desk: str) -> dict[str, bool]:
+def _claimed_on_s3(fs: AbstractFileSystem, root: str, staging: str) -> dict[str, bool]:
     """Return the folders of a product's runs that are not committed, and whether each may be written now."""
     found = {}
-    for owner in sorted(path for path in fs.find(desk) if path.endswith(OWNER_SUFFIX)):
+    for owner in sorted(path for path in fs.find(staging) if path.endswith(OWNER_SUFFIX)):
         claim = staging_s3.read(fs, owner)
         if claim is not None:
             told = json.loads(claim[0])
-            product = desk.rpartition("product=")[2]
+            product = staging.rpartition("product=")[2]
             base = run_folder(
                 root, product, told["week"], owner.rpartition("/")[2].removesuffix(OWNER_SUFFIX)
             )
@@ -287,7 +286,7 @@ def _claimed_on_s3(fs: AbstractFileSystem, root: str, desk: str) -> dict[str, bo
 
 
 def _rows_below(fs: AbstractFileSystem, base: str, ids: pa.Array) -> tuple[int, bool]:
-    """Return the rows of users below a folder, and whether a file is there that cannot be read."""
+    """Return the users' rows below a folder, and whether a file cannot be read."""
     rows, unclear = 0, False
     for path in sorted(fs.find(base)):
         if not path.endswith(".parquet"):

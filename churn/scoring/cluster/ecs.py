@@ -1,7 +1,7 @@
-"""What this program has made in ECS: found by its tags, and removed.
+"""Find and remove what this program made in ECS, by its tags.
 
-Whatever is made carries three tags: the name of the Dask cluster that it belongs to, what that was made for,
-and when. Nothing else is ever touched.
+Everything it makes carries the name of its Dask cluster, the run and product, and the time. Nothing else is
+touched.
 """
 
 import logging
@@ -57,9 +57,9 @@ def tags_of(name: str, labels: Mapping[str, str]) -> dict[str, str]:
         name: the cluster's.
         labels: ``run`` and ``product``, as far as they are known.
     """
-    told = {RUN_TAG: labels.get("run"), PRODUCT_TAG: labels.get("product")}
+    optional = {RUN_TAG: labels.get("run"), PRODUCT_TAG: labels.get("product")}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {NAME_TAG: name, CREATED_TAG: now, **{key: value for key, value in told.items() if value}}
+    return {NAME_TAG: name, CREATED_TAG: now, **{key: value for key, value in optional.items() if value}}
 
 
 def aws_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
@@ -79,12 +79,12 @@ def aws_client(service: str, region: str | None) -> Any:
 
 
 def explain_ecs_errors(what: str) -> AbstractContextManager[None]:
-    """Return what tells of AWS' errors with the cluster's settings; see ``churn.core.aws.explained``."""
+    """Explain AWS errors by the cluster's settings; see ``churn.core.aws.explained``."""
     return explained(what, "cluster.fargate.region", "the cluster's settings")
 
 
 def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Resource]:
-    """Return what carries this program's tags and still is there: running tasks and active definitions.
+    """Return the running tasks, active task definitions and clusters with this program's tags.
 
     Args:
         ecs: a client of ECS.
@@ -94,7 +94,7 @@ def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Res
     Raises:
         RunError: AWS refused.
     """
-    found: list[Resource] = []
+    resources: list[Resource] = []
     with explain_ecs_errors("look for tasks and task definitions"):
         families = ecs.get_paginator("list_task_definition_families").paginate(
             familyPrefix=name or PREFIX, status="ACTIVE"
@@ -103,13 +103,13 @@ def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Res
             pages = ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family, status="ACTIVE")
             for arn in [each for page in pages for each in page["taskDefinitionArns"]]:
                 described = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
-                found += _ours("task definition", arn, "", described.get("tags", []))
+                resources += _if_tagged("task definition", arn, "", described.get("tags", []))
         for cluster in _ecs_clusters(ecs, ecs_cluster):
             arn = cluster["clusterArn"]
             for task in running_tasks(ecs, arn):
-                found += _ours("task", task["taskArn"], arn, task.get("tags", []))
-            found += _ours("ECS cluster", arn, "", cluster.get("tags", []))
-    return [each for each in found if name is None or each.cluster == name]
+                resources += _if_tagged("task", task["taskArn"], arn, task.get("tags", []))
+            resources += _if_tagged("ECS cluster", arn, "", cluster.get("tags", []))
+    return [each for each in resources if name is None or each.cluster == name]
 
 
 def running_tasks(ecs: Any, ecs_cluster: str, **only: str) -> list[dict[str, Any]]:
@@ -141,30 +141,30 @@ def _chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
         yield chunk
 
 
-def _ours(
+def _if_tagged(
     kind: Literal["task", "task definition", "ECS cluster"],
     arn: str,
     ecs_cluster: str,
     tags: Sequence[Mapping[str, str]],
 ) -> list[Resource]:
-    """Return the resource in a list if its tags are this program's: name and age."""
-    told = {tag["key"]: tag.get("value", "") for tag in tags}
-    name = told.get(NAME_TAG, "")
+    """Return a list with the resource if it has this program's name and time tags, else an empty one."""
+    values = {tag["key"]: tag.get("value", "") for tag in tags}
+    name = values.get(NAME_TAG, "")
     try:
-        created = datetime.strptime(told.get(CREATED_TAG, ""), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        created = datetime.strptime(values.get(CREATED_TAG, ""), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
         return []
     if not name.startswith(PREFIX):
         return []
-    run, product = told.get(RUN_TAG, ""), told.get(PRODUCT_TAG, "")
+    run, product = values.get(RUN_TAG, ""), values.get(PRODUCT_TAG, "")
     return [Resource(kind, arn, ecs_cluster, name, created, run, product)]
 
 
 def remove(ecs: Any, resources: Sequence[Resource]) -> None:
-    """Take down what was found: definitions first, so that no task can be started by them any more.
+    """Remove resources: task definitions first, so that they start no more tasks.
 
     Raises:
-        RunError: some could not be removed; all others are.
+        RunError: some could not be removed; all others were.
     """
     failed: list[str] = []
 
@@ -185,7 +185,7 @@ def remove(ecs: Any, resources: Sequence[Resource]) -> None:
             each, ecs.stop_task, cluster=each.ecs_cluster, task=each.arn, reason=f"{each.cluster} is over"
         )
     for chunk in _chunks([each.arn for each in by_kind["task definition"]], _DELETED_AT_ONCE):
-        try:  # they can start nothing any more: the rest is tidiness
+        try:  # deregistered definitions start nothing: deleting them only tidies up
             ecs.delete_task_definitions(taskDefinitions=chunk)
         except aws_errors() as error:
             _logger.info("task definitions are deregistered, but not deleted (%s)", reason(error))
@@ -196,7 +196,7 @@ def remove(ecs: Any, resources: Sequence[Resource]) -> None:
 
 
 def _delete_when_empty(ecs: Any, arn: str) -> None:
-    """Delete an ECS cluster, waiting for tasks that were just stopped; foreign ones are left alone."""
+    """Delete an ECS cluster, waiting for tasks that were just stopped; fail if other tasks run there."""
     end = time.monotonic() + _EMPTY_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Tasks, task definitions and ECS clusters that a run left behind, as its process was killed or lost AWS."""
+"""Remove the tasks, task definitions and ECS clusters that killed runs left behind."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,11 +9,11 @@ from churn.scoring.cluster.ecs import Resource, aws_client, find, remove
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep found.
+    """The result of a sweep.
 
     Attributes:
-        stale: what is old enough to have been left behind.
-        recent: how many resources of this program are younger, and may belong to a run that goes on.
+        stale: resources older than the limit.
+        recent: the number of younger resources, which may belong to a running run.
     """
 
     stale: tuple[Resource, ...]
@@ -21,12 +21,12 @@ class Swept:
 
 
 def sweep(settings: ClusterSettings, older_than: timedelta, *, dry_run: bool) -> Swept:
-    """Find what carries this program's tags and is older than any run takes and, unless dry, remove it.
+    """Find this program's resources older than ``older_than`` and, unless it is a dry run, remove them.
 
     Args:
-        settings: whose region, and ECS cluster, to look at; without ``fargate`` all of AWS' own region.
-        older_than: age of the Dask cluster that it belongs to.
-        dry_run: only look.
+        settings: name the region and ECS cluster; without ``fargate``, every cluster of the default region.
+        older_than: age of the Dask cluster they belong to.
+        dry_run: remove nothing.
 
     Raises:
         ConfigError: AWS' libraries are not installed.
@@ -34,9 +34,9 @@ def sweep(settings: ClusterSettings, older_than: timedelta, *, dry_run: bool) ->
     """
     fargate = settings.fargate
     ecs = aws_client("ecs", fargate.region if fargate else None)
-    found = find(ecs, fargate.ecs_cluster if fargate else None)
+    resources = find(ecs, fargate.ecs_cluster if fargate else None)
     limit = datetime.now(UTC) - older_than
-    left = sorted((each for each in found if each.created < limit), key=lambda each: each.created)
+    stale = sorted((each for each in resources if each.created < limit), key=lambda each: each.created)
     if not dry_run:
-        remove(ecs, left)
-    return Swept(tuple(left), len(found) - len(left))
+        remove(ecs, stale)
+    return Swept(tuple(stale), len(resources) - len(stale))

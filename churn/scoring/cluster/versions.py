@@ -1,7 +1,7 @@
-"""Whether client, scheduler and workers run the same program.
+"""Check that client, scheduler and workers run the same program.
 
-Tasks travel between them as pickles, and figures must not depend on who computed them: a worker with another
-XGBoost or another kernel would write other bytes. What differs in a patch release of Python does not matter.
+Tasks travel as pickles, and a worker with another XGBoost or kernel would write other bytes. Patch releases
+of Python do not matter.
 """
 
 import sys
@@ -12,7 +12,7 @@ from typing import Any
 
 from churn.core.errors import RunError
 
-# What is compared, and the names under which it may be installed; what was imported counts more.
+# Package -> names of its distributions. The version of an imported module wins.
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "churn": ("churn",),
     "dask": ("dask",),
@@ -28,11 +28,11 @@ _NAMED = 3  # workers, of each version
 
 def installed_versions() -> dict[str, str]:
     """Return the versions of this process: Python's (minor), and each package's or ``none``."""
-    found = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for name, distributions in PACKAGES.items():
         imported = getattr(sys.modules.get(name), "__version__", None)
-        found[name] = str(imported) if imported else _of_distribution(distributions)
-    return found
+        versions[name] = str(imported) if imported else _of_distribution(distributions)
+    return versions
 
 
 def _of_distribution(names: tuple[str, ...]) -> str:
@@ -51,20 +51,20 @@ def check_versions(client: Any) -> None:
         client: a connected Dask client.
 
     Raises:
-        RunError: some differ, or one lacks this program; it says who has what.
+        RunError: some differ, or one lacks this program; the message lists them.
     """
     by_process: dict[str, Mapping[str, str] | str] = {"client": installed_versions()}
     try:
         by_process["scheduler"] = client.run_on_scheduler(installed_versions)
     except OSError as error:
-        raise RunError(f"the scheduler went away as it was asked for its versions ({error})") from error
-    except Exception as error:  # whatever it says who has no such module: Dask passes on some as text only
-        by_process["scheduler"] = _stranger(error)
+        raise RunError(f"the scheduler stopped before it told its versions ({error}): run again") from error
+    except Exception as error:  # without this module it raises one of several errors, some as text only
+        by_process["scheduler"] = _no_answer(error)
     for address, answer in client.run(installed_versions, on_error="return").items():
         if isinstance(answer, OSError):
-            continue  # one that went away as it was asked scores nothing
-        strange = isinstance(answer, Exception)
-        by_process[f"worker {address}"] = _stranger(answer) if strange else answer
+            continue  # the worker is gone and scores nothing
+        failed = isinstance(answer, Exception)
+        by_process[f"worker {address}"] = _no_answer(answer) if failed else answer
     faults = compare(by_process)
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
@@ -74,21 +74,21 @@ def check_versions(client: Any) -> None:
         )
 
 
-def _stranger(error: Exception) -> str:
-    return f"cannot say its versions, as this program is not there or older ({error})"
+def _no_answer(error: Exception) -> str:
+    return f"has no version of this program, or an older one ({error})"
 
 
 def compare(by_process: Mapping[str, Mapping[str, str] | str]) -> list[str]:
-    """Return a sentence for each package whose versions differ, and for each process that cannot say.
+    """Return a sentence for each package whose versions differ, and each process without an answer.
 
     Args:
-        by_process: versions by package of each process, or why it cannot say.
+        by_process: for each process its versions by package, or why it has none.
     """
     faults = [f"{who} {said}" for who, said in by_process.items() if isinstance(said, str)]
-    told = {who: said for who, said in by_process.items() if not isinstance(said, str)}
+    answers = {who: said for who, said in by_process.items() if not isinstance(said, str)}
     for package in ("python", *PACKAGES):
         holders: dict[str, list[str]] = defaultdict(list)
-        for who, versions in told.items():
+        for who, versions in answers.items():
             holders[versions.get(package, _ABSENT)].append(who)
         if len(holders) > 1:
             parts = [f"{version} ({_listed(who)})" for version, who in holders.items()]
