@@ -1,8 +1,8 @@
-"""Versioned changes of the published tables, which add and never take away.
+"""Versioned changes of the published tables. A migration only adds.
 
-Each file ``sql/publish/migrations/NNN_title.sql`` is one change, made in one transaction together with its
-row in ``churn.schema_version``. What is there already, because the table is older than this record, is
-recognised and left as it is.
+Each file ``sql/publish/migrations/NNN_title.sql`` is one migration. One transaction applies it and writes its
+row in ``churn.schema_version``. Tables may be older than that record: schemas and columns that exist already
+are skipped.
 """
 
 import logging
@@ -35,8 +35,8 @@ class Migration:
 
     Attributes:
         version: its place in the order, from 0.
-        title: what it makes.
-        statements: in the warehouse's dialect; none where everything is there already.
+        title: what it adds.
+        statements: SQL in the warehouse's dialect; empty if everything exists already.
     """
 
     version: int
@@ -45,8 +45,8 @@ class Migration:
 
     @property
     def sql(self) -> str:
-        """The statements as text to be read."""
-        return "\n\n".join(f"{statement};" for statement in self.statements) or "-- is there already"
+        """The statements as one text for people."""
+        return "\n\n".join(f"{statement};" for statement in self.statements) or "-- exists already"
 
 
 def migrations(dialect: Dialect, id_column: str, folder: Path | None = None) -> tuple[Migration, ...]:
@@ -55,104 +55,104 @@ def migrations(dialect: Dialect, id_column: str, folder: Path | None = None) -> 
     Args:
         dialect: dialect of the statements.
         id_column: name of the user id column.
-        folder: where the files are; by default those of the published tables.
+        folder: folder of the files; by default ``sql/publish/migrations``.
 
     Raises:
-        RunError: a migration would take something away.
+        RunError: a migration does more than add.
         UsageError: the id column's name cannot be used.
     """
     if identifier(id_column) in datasets.REASONS.column_names[1:]:
         raise UsageError(f"id_column cannot be {id_column!r}: {REASONS} has another column of that name")
-    return _ours(dialect, id_column) if folder is None else _read(dialect, id_column, folder)
+    return _published_migrations(dialect, id_column) if folder is None else _read(dialect, id_column, folder)
 
 
 @cache
-def _ours(dialect: Dialect, id_column: str) -> tuple[Migration, ...]:
+def _published_migrations(dialect: Dialect, id_column: str) -> tuple[Migration, ...]:
     return _read(dialect, id_column, sql_root() / "publish" / "migrations")
 
 
 def _read(dialect: Dialect, id_column: str, folder: Path) -> tuple[Migration, ...]:
     names = {"schema": SCHEMA, "id_column": id_column}
-    found = []
+    loaded = []
     for path in sorted(folder.glob("[0-9]*.sql")):
         version, _, title = path.stem.partition("_")
         parts = path.read_text("utf-8").split(";\n")
         statements = tuple(render(part, names, {}, SCHEMA, dialect).sql for part in parts)
         for statement in statements:
             _check_additive(path.name, statement, dialect)
-        found.append(Migration(int(version), title.replace("_", " "), statements))
-    return tuple(found)
+        loaded.append(Migration(int(version), title.replace("_", " "), statements))
+    return tuple(loaded)
 
 
 def pending(warehouse: Warehouse, id_column: str) -> list[Migration]:
-    """Return the migrations that the published tables lack, with only what has to be done.
+    """Return the migrations that are still to be applied, with only the statements they need.
 
     Raises:
         RunError: the tables have another id column.
     """
     _check_id_column(warehouse, id_column)
-    done = _versions(warehouse) if warehouse.columns(VERSIONS) else set()
-    lacking = [each for each in migrations(warehouse.dialect, id_column) if each.version not in done]
+    applied = _versions(warehouse) if warehouse.columns(VERSIONS) else set()
+    lacking = [item for item in migrations(warehouse.dialect, id_column) if item.version not in applied]
     return [_remaining(warehouse, migration) for migration in lacking]
 
 
 def apply(warehouse: Warehouse, id_column: str, readers: str | None = None) -> list[Migration]:
-    """Make the published tables what this release needs; safe to repeat, and for two at once.
+    """Apply the pending migrations. Safe to repeat and to run concurrently.
 
     Args:
         id_column: name of the user id column.
-        readers: a group that may read the published tables.
+        readers: a group that is granted the right to read the published tables.
 
     Returns:
-        What this call did: nothing that another did at the same time.
+        The migrations that this call applied, without those that another process applied meanwhile.
 
     Raises:
-        RunError: the warehouse refused, or the tables have another id column; the migration that failed has
-            changed nothing.
+        RunError: the warehouse refused, or the tables have another id column. A migration that fails changes
+            nothing.
         UsageError: a name cannot be used.
     """
     granted = grants(warehouse, readers)
-    done = []
+    applied = []
     for migration in pending(warehouse, id_column):
         if migration.version == 0:
-            _make_versions(warehouse, migration)
+            _create_versions_table(warehouse, migration)
         if retry_transaction(partial(_apply, warehouse, migration), f"migration {migration.version}"):
-            logger.info("migration %d (%s) is done", migration.version, migration.title)
-            done.append(migration)
+            logger.info("migration %d (%s) is applied", migration.version, migration.title)
+            applied.append(migration)
     for statement in granted:
         warehouse.execute(statement)
-    return done
+    return applied
 
 
 def ensure_current(warehouse: Warehouse, id_column: str, automatic: bool | None = None) -> None:
-    """Make sure that the published tables are what this release needs.
+    """Apply pending migrations, or refuse to go on without them.
 
     Args:
         id_column: name of the user id column.
         automatic: whether to migrate them; by default where this process has the warehouse to itself.
 
     Raises:
-        RunError: they have to be migrated first, by somebody who has seen the SQL.
+        RunError: migrations are pending and ``automatic`` is off: somebody must read the SQL first.
     """
     lacking = pending(warehouse, id_column)
     if not lacking:
         return
     if not (warehouse.exclusive if automatic is None else automatic):
-        titles = ", ".join(f"{each.version} {each.title}" for each in lacking)
+        titles = ", ".join(f"{item.version} {item.title}" for item in lacking)
         raise RunError(
-            f"the published tables have to be brought forward first ({titles}): run `churn migrate`,"
+            f"the published tables need migrations first ({titles}): run `churn migrate`,"
             " which shows its SQL before it asks"
         )
     apply(warehouse, id_column)
 
 
 def grants(warehouse: Warehouse, readers: str | None) -> list[str]:
-    """Return the statements that let a group read the published tables; none where there are no groups."""
+    """Return the grants that let a group read the published tables; none if ``readers`` is None."""
     return warehouse.grants(SCHEMA, (SCORES, REASONS, PUBLISHED), readers) if readers is not None else []
 
 
 def _apply(warehouse: Warehouse, migration: Migration) -> bool:
-    """Do one migration in one transaction, unless it is done: return whether it was done here."""
+    """Apply one migration in a transaction; return False if it was applied already."""
     with warehouse.transaction() as session:
         session.lock(VERSIONS)
         if migration.version in _versions(session):
@@ -170,14 +170,14 @@ def _apply(warehouse: Warehouse, migration: Migration) -> bool:
     return True
 
 
-def _make_versions(warehouse: Warehouse, migration: Migration) -> None:
-    """Make the schema and the record of migrations, before which there is nothing to lock."""
+def _create_versions_table(warehouse: Warehouse, migration: Migration) -> None:
+    """Create the schema and the record of migrations, which the later migrations lock."""
 
-    def make() -> None:
+    def create() -> None:
         for statement in _remaining(warehouse, migration).statements:
             warehouse.execute(statement)
 
-    run_ddl_once(make)
+    run_ddl_once(create)
 
 
 def _versions(session: Session | Warehouse) -> set[int]:
@@ -185,22 +185,22 @@ def _versions(session: Session | Warehouse) -> set[int]:
 
 
 def _check_id_column(warehouse: Warehouse, id_column: str) -> None:
-    found = list(warehouse.columns(SCORES))
-    if found and id_column not in found:
+    columns = list(warehouse.columns(SCORES))
+    if columns and id_column not in columns:
         raise RunError(
-            f"{SCORES} calls its id column {found[0]!r}, and the setting id_column says {id_column!r}: "
+            f"{SCORES} calls its id column {columns[0]!r}, and the setting id_column says {id_column!r}: "
             "set it back, or rename the table's column first"
         )
 
 
 def _remaining(warehouse: Warehouse, migration: Migration) -> Migration:
-    """Return a migration without what is there: a schema, columns of a table older than the record.
+    """Return a migration without the schemas and columns that exist already.
 
-    Asked first, as Redshift adds no column `if not exists`, and refuses to make a schema, even one that
-    exists, to whoever may not make any.
+    Redshift has no `add column if not exists`. It also refuses `create schema if not exists` of an existing
+    schema to a user who may not create schemas.
     """
-    kept = (each for each in migration.statements if not _is_there(warehouse, each))
-    return replace(migration, statements=tuple(kept))
+    needed = (statement for statement in migration.statements if not _exists(warehouse, statement))
+    return replace(migration, statements=tuple(needed))
 
 
 @lru_cache(256)
@@ -208,7 +208,7 @@ def _tree(statement: str, dialect: Dialect) -> exp.Expr:
     return sqlglot.parse_one(statement, read=dialect)
 
 
-def _is_there(warehouse: Warehouse, statement: str) -> bool:
+def _exists(warehouse: Warehouse, statement: str) -> bool:
     tree = _tree(statement, warehouse.dialect)
     if isinstance(tree, exp.Create) and tree.kind == "SCHEMA":
         text = "select count(*) as found from pg_catalog.pg_namespace where nspname = :name"
@@ -221,17 +221,17 @@ def _is_there(warehouse: Warehouse, statement: str) -> bool:
 
 
 def _check_additive(file: str, statement: str, dialect: Dialect) -> None:
-    """Refuse whatever could take away from a table that exists, or fail because of what it holds."""
+    """Refuse a statement that could remove something or fail because of a table's rows."""
     tree = _tree(statement, dialect)
     if isinstance(tree, exp.Create):
-        fine = tree.kind in ("SCHEMA", "TABLE") and tree.args["exists"] and not tree.args.get("replace")
+        additive = tree.kind in ("SCHEMA", "TABLE") and tree.args["exists"] and not tree.args.get("replace")
     elif isinstance(tree, exp.Alter):
         actions = tree.args["actions"]
-        fine = len(actions) == 1 and isinstance(actions[0], exp.ColumnDef) and not actions[0].constraints
+        additive = len(actions) == 1 and isinstance(actions[0], exp.ColumnDef) and not actions[0].constraints
     else:
-        fine = isinstance(tree, exp.Insert) and not tree.args.get("overwrite")
-        fine = fine and tree.find(exp.Delete, exp.Update, exp.Drop, exp.Merge, exp.OnConflict) is None
-    if not fine:
+        additive = isinstance(tree, exp.Insert) and not tree.args.get("overwrite")
+        additive = additive and tree.find(exp.Delete, exp.Update, exp.Drop, exp.Merge, exp.OnConflict) is None
+    if not additive:
         raise RunError(
             f"{file} is no migration: each statement is a `create ... if not exists`, `alter table ... add"
             f" column` of one column that may be null, or an insert, and this one is not: {statement[:200]}"

@@ -1,4 +1,4 @@
-"""How MLflow is opened: quietly, calling nobody, and on a SQLite file that a kill cannot spoil."""
+"""Open MLflow without telemetry or log noise, on a SQLite file that a kill cannot damage."""
 
 import logging
 import os
@@ -17,28 +17,28 @@ from churn.core.errors import RunError
 from churn.core.files import file_lock, flush
 from churn.core.io_errors import as_run_error
 
-# Always: the weekly job calls nobody. MLflow does not understand DO_NOT_TRACK=1, only "true".
+# Set even if the environment says otherwise. MLflow reads DO_NOT_TRACK as "true" only, not as 1.
 _FORCED = {"MLFLOW_DISABLE_TELEMETRY": "true"}
 _DEFAULTS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
-    # A server that is not there is told of in seconds: MLflow by itself tries for four minutes.
+    # An unreachable server is reported within seconds; by default MLflow retries for four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 
 
 def connect(tracking_uri: str) -> Any:
-    """Return an MlflowClient of a store that is set up, with MLflow's own log lines silenced.
+    """Return an MlflowClient; create the SQLite store if it is missing and silence MLflow's log lines.
 
     Raises:
-        RunError: the URI is no address that can be taken apart.
+        RunError: the URI cannot be parsed.
     """
     if "://" in tracking_uri and redaction.parse_url(tracking_uri) is None:
         raise RunError(
-            f"mlflow_tracking_uri {redaction.mask_url(tracking_uri)} is no address: write scheme://user:password"
-            "@host:port/database, the port a number, and signs of user and password such as / as %2F"
+            f"mlflow_tracking_uri {redaction.mask_url(tracking_uri)} is not a valid URI: write scheme://user:password"
+            "@host:port/database with a number as port, and escape / and @ in user and password (%2F, %40)"
         )
     _import_mlflow()
     from mlflow.tracking import MlflowClient
@@ -52,16 +52,16 @@ def _import_mlflow() -> None:
     os.environ.update(_FORCED)
     for key, value in _DEFAULTS.items():
         os.environ.setdefault(key, value)
-    import mlflow  # noqa: F401  # whether it is there
+    import mlflow  # noqa: F401  # fails here if it is not installed
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
-        # What goes wrong is raised as well, and becomes a RunError; these lines only say it twice.
+        # Errors are also raised and become a RunError; these lines would repeat them.
         for name in ("mlflow", "alembic", "urllib3.connectionpool"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:
-    """Return the file of a SQLite tracking URI; None for a server, another database, or one in memory."""
+    """Return the file of a SQLite tracking URI; None for a server, another database or an in-memory one."""
     url = redaction.parse_url(tracking_uri)
     if url is None or url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
@@ -69,10 +69,10 @@ def sqlite_file(tracking_uri: str) -> Path | None:
 
 
 def _make_database(tracking_uri: str, file: Path) -> None:
-    """Make MLflow's SQLite file under another name, and put it in its place when it is whole.
+    """Create MLflow's SQLite file under a temporary name, then rename it.
 
-    MLflow would make it in place: a kill in the middle leaves a file that it can never open again, and it
-    waits for the disk after each of some 400 statements (6 s instead of 1).
+    MLflow would create it in place: a kill in the middle leaves a file that it cannot open again. It would
+    also wait for the disk after each of some 400 statements (6 s instead of 1).
     """
     if file.exists():
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=20)) as connection:
@@ -89,16 +89,16 @@ def _make_database(tracking_uri: str, file: Path) -> None:
             leftover.unlink(missing_ok=True)
         uri = make_url(tracking_uri).set(database=str(unfinished)).render_as_string(hide_password=False)
 
-        def hurry(connection: Any, _: object) -> None:
+        def skip_disk_sync(connection: Any, _: object) -> None:
             if isinstance(connection, sqlite3.Connection) and _is_open(connection, unfinished):
                 connection.execute("PRAGMA synchronous = OFF")
 
-        event.listen(Engine, "connect", hurry)
+        event.listen(Engine, "connect", skip_disk_sync)
         try:
-            # Its default experiment is never used; it would keep its artefacts beside the database.
+            # The store also creates a default experiment, which is never used.
             SqlAlchemyStore(uri, str(file.parent / "mlartifacts")).engine.dispose()
         finally:
-            event.remove(Engine, "connect", hurry)
+            event.remove(Engine, "connect", skip_disk_sync)
         flush(str(unfinished))
         os.replace(unfinished, file)
         flush(str(file.parent))
@@ -115,7 +115,7 @@ def _lock(file: Path) -> Path:
 
 @contextmanager
 def one_at_a_time(tracking_uri: str) -> Iterator[None]:
-    """Let one process log to a SQLite file; a server keeps its own order."""
+    """Lock a SQLite file so that one process logs to it at a time; a server needs no lock."""
     file = sqlite_file(tracking_uri)
     with nullcontext() if file is None else file_lock(str(_lock(file))):
         yield
@@ -123,7 +123,7 @@ def one_at_a_time(tracking_uri: str) -> Iterator[None]:
 
 @contextmanager
 def mlflow_errors(tracking_uri: str, doing: str) -> Iterator[None]:
-    """Turn what MLflow, its database and the disk raise into a RunError without secrets."""
+    """Turn errors of MLflow, its database and the disk into a RunError without secrets."""
     _import_mlflow()
     from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
@@ -134,14 +134,15 @@ def mlflow_errors(tracking_uri: str, doing: str) -> Iterator[None]:
         if file is None
         else "check that the file is whole and may be written, or move it away for a new one"
     )
-    # An address may hold a password, and so may whatever the error quotes.
+    # The address may hold a password, and error messages may quote the address.
     where, secrets = redaction.mask_url(tracking_uri), redaction.secrets_of(tracking_uri)
     try:
         yield
         return
     except (MlflowException, SQLAlchemyError, CommandError, sqlite3.Error) as error:
-        told = _silence(error) if file is None else ""
-        reason = redaction.mask_secrets((told or str(error).strip() or repr(error)).splitlines()[0], secrets)
+        unreachable = _unreachable_reason(error) if file is None else ""
+        text = unreachable or str(error).strip() or repr(error)
+        reason = redaction.mask_secrets(text.splitlines()[0], secrets)
         failed = RunError(f"could not {doing} in MLflow at {where}: {reason.rstrip('.')}; {advice}")
         cause: BaseException = error
     except OSError as error:
@@ -150,10 +151,10 @@ def mlflow_errors(tracking_uri: str, doing: str) -> Iterator[None]:
     raise failed from (None if secrets else cause)
 
 
-def _silence(error: BaseException) -> str:
-    """Say that a server does not answer, where that is what the error comes from; else nothing.
+def _unreachable_reason(error: BaseException) -> str:
+    """Return why a server cannot be reached; empty if the error has another cause.
 
-    MLflow quotes three libraries' errors in one another.
+    MLflow's error wraps those of three libraries; the innermost is the cause.
     """
     while error.__context__ is not None:
         error = error.__context__

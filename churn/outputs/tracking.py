@@ -1,11 +1,11 @@
 """MLflow: what is logged about a run, and which model version is champion.
 
-One experiment and one registered model a product, both named ``churn-<product>``. A run is logged from what
-was committed: parameters, figures, the model's folder, charts and logs. Nothing about a user, the machine or
-the person who ran it goes there: no rows, no environment, no user or script names (MLflow's fluent interface
-adds those, so it is not used).
+Each product has one experiment and one registered model, both named ``churn-<product>``. A committed run is
+logged with its parameters, figures, model folder, charts and logs. Nothing about users, the machine or the
+person who ran it is logged: no rows, no environment, no user or script names. (MLflow's fluent interface adds
+those, so it is not used.)
 
-Importing mlflow takes seconds; it is imported when first needed, so that importing this module is quick.
+Importing mlflow takes seconds, so it is imported when first needed.
 """
 
 import logging
@@ -53,7 +53,7 @@ class Champion:
         model_version: its version.
         run_id: the run (the lake's id) that trained it.
         as_of: the as-of date it was trained for.
-        source: where its folder lies, as a URI.
+        source: URI of its folder.
     """
 
     model_name: str
@@ -64,13 +64,13 @@ class Champion:
 
 
 def initialise(tracking_uri: str) -> None:
-    """Import mlflow; make its SQLite file where that does not exist, or see that a server answers.
+    """Import mlflow and check its store: create a missing SQLite file, or ask the server.
 
-    Takes some 3 s the first time, and 0.1 s once the file exists and mlflow is imported. It may run in a
-    thread beside other work (start it when the other heavy imports are done), and in several processes.
+    Takes some 3 s the first time, then 0.1 s. It is safe in a thread beside other work (start it after the
+    other heavy imports) and in several processes.
 
     Raises:
-        RunError: MLflow cannot be used there; the message says what to do.
+        RunError: MLflow cannot be used; the message says what to do.
     """
     with mlflow_errors(tracking_uri, "look for experiments"):
         client = connect(tracking_uri)
@@ -92,46 +92,46 @@ def log_run(
 ) -> LoggedRun:
     """Log a run, register its model, and move the champion to the newest as-of date.
 
-    Logging the same run again continues or renews its record and makes no second one.
+    Logging the same run again updates its record.
 
     Args:
-        tracking_uri: MLflow's tracking URI, such as ``sqlite:////data/out/mlflow.db``; registry too.
-        artifact_root: folder or URI below which a new experiment keeps its artefacts.
+        tracking_uri: MLflow's tracking and registry URI, such as ``sqlite:////data/out/mlflow.db``.
+        artifact_root: folder or URI under which a new experiment stores its artefacts.
         product: the product's name.
-        run_id: the run's id in the lake; sorts by start.
+        run_id: the run's id in the lake; ids sort by start time.
         as_of: the run's as-of date.
-        params: settings of the training; a run's parameters cannot change afterwards.
-        metrics: figures of the model; a later logging wins.
-        tags: more words about the run; not MLflow's own (``mlflow.``).
-        artifacts: files and folders to log under their own names, one of them the folder ``model``; paths, or
-            addresses of folders.
+        params: training settings; they cannot change once logged.
+        metrics: figures of the model; the latest logged value counts.
+        tags: further tags of the run; ``mlflow.`` is reserved.
+        artifacts: files and folders to log under their own names (paths, or URLs of folders); one of them is
+            the folder ``model``.
 
     Raises:
         UsageError: an unsafe name, an MLflow tag, no model folder, or rows of users among the artefacts.
-        RunError: MLflow or the disk refused; what was logged until then is continued by the next call.
+        RunError: MLflow or the disk refused; the next call continues where this one stopped.
     """
     check_names(product, run_id)
     if reserved := sorted(tag for tag in tags if tag.startswith("mlflow.")):
-        raise UsageError(f"tags {reserved} are MLflow's own: leave them out, or name them otherwise")
+        raise UsageError(f"tags {reserved} are reserved by MLflow: remove or rename them")
     name = _name(product)
-    facts = {"product": product, "run_id": run_id, "as_of": as_of.isoformat()}
+    identity = {"product": product, "run_id": run_id, "as_of": as_of.isoformat()}
     with ExitStack() as stack:
-        with storage_errors("reading what is to be logged", f"run {run_id} of {product}"):
+        with storage_errors("reading the artefacts to log", f"run {run_id} of {product}"):
             paths = [stack.enter_context(_local(artifact)) for artifact in artifacts]
         _check_artifacts(paths)
         stack.enter_context(mlflow_errors(tracking_uri, f"log run {run_id} of {product}"))
         client = connect(tracking_uri)
         with one_at_a_time(tracking_uri):
             experiment = _experiment(client, tracking_uri, name, artifact_root)
-            run = _run(client, experiment, run_id, facts)
-            _log(client, run, params, metrics, {**tags, **facts}, paths)
-            version = _model_version(client, name, run, facts)
+            run = _run(client, experiment, run_id, identity)
+            _log(client, run, params, metrics, {**tags, **identity}, paths)
+            version = _model_version(client, name, run, identity)
             _move_champion(client, name)
     return LoggedRun(run.info.run_id, name, str(version.version))
 
 
 def is_logged(tracking_uri: str, *, product: str, run_id: str) -> bool:
-    """Tell whether a run was logged to its end: its record is there, and its model is registered.
+    """Return whether a run was logged completely, up to its registered model.
 
     Raises:
         UsageError: an unsafe name.
@@ -147,7 +147,7 @@ def is_logged(tracking_uri: str, *, product: str, run_id: str) -> bool:
 
 
 def champion(tracking_uri: str, product: str) -> Champion | None:
-    """Return the model version in use for a product; None where none was ever registered.
+    """Return the model version in use for a product; None if none was registered.
 
     Raises:
         RunError: MLflow cannot be read; the message says what to do.
@@ -164,7 +164,7 @@ def champion(tracking_uri: str, product: str) -> Champion | None:
     if not {"as_of", "run_id"} <= version.tags.keys():
         raise RunError(
             f"version {version.version} of {version.name} was not registered by a run (it has no as_of tag): "
-            f"move the alias {CHAMPION} to one that was"
+            f"move the alias {CHAMPION} to a version that was"
         )
     return Champion(
         model_name=version.name,
@@ -180,7 +180,7 @@ def _name(product: str) -> str:
 
 
 def _local(artifact: str | Path) -> AbstractContextManager[Path]:
-    """Return an artefact on this machine's disk, which MLflow needs."""
+    """Return an artefact as a local path, which MLflow needs."""
     return local_copy(str(artifact)) if "://" in str(artifact) else nullcontext(Path(artifact))
 
 
@@ -190,40 +190,44 @@ def _milliseconds() -> int:
 
 def _check_artifacts(paths: Sequence[Path]) -> None:
     if [path.name for path in paths if path.is_dir()].count(MODEL_FOLDER) != 1:
-        raise UsageError(
-            f"one artefact must be the model's folder, named {MODEL_FOLDER!r}, and there is none"
-        )
+        raise UsageError(f"no artefact is the model's folder: add the folder named {MODEL_FOLDER!r}")
     for path in paths:
         if not path.exists():
-            raise UsageError(f"artefact {path} does not exist: log what the run has committed")
+            raise UsageError(f"artefact {path} does not exist: log files that the run has committed")
         inner = path.rglob("*.parquet") if path.is_dir() else [path][: path.suffix == ".parquet"]
         if rows := next(iter(inner), None):
-            raise UsageError(f"artefact {rows} holds rows of users, which stay in the lake: leave it out")
+            raise UsageError(
+                f"artefact {rows} holds rows of users, which must stay in the lake: do not log it"
+            )
 
 
 def _experiment(client: Any, tracking_uri: str, name: str, artifact_root: str) -> str:
-    """Return the id of a product's experiment; make it where it is missing."""
+    """Return the id of a product's experiment; create it if it is missing."""
     root = artifact_root if "://" in artifact_root else Path(artifact_root).absolute().as_uri()
     location = f"{root.rstrip('/')}/{name}"
-    found = client.get_experiment_by_name(name)
-    if found is not None and found.lifecycle_stage == "deleted":
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None and experiment.lifecycle_stage == "deleted":
         raise RunError(f"experiment {name} was deleted in MLflow: restore it, or purge it with `mlflow gc`")
-    if found is not None and found.artifact_location != location and sqlite_file(tracking_uri) is not None:
-        # The folder was moved with its database. MLflow cannot move an experiment, and would go on writing
-        # to the old place: the old records stay readable under another name.
-        client.rename_experiment(found.experiment_id, f"{name}-until-{_milliseconds()}")
-        _logger.warning("experiment %s kept its artefacts in %s: renamed", name, found.artifact_location)
-        found = None
-    if found is None:
-        with _already_there():
+    if (
+        experiment is not None
+        and experiment.artifact_location != location
+        and sqlite_file(tracking_uri) is not None
+    ):
+        # The output folder was moved together with its database. MLflow cannot move an experiment and would
+        # write to the old place. Renamed, the old records stay readable.
+        client.rename_experiment(experiment.experiment_id, f"{name}-until-{_milliseconds()}")
+        _logger.warning("experiment %s kept its artefacts in %s: renamed", name, experiment.artifact_location)
+        experiment = None
+    if experiment is None:
+        with _ignore_existing():
             return str(client.create_experiment(name, artifact_location=location))
-        found = client.get_experiment_by_name(name)
-    return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(name)
+    return str(experiment.experiment_id)
 
 
 @contextmanager
-def _already_there() -> Iterator[None]:
-    """Pass over MLflow's answer that somebody else has just made the same thing."""
+def _ignore_existing() -> Iterator[None]:
+    """Ignore MLflow's error that the object exists already: another process created it."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -233,10 +237,10 @@ def _already_there() -> Iterator[None]:
             raise
 
 
-def _run(client: Any, experiment: str, run_id: str, facts: Mapping[str, str]) -> Any:
-    """Return MLflow's record of a run; make it where it is missing."""
-    found = client.search_runs([experiment], filter_string=f"tags.run_id = '{run_id}'", max_results=1)
-    return found[0] if found else client.create_run(experiment, tags=dict(facts), run_name=run_id)
+def _run(client: Any, experiment: str, run_id: str, tags: Mapping[str, str]) -> Any:
+    """Return MLflow's record of a run; create it if it is missing."""
+    runs = client.search_runs([experiment], filter_string=f"tags.run_id = '{run_id}'", max_results=1)
+    return runs[0] if runs else client.create_run(experiment, tags=dict(tags), run_name=run_id)
 
 
 def _log(
@@ -247,7 +251,7 @@ def _log(
     tags: Mapping[str, str],
     paths: Sequence[Path],
 ) -> None:
-    """Log everything that belongs to MLflow's record of a run, and end it."""
+    """Log parameters, metrics, tags and files to MLflow's record of a run, and close it."""
     from mlflow.entities import Metric, Param, RunTag
 
     for key, value in params.items():
@@ -255,7 +259,7 @@ def _log(
         if logged is not None and logged != str(value):
             raise UsageError(
                 f"parameter {key} of run {run.info.run_name} was logged as {logged!r} and is now "
-                f"{str(value)!r}: a run's parameters do not change, so make a new run"
+                f"{str(value)!r}: logged parameters cannot change, so start a new run"
             )
     now = _milliseconds()
     client.log_batch(
@@ -272,24 +276,24 @@ def _log(
     client.set_terminated(run.info.run_id, status="FINISHED")
 
 
-def _model_version(client: Any, name: str, run: Any, facts: Mapping[str, str]) -> Any:
-    """Return the version of the registered model that holds a run's model; make it where it is missing."""
-    with _already_there():
+def _model_version(client: Any, name: str, run: Any, tags: Mapping[str, str]) -> Any:
+    """Return the registered version of a run's model; create it if it is missing."""
+    with _ignore_existing():
         client.create_registered_model(name)
     for version in _versions(client, name):
         if version.run_id == run.info.run_id:
             return version
     source = f"{run.info.artifact_uri}/{MODEL_FOLDER}"
     return client.create_model_version(
-        name, source, run_id=run.info.run_id, tags=dict(facts), await_creation_for=0
+        name, source, run_id=run.info.run_id, tags=dict(tags), await_creation_for=0
     )
 
 
 def _versions(client: Any, name: str) -> list[Any]:
     """Return the versions that ``log_run`` registered, newest as-of date last."""
-    found = client.search_model_versions(f"name = '{name}'")
-    ours = [version for version in found if {"as_of", "run_id"} <= version.tags.keys()]
-    return sorted(ours, key=lambda version: (version.tags["as_of"], version.tags["run_id"]))
+    versions = client.search_model_versions(f"name = '{name}'")
+    registered = [version for version in versions if {"as_of", "run_id"} <= version.tags.keys()]
+    return sorted(registered, key=lambda version: (version.tags["as_of"], version.tags["run_id"]))
 
 
 def _champion_version(client: Any, name: str) -> Any:
@@ -307,8 +311,8 @@ def _champion_version(client: Any, name: str) -> Any:
 def _move_champion(client: Any, name: str) -> None:
     """Give the alias to the newest version.
 
-    MLflow cannot compare and set in one step. Whoever sets the alias looks again afterwards, so that of two
-    that log at once on a server the one who came last leaves it right.
+    MLflow has no compare-and-set, so the alias is read again after it is set. When two runs are logged at
+    once, the last one to write leaves the right alias.
     """
     for _ in range(10):
         newest = _versions(client, name)[-1]
@@ -316,4 +320,4 @@ def _move_champion(client: Any, name: str) -> None:
         if current is not None and str(current.version) == str(newest.version):
             return
         client.set_registered_model_alias(name, CHAMPION, str(newest.version))
-    raise RunError(f"alias {CHAMPION} of {name} is moved by somebody else all the time: log the run again")
+    raise RunError(f"alias {CHAMPION} of {name} keeps being moved by another process: log the run again")

@@ -73,7 +73,7 @@ def test_columns_that_are_there_are_not_added_again(warehouse: DuckDBWarehouse) 
     assert [each.version for each in migrations.apply(warehouse, "user_id")] == [2, 3, 4]
     assert "reason_2" in warehouse.columns("churn.scores")
     warehouse.execute("delete from churn.schema_version where version = 2")
-    assert [each.sql for each in migrations.pending(warehouse, "user_id")] == ["-- is there already"]
+    assert [each.sql for each in migrations.pending(warehouse, "user_id")] == ["-- exists already"]
 
 
 def test_two_at_once_do_each_migration_once(warehouse: DuckDBWarehouse) -> None:

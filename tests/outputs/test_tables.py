@@ -125,7 +125,7 @@ def test_a_table_of_an_earlier_version_is_brought_forward(
         published.execute(f"drop table churn.{table}")
     earlier = score_file(place / "old.parquet", {"z": 0.5}, run_id="old")
     done = publish(published, [earlier], 1, run_id="old", started_at=STARTED - timedelta(hours=1))
-    assert done.kept_newer == RUN
+    assert done.newer_run == RUN
     path = score_file(place / "new.parquet", {"c": 0.5}, product="sport")
     assert publish(published, [path], 1, product="sport").rows == 1
     found = published.fetch("select user_id, reason_1, reason_3 from churn.scores order by user_id")
@@ -157,7 +157,7 @@ def test_an_earlier_run_never_replaces_a_later_one(
         place / "old.parquet", {"z": 0.5}, run_id="old", score_datetime=earlier.replace(tzinfo=None)
     )
     done = publish(published, [path], 1, run_id="old", started_at=earlier)
-    assert done == Published("churn.scores", 0, 0, kept_newer=RUN)
+    assert done == Published("churn.scores", 0, 0, newer_run=RUN)
     assert standing(published) == FOOD
     assert tables(published) == TABLES
     assert f"run {RUN} is newer than old and stays published" in caplog.text
@@ -167,7 +167,7 @@ def test_starts_are_compared_as_moments_wherever_they_were_told(place: Place, pu
     # 19:30 in Paris is 17:30 UTC, half an hour before the run that stands.
     paris = datetime(2024, 7, 1, 19, 30, tzinfo=timezone(timedelta(hours=2)))
     path = score_file(place / "old.parquet", {"z": 0.5}, run_id="old")
-    assert publish(published, [path], 1, run_id="old", started_at=paris).kept_newer == RUN
+    assert publish(published, [path], 1, run_id="old", started_at=paris).newer_run == RUN
 
 
 def test_other_products_and_weeks_stay(place: Place, published: Warehouse) -> None:
@@ -418,8 +418,8 @@ def test_a_run_without_reasons_takes_those_of_the_run_before_away(place: Place, 
         (["a", "b"], {"rank": None}, "6 rows have no rank"),
         (["a", "b"], {"rank": 1}, "2 users do not have each rank from 1 to 1 once"),
         (["a", "b"], {"rank": 0}, "2 users do not have each rank from 1 to 0 once"),
-        (["a", "b"], {"contribution": float("nan")}, "6 contributions are no finite numbers"),
-        (["a", "b"], {"contribution": float("-inf")}, "6 contributions are no finite numbers"),
+        (["a", "b"], {"contribution": float("nan")}, "6 contributions are not finite numbers"),
+        (["a", "b"], {"contribution": float("-inf")}, "6 contributions are not finite numbers"),
         (["a", "b"], {"feature": None}, "6 rows have no feature"),
         (["a", "b"], {"user_id": None}, "6 rows have no user_id"),
     ],
@@ -488,7 +488,7 @@ def test_of_many_that_publish_at_once_the_newest_stands(place: Place, warehouse:
     with ThreadPoolExecutor(len(minutes)) as pool:
         done = list(pool.map(lambda change: publish(warehouse, **change), changes))
     assert all(
-        each.kept_newer or each == Published("churn.scores", 3, each.replaced, reasons=9) for each in done
+        each.newer_run or each == Published("churn.scores", 3, each.replaced, reasons=9) for each in done
     )
     assert done[minutes.index(5)].rows == 3
     assert {row[4] for row in standing(warehouse)} == {"run_05"}
@@ -520,7 +520,7 @@ def test_a_warehouse_that_is_not_migrated_by_itself_says_what_to_run(
 ) -> None:
     path = score_file(place / "s.parquet", {"a": 0.5})
     with pytest.raises(
-        RunError, match=r"brought forward first \(0 schema version, 1 scores, .*`churn migrate`"
+        RunError, match=r"need migrations first \(0 schema version, 1 scores, .*`churn migrate`"
     ):
         publish(warehouse, [path], 1, auto_migrate=False)
     assert tables(warehouse) == []

@@ -162,7 +162,7 @@ def test_of_many_that_publish_at_once_the_newest_stands(
     with ThreadPoolExecutor(6) as pool:
         done = list(pool.map(run, [old, new, old, new, old, new]))
     assert {each.rows for each in done[1::2]} == {3}
-    assert all(each.kept_newer in (None, LATER_RUN) for each in done[::2])
+    assert all(each.newer_run in (None, LATER_RUN) for each in done[::2])
     with closing(RedshiftWarehouse(redshift.settings())) as warehouse:
         assert whole(warehouse) == NEW
         assert [row[0] for row in standing(warehouse)] == ["b", "c", "d"]
@@ -192,8 +192,8 @@ def test_who_comes_second_waits_and_then_looks_and_readers_do_not_wait(
         assert redshift.look("select count(*) from churn.scores") == [(0,)]
         assert not two.done()
         go_on.set()
-        assert one.result(30).kept_newer is None
-        kept = two.result(30).kept_newer
+        assert one.result(30).newer_run is None
+        kept = two.result(30).newer_run
     assert kept == (LATER_RUN if second == "older" else None)
     assert whole(warehouse) == NEW
 
@@ -204,7 +204,7 @@ def test_the_other_driver_publishes_as_well(redshift: Redshift, bucket: Bucket) 
         assert publish(warehouse, **old) == Published("churn.scores", 2, 0, reasons=6)
         redshift.front.faults.append(Fault("answer", "cut", "^insert into churn.scores"))
         assert publish(warehouse, **new) == Published("churn.scores", 3, 2, reasons=9)
-        assert publish(warehouse, **old).kept_newer == LATER_RUN
+        assert publish(warehouse, **old).newer_run == LATER_RUN
         assert whole(warehouse) == NEW
 
 

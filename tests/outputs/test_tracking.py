@@ -178,13 +178,13 @@ def test_rows_of_users_are_not_logged(store: Store) -> None:
     rows.parent.mkdir(exist_ok=True)
     rows.write_bytes(b"PAR1")
     for artefact in (rows, rows.parent):
-        with pytest.raises(UsageError, match="rows of users, which stay in the lake"):
+        with pytest.raises(UsageError, match="rows of users, which must stay in the lake"):
             store.log("private", "r1", artifacts=[store.model, artefact])
     assert store.client.get_experiment_by_name("churn-private") is None
 
 
 def test_wrong_artefacts_and_tags_are_refused(store: Store) -> None:
-    with pytest.raises(UsageError, match="must be the model's folder"):
+    with pytest.raises(UsageError, match="no artefact is the model's folder"):
         store.log("wrong", "r1", artifacts=[store.chart])
     with pytest.raises(UsageError, match="does not exist"):
         store.log("wrong", "r1", artifacts=[store.model, store.folder / "gone.txt"])
@@ -281,7 +281,7 @@ def test_a_password_is_hidden_wherever_it_stands_in_the_address(
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 0)  # 10 tries take 100 s
     with pytest.raises(RunError) as caught:
         initialise(address)
-    assert f"{told}: " in str(caught.value) or f"{told} is no address: write" in str(caught.value)
+    assert f"{told}: " in str(caught.value) or f"{told} is not a valid URI: write" in str(caught.value)
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 

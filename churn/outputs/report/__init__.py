@@ -1,4 +1,4 @@
-"""The HTML report of a weekly run: what is expected, why, for whom, and how far it can be trusted."""
+"""The HTML report of a weekly run: expected churn, reasons, segments and model quality."""
 
 from churn.outputs.report.data import ReportData
 from churn.outputs.report.render import render_report, write_report

@@ -1,4 +1,4 @@
-"""What a run came to: the report's data, put together from training, scoring and checks."""
+"""Build the report's data from training, scoring and checks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -50,7 +50,7 @@ from churn.scoring.scorer import RunSummary
 
 _SHOWN_FEATURES = 15
 _HISTOGRAM_BINS = 20
-_NICE_SEGMENTS = {
+_SEGMENTS = {
     "days_w2": ("Active days in the last observed week", ((1, 1), (2, 2), (3, 4), (5, 7))),
     "active_weeks_13w": ("Active weeks of the last 13", ((1, 3), (4, 6), (7, 9), (10, 12), (13, 13))),
 }
@@ -58,7 +58,7 @@ _NICE_SEGMENTS = {
 
 @dataclass(frozen=True)
 class ScoreAggregates:
-    """What the score files add up to, without any user in it.
+    """Totals of the score files, without any user.
 
     Attributes:
         histogram: users in 20 equal bins of probability.
@@ -70,21 +70,20 @@ class ScoreAggregates:
 
 
 def aggregate_scores(features: Sequence[str], scores: Sequence[str]) -> ScoreAggregates:
-    """Sum up score files, a partition at a time.
+    """Return totals of a run's score files, read one partition at a time.
 
     Args:
-        features: features files, paths or addresses.
-        scores: the score file of each.
+        features: features files, as paths or URLs.
+        scores: the score file of each features file, in the same order.
     """
     histogram = np.zeros(_HISTOGRAM_BINS, np.int64)
     segments = {
-        name: (np.zeros(len(bands), np.int64), np.zeros(len(bands)))
-        for name, (_, bands) in _NICE_SEGMENTS.items()
+        name: (np.zeros(len(bands), np.int64), np.zeros(len(bands))) for name, (_, bands) in _SEGMENTS.items()
     }
     for values, score in _read_side_by_side(features, scores):
         probability = score["predicted_probability"].to_numpy()
         histogram += np.histogram(probability, _HISTOGRAM_BINS, (0.0, 1.0))[0]
-        for name, (_, bands) in _NICE_SEGMENTS.items():
+        for name, (_, bands) in _SEGMENTS.items():
             column = values[name].to_numpy()
             for index, (low, high) in enumerate(bands):
                 inside = (column >= low) & (column <= high)
@@ -94,10 +93,10 @@ def aggregate_scores(features: Sequence[str], scores: Sequence[str]) -> ScoreAgg
 
 
 def _read_side_by_side(features: Sequence[str], scores: Sequence[str]) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Yield the columns wanted of each partition, in order; on S3, where one waits, of a few at once."""
+    """Yield features and probabilities of each partition in order; on S3, prefetch a few at a time."""
 
     def read(pair: tuple[str, str]) -> tuple[pa.Table, pa.Table]:
-        return _read(pair[0], list(_NICE_SEGMENTS)), _read(pair[1], ["predicted_probability"])
+        return _read(pair[0], list(_SEGMENTS)), _read(pair[1], ["predicted_probability"])
 
     pairs = list(zip(features, scores, strict=True))
     yield from prefetch_map(read, pairs, PREFETCH if any("://" in address for address in features) else 1)
@@ -107,7 +106,7 @@ def _read(address: str, columns: list[str]) -> pa.Table:
     fs, path = url_to_fs(address)
     if is_local(fs):
         return pq.read_table(path, columns=columns, partitioning=None)
-    # A few columns of many: fetched by themselves, and not the blocks that they lie in.
+    # Only a few columns are read: without a cache, fsspec fetches their bytes and no whole blocks.
     with fs.open(path, "rb", cache_type="none") as file:
         return pq.read_table(file, columns=columns)
 
@@ -126,19 +125,19 @@ def report_data(
     passed: Sequence[CheckResult],
     warnings: Sequence[str],
 ) -> ReportData:
-    """Put the report's data together.
+    """Return the report's data.
 
     Args:
-        plan: what ran in the warehouse.
+        plan: the dataset of the run: product, windows, features.
         run: ids, versions and stages.
         card: the model's card.
-        evaluation: of the holdout, by the model that had not seen it.
+        evaluation: the holdout's metrics, by a model that was not fitted on it.
         holdout: the holdout's snapshots with ``churned`` and ``predicted_probability``.
-        true_log_loss: log loss of the true probabilities on the holdout, where they are known.
+        true_log_loss: log loss of the true probabilities on the holdout; None for real data.
         summary: sums over the partitions.
-        importance: what moves their predictions, largest first.
-        scored: sums over the score files.
-        passed: checks that held.
+        importance: features by mean absolute contribution, largest first.
+        scored: totals of the score files.
+        passed: checks that passed.
         warnings: sentences for the reader.
     """
     windows = plan.windows
@@ -173,7 +172,7 @@ def report_data(
         ),
         groups_used=_groups(plan.catalogue.features),
         groups_left_out=tuple(
-            LeftOut(name=name, reason=why) for name, why in plan.catalogue.left_out.items()
+            LeftOut(name=name, reason=reason) for name, reason in plan.catalogue.left_out.items()
         ),
         warnings=tuple(warnings),
         checks=tuple(Check(name=check.name, detail=check.detail) for check in passed),
@@ -206,9 +205,9 @@ def true_probabilities(data: Path, product: str, dates: Sequence[date]) -> pa.Ta
 
 
 def true_log_loss(data: Path, product: str, holdout: pa.Table, windows: Windows) -> float | None:
-    """Return the log loss of the true probabilities on the holdout; None where they are not known.
+    """Return the log loss of the true probabilities on the holdout; None if they are unknown.
 
-    The simulator knows those of a target of one week after a lead of one week.
+    The simulator knows them for a lead of one week and a target of one week.
     """
     if (windows.lead_weeks, windows.target_weeks) != (1, 1):
         return None
@@ -222,7 +221,7 @@ def true_log_loss(data: Path, product: str, holdout: pa.Table, windows: Windows)
 
 
 def stages_of(records: Sequence[StageRecord]) -> tuple[Stage, ...]:
-    """Return stage records as the report wants them."""
+    """Return stage records as the report's stages."""
     return tuple(Stage(name=record.name, seconds=record.seconds, rows=record.rows) for record in records)
 
 
@@ -235,8 +234,8 @@ def _histogram(counts: NDArray[np.int64]) -> tuple[HistogramBin, ...]:
 
 
 def _segments(scored: ScoreAggregates) -> tuple[Segment, ...]:
-    made = []
-    for name, (title, bands) in _NICE_SEGMENTS.items():
+    segments = []
+    for name, (title, bands) in _SEGMENTS.items():
         users, sums = scored.segments[name]
         rows = tuple(
             SegmentRow(
@@ -246,19 +245,21 @@ def _segments(scored: ScoreAggregates) -> tuple[Segment, ...]:
             )
             for index, (low, high) in enumerate(bands)
         )
-        made.append(Segment(title=title, rows=rows))
-    return tuple(made)
+        segments.append(Segment(title=title, rows=rows))
+    return tuple(segments)
 
 
 def _reasons(plan: DatasetPlan, users: int, importance: Sequence[FeatureImportance]) -> Reasons:
-    described = {feature.name: feature for feature in plan.catalogue.features}
+    by_name = {feature.name: feature for feature in plan.catalogue.features}
     groups: dict[str, list[float]] = {}
     for effect in importance:
-        groups.setdefault(described[effect.feature].group, []).append(effect.mean_abs)
+        groups.setdefault(by_name[effect.feature].group, []).append(effect.mean_abs)
     ranked = sorted(groups.items(), key=lambda item: -sum(item[1]))
     return Reasons(
-        features=tuple(_effect(described[e.feature], e) for e in importance[:_SHOWN_FEATURES]),
-        groups=tuple(GroupEffect(name=name, features=len(all_), mean_abs=sum(all_)) for name, all_ in ranked),
+        features=tuple(_effect(by_name[e.feature], e) for e in importance[:_SHOWN_FEATURES]),
+        groups=tuple(
+            GroupEffect(name=name, features=len(sizes), mean_abs=sum(sizes)) for name, sizes in ranked
+        ),
         users=users,
         ends="users on either side of the value at which the model typically divides them",
     )

@@ -1,7 +1,7 @@
 """The report's charts, each a pure function from rows to inline SVG.
 
-Every chart has axes with labels, an accessible title and a description in words; its numbers stand in a
-table beside it. Rows may be few, equal or zero: a chart of one point is still a chart.
+Every chart has labelled axes, an accessible title and a description in words; the page shows its numbers in
+a table beside it. Charts also work for one row, equal rows or zeros.
 """
 
 import math
@@ -25,14 +25,14 @@ class _Shape(TypedDict):
 
 
 def _shape(name: str, narrow: bool) -> _Shape:
-    """A chart over the whole column, or its twin for a phone, where shrunken text could not be read."""
+    """The size of a chart as wide as the page, or of its narrow version for phones."""
     if narrow:
         return {"name": f"{name}-narrow", "width": 400, "height": 280, "css": "chart narrow"}
     return {"name": name, "width": 780, "height": 270, "css": "chart wide"}
 
 
 def histogram_chart(bins: Sequence[HistogramBin], mean: float, narrow: bool = False) -> Markup:
-    """Users by predicted probability; those above one half stand out, the mean is marked."""
+    """Users by predicted probability; those above one half are highlighted, the mean is marked."""
     ticks = nice_ticks(0, max(max(b.users for b in bins), 1), 4)
     canvas = Canvas(
         title="Predicted probability of staying away",

@@ -1,7 +1,7 @@
-"""What a report says: the figures of one weekly run, frozen and JSON round-trippable.
+"""The figures that a report shows, as frozen models that go to JSON and back.
 
-The model holds totals, rates and descriptions only. It has no place for a user id: personal data stays
-in the lake. ``ReportData.model_dump_json()`` is what a run stores as ``report.json``.
+They hold totals, rates and descriptions, and no user ids: personal data stays in the lake. A run stores
+``ReportData.model_dump_json()`` as ``report.json``.
 """
 
 from collections.abc import Iterable
@@ -63,7 +63,7 @@ class HistogramBin(ReportModel):
 
 
 class Audience(ReportModel):
-    """The eligible users that were scored, and what the scores add up to.
+    """The scored users and the totals of their scores.
 
     ``expected_churners`` is the sum of the predicted probabilities; the histogram counts every user once.
     """
@@ -90,7 +90,7 @@ class Audience(ReportModel):
 class TrendPoint(ReportModel):
     """The churn rate that was observed for one past as-of date.
 
-    ``role`` says what the date's snapshots served for; holdout dates are marked in the chart.
+    ``role`` says how the date's snapshots were used; the chart marks holdout dates.
     """
 
     as_of: date
@@ -127,7 +127,7 @@ class GainsRow(ReportModel):
 
 
 class Holdout(ReportModel):
-    """How the model did on as-of dates later than any it was trained on.
+    """How the model did on as-of dates later than its training dates.
 
     ``base_log_loss`` is that of predicting the base rate for everybody; ``true_log_loss`` that of the true
     probabilities, known for simulated data only. ``base_rate`` is the holdout's churn rate.
@@ -183,9 +183,9 @@ class GroupEffect(ReportModel):
 
 
 class Reasons(ReportModel):
-    """What moves the predictions, largest first.
+    """The features with the largest contributions, largest first.
 
-    ``groups`` covers every feature of the model, so that its sum is the whole; ``ends`` says which users
+    ``groups`` covers every feature of the model; ``ends`` says which users
     ``FeatureEffect.low`` and ``high`` average over.
     """
 
@@ -223,14 +223,14 @@ class FeatureGroup(ReportModel):
 
 
 class LeftOut(ReportModel):
-    """A feature group that is not in the model, and why."""
+    """A feature group that is not in the model, and the reason."""
 
     name: str
     reason: str
 
 
 class Check(ReportModel):
-    """A check that passed, and what it saw."""
+    """A check that passed, with its figures."""
 
     name: str
     detail: str
@@ -275,7 +275,7 @@ class ReportData(ReportModel):
     """Everything that the report of one weekly run shows.
 
     ``title`` is the product's name for people and ``verb`` what users do with it ("used", "shopped in").
-    Optional parts that are empty or None leave no trace in the report.
+    The report omits optional parts that are empty or None.
     """
 
     schema_version: Literal[1] = 1

@@ -1,10 +1,10 @@
-"""Numbers and dates as people read them: English words, a thousands comma, a thin space before a unit."""
+"""Format numbers and dates for people: English, a thousands comma, a thin space before a unit."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
-NARROW = "\u202f"  # narrow no-break space: a number never parts from its unit
+NARROW = "\u202f"  # narrow no-break space: number and unit stay on one line
 DASH = "\u2013"
 MINUS = "\u2212"
 TIMES = "\u00d7"
@@ -35,7 +35,7 @@ def signed(value: float, places: int = 2) -> str:
 
 
 def percent(fraction: float, places: int = 1) -> str:
-    """``0.2049`` as ``20.5 %``; what is not quite nothing or everything is not shown as such."""
+    """``0.2049`` as ``20.5 %``; values that would round to 0 or 100 become ``under`` and ``over``."""
     smallest = 10.0 ** -(places + 2)
     if 0 < fraction < smallest / 2:
         return f"under {decimal(smallest * 100, places)}{NARROW}%"
@@ -50,7 +50,7 @@ def times(value: float, places: int = 1) -> str:
 
 
 def lift(value: float) -> str:
-    """A factor of at least some ones: ``×2.4``, ``×31``; more digits would be noise."""
+    """A factor with two significant digits: ``×2.4``, ``×31``."""
     return times(value, 1 if abs(value) < 9.95 else 0)
 
 
@@ -87,7 +87,7 @@ def day_range(first: date, last: date) -> str:
 
 
 def days(values: Sequence[date]) -> str:
-    """As-of dates in words: up to three by name, more as a range with its count."""
+    """As-of dates in words: up to three are listed, more become a range with their number."""
     ordered = sorted(values)
     if len(ordered) <= 3:
         return join_words([day(value) for value in ordered])

@@ -1,4 +1,4 @@
-"""From report data to one self-contained HTML file."""
+"""Render report data as one self-contained HTML file."""
 
 import logging
 import os
@@ -18,17 +18,21 @@ TEMPLATE = "report.html.jinja"
 
 
 def render_report(data: ReportData) -> str:
-    """The report as an HTML page: styles and charts inline, no script, nothing fetched from anywhere."""
+    """Return the report as an HTML page with inline styles and charts, without scripts or links to load."""
     return _environment().get_template(TEMPLATE).render(d=data, words=wording, charts=charts)
 
 
 def write_report(data: ReportData, path: Path | str) -> None:
-    """Render the report and put it at ``path`` in one step: readers see the old file or the new one.
+    """Render the report and replace the file at ``path`` in one step.
 
-    Missing parent folders are made.
+    Example:
+        >>> data = ReportData.model_validate_json(Path("charts/report.json").read_text("utf-8"))
+        >>> write_report(data, "report.html")
+
+    Missing parent folders are created.
 
     Raises:
-        RunError: the file cannot be written (no space, no permission); what was there stays.
+        RunError: the file cannot be written (no space, no permission); an existing file stays as it was.
     """
     target = Path(path)
     html = render_report(data)

@@ -1,7 +1,7 @@
 """A small canvas for charts: scales, ticks, axes and labels as inline SVG.
 
-Built with ElementTree, so that text is escaped and the markup well-formed by construction. Colours and
-type come from the page's style sheet through class names: the same chart serves light, dark and paper.
+ElementTree escapes text and keeps the markup well-formed. Colours and fonts come from the page's style sheet
+through class names, so one chart serves light and dark screens and paper.
 """
 
 import math
@@ -22,7 +22,7 @@ def nice_step(span: float, target: int) -> float:
 
 
 def nice_ticks(low: float, high: float, target: int = 5) -> list[float]:
-    """Round values that enclose ``[low, high]``; a single value gets room on both sides.
+    """Round values that enclose ``[low, high]``; if both are equal, with room on both sides.
 
     Raises:
         ValueError: the ends are not finite or run backwards.
@@ -148,7 +148,7 @@ class Canvas:
         self.text((self.left + self.right) / 2, self.height - 6, title, "axis-title", "middle")
 
     def y_axis(self, ticks: Iterable[tuple[float, str]], title: str) -> None:
-        """Draw a grid line and a label for each tick; the title stands above, where it reads level."""
+        """Draw a grid line and a label for each tick, and the title horizontally above them."""
         for value, label in ticks:
             at = self.py(value)
             self.add("line", "grid", x1=self.left, y1=at, x2=self.right, y2=at)

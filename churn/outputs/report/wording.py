@@ -1,4 +1,4 @@
-"""Sentences and metric descriptions of the report: what the figures mean, in plain words."""
+"""Sentences and metric descriptions of the report."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ SAME_AS_USUAL = 0.0005  # differences below a twentieth of a point are no differ
 
 
 def headline(data: ReportData) -> tuple[str, str, str]:
-    """The report in one sentence, in three parts so that the middle one, the finding, can stand out."""
+    """The report in one sentence, in three parts; the page stresses the middle one."""
     audience = data.audience
     years = data.as_of.year != data.target_week_start.year
     verb = "are" if count(audience.expected_churners) != "1" else "is"
@@ -55,7 +55,7 @@ class KeyFigure:
 
 
 def key_figures(data: ReportData) -> list[KeyFigure]:
-    """At most four numbers that the headline leaves open, from what the run has."""
+    """At most four figures; which ones depends on what the run has."""
     audience = data.audience
     figures = [
         KeyFigure(
@@ -87,7 +87,7 @@ def key_figures(data: ReportData) -> list[KeyFigure]:
 
 
 def usual_rate(data: ReportData) -> float | None:
-    """The mean of the last observed churn rates, or None without a trend."""
+    """The mean of the latest observed churn rates, or None without a trend."""
     rates = [p.churn_rate for p in data.trend[-RECENT:]]
     return sum(rates) / len(rates) if rates else None
 
@@ -144,7 +144,7 @@ def track_record(holdout: Holdout) -> str | None:
 
 
 def missed_bins(holdout: Holdout) -> str | None:
-    """Where the 95 % interval of what was observed misses what was predicted; None without intervals."""
+    """Name the bins whose 95 % interval does not hold the prediction; None without intervals."""
     rows = [(r, r.low, r.high) for r in holdout.calibration if r.low is not None and r.high is not None]
     if not rows:
         return None
@@ -153,10 +153,10 @@ def missed_bins(holdout: Holdout) -> str | None:
     ]
     if not missed:
         return f"In {_all_bins(len(rows))} the prediction lies within the interval of what was observed."
-    told = [f"{r.bin} ({'more' if r.observed > r.mean_predicted else 'fewer'} stayed away)" for r in missed]
+    named = [f"{r.bin} ({'more' if r.observed > r.mean_predicted else 'fewer'} stayed away)" for r in missed]
     bins = "bin" if len(missed) == 1 else "bins"
     return (
-        f"In {bins} {join_words(told)} of {len(rows)} the interval misses the prediction; by chance alone, "
+        f"In {bins} {join_words(named)} of {len(rows)} the interval misses the prediction; by chance alone, "
         "one bin in twenty does."
     )
 
@@ -166,7 +166,7 @@ def _all_bins(bins: int) -> str:
 
 
 def stage(name: str) -> str:
-    """Return a stage's name in words: SQL steps are named after their tables."""
+    """Return a stage's name in words."""
     return STAGES.get(name, name.replace("_", " "))
 
 
@@ -180,7 +180,7 @@ def holdout_scope(holdout: Holdout) -> str:
 
 
 def best_possible(holdout: Holdout) -> str | None:
-    """How far the model gets from knowing only the average to the best possible (simulated data)."""
+    """The model's place between the base rate and the true probabilities; None for real data."""
     if holdout.regret is None:
         return None
     known = "The data are simulated, so the best possible log loss is known."
@@ -194,7 +194,7 @@ def best_possible(holdout: Holdout) -> str | None:
 
 
 def risk_bands(data: ReportData) -> str | None:
-    """How many users are likelier than not to stay away and how many are safe, if bins end there."""
+    """How many users are above one half and below 10 %, if bins end there."""
     bins = data.audience.histogram
     parts = []
     likely = likelier_than_not(data)
@@ -228,7 +228,7 @@ def extremes(data: ReportData, least_share: float = 0.01) -> str | None:
 
 
 def in_words(feature: FeatureEffect) -> str | None:
-    """Which values raise and which lower the risk, as factors on the odds; None without ends."""
+    """A feature's two ends as factors on the odds; None for a feature without ends."""
     parts = [
         f"{end.value}: odds {times(math.exp(end.contribution), 2 if end.contribution < 0 else 1)}"
         for end in (feature.low, feature.high)
@@ -239,7 +239,7 @@ def in_words(feature: FeatureEffect) -> str | None:
 
 @dataclass(frozen=True)
 class MetricLine:
-    """One line of the table of holdout metrics, ready to print."""
+    """One row of the table of holdout metrics, as text."""
 
     label: str
     meaning: str
@@ -249,7 +249,7 @@ class MetricLine:
 
 
 def metric_lines(holdout: Holdout) -> list[MetricLine]:
-    """The metrics that the holdout has, in a fixed order, each with what to compare it to."""
+    """The holdout's metrics in a fixed order, each with its reference values."""
     lines = []
     for name, (label, meaning, show) in METRICS.items():
         estimate = holdout.metrics.get(name)
@@ -274,7 +274,7 @@ def interval(estimate: Estimate, show: Callable[[float], str]) -> str:
 
 
 def _references(name: MetricName, holdout: Holdout) -> tuple[str, ...]:
-    """What the metric would be for somebody who knows only the base rate (and, if known, the truth)."""
+    """The metric of a model that knows only the base rate, and of the true probabilities if known."""
     rate = holdout.base_rate
     if name == "log_loss":
         base = f"base rate {_four(holdout.base_log_loss)}"
