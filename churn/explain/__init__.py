@@ -1,4 +1,4 @@
-"""Why a prediction is what it is: exact SHAP contributions, each user's reasons, and what moves them all.
+"""Explain predictions: exact SHAP contributions, reasons of each user, importance of each feature.
 
 In: a model and encoded features. Out: contributions in log-odds (bias + contributions = margin), reasons,
 effects.

@@ -1,4 +1,4 @@
-"""Exact SHAP contributions of a model: the one place where they are computed."""
+"""Compute the exact SHAP contributions of a model."""
 
 import logging
 from typing import NamedTuple
@@ -18,10 +18,10 @@ class Contributions(NamedTuple):
     """What each feature adds to each row's margin, in log-odds.
 
     Attributes:
-        phi: contributions, float32 (rows, features), in the order of the model's features; feature by feature
-            in memory (``.T`` is C-contiguous).
-        bias: the margin that the model expects of an average training row.
-        margin: the rows' margins, float32 (rows,): bias and contributions, summed in float64.
+        phi: contributions, float32 (rows, features) in the order of the model's features; column-major
+            (``.T`` is C-contiguous).
+        bias: the margin of an average training row.
+        margin: the rows' margins, float32 (rows,): bias plus contributions, summed in float64.
     """
 
     phi: NDArray[np.float32]
@@ -29,21 +29,21 @@ class Contributions(NamedTuple):
     margin: NDArray[np.float32]
 
 
-# A booster's trees are prepared once for all batches, and forgotten with it.
+# A booster's explainer is built once and dropped with the booster.
 _explainers: WeakKeyDictionary[xgb.Booster, TreeShap | None] = WeakKeyDictionary()
 
 
 def contributions(model: Model, X: NDArray[np.float32]) -> Contributions:
     """Return the exact path-dependent Shapley values of every row.
 
-    ``TreeShap`` computes them; a model that it refuses goes to XGBoost's own, slower algorithm (Lundberg,
-    Erion, Lee: Consistent individualized feature attribution for tree ensembles, 2018), and one line says
-    so. ``margin`` equals ``model.margin(X)`` up to the rounding of float32, without the cost of predicting
-    again; ``additivity_gap`` tells how far.
+    ``TreeShap`` computes them. For a model that it does not support, XGBoost's slower algorithm does
+    (Lundberg, Erion, Lee: Consistent individualized feature attribution for tree ensembles, 2018), and a
+    warning is logged. ``margin`` equals ``model.margin(X)`` up to float32 rounding; ``additivity_gap``
+    measures the difference.
 
     Args:
         model: a model with one output.
-        X: encoded features, (rows, features); NaN = missing. No rows give no contributions, and the bias.
+        X: encoded features, (rows, features); NaN = missing. Zero rows are allowed.
     """
     booster = model.booster
     if booster not in _explainers:
@@ -64,7 +64,7 @@ def _explainer(booster: xgb.Booster) -> TreeShap | None:
 
 
 def _by_xgboost(model: Model, X: NDArray[np.float32]) -> Contributions:
-    # Not a QuantileDMatrix: that would bin the values anew, and explain other rows than these.
+    # Not a QuantileDMatrix: it would bin the values and explain changed rows.
     rows = X if len(X) else np.full((1, X.shape[1]), np.nan, np.float32)
     matrix = xgb.DMatrix(
         rows, feature_names=model.booster.feature_names, feature_types=model.booster.feature_types
@@ -78,19 +78,19 @@ def _by_xgboost(model: Model, X: NDArray[np.float32]) -> Contributions:
 def additivity_gap(
     model: Model, X: NDArray[np.float32], explained: Contributions, rows: int
 ) -> tuple[int, float]:
-    """Return how far bias and contributions are from the margin that XGBoost predicts, over some rows.
+    """Return how far bias plus contributions are from XGBoost's margin, on a sample of rows.
 
     Args:
         model: the model.
         X: encoded features, (rows, features).
         explained: their contributions.
-        rows: how many rows to compare at most, spread evenly.
+        rows: largest number of rows to compare, spread evenly.
 
     Returns:
-        How many rows were compared, and the greatest distance, in log-odds, or relative to a margin beyond 1.
+        The number of rows compared, and the largest difference: in log-odds, relative for margins beyond 1.
     """
-    some = slice(None, None, max(1, -(-len(X) // rows)))
-    margin = model.margin(X[some])
-    summed = explained.bias + explained.phi[some].sum(axis=1, dtype=np.float64)
-    gap = np.maximum(np.abs(margin - summed), np.abs(margin - explained.margin[some].astype(np.float64)))
+    sampled = slice(None, None, max(1, -(-len(X) // rows)))
+    margin = model.margin(X[sampled])
+    summed = explained.bias + explained.phi[sampled].sum(axis=1, dtype=np.float64)
+    gap = np.maximum(np.abs(margin - summed), np.abs(margin - explained.margin[sampled].astype(np.float64)))
     return len(margin), float((gap / np.maximum(1.0, np.abs(margin))).max(initial=0.0))

@@ -1,9 +1,9 @@
-"""What moves the predictions as a whole: sums that partitions add up without meeting.
+"""Feature effects over all scored users, from sums that each partition computes by itself.
 
-Each feature's values fall into bins whose cuts are taken from the model, and hence the same in every
-partition: thresholds that the trees split on, at the tenths of the training data that met them. The mean
-contribution by bin is the feature's effect. Contributions themselves are counted in buckets of at most 1/8 of
-their value, so that any quantile can be told to within that.
+Each feature's values are binned. The bin edges come from the model, so that they are the same in every
+partition: the thresholds that the trees split on, at deciles of the training data that reached them. A
+feature's effect is the mean contribution by bin. Contributions are also counted in buckets whose width is at
+most 1/8 of their value, which gives any quantile to that precision.
 """
 
 import json
@@ -27,7 +27,7 @@ from churn.explain.loops import BITS_DROPPED, BUCKETS, FIRST_BUCKET, SIDE_BUCKET
 
 _TENTHS = np.arange(1, 10) / 10
 _MIDDLE = 0.5
-_MOST_CATEGORIES = 40  # beyond, a bin holds several neighbouring codes
+_MOST_CATEGORIES = 40  # with more, a bin holds several neighbouring codes
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -35,8 +35,8 @@ class BinEffect(BaseModel):
     """One bin of a feature's values.
 
     Attributes:
-        low: least value in it; None = no lower end.
-        high: all its values are smaller; None = no upper end.
+        low: lower edge, inclusive; None = no lower edge.
+        high: upper edge, exclusive; None = no upper edge.
         rows: rows in it.
         mean: their mean contribution, log-odds; None without rows.
     """
@@ -56,11 +56,11 @@ class FeatureImportance(BaseModel):
         feature: its name.
         mean_abs: mean of the absolute contributions.
         mean: mean of the contributions.
-        cut: where the model typically splits; None where it has no order (categories) or is never used.
+        cut: median threshold of the model's splits; None for categories and unused features.
         low: mean contribution of the rows below the cut, None without such rows.
         high: mean contribution of the rows at or above it.
         missing: mean contribution of the rows without a value.
-        quantiles: contribution at 5, 25, 50, 75 and 95 per cent of the rows, to within 1/16 of its value.
+        quantiles: 5th, 25th, 50th, 75th and 95th percentile of the contributions, to within 1/16.
         bins: effect by value; a category's values are its codes.
     """
 
@@ -79,12 +79,12 @@ class FeatureImportance(BaseModel):
 
 @dataclass(frozen=True)
 class BinEdges:
-    """Where a feature's values are cut into bins, in rising order.
+    """The edges of a feature's bins, ascending.
 
     Attributes:
-        cuts: least values of all bins but the first.
-        middle: that cut which half of the training data that met the feature's splits lie below; None for a
-            feature without order or use.
+        cuts: lower edges of all bins but the first.
+        middle: the cut at the median of the training data that reached the feature's splits; None for a
+            category or an unused feature.
     """
 
     cuts: tuple[float, ...]
@@ -112,19 +112,19 @@ def bin_edges(
     )
     order = np.argsort(threshold, kind="stable")
     feature, threshold, cover = feature[order], threshold[order], cover[order]
-    found: list[BinEdges] = []
+    edges: list[BinEdges] = []
     for index, name in enumerate(features):
-        mine = feature == index
-        thresholds, reached = threshold[mine].astype(np.float32), np.cumsum(cover[mine])
+        of_feature = feature == index
+        thresholds, reached = threshold[of_feature].astype(np.float32), np.cumsum(cover[of_feature])
         if not len(thresholds):
-            found.append(BinEdges((), None))
+            edges.append(BinEdges((), None))
         elif name in categories:
             codes = np.arange(1, len(categories[name])) - 0.5
-            found.append(BinEdges(tuple(codes[:: 1 + len(codes) // _MOST_CATEGORIES].tolist()), None))
+            edges.append(BinEdges(tuple(codes[:: 1 + len(codes) // _MOST_CATEGORIES].tolist()), None))
         else:
             at = thresholds[np.searchsorted(reached, reached[-1] * np.array([*_TENTHS, _MIDDLE]))].tolist()
-            found.append(BinEdges(tuple(sorted(set(at))), at[-1]))
-    return tuple(found)
+            edges.append(BinEdges(tuple(sorted(set(at))), at[-1]))
+    return tuple(edges)
 
 
 class ContributionSummary:
@@ -141,7 +141,7 @@ class ContributionSummary:
     """
 
     def __init__(self, features: Sequence[str], cuts: Sequence[BinEdges]) -> None:
-        """Begin with no rows."""
+        """Create a summary of no rows."""
         self.features = tuple(features)
         self.cuts = tuple(cuts)
         self.rows = 0
@@ -159,7 +159,7 @@ class ContributionSummary:
     def add(self, X: NDArray[np.float32], phi: NDArray[np.float32]) -> None:
         """Add rows: encoded features and their contributions, both (rows, features).
 
-        Quickest if both lie feature by feature in memory.
+        Fastest if both are column-major in memory.
         """
         x, p = (np.ascontiguousarray(matrix.T, np.float32) for matrix in (X, phi))
         scratch = np.empty(len(X), np.uint8)
@@ -171,10 +171,10 @@ class ContributionSummary:
         """Return the summary of both's rows.
 
         Raises:
-            ValueError: they are of different models.
+            ValueError: the summaries are of different models.
         """
         if (self.features, self.cuts) != (other.features, other.cuts):
-            raise ValueError("only summaries of one and the same model can be added up")
+            raise ValueError("only summaries of the same model can be added")
         both = type(self)(self.features, self.cuts)
         both.rows = self.rows + other.rows
         for name in ("total_abs", "bin_rows", "bin_totals", "buckets"):
@@ -185,8 +185,8 @@ class ContributionSummary:
         """Return the features by mean absolute contribution, largest first; none for a summary of no rows."""
         if not self.rows:
             return ()
-        found = [self._importance(i) for i in range(len(self.features))]
-        return tuple(sorted(found, key=lambda feature: -feature.mean_abs))
+        features = [self._importance(i) for i in range(len(self.features))]
+        return tuple(sorted(features, key=lambda feature: -feature.mean_abs))
 
     def _importance(self, i: int) -> FeatureImportance:
         cuts, middle = self.cuts[i].cuts, self.cuts[i].middle
@@ -212,10 +212,10 @@ class ContributionSummary:
     def quantiles(self, feature: int, levels: Sequence[float]) -> tuple[float, ...]:
         """Return quantiles of a feature's contributions (log-odds), to within 1/16 of their value.
 
-        Sizes below 2^-12 count as zero, those beyond 2^4 as 2^4.
+        Absolute values below 2^-12 count as zero, those above 2^4 as 2^4.
 
         Args:
-            feature: its position.
+            feature: the feature's position.
             levels: between 0 and 1.
         """
         reached = np.cumsum(self.buckets[feature])
@@ -223,7 +223,7 @@ class ContributionSummary:
         return tuple(_BUCKET_VALUES[wanted].tolist())
 
     def table(self) -> pa.Table:
-        """Return the summary as a table, one row a feature, ``datasets.EFFECTS.schema``."""
+        """Return the summary as a table of ``datasets.EFFECTS.schema``, one row per feature."""
         columns = {
             "feature": self.features,
             "cuts": [cut.cuts for cut in self.cuts],
@@ -238,7 +238,7 @@ class ContributionSummary:
 
     @classmethod
     def of(cls, table: pa.Table) -> Self:
-        """Return the summary that ``table`` gave."""
+        """Return the summary of a table that ``table`` made."""
         columns = table.to_pydict()
         cuts = [BinEdges(tuple(c), m) for c, m in zip(columns["cuts"], columns["middle"], strict=True)]
         summary = cls(columns["feature"], cuts)
@@ -250,13 +250,13 @@ class ContributionSummary:
 
 
 def read_summary(run_folder: str) -> ContributionSummary:
-    """Return what moves a run's predictions, added up over its partitions a few at a time.
+    """Return the sum of a run's summaries; files are prefetched a few at a time.
 
     Args:
         run_folder: a run's folder, a path or an fsspec URL.
 
     Raises:
-        RunError: the run has no such sums, or they are of different models.
+        RunError: the run has no summaries, or they are of different models.
     """
     fs, path = url_to_fs(run_folder)
     files = sorted(fs.glob(f"{path}/{datasets.EFFECTS.name}/*.parquet"))
@@ -264,7 +264,7 @@ def read_summary(run_folder: str) -> ContributionSummary:
         raise RunError(f"{run_folder} has no {datasets.EFFECTS.name}: give the folder of a run")
 
     def read(file: str) -> pa.Table:
-        # Small: one request for all of it, where Parquet's parts would take several.
+        # One request reads the whole small file; reading Parquet piecewise would take several.
         return pq.read_table(pa.BufferReader(fs.cat_file(file)))
 
     try:
@@ -274,12 +274,12 @@ def read_summary(run_folder: str) -> ContributionSummary:
 
 
 def merge_summaries(summaries: Iterable[ContributionSummary]) -> ContributionSummary:
-    """Return the sum of at least one summary, taking one at a time."""
+    """Return the sum of one or more summaries, holding two at a time."""
     return reduce(lambda total, summary: total + summary, summaries)
 
 
 def _lists(rows: NDArray[Any]) -> pa.Array:
-    """Return a matrix as one list for each of its rows."""
+    """Return a matrix as an Arrow array of its rows."""
     ends = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(rows.shape[1])
     return pa.ListArray.from_arrays(ends, rows.ravel())
 

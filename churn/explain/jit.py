@@ -1,4 +1,4 @@
-"""Numba functions with one signature: compiled when they are first called, kept where that is possible."""
+"""Numba functions with one signature, compiled on first use and cached on disk if possible."""
 
 import logging
 from collections.abc import Callable
@@ -11,30 +11,30 @@ _logger = logging.getLogger(__name__)
 
 
 class JitFunction:
-    """A function that is compiled once. Safe to call from several threads; the lock of Python is released.
+    """A function that is compiled once. Thread-safe; it runs without Python's global lock.
 
-    The machine code is kept in NUMBA_CACHE_DIR, or beside the function's module, or in the user's cache
-    folder. Where none of these can be written, every process compiles anew.
+    The machine code is cached in NUMBA_CACHE_DIR, beside the function's module, or in the user's cache
+    folder. If none of these can be written, each process compiles again.
 
     Args:
-        function: the function, in what numba understands of Python. It may not make arrays. Constants and
-            functions that it uses must stand in its own module: what is kept is renewed when that changes.
-        signature: its numba types; calls with others are refused.
+        function: a function that numba can compile. It may not create arrays. The constants and functions
+            that it uses must be in its own module: the cache is renewed when that module changes.
+        signature: its numba types; calls with other types are refused.
     """
 
     def __init__(self, function: Callable[..., None], signature: Any) -> None:
-        """Keep the function; nothing is compiled yet."""
+        """Store the function without compiling it."""
         self._function = function
         self._signature = signature
         self._lock = Lock()
         self._machine_code: Any = None
 
     def __call__(self, *arguments: Any) -> None:
-        """Run it."""
+        """Call the compiled function."""
         self.ready()(*arguments)
 
     def ready(self) -> Any:
-        """Return the compiled function."""
+        """Compile the function if necessary and return it."""
         with self._lock:
             if self._machine_code is None:
                 try:
@@ -45,7 +45,7 @@ class JitFunction:
         return self._machine_code
 
     def _compile(self, *, cache: bool) -> Any:
-        # Without numba's runtime, which would count references to the arrays inside the innermost loops.
+        # Numba's runtime would count references to the arrays inside the innermost loops.
         dispatcher = njit(nogil=True, error_model="numpy", cache=cache, _nrt=False)(self._function)
         dispatcher.compile(self._signature)
         dispatcher.disable_compile()

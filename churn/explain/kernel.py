@@ -1,11 +1,11 @@
 """The compiled loops of ``treeshap``: blocks of rows walk through the trees, 32 rows at a time.
 
-Numba has no type for a vector of floats, and LLVM vectorises only simple loops; so the vector is made a type
-here, and each operation on it is one instruction of LLVM, which divides it among the registers that the
-processor has: two of AVX-512, four of AVX, eight of NEON.
+Numba has no vector type, and LLVM vectorises only simple loops. So this module defines a vector of 32 floats
+whose operations are single LLVM instructions. LLVM splits them over the processor's registers: two of
+AVX-512, four of AVX, eight of NEON.
 
-What the kernel reads is laid out by ``trees``. Whatever is compiled into the kernel is said in this module,
-because numba compiles anew only when the file changes.
+``trees`` lays out what the kernel reads. Everything that is compiled into the kernel is in this module,
+because numba compiles again only when this file changes.
 """
 
 from typing import Any

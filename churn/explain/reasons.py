@@ -15,10 +15,10 @@ REASONS = 5
 
 
 class TopReasons(NamedTuple):
-    """The largest contributions of each row by size, largest first; of equal ones, the earlier feature's.
+    """The contributions of each row with the largest absolute value, largest first; ties by position.
 
     Attributes:
-        features: their features' positions, int32 (k, rows): k reasons, or all features if those are fewer.
+        features: positions of their features, int32 (k, rows); k is at most the number of features.
         contributions: their contributions, float32 (k, rows).
     """
 
@@ -27,19 +27,19 @@ class TopReasons(NamedTuple):
 
 
 def top_reasons(phi: NDArray[np.float32], k: int = REASONS) -> TopReasons:
-    """Return the ``k`` largest contributions of each row.
+    """Return the ``k`` contributions of each row with the largest absolute value.
 
     Args:
-        phi: contributions, (rows, features), without NaN; quickest if it lies feature by feature in memory.
-        k: how many.
+        phi: contributions, (rows, features), without NaN; fastest if column-major in memory.
+        k: number of reasons.
     """
     by_feature = np.ascontiguousarray(phi.T, np.float32)
     features, rows = by_feature.shape
-    found = TopReasons(
+    reasons = TopReasons(
         np.empty((min(k, features), rows), np.int32), np.empty((min(k, features), rows), np.float32)
     )
-    top_k(by_feature, *found)
-    return found
+    top_k(by_feature, *reasons)
+    return reasons
 
 
 def reason_table(
@@ -52,13 +52,13 @@ def reason_table(
 
     Args:
         users: user ids, string (rows,).
-        columns: the features' values as they were read, before encoding, by name.
-        features: the model's features, to which ``reasons`` point.
-        reasons: what ``top_reasons`` found.
+        columns: the features' values before encoding, by name.
+        features: names of the model's features, in order.
+        reasons: the result of ``top_reasons``.
     """
     k, rows = reasons.features.shape
     flat = reasons.features.T.ravel()
-    # Values are cast feature by feature, whole columns at a time, then brought back into the users' order.
+    # Values are converted one feature at a time, then put back into the users' order.
     by_feature = np.argsort(flat.astype(np.uint16), kind="stable")
     starts = np.searchsorted(flat[by_feature], np.arange(len(features) + 1))
     values = [
@@ -66,14 +66,14 @@ def reason_table(
         for name, start, end in zip(features, starts[:-1], starts[1:], strict=True)
         if start < end
     ]
-    back = np.empty_like(by_feature)
-    back[by_feature] = np.arange(len(by_feature))
+    original_order = np.empty_like(by_feature)
+    original_order[by_feature] = np.arange(len(by_feature))
     return pa.Table.from_arrays(
         [
             users.take(pa.array(np.repeat(np.arange(rows), k))),
             pa.array(np.tile(np.arange(1, k + 1, dtype=np.int16), rows)),
             pa.array(list(features), pa.string()).take(pa.array(flat)),
-            pa.concat_arrays(values).take(pa.array(back)) if values else pa.array([], pa.string()),
+            pa.concat_arrays(values).take(pa.array(original_order)) if values else pa.array([], pa.string()),
             pa.array(reasons.contributions.T.ravel()),
         ],
         schema=datasets.REASONS.schema,
@@ -81,7 +81,7 @@ def reason_table(
 
 
 def _texts(values: pa.Array) -> pa.Array:
-    """Return values as text: floats as the model sees them (float32, shortest), the rest as they are."""
+    """Return values as text; floats in the shortest form of their float32."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_floating(values.type):

@@ -12,21 +12,21 @@ from churn.core.errors import RunError
 from churn.explain.kernel import ENTER, LANES, LEAVE, LOW, LOW_AND_LEAF, NODE, TWO_LOWS
 
 MAXIMUM_POINTS = 16  # of quadrature: exact up to 32 distinct features on a path
-_TINY = 1e-30  # instead of a cover share of 0: the sign of h tells where a row went
-_ROUNDING = 1e-6  # of a cover that is the difference of two others
-_NODES_BETWEEN_FLUSHES = 4096  # sums of float32 stay short
+_TINY = 1e-30  # replaces a cover share of 0, so that the sign of h still shows which child a row took
+_ROUNDING = 1e-6  # relative error allowed in a cover that XGBoost computed as a difference
+_NODES_BETWEEN_FLUSHES = 4096  # bounds the length of float32 sums, and with it their rounding
 
-# Rows to a block: few enough to stay in the near caches, and so many that a node is worth looking up;
-# fewer still for models that are very wide or very deep.
+# Rows per block: few enough for the CPU caches, enough to spread the cost of loading a node. Very wide or
+# very deep models get fewer.
 _BLOCK_FLOATS, _LEAST_ROWS, _MOST_ROWS, _SCRATCH_FLOATS = 50_000, 64, 128, 500_000
 
 
 class UnsupportedModelError(RunError):
-    """This kind of model has no fast contributions; XGBoost's own ``pred_contribs`` may have them."""
+    """A model that ``TreeShap`` does not support; XGBoost's ``pred_contribs`` may."""
 
 
 class FlatTrees(NamedTuple):
-    """Trees as the kernel reads them, and how its scratch is laid out.
+    """Trees as the kernel reads them, and the layout of its scratch memory.
 
     Attributes:
         features: (used,) int32, the columns that some tree splits on, ascending.
@@ -117,7 +117,7 @@ def flatten(booster: xgb.Booster) -> FlatTrees:
 def _place(
     nodes: NDArray[Any], points: NDArray[np.int64], used: int, depth: int, most: int
 ) -> tuple[tuple[int, int, int, int], int]:
-    """Turn the numbers of areas in the nodes into positions in the scratch.
+    """Replace the area numbers in ``nodes`` by positions in the scratch memory.
 
     Returns:
         Rows of a block, the first sum, P, and how far G is behind P; and the size of the scratch.
@@ -140,8 +140,9 @@ def _coefficients(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return a table of c and dc/dp at each point, and where each node's start in it.
 
-    c is the probability that a feature is known, given that all earlier splits on it led here: p if there are
-    none, so that all such nodes share the first lines of the table, one for each number of points.
+    c is the probability that a feature is known, given that all earlier splits on it led here. Without
+    earlier splits it is p, so those nodes share the first entries of the table, one for each number of
+    points.
     """
     most = int(points.max(initial=1))
     table = [_known(n, np.ones(1)) for n in range(1, most + 1)]
@@ -185,7 +186,7 @@ def _supported_trees(learner: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _unsupported(reason: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"fast contributions are not there for this model: {reason}; use booster.predict(pred_contribs=True)"
+        f"TreeShap does not support this model: {reason}; use booster.predict(pred_contribs=True)"
     )
 
 

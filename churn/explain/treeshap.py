@@ -51,19 +51,19 @@ Floats = NDArray[np.float32]
 
 
 class TreeShap:
-    """Explains rows by the trees of one booster. Safe to share between threads.
+    """Computes contributions of rows to one booster's margin. Thread-safe.
 
     Attributes:
-        n_features: columns that it expects.
-        bias: what the model expects of an average training row, in units of the margin.
+        n_features: number of columns that it expects.
+        bias: the margin of an average training row, in log-odds.
     """
 
     def __init__(self, booster: xgb.Booster) -> None:
-        """Prepare a booster's trees.
+        """Flatten a booster's trees and compile the kernel.
 
         Args:
-            booster: trees with numeric splits and one output. All its trees count, as in ``Booster.predict``
-                without ``iteration_range``: give ``booster[: booster.best_iteration + 1]`` for fewer.
+            booster: trees with numeric splits and one output. All trees are used, as by ``Booster.predict``
+                without ``iteration_range``; pass ``booster[: booster.best_iteration + 1]`` for fewer.
 
         Raises:
             UnsupportedModelError: it has categorical splits, DART weights, several classes or targets, or is
@@ -77,17 +77,17 @@ class TreeShap:
         self.bias = self._probe(booster)
 
     def contributions(self, X: ArrayLike, threads: int = 1) -> Floats:
-        """Return what each feature adds to each row's margin; equal to ``pred_contribs`` but for rounding.
+        """Return each feature's contribution to each row's margin; equals ``pred_contribs`` up to rounding.
 
         Args:
-            X: (rows, features) in any memory order; NaN = missing. Not float32: converted first, as XGBoost
-                does.
-            threads: threads to divide the rows among; each needs less than 2 MB, unless the trees split on
-                more than 7,000 features.
+            X: (rows, features) in any memory order; NaN = missing. Other types are converted to float32, as
+                XGBoost does.
+            threads: number of threads; each needs less than 2 MB, unless the trees split on more than 7,000
+                features.
 
         Returns:
-            (rows, features + 1) float32, the bias in the last column. In memory it is feature by feature:
-            ``.T`` is a C-contiguous (features + 1, rows) array, whose rows are ready-made columns.
+            (rows, features + 1) float32 in log-odds, the bias in the last column; column-major (``.T`` is
+            C-contiguous).
 
         Raises:
             RunError: X has another number of columns than the model.
@@ -95,10 +95,10 @@ class TreeShap:
         return self.margin_and_contributions(X, threads)[1]
 
     def margin_and_contributions(self, X: ArrayLike, threads: int = 1) -> tuple[Floats, Floats]:
-        """Return margins and contributions in one pass; arguments and errors as ``contributions``.
+        """Return margins and contributions in one pass; arguments and errors as for ``contributions``.
 
         Returns:
-            (rows,) float32, bias and contributions summed in float64; and the contributions.
+            Margins, (rows,) float32: bias plus contributions, summed in float64. Contributions as above.
         """
         matrix: Floats = np.asarray(X, np.float32)
         if matrix.ndim != 2 or matrix.shape[1] != self.n_features:
@@ -120,14 +120,14 @@ class TreeShap:
             scratch = _aligned(self._trees.floats)
             self._kernel(matrix, tuple(self._trees), *part, scratch, self.bias, by_feature, margin)
 
-        _each(explain, parts)
+        _run_parallel(explain, parts)
         return margin.astype(np.float32), by_feature.T
 
     def _probe(self, booster: xgb.Booster) -> float:
-        """Return the bias: the margin less the contributions, which is the same for every row.
+        """Return the bias: the margin minus the contributions, which is the same for every row.
 
-        That holds for any base score, objective and version of XGBoost, and two very different rows tell
-        whether these are the trees that the margin comes from.
+        This holds for any base score, objective and version of XGBoost. Two very different rows check that
+        the flattened trees are the ones that XGBoost predicts with.
         """
         rows = np.full((2, self.n_features), np.nan, np.float32)
         rows[0] = 0
@@ -142,7 +142,7 @@ class TreeShap:
         return float(gap.mean())
 
 
-def _each(work: Any, parts: Sequence[tuple[int, int]]) -> None:
+def _run_parallel(work: Any, parts: Sequence[tuple[int, int]]) -> None:
     if len(parts) <= 1:
         for part in parts:
             work(part)

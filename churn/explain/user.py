@@ -17,17 +17,24 @@ from churn.features.catalogue import Feature, Range
 from churn.features.phrases import Phrases
 from churn.lake.readers import read_rows
 
-_TOLD = ["predicted_probability", "product", "target_week_start_date", "as_of", "run_id", "__filename"]
+_SCORE_COLUMNS = [
+    "predicted_probability",
+    "product",
+    "target_week_start_date",
+    "as_of",
+    "run_id",
+    "__filename",
+]
 
 
 def explain_user(run_folder: str, user: str) -> list[str]:
-    """Return lines that say how likely a user is to stay away, and why.
+    """Return the lines that `churn explain` prints: a user's probability of churn and its reasons.
 
     Example:
         >>> churn.explain_user(run.path(), "u00000007")[0]
 
-    Values are compared with the user's own habit, or else with the median of the users scored in the same
-    partition: a sample of everybody, however many they are.
+    Values are compared with the user's own habit. For features without a habit they are compared with the
+    median of the users in the same partition, a sample of all users.
 
     Args:
         run_folder: a committed run's folder, a path or an fsspec URL.
@@ -37,8 +44,8 @@ def explain_user(run_folder: str, user: str) -> list[str]:
         UsageError: the user was not scored in that run.
         RunError: a file of the run is missing or damaged.
     """
-    if not user.isprintable():  # among them what a shell hands over that is not UTF-8
-        raise UsageError(f"user {user[:80]!r} was not scored: an id has letters that can be seen")
+    if not user.isprintable():  # also refuses shell arguments that are not UTF-8
+        raise UsageError(f"user {user[:80]!r} was not scored: an id consists of printable characters")
     try:
         return _explain(run_folder, user)
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -51,18 +58,18 @@ def explain_user(run_folder: str, user: str) -> list[str]:
 def _explain(run_folder: str, user: str) -> list[str]:
     fs, path = url_to_fs(run_folder)
     scores = ds.dataset(f"{path}/scores", filesystem=fs, format="parquet")
-    found = scores.to_table(columns=_TOLD, filter=pc.field("user_id") == user).to_pylist()
-    if not found:
+    matches = scores.to_table(columns=_SCORE_COLUMNS, filter=pc.field("user_id") == user).to_pylist()
+    if not matches:
         raise UsageError(
             f"user {user[:80]!r} was not scored: no such id, or not active in the last observed week, not "
             f"over the product's minimum in 13 weeks, or without a usable account. The run is {run_folder}"
         )
-    score = found[0]
+    score = matches[0]
     catalogue = _read_catalogue(fs, f"{path}/logs/features.json")
     reasons = sorted(read_rows(run_folder, "reasons", [user]).to_pylist(), key=lambda reason: reason["rank"])
-    named = [catalogue[reason["feature"]] for reason in reasons if reason["feature"] in catalogue]
-    part = PurePosixPath(score["__filename"]).name
-    own, typical = _read_usual(fs, f"{path}/features/{part}", user, named)
+    features = [catalogue[reason["feature"]] for reason in reasons if reason["feature"] in catalogue]
+    file = PurePosixPath(score["__filename"]).name
+    own, typical = _read_usual(fs, f"{path}/features/{file}", user, features)
     return [
         f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in the "
         f"week of {score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
@@ -91,16 +98,16 @@ def _read_catalogue(fs: AbstractFileSystem, path: str) -> dict[str, Feature]:
 def _read_usual(
     fs: AbstractFileSystem, path: str, user: str, features: list[Feature]
 ) -> tuple[dict[str, object], dict[str, float]]:
-    """Return the user's own values, and medians over the users of one file, of what ``features`` need."""
+    """Return the user's own values and the medians of one file's users, as far as ``features`` need them."""
     habits = {name for feature in features for name in habit(feature)}
     others = {feature.name for feature in features if not habit(feature)}
     with fs.open(path, "rb") as file:
         parquet = pq.ParquetFile(file)
-        wanted = [name for name in parquet.schema_arrow.names if name in habits | others | {"user_id"}]
-        table = parquet.read(columns=wanted)
-    row = table.filter(pc.equal(table["user_id"], user)).to_pylist()
+        columns = [name for name in parquet.schema_arrow.names if name in habits | others | {"user_id"}]
+        table = parquet.read(columns=columns)
+    rows = table.filter(pc.equal(table["user_id"], user)).to_pylist()
     medians = {name: _median(table[name]) for name in table.column_names if name in others}
-    return (row[0] if row else {}), {name: value for name, value in medians.items() if value is not None}
+    return (rows[0] if rows else {}), {name: value for name, value in medians.items() if value is not None}
 
 
 def _median(column: pa.ChunkedArray) -> float | None:

@@ -9,8 +9,8 @@ from churn.core.calendar import OBSERVATION_WEEKS
 from churn.features.catalogue import INTEGER, Feature
 from churn.features.phrases import MONEY, NO_PHRASES
 
-_FAR_BELOW = 0.75  # "only" is said of a value up to this part of what is usual
-_LEAST_WEEKS = 2  # fewer make no habit
+_FAR_BELOW = 0.75  # a value up to this share of the usual one is told with "only"
+_LEAST_WEEKS = 2  # a habit needs at least so many active weeks
 _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
 
 
@@ -20,13 +20,13 @@ def describe_reasons(
     own: Mapping[str, object] | None = None,
     typical: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Return one line a reason.
+    """Return one sentence per reason.
 
     Args:
         reasons: rows of a reasons table: feature, value (text or None), contribution.
-        catalogue: the features by name; one that is not in it goes by its name.
-        own: the user's feature values, in which the habits are found that values are compared with.
-        typical: the median by feature among the users scored, told where a user has no habit of their own.
+        catalogue: the features by name; an unknown feature is shown by its name.
+        own: the user's feature values, which give the habits that values are compared with.
+        typical: median by feature among the scored users, for features without a habit.
     """
     return [
         _line(reason, catalogue.get(str(reason["feature"])), own or {}, typical or {}) for reason in reasons
@@ -34,19 +34,19 @@ def describe_reasons(
 
 
 def limit(feature: Feature, value: float) -> str:
-    """Return a value as reasons tell it, in the same unit, but fit to follow "below": "4.5 hours", "37%"."""
-    told = re.search(r"\{value:(/[^}]*|span)\}", feature.phrases.raises)
-    text = format(_Said(value, feature.unit), told[1] if told else "")
+    """Return a value in words that can follow "below", such as "4.5 hours" or "37%"."""
+    spec = re.search(r"\{value:(/[^}]*|span)\}", feature.phrases.raises)
+    text = format(_Value(value, feature.unit), spec[1] if spec else "")
     if text[0] in "-0123456789":
         return text
-    # "under 1%" and the like are no limits.
+    # Words such as "under 1%" cannot follow "below".
     if feature.unit == "share":
         return f"{100 * value:.3g}%"
     return f"{value:.2g}" if feature.unit == "ratio" else f"{value:.2g} {feature.unit}"
 
 
 def habit(feature: Feature) -> tuple[str, ...]:
-    """Return the features that tell what is usual for a user: none, one, or numerator and denominator."""
+    """Return the features that hold a user's usual value: none, one, or numerator and denominator."""
     return tuple(name for name in feature.phrases.usual.split(" / ") if name)
 
 
@@ -59,14 +59,14 @@ def _line(
     contribution = float(str(reason["contribution"]))
     value = _read(reason["value"], feature)
     if feature and feature.phrases != NO_PHRASES:
-        said = _phrase(feature, value, contribution, _usual(feature, own, typical))
+        phrase = _phrase(feature, value, contribution, _usual(feature, own, typical))
     else:
         name = feature.meaning if feature else str(reason["feature"]).replace("_", " ")
-        said = f"{name}: {'unknown' if value is None else _Said(value, '')}"
+        phrase = f"{name}: {'unknown' if value is None else _Value(value, '')}"
     if contribution == 0:
-        return f"{said} (does not change the risk, +0.00)"
+        return f"{phrase} (does not change the risk, +0.00)"
     effect = "raises" if contribution > 0 else "lowers"
-    return f"{said} ({effect} the risk: {_factor(math.exp(contribution))} odds, {contribution:+.2f})"
+    return f"{phrase} ({effect} the risk: {_factor(math.exp(contribution))} odds, {contribution:+.2f})"
 
 
 def _phrase(feature: Feature, value: float | str | None, contribution: float, usual: float | None) -> str:
@@ -76,16 +76,16 @@ def _phrase(feature: Feature, value: float | str | None, contribution: float, us
     nothing = value == 0 and bool(phrases.zero)
     template = phrases.zero if nothing else phrases.raises if contribution > 0 else phrases.lowers
     if isinstance(value, str) or usual is None or (nothing and usual == 0):
-        return template.format(value=_Said(value, unit), only="")
-    said = template.format(value=_Said(value, unit), only="only " if _few(value, usual, feature) else "")
-    known = not nothing or unit in said  # after "1 day" it is enough to say "usually 4"
+        return template.format(value=_Value(value, unit), only="")
+    phrase = template.format(value=_Value(value, unit), only="only " if _few(value, usual, feature) else "")
+    unit_known = not nothing or unit in phrase  # after "1 day", "usually 4" needs no unit
     whole = feature.type == INTEGER
-    compared, same = (phrases.tail.format(usual=_Said(x, unit, whole, known)) for x in (usual, value))
-    return said if compared == same else said + compared  # "100%, typically 100%" tells nothing
+    compared, same = (phrases.tail.format(usual=_Value(x, unit, whole, unit_known)) for x in (usual, value))
+    return phrase if compared == same else phrase + compared  # avoids "100%, typically 100%"
 
 
 def _few(value: float, usual: float, feature: Feature) -> bool:
-    least = round(usual - 0.25) if feature.type == INTEGER else usual  # not "only 1, usually 1 or 2"
+    least = round(usual - 0.25) if feature.type == INTEGER else usual  # avoids "only 1, usually 1 or 2"
     return value <= _FAR_BELOW * usual and value < least
 
 
@@ -107,7 +107,7 @@ def _finite(value: object) -> float | None:
 
 
 def _read(value: object, feature: Feature | None) -> float | str | None:
-    """Return the value of a reason, which is stored as text, as what it is."""
+    """Convert a reason's value from its text to a number or a category."""
     if value is None:
         return None
     text = " ".join(str(value).split())
@@ -127,14 +127,14 @@ def _factor(odds: float) -> str:
 
 
 @dataclass(frozen=True)
-class _Said:
+class _Value:
     """A value in a template.
 
     Attributes:
         value: the value.
         unit: its unit, in the plural.
-        rough: whether "1 or 2" will do for 1.5, as it does for what is usual.
-        bare: whether the unit is known already and may be left out.
+        rough: whether to write 1.5 as "1 or 2", as for usual values.
+        bare: whether to omit the unit.
     """
 
     value: float | str
@@ -143,9 +143,10 @@ class _Said:
     bare: bool = False
 
     def __format__(self, spec: str) -> str:
-        """Return the value as people say it.
+        """Return the value in words.
 
-        Specs: none, with its unit; ``number``, without; ``different``, with this word; ``/X``, divided by X;
+        Specs: empty, with its unit; ``number``, without it; ``different``, with this word; ``/X``, divided by
+            X;
         ``ratio``, ``change``, ``times``, ``every``; ``span`` of days; ``trend``, a slope a week;
         ``crossing``, a week counted from the first observed one.
         """
@@ -171,7 +172,7 @@ class _Said:
 
 
 def _number(x: float) -> str:
-    """Return about two digits, or all of a whole number."""
+    """Return two significant digits, or all digits of an integer."""
     if 0 < abs(x) < 0.01:
         return "under 0.01" if x > 0 else "just below 0"
     places = 0 if abs(x) >= 9.95 or x.is_integer() else 1 if abs(x) >= 0.095 else 2
@@ -220,14 +221,14 @@ def _span(days: float) -> str:
 
 
 def _ratio(x: float) -> str:
-    """Return how a part stands to a whole, fit to be followed by the whole."""
+    """Return a ratio in words that precede the denominator: "20% below", "3 times"."""
     if x < 0.955:
         return f"{_percent(1 - x)} below"
     return "equal to" if x < 1.045 else f"{_percent(x - 1)} above" if x < 1.995 else f"{_number(x)} times"
 
 
 def _change(x: float) -> str:
-    """Return how much more or fewer there are, fit to be followed by what of, and "than usual"."""
+    """Return a relative change in words: "20% more", "5% fewer"."""
     return f"{_percent(abs(x))} {'fewer' if x < 0 else 'more'}"
 
 
@@ -248,7 +249,7 @@ def _trend(slope: float) -> str:
 
 
 def _crossing(week: float) -> str:
-    ahead = week - (OBSERVATION_WEEKS - 1)  # the last observed week is the last of them, counted from 0
+    ahead = week - (OBSERVATION_WEEKS - 1)  # weeks are counted from 0, so the last observed one is 12
     weeks = "more than a year" if abs(ahead) > 52 else _with_unit(f"{round(abs(ahead))}", "weeks")
     if abs(ahead) < 0.5:
         return "reaches zero now"
