@@ -1,6 +1,6 @@
-"""The model artefact: features and category maps, boosted trees, and a card that describes them.
+"""The model artefact: boosted trees and a card with features, categories and figures.
 
-On disk a model is a folder of two files, without pickles: ``booster.ubj`` (XGBoost's universal binary JSON)
+On disk a model is a folder of two files, without pickle: ``booster.ubj`` (XGBoost's universal binary JSON)
 and ``model.json`` (the card and a checksum of the other file).
 """
 
@@ -26,8 +26,8 @@ BOOSTER_FILE = "booster.ubj"
 CARD_FILE = "model.json"
 FORMAT = 1
 KEYS = ("user_id", "as_of_date", "churned")
-# Rarer values are treated as missing: their churn rate is hardly known, so that placing them by it would
-# write the labels of a few training rows into the feature.
+# Rarer values count as missing: their churn rate is uncertain, and ordering by it would leak the labels of a
+# few training rows into the feature.
 MINIMUM_CATEGORY_ROWS = 20
 SMOOTHING_ROWS = 20.0
 
@@ -38,10 +38,10 @@ _TO_FLOATS = pc.CastOptions.unsafe(_FLOAT)
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """The features of a model, in order, and the values of those that are categories.
+    """A model's features in order, and the values of its category features.
 
-    A category enters the trees as one number: the position of its value among the values seen in training, in
-    order of their churn rate. For a binary response the best split of a category is a cut in that order
+    A category value becomes its position among the training values in order of their churn rate. For a binary
+    response the best split of a category is a cut in that order
     (Fisher, JASA 1958; Breiman et al., Classification and Regression Trees, 1984, section 4.2). See
     ``order_values``.
 
@@ -55,10 +55,10 @@ class FeatureSchema:
 
     @classmethod
     def fit(cls, snapshots: pa.Table, churned: NDArray[Any]) -> "FeatureSchema":
-        """Return the schema of training snapshots: every column that is not a key is a feature.
+        """Return the schema of training snapshots; all columns except the keys are features.
 
         Args:
-            snapshots: training rows only; whatever is to be judged must not be among them.
+            snapshots: training rows only, without rows that will be used for evaluation.
             churned: (rows,) 0 or 1.
         """
         names = tuple(name for name in snapshots.column_names if name not in KEYS)
@@ -71,18 +71,18 @@ class FeatureSchema:
         return cls(names, categories)
 
     def encode(self, table: pa.Table | pa.RecordBatch) -> Matrix:
-        """Return the model's matrix of a table or batch; columns that the model does not know are ignored.
+        """Return the model's matrix of a table or batch; other columns are ignored.
 
         Returns:
-            (rows, features) float32, feature by feature in memory (``.T`` is C-contiguous), as columns come
-            and as the SHAP kernel reads them. Nulls, and category values unseen in training, are NaN.
+            (rows, features) float32, column-major (``.T`` is C-contiguous), as the SHAP kernel reads it.
+            Nulls and category values unseen in training are NaN.
 
         Raises:
             RunError: a column is missing, is a category where a number is expected (or the reverse), or holds
                 an infinite number.
         """
-        found = set(table.column_names)
-        missing = [name for name in self.names if name not in found]
+        present = set(table.column_names)
+        missing = [name for name in self.names if name not in present]
         if missing:
             raise RunError(
                 f"the table lacks {len(missing)} feature(s) of the model: {_some(missing)}; "
@@ -91,7 +91,7 @@ class FeatureSchema:
         by_feature = np.empty((len(self.names), table.num_rows), dtype=np.float32)
         for row, name in zip(by_feature, self.names, strict=True):
             row[:] = self._column(table, name)
-        # One pass over all columns: one for each would cost small tables more than reading them.
+        # One check of the whole matrix: a check per column takes longer than reading a small table.
         if np.isinf(by_feature).any():
             for row, name in zip(by_feature, self.names, strict=True):
                 _refuse_infinite(row, name)
@@ -100,7 +100,7 @@ class FeatureSchema:
     def _column(self, table: pa.Table | pa.RecordBatch, name: str) -> Matrix:
         column = table[name]
         if name in self.categories:
-            # A column of nulls only may have lost its type.
+            # A column of nulls may have lost its type.
             if not (is_category(column.type) or pa.types.is_null(column.type)):
                 raise RunError(f"feature {name!r} is a category in the model, but {column.type} in the table")
             known = pa.array(self.categories[name], pa.string())
@@ -109,7 +109,7 @@ class FeatureSchema:
 
 
 def is_category(type_: pa.DataType) -> bool:
-    """Return whether columns of this Arrow type are categories: strings, plain or dictionary-encoded."""
+    """Return whether an Arrow type is a category: strings, plain or dictionary-encoded."""
     if pa.types.is_dictionary(type_):
         type_ = type_.value_type
     return bool(
@@ -118,7 +118,7 @@ def is_category(type_: pa.DataType) -> bool:
 
 
 def is_numeric(type_: pa.DataType) -> bool:
-    """Return whether columns of this Arrow type are numbers: integers, floats, decimals, booleans, nulls."""
+    """Return whether an Arrow type is a number: integer, float, decimal, boolean or null."""
     kinds = (
         pa.types.is_integer,
         pa.types.is_floating,
@@ -133,7 +133,7 @@ def number_values(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
     """Return a numeric column as (rows,) float32, null as NaN.
 
     Raises:
-        RunError: it is not numeric, or holds an infinite number, which trees cannot split on.
+        RunError: the column is not numeric or holds infinite numbers, which trees cannot split on.
     """
     values = _numbers(column, name)
     _refuse_infinite(values, name)
@@ -141,7 +141,9 @@ def number_values(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
 
 
 def _numbers(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
-    if column.type == _FLOAT:  # the most: a cast to what it is takes longer than to read a small column
+    if (
+        column.type == _FLOAT
+    ):  # the usual case; a cast to the same type takes longer than reading a small column
         values: Matrix = column.to_numpy(zero_copy_only=False)
         return values
     if not is_numeric(column.type):
@@ -169,14 +171,14 @@ def category_codes(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64
 def order_values(
     values: Sequence[str], codes: NDArray[np.int64], churned: NDArray[Any], overall: float
 ) -> tuple[str, ...]:
-    """Return values in order of churn rate, smoothed by 20 rows' worth of the overall rate; ties by name.
+    """Return values in order of smoothed churn rate; ties by name.
 
-    Values with fewer than 20 rows are left out, that is, they count as missing.
+    The rate is (churners + 20 * overall) / (rows + 20). Values with fewer than 20 rows are left out and count
+    as missing.
 
     Args:
         values: distinct values.
-        codes: (rows,) position of each row's value, -1 = null; of the rows that the model is fitted on only,
-            as the order knows their labels.
+        codes: (rows,) position of each row's value, -1 = null; only of rows that the model is fitted on.
         churned: (rows,) 0 or 1.
         overall: churn rate of those rows.
     """
@@ -184,8 +186,8 @@ def order_values(
     rows = np.bincount(codes[seen], minlength=len(values))
     churners = np.bincount(codes[seen], weights=churned[seen], minlength=len(values))
     rates = (churners + SMOOTHING_ROWS * overall) / (rows + SMOOTHING_ROWS)
-    kept = [code for code in range(len(values)) if rows[code] >= MINIMUM_CATEGORY_ROWS]
-    return tuple(values[code] for code in sorted(kept, key=lambda code: (rates[code], values[code])))
+    frequent = [code for code in range(len(values)) if rows[code] >= MINIMUM_CATEGORY_ROWS]
+    return tuple(values[code] for code in sorted(frequent, key=lambda code: (rates[code], values[code])))
 
 
 def _floats(column: pa.ChunkedArray | pa.Array) -> Matrix:
@@ -203,9 +205,10 @@ class _Frozen(BaseModel):
 
 
 class DateSummary(_Frozen):
-    """One as-of date's snapshots, and what they served for before the final refit on everything.
+    """One as-of date's snapshots, and their role before the final refit on all rows.
 
-    ``gap`` dates lie within the label delay before the holdout: their label was not known on its as-of date.
+    ``gap`` dates lie within the label delay before the holdout: their labels were not known on its as-of
+    date.
     """
 
     as_of: date
@@ -215,30 +218,30 @@ class DateSummary(_Frozen):
 
 
 class ModelCard(_Frozen):
-    """What a model is, what it was made from, and how good it is.
+    """A model's features, training data, parameters and figures.
 
     Attributes:
         product: the product whose churn it predicts.
-        as_of: the as-of date of the run that trained it; all labels were known then.
-        model_version: product, date and a hash of booster and card: equal versions are equal models.
+        as_of: as-of date of the run that trained it; all labels were known by then.
+        model_version: product, date and a hash of booster, data and code; equal versions are equal models.
         features: feature columns in order.
         categories: category feature -> values in the order of their codes.
         params: XGBoost parameters.
         trees: number of trees.
         training_dates: as-of dates that the shipped booster was fitted on (holdout included).
-        dates: rows and churn rate by as-of date, and what each date served for.
+        dates: rows, churn rate and role of each as-of date.
         rows: snapshots that the shipped booster was fitted on.
         churn_rate: their churn rate.
-        judged_on: ``later_dates``: the holdout is later than anything the judged model knew. ``other_users``:
-            there were too few dates, so users were held out by a hash of their id.
-        metrics: the holdout evaluation (``Evaluation.to_dict``) of the same model fitted without the holdout
-            and without anything whose label was not known on the holdout's as-of date.
-        threshold: probability from which a user is called a churner: best F1 on the holdout.
+        judged_on: ``later_dates``: the holdout is later than the rows of the evaluated model.
+            ``other_users``: there were too few dates, so users were held out by a hash of their id.
+        metrics: the holdout evaluation (``Evaluation.to_dict``) of a model fitted without the holdout and
+            without rows whose label was not known on the holdout's as-of date.
+        threshold: lowest probability that is classified as churn: best F1 on the holdout.
         seed: seed of row and column sampling.
-        data_fingerprint: hash of the training snapshots, whatever their order.
+        data_fingerprint: hash of the training snapshots; it does not depend on their order.
         code_version: version of the code that trained it.
-        created_at: when.
-        notes: what was done differently from the usual scheme, in sentences.
+        created_at: time of training, with a time zone.
+        notes: sentences on differences from the usual scheme.
     """
 
     product: str
@@ -270,11 +273,11 @@ class _File(_Frozen):
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted model: everything that scoring needs.
+    """A fitted model: booster and card.
 
     Attributes:
         booster: the trees; ``booster.feature_names`` are the card's features.
-        card: what it is.
+        card: its description.
     """
 
     booster: xgb.Booster
@@ -282,7 +285,7 @@ class Model:
 
     @property
     def schema(self) -> FeatureSchema:
-        """How tables become matrices."""
+        """The feature schema, which encodes tables as matrices."""
         return FeatureSchema(self.card.features, self.card.categories)
 
     def margin(self, matrix: Matrix) -> Matrix:
@@ -297,19 +300,19 @@ class Model:
         return sigmoid(self.margin(matrix))
 
     def save(self, folder: str | Path) -> None:
-        """Write the model's two files into a folder, local or an fsspec URL; it is made if need be.
+        """Write the model's two files into a folder (path or fsspec URL), which is created if missing.
 
         Raises:
             RunError: the folder cannot be written.
         """
         raw = bytes(self.booster.save_raw("ubj"))
-        described = _File(format=FORMAT, booster_sha256=hashlib.sha256(raw).hexdigest(), card=self.card)
+        document = _File(format=FORMAT, booster_sha256=hashlib.sha256(raw).hexdigest(), card=self.card)
         files, root = fsspec.core.url_to_fs(str(folder))
         try:
             files.makedirs(root, exist_ok=True)
             files.pipe_file(posixpath.join(root, BOOSTER_FILE), raw)
-            # Last, so that a folder with a card has its booster.
-            text = described.model_dump_json(indent=1) + "\n"
+            # Written last, so that a folder with a card also has its booster.
+            text = document.model_dump_json(indent=1) + "\n"
             files.pipe_file(posixpath.join(root, CARD_FILE), text.encode())
         except OSError as error:
             raise RunError(f"the model cannot be written to {folder}: {error}") from error
@@ -318,13 +321,17 @@ class Model:
     def load(cls, folder: str | Path, *, threads: int = 0) -> "Model":
         """Read a model that ``save`` wrote.
 
+        Example:
+            >>> model = Model.load("model")
+            >>> model.probability(model.schema.encode(table))
+
         Args:
             folder: local path or fsspec URL.
-            threads: threads that predictions may use; 0 = all.
+            threads: number of threads for predictions; 0 = all.
 
         Raises:
-            RunError: a file is missing or damaged, the two do not belong together, or a newer version of this
-                program wrote them.
+            RunError: a file is missing or damaged, the two do not belong together, or another version of
+                churn wrote them.
         """
         files, root = fsspec.core.url_to_fs(str(folder))
         try:
@@ -335,14 +342,14 @@ class Model:
                 f"{folder} holds no complete model ({BOOSTER_FILE} and {CARD_FILE}): {error}; train again"
             ) from error
         try:
-            described = _File.model_validate_json(text)
+            document = _File.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise RunError(
                 f"{folder}/{CARD_FILE} is damaged or of another version: {where}: {first['msg']}; train again"
             ) from error
-        if hashlib.sha256(raw).hexdigest() != described.booster_sha256:
+        if hashlib.sha256(raw).hexdigest() != document.booster_sha256:
             raise RunError(
                 f"{folder}/{BOOSTER_FILE} is damaged or belongs to another model: "
                 f"its checksum is not the one in {CARD_FILE}; train again"
@@ -352,17 +359,17 @@ class Model:
             booster.load_model(bytearray(raw))
         except xgb.core.XGBoostError as error:
             raise RunError(f"{folder}/{BOOSTER_FILE} cannot be read by XGBoost: {error}") from error
-        found, expected = tuple(booster.feature_names or ()), described.card.features
-        if found != expected:
-            different = sorted(set(found) ^ set(expected)) or ["the same features in another order"]
+        actual, expected = tuple(booster.feature_names or ()), document.card.features
+        if actual != expected:
+            different = sorted(set(actual) ^ set(expected)) or ["the same features in another order"]
             raise RunError(
                 f"{folder}: booster and {CARD_FILE} differ in their features: {_some(different)}; train again"
             )
-        return cls(booster, described.card)
+        return cls(booster, document.card)
 
 
 def sigmoid(margin: NDArray[Any]) -> NDArray[np.float64]:
-    """Return probabilities of log-odds, computed in float64 without overflow."""
+    """Return the probabilities of log-odds, in float64 and without overflow."""
     m = margin.astype(np.float64)
     small = np.exp(-np.abs(m))
     probabilities: NDArray[np.float64] = np.where(m >= 0, 1.0, small) / (1.0 + small)

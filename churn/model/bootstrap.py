@@ -1,4 +1,4 @@
-"""95 % intervals by the bootstrap: rows, or users where users recur, are drawn with replacement.
+"""95 % bootstrap intervals: rows, or users with all their rows, are drawn with replacement.
 
 Efron, Annals of Statistics 1979; bias-corrected percentiles as in Efron & Tibshirani, An Introduction to the
 Bootstrap, 1993, chapter 14, without acceleration.
@@ -17,7 +17,7 @@ from churn.core.errors import CheckError
 Floats = NDArray[np.float64]
 
 LEVEL = 0.95
-# Beyond this many resampled rows fewer resamples are drawn: intervals are narrow there anyway.
+# Fewer resamples are drawn if they had more rows than this together: such intervals are narrow anyway.
 _RESAMPLED_ROWS = 200_000_000
 _FEWEST_RESAMPLES = 100
 _NORMAL = NormalDist()
@@ -25,19 +25,19 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value with its 95 % interval, where there is one."""
+    """A value with its 95 % interval; low and high are None if it was not computed."""
 
     value: float
     low: float | None = None
     high: float | None = None
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return value, low and high, ready for JSON."""
+        """Return value, low and high as a dictionary for JSON."""
         return asdict(self)
 
 
 def cluster_codes(clusters: ArrayLike, rows: int) -> NDArray[np.int64]:
-    """Return each row's user as a number from 0 on.
+    """Return each row's user as a number from 0, int64 (rows,).
 
     Raises:
         CheckError: there are not as many ids as rows.
@@ -50,7 +50,7 @@ def cluster_codes(clusters: ArrayLike, rows: int) -> NDArray[np.int64]:
 
 
 def _weights(rows: int, groups: NDArray[np.int64] | None, seed: int, bootstrap: int) -> Iterator[Floats]:
-    """Yield multinomial bootstrap weights of the rows: how often each one's user was drawn."""
+    """Yield multinomial bootstrap weights: how often each row's user was drawn."""
     generator = np.random.default_rng(seed)
     users = rows if groups is None else int(groups.max()) + 1
     for _ in range(bootstrap):
@@ -65,24 +65,24 @@ def resampled(
     seed: int,
     bootstrap: int,
 ) -> Floats:
-    """Return a statistic under bootstrap weights, one row a resample.
+    """Return a statistic of each bootstrap resample, one per row.
 
     Args:
         statistic: takes (rows,) weights, returns a vector.
         rows: number of rows.
-        groups: (rows,) user of each row, drawn as a whole; None: each row is drawn by itself.
+        groups: (rows,) user of each row; users are drawn with all their rows. None: rows are drawn.
         seed: seed of the draws.
-        bootstrap: resamples; where they would exceed 200 million rows together fewer are drawn, at least 100.
+        bootstrap: number of resamples; fewer, at least 100, if they had over 200 million rows together.
     """
     resamples = min(bootstrap, max(_FEWEST_RESAMPLES, _RESAMPLED_ROWS // rows))
     return np.array([statistic(weights) for weights in _weights(rows, groups, seed, resamples)])
 
 
 def interval(value: float, drawn: Floats) -> Estimate:
-    """Return the bias-corrected percentile interval.
+    """Return the bias-corrected percentile interval, widened if necessary to hold the estimate.
 
-    A sum of absolute values such as ECE grows when rows are resampled; the plain percentiles would lie above
-    the estimate. The correction moves them back; the interval is stretched to hold the estimate in any case.
+    Resampling increases a sum of absolute values such as ECE, so plain percentiles would lie above the
+    estimate.
     """
     drawn = drawn[~np.isnan(drawn)]
     if math.isnan(value) or not len(drawn):

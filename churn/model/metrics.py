@@ -1,20 +1,20 @@
-"""How good probabilities are, with 95 % intervals.
+"""Metrics of predicted probabilities, with 95 % intervals.
 
 Formulas and their sources:
 
-- log loss: mean of ``-log p(what happened)`` (Good, JRSS B 1952); what the model is fitted to.
+- log loss: mean of ``-log p(outcome)`` (Good, JRSS B 1952); the training objective.
 - AUC: probability that a churner scores higher than a stayer, ties half (Mann-Whitney U; Hanley & McNeil,
   Radiology 1982).
 - PR AUC: average precision, ``sum (R_k - R_{k-1}) P_k`` over distinct scores, as scikit-learn computes it.
 - Brier: mean squared error of the probability (Brier, Monthly Weather Review 1950).
 - ECE: expected calibration error, ``sum share_b |mean predicted_b - observed_b|`` over ten bins of equal mass
   (Naeini et al., AAAI 2015).
-- lift of the top decile: churn rate of the tenth with the highest scores over everybody's.
-- intervals: bootstrap of rows, or of users where users recur (Efron, Annals of Statistics 1979), with
+- lift of the top decile: churn rate of the tenth with the highest scores over the churn rate of all.
+- intervals: bootstrap of rows, or of users if they have several rows (Efron, Annals of Statistics 1979), with
   bias-corrected percentiles (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 14, no
   acceleration); the churn rate's by Wilson (JASA 1927).
 
-Rows with equal scores are treated alike, whatever their order.
+The order of rows with equal scores does not matter.
 """
 
 import math
@@ -34,19 +34,19 @@ TOP_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good the probabilities of some snapshots were.
+    """Metrics of the probabilities of some snapshots.
 
     Attributes:
-        rows: snapshots judged.
+        rows: number of snapshots.
         churn_rate: share that churned.
-        mean_probability: what the probabilities promised.
-        base_log_loss: log loss of giving everybody the churn rate (its entropy, in nats).
+        mean_probability: mean predicted probability.
+        base_log_loss: log loss of predicting the churn rate for everybody (its entropy, in nats).
         log_loss: mean negative log likelihood in nats.
-        auc: area under the ROC curve; none when everybody or nobody churned.
-        pr_auc: average precision; none as above.
+        auc: area under the ROC curve; None if everybody or nobody churned.
+        pr_auc: average precision; None as above.
         brier: mean squared error.
         ece: expected calibration error over ten bins of equal mass.
-        lift_top_decile: churn rate of the top tenth over everybody's; none as above.
+        lift_top_decile: churn rate of the top tenth over that of all; None as above.
     """
 
     rows: int
@@ -62,12 +62,12 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, Estimate]:
-        """The six metrics by name, those left out that could not be computed."""
-        found = {name: getattr(self, name) for name in METRICS}
-        return {name: estimate for name, estimate in found.items() if estimate is not None}
+        """The metrics by name, without those that are None."""
+        estimates = {name: getattr(self, name) for name in METRICS}
+        return {name: estimate for name, estimate in estimates.items() if estimate is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as numbers, dictionaries and None, ready for JSON."""
+        """Return all values as JSON-ready numbers, dictionaries and None."""
         return asdict(self)
 
 
@@ -76,7 +76,7 @@ METRICS = ("log_loss", "auc", "pr_auc", "brier", "ece", "lift_top_decile")
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Snapshots with similar probabilities: what was predicted and what happened (Wilson interval)."""
+    """Snapshots with similar probabilities: predicted and observed churn rate, with its Wilson interval."""
 
     bin: str
     mean_predicted: float
@@ -106,12 +106,16 @@ def evaluate(
     seed: int = 1,
     bootstrap: int = 500,
 ) -> Evaluation:
-    """Judge probabilities against what happened.
+    """Evaluate predicted probabilities against observed churn.
+
+    Example:
+        >>> evaluate([0, 1, 1], [0.2, 0.9, 0.6], intervals=False).auc.value
+        1.0
 
     Args:
         churned: (rows,) 0 or 1.
         probability: (rows,) probability of churn, within [0, 1].
-        clusters: (rows,) user ids, where users recur: whole users are resampled. None: each row is a user.
+        clusters: (rows,) user ids; the bootstrap resamples whole users. None: each row is a user.
         intervals: whether to compute 95 % intervals of the metrics.
         seed: seed of the bootstrap.
         bootstrap: resamples; fewer (at least 100) are drawn beyond 400,000 rows.
@@ -145,13 +149,13 @@ def evaluate(
 
 
 def wilson_interval(rate: float, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson, JASA 1927); (0, 1) when nothing was observed."""
+    """Return the 95 % interval of a proportion (Wilson, JASA 1927); (0, 1) without trials."""
     if trials == 0:
         return 0.0, 1.0
     centre = rate + z * z / (2 * trials)
     half = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
     scale = 1 + z * z / trials
-    # Rounding must not push the interval off a rate of exactly 0 or 1.
+    # Rounding must not move the interval away from a rate of exactly 0 or 1.
     return max(min((centre - half) / scale, rate), 0.0), min(max((centre + half) / scale, rate), 1.0)
 
 
@@ -166,10 +170,10 @@ def calibration_table(
     y, p = _checked(churned, probability)
     order = np.argsort(p, kind="stable")
     y, p = y[order], p[order]
-    which = _mass_bins(p, bins)
+    bin_of = _mass_bins(p, bins)
     table = []
     for number in range(bins):
-        inside = which == number
+        inside = bin_of == number
         count = int(inside.sum())
         if count:
             observed = float(y[inside].mean())
@@ -183,7 +187,7 @@ def lift_table(
     probability: ArrayLike,
     shares: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
 ) -> list[LiftRow]:
-    """Return what the users with the highest probabilities hold; empty when nobody churned.
+    """Return churn rate and lift of the users with the highest probabilities; empty if nobody churned.
 
     Users with equal probabilities at a cut count in proportion.
 
@@ -200,9 +204,9 @@ def lift_table(
     table = []
     for share in shares:
         cut = max(1, round(share * len(y)))
-        found = float(np.interp(cut, users, caught))
-        rate = found / cut
-        table.append(LiftRow(share, cut, rate, found / churners, rate / (churners / len(y))))
+        churners_above = float(np.interp(cut, users, caught))
+        rate = churners_above / cut
+        table.append(LiftRow(share, cut, rate, churners_above / churners, rate / (churners / len(y))))
     return table
 
 
@@ -215,10 +219,10 @@ def paired_difference(
     seed: int = 1,
     bootstrap: int = 2_000,
 ) -> Estimate:
-    """Return log loss of ``a`` less that of ``b`` on the same rows: below 0, ``a`` is better.
+    """Return the log loss of ``a`` minus that of ``b`` on the same rows; below 0, ``a`` is better.
 
-    The 95 % interval resamples users (``clusters``), so that it holds where users recur from date to date. It
-    does not cover what a whole week has in common (a holiday): for that, look at several as-of dates.
+    The 95 % interval resamples users (``clusters``), so it is valid for users with rows at several dates. It
+    does not cover effects of a whole week such as a holiday: compare several as-of dates for that.
 
     Raises:
         CheckError: as ``evaluate``.
@@ -235,9 +239,9 @@ def paired_difference(
 
 
 def regret(model_log_loss: float, true_log_loss: float, base_log_loss: float) -> float | None:
-    """Return (model - true) / (base rate - true) log loss: 0 = as good as the truth, 1 = knows only the rate.
+    """Return (model - true) / (base rate - true) log loss: 0 = best possible, 1 = the base rate.
 
-    None when the true probabilities are no better than the base rate on these rows.
+    None if the true probabilities are no better than the base rate on these rows.
     """
     span = base_log_loss - true_log_loss
     return None if span <= 0 else (model_log_loss - true_log_loss) / span
@@ -256,11 +260,11 @@ def best_threshold(churned: ArrayLike, probability: ArrayLike) -> float:
     """Return the threshold that maximises F1 when ``probability >= threshold`` counts as churn.
 
     F1 is the harmonic mean of precision and recall (van Rijsbergen, Information Retrieval, 1979). Choose it
-    on out-of-time rows: on rows that the model has seen it comes out too high. The threshold lies half-way
-    to the next lower score, so that rounding cannot move anybody across; the highest of equals wins.
+    on out-of-time rows: on fitted rows it comes out too high. The threshold is half-way to the next lower
+    score, so that rounding moves nobody across it. Of equally good thresholds the highest is returned.
 
     Returns:
-        A number in [0, 1]; 0.5 when nobody churned.
+        A number in [0, 1]; 0.5 if nobody churned.
 
     Raises:
         CheckError: as ``evaluate``.
@@ -279,7 +283,7 @@ def best_threshold(churned: ArrayLike, probability: ArrayLike) -> float:
 
 
 class _Ranked:
-    """Labels and scores in order of falling score, prepared for weighted metrics."""
+    """Labels and scores by descending score, for weighted metrics."""
 
     def __init__(self, y: Floats, p: Floats) -> None:
         self.y = y
@@ -291,26 +295,26 @@ class _Ranked:
         self.bins = _mass_bins(p[::-1], ECE_BINS)[::-1]
 
     def cumulative(self, weights: Floats) -> tuple[Floats, Floats]:
-        """Return cumulative weight of rows and of churners at the end of each distinct score, from 0."""
+        """Return cumulative weights of rows and of churners at each distinct score, starting with 0."""
         users = np.cumsum(weights)
         caught = np.cumsum(weights * self.y)
         ends = np.r_[self.starts[1:], len(self.y)] - 1
         return np.r_[0.0, users[ends]], np.r_[0.0, caught[ends]]
 
     def metrics(self, weights: Floats) -> Floats:
-        """Return the metrics in the order of ``METRICS``, NaN where there is only one class."""
+        """Return the metrics in the order of ``METRICS``; NaN if there is only one class."""
         users, caught = self.cumulative(weights)
         total, churners = users[-1], caught[-1]
         stayers = total - churners
         ece = np.abs(np.bincount(self.bins, weights * self.excess, ECE_BINS)).sum() / total
         auc = precision = lift = math.nan
         if churners > 0 and stayers > 0:
-            found = np.diff(caught)
+            churners_at = np.diff(caught)
             # Stayers ranked below each churner; those with the same score count half.
             missed = users - caught
-            auc = found @ (stayers - (missed[1:] + missed[:-1]) / 2) / (churners * stayers)
-            # A resample may leave out everybody at the highest scores.
-            precision = found @ (caught[1:] / np.maximum(users[1:], 1e-300)) / churners
+            auc = churners_at @ (stayers - (missed[1:] + missed[:-1]) / 2) / (churners * stayers)
+            # A resample may have no rows at the highest scores.
+            precision = churners_at @ (caught[1:] / np.maximum(users[1:], 1e-300)) / churners
             lift = np.interp(TOP_SHARE * total, users, caught) / (TOP_SHARE * total) / (churners / total)
         loss, brier = weights @ self.losses / total, weights @ self.squares / total
         return np.array([loss, auc, precision, brier, ece, lift])
@@ -323,7 +327,7 @@ def _checked(churned: ArrayLike, probability: ArrayLike) -> tuple[Floats, Floats
     if y.ndim != 1 or y.shape != p.shape:
         failures.append(f"labels and probabilities must be of one length, not {y.shape} and {p.shape}")
     elif not len(y):
-        failures.append("there are no rows to judge")
+        failures.append("there are no rows to evaluate")
     else:
         wrong = int(np.sum((y != 0) & (y != 1)))
         outside = int(np.sum(~((p >= 0) & (p <= 1))))
@@ -344,7 +348,7 @@ def _log_losses(y: Floats, p: Floats) -> Floats:
 
 
 def _mass_bins(rising: Floats, bins: int) -> NDArray[np.int64]:
-    """Return each row's bin by the middle rank of its score, for scores in rising order."""
+    """Return each row's bin by the mean rank of its score; scores must be ascending."""
     starts = np.flatnonzero(np.r_[True, rising[1:] != rising[:-1]])
     sizes = np.diff(np.r_[starts, len(rising)])
     middle = np.repeat(starts + (sizes - 1) / 2, sizes)

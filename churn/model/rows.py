@@ -1,4 +1,4 @@
-"""Labelled snapshots, checked, in one fixed order, ready to become matrices."""
+"""Check labelled snapshots and sort them into the rows that training uses."""
 
 import hashlib
 from collections.abc import Mapping
@@ -31,11 +31,11 @@ _BLOCK_ROWS = 65_536
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Training snapshots in order of as-of date, then user id.
+    """Training snapshots, sorted by as-of date, then user id.
 
     Attributes:
         keys: user_id, as_of_date, churned.
-        users: (rows,) each row's user as a number from 0 on.
+        users: (rows,) int64, each row's user as a number from 0.
         dates: (rows,) as-of dates, datetime64[D], ascending.
         churned: (rows,) int8, 1 = churned.
         names: features in order.
@@ -59,11 +59,11 @@ class TrainingRows:
 
     @property
     def everything(self) -> Mask:
-        """(rows,) True throughout."""
+        """A mask of all rows, (rows,)."""
         return np.ones(len(self), dtype=np.bool_)
 
     def schema(self, fit: Mask) -> FeatureSchema:
-        """Return the feature schema whose categories are ordered by the churn rates of the rows ``fit``."""
+        """Return a feature schema with categories ordered by their churn rate in the rows ``fit``."""
         churned = self.churned[fit].astype(np.float64)
         overall = float(churned.mean())
         categories = {
@@ -76,14 +76,14 @@ class TrainingRows:
         """Return what ``schema.encode`` returns for the rows ``which``."""
         matrix: Matrix = self.numbers[which]
         for name, (values, codes) in self.categories.items():
-            known = {value: code for code, value in enumerate(schema.categories[name])}
-            # One more place, at the end, for null (-1).
-            lookup = np.array([*(known.get(value, np.nan) for value in values), np.nan], dtype=np.float32)
+            code_of = {value: code for code, value in enumerate(schema.categories[name])}
+            # The last entry serves null, whose code is -1.
+            lookup = np.array([*(code_of.get(value, np.nan) for value in values), np.nan], dtype=np.float32)
             matrix[:, self.names.index(name)] = lookup[codes[which]]
         return matrix
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of keys, labels and features as the model sees them, whatever their order was."""
+        """Return a SHA-256 of keys, labels and encoded features; it does not depend on the input order."""
         digest = hashlib.sha256("\n".join(self.names).encode())
         lengths, text = hashlib.sha256(), hashlib.sha256()
         for chunk in self.keys["user_id"].chunks:
@@ -115,17 +115,17 @@ def read_rows(
     stage: str,
     label_delay: timedelta = LABEL_DELAY,
 ) -> TrainingRows:
-    """Check labelled snapshots and put them in order; only the latest ``settings.max_dates`` dates are kept.
+    """Check and sort labelled snapshots of the latest ``settings.max_dates`` dates.
 
     Args:
         snapshots: user_id, as_of_date, churned (0 or 1) and feature columns; rows in any order.
-        as_of: the Sunday as of which all labels must be known.
-        settings: which dates to keep, and how few rows are too few.
-        stage: what a failure is attributed to.
+        as_of: the run's as-of date, by which all labels must be known.
+        settings: number of dates and smallest numbers of rows.
+        stage: name of the stage for error messages.
         label_delay: time from an as-of date until its label is known.
 
     Raises:
-        CheckError: lists what broke.
+        CheckError: checks failed; the message lists them all.
         RunError: a feature holds infinite numbers.
     """
     _check_keys(snapshots, as_of, label_delay, stage)
@@ -155,9 +155,9 @@ def read_rows(
 
 
 def _check_keys(snapshots: pa.Table, as_of: date, label_delay: timedelta, stage: str) -> None:
-    absent = [name for name in KEYS if name not in snapshots.column_names]
-    if absent:
-        raise CheckError(stage, [f"the training snapshots lack the column {name!r}" for name in absent])
+    missing = [name for name in KEYS if name not in snapshots.column_names]
+    if missing:
+        raise CheckError(stage, [f"the training snapshots lack the column {name!r}" for name in missing])
     failures = [
         f"{snapshots[name].null_count:,} training rows have no {name}"
         for name in KEYS

@@ -1,7 +1,7 @@
-"""Which rows judge a model and which choose its number of trees: by time, else by user; never at random.
+"""Split training rows into holdout, development and validation: by date, or by user if dates are too few.
 
-The label of an as-of date is known after the label delay, 14 days by default. Rows that judge are later than
-rows that fit by at least that much, as in a weekly run.
+A label is known one label delay (14 days by default) after its as-of date. As in a weekly run, evaluation
+rows are at least that much later than fitted rows. No split is random.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from churn.model.rows import Mask, TrainingRows
 
 Role = Literal["training", "validation", "gap", "holdout"]
 Judged = Literal["later_dates", "other_users"]
-# Users are dealt into this many parts where dates are too few.
+# Users are divided into this many parts if dates are too few.
 PARTS = 5
 _FEWEST_OF_A_CLASS = 5
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One trial of a number of trees: fit on some rows, judge on others."""
+    """One validation fold: rows to fit and rows to validate on."""
 
     fit: Mask
     validate: Mask
@@ -33,15 +33,15 @@ class Fold:
 
 @dataclass(frozen=True)
 class Split:
-    """What each row serves for before the final refit on everything.
+    """How each row is used before the final refit on all rows.
 
     Attributes:
-        holdout: rows that judge the model.
-        development: rows that the judged model is fitted on.
-        folds: trials within development that choose the number of trees.
-        judged_on: whether the holdout is of later dates, or of other users because there are too few dates.
-        roles: what each date serves for; ``gap`` dates lie less than the label delay before the holdout.
-        notes: what differs from the usual scheme, in sentences.
+        holdout: rows that evaluate the model.
+        development: rows that the evaluated model is fitted on.
+        folds: validation folds within development; they choose the number of trees.
+        judged_on: whether the holdout is later dates, or other users because there are too few dates.
+        roles: how each date is used; ``gap`` dates lie less than the label delay before the holdout.
+        notes: sentences on differences from the usual scheme.
     """
 
     holdout: Mask
@@ -55,19 +55,19 @@ class Split:
 def split(rows: TrainingRows, settings: TrainingSettings) -> Split:
     """Split training rows into holdout, development and validation folds within development.
 
-    The holdout is the latest ``holdout_dates`` dates (fewer if nothing else would be left), development all
-    that is older than its first date by at least the label delay. Folds go back from the end of development
-    in blocks of ``validation_dates`` dates, each predicted from what is older by at least the label delay,
-    until they have ``validation_rows`` rows together; later folds than the first must leave half of
+    The holdout is the latest ``holdout_dates`` dates (fewer if nothing else would be left). Development is
+    all rows at least one label delay older than the holdout's first date. Folds go back from the end of
+    development in blocks of ``validation_dates`` dates, each predicted from rows at least one label delay
+    older, until they have ``validation_rows`` rows together. All folds after the first must leave half of
     development to fit on.
 
-    Where dates are too few for a holdout, a fifth of the users (by a hash of the id) is held out at all
-    dates; where they are too few for a fold, folds are fifths of development's users in the same way.
+    If there are too few dates for a holdout, a fifth of the users (by a hash of the id) is held out at all
+    dates. If there are too few for a fold, each fold is a fifth of development's users.
     """
     notes = []
     dates = np.unique(rows.dates)
-    chosen = _holdout_by_date(rows, dates, settings)
-    if chosen is None:
+    by_date = _holdout_by_date(rows, dates, settings)
+    if by_date is None:
         parts = _parts(rows, "holdout")
         holdout, development = parts == 0, parts != 0
         notes.append(
@@ -76,11 +76,11 @@ def split(rows: TrainingRows, settings: TrainingSettings) -> Split:
             "the model does on a later week."
         )
     else:
-        holdout, development = chosen
+        holdout, development = by_date
         count = len(np.unique(rows.dates[holdout]))
         if count < settings.holdout_dates:
             notes.append(f"The holdout is {count} as-of date(s), as there are only {len(dates)} in all.")
-    judged_on: Judged = "other_users" if chosen is None else "later_dates"
+    judged_on: Judged = "other_users" if by_date is None else "later_dates"
     folds = _folds_by_date(rows, development, settings)
     if not folds:
         folds = _folds_by_user(rows, development, settings)
@@ -94,16 +94,16 @@ def split(rows: TrainingRows, settings: TrainingSettings) -> Split:
 def _holdout_by_date(
     rows: TrainingRows, dates: NDArray[np.datetime64], settings: TrainingSettings
 ) -> tuple[Mask, Mask] | None:
-    """Return holdout and development; a shorter holdout where a longer one would leave no fold by date."""
-    found = []
+    """Return holdout and development; the holdout is shortened to leave a fold by date."""
+    candidates = []
     for count in range(min(settings.holdout_dates, len(dates)), 0, -1):
         first = dates[-count]
         development = rows.dates <= first - rows.label_delay
         if _fittable(rows, development):
-            found.append((rows.dates >= first, development))
+            candidates.append((rows.dates >= first, development))
             if _folds_by_date(rows, development, settings):
-                return found[-1]
-    return found[0] if found else None
+                return candidates[-1]
+    return candidates[0] if candidates else None
 
 
 def _folds_by_date(rows: TrainingRows, development: Mask, settings: TrainingSettings) -> tuple[Fold, ...]:
@@ -156,7 +156,7 @@ def _both_classes(rows: TrainingRows, which: Mask, fewest: int) -> bool:
 
 
 def _parts(rows: TrainingRows, purpose: str) -> NDArray[np.int64]:
-    """Return each row's part of the users, by a hash of purpose and user id."""
+    """Return the part of each row's user, from a hash of purpose and user id."""
     first_rows = np.unique(rows.users, return_index=True)[1]
     ids = rows.keys["user_id"].take(first_rows).to_pylist()
     parts = [
@@ -176,17 +176,17 @@ def _roles(
 ) -> dict[date, Role]:
     if judged_on == "other_users":
         return dict.fromkeys(dates.tolist(), "training")
-    held = set(np.unique(rows.dates[holdout]).tolist())
-    developed = set(np.unique(rows.dates[development]).tolist())
-    validated = {day for fold in folds for day in np.unique(rows.dates[fold.validate]).tolist()}
-    # Folds by user validate on every date, which says nothing.
-    validated = validated if validated != developed else set()
+    holdout_dates = set(np.unique(rows.dates[holdout]).tolist())
+    development_dates = set(np.unique(rows.dates[development]).tolist())
+    validation_dates = {day for fold in folds for day in np.unique(rows.dates[fold.validate]).tolist()}
+    # Folds by user validate on every date, so no date has that role.
+    validation_dates = validation_dates if validation_dates != development_dates else set()
     roles: dict[date, Role] = {}
     for day in dates.tolist():
-        if day in held:
+        if day in holdout_dates:
             roles[day] = "holdout"
-        elif day not in developed:
+        elif day not in development_dates:
             roles[day] = "gap"
         else:
-            roles[day] = "validation" if day in validated else "training"
+            roles[day] = "validation" if day in validation_dates else "training"
     return roles

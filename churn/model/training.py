@@ -1,22 +1,21 @@
-"""Fit, judge and refit the default model of one product.
+"""Fit, evaluate and refit one product's model.
 
 The scheme, on past as-of dates in order (a label is known after ``label_delay``, by default 14 days):
 
-1. The *holdout* is the latest date. What is judged on it may know only what was known on that date: snapshots
-   taken at least ``label_delay`` earlier (*development*). Dates between the two serve nothing at this stage.
+1. The *holdout* is the latest date. The model evaluated on it may use only what was known on that date:
+   snapshots taken at least ``label_delay`` earlier (*development*). Dates between the two are not used at
+   this stage.
 2. The number of trees is chosen within development by forward chaining: the latest block of dates is
-   predicted from dates at least ``label_delay`` before it; earlier blocks join until there are enough
-   rows; the number with the lowest log loss over all blocks wins. One fixed number is kept afterwards:
-   growing it with the rows of a refit did not help on real weekly tasks, nor did early stopping on random
-   rows.
-3. A model fitted on all of development with that number is judged on the holdout. Those are the figures
-   that the card reports.
-4. The shipped model is fitted on everything, holdout included, with that number: it knows the latest weeks,
-   and should do no worse than the figures say.
+   predicted from dates at least ``label_delay`` before it, then earlier blocks, until there are enough rows.
+   The number with the lowest log loss over all blocks is used from then on. Scaling it with the rows of the
+   refit did not help on real weekly tasks, nor did early stopping on random rows.
+3. A model with that number of trees is fitted on all of development and evaluated on the holdout. The card
+   reports these figures.
+4. The shipped model is fitted on all rows, holdout included, with the same number of trees.
 
-With too few dates users take the place of dates: a fifth of them, by a hash of the id, are held out. Rows
-are sorted first and every draw is seeded, so the same snapshots in any order give the same booster to the
-byte, on any number of threads.
+With too few dates, users are held out instead: a fifth of them, by a hash of the id. Rows are sorted first
+and every draw is seeded. The same snapshots in any order give the same booster, byte for byte, on any number
+of threads.
 """
 
 import hashlib
@@ -43,20 +42,20 @@ from churn.model.splits import Fold, Split, split
 logger = logging.getLogger(__name__)
 
 Params = dict[str, bool | int | float | str]
-# Threads with fewer rows each wait for each other most of the time: ten times slower on a busy machine.
+# With fewer rows each, threads mostly wait for each other: ten times slower on a busy machine.
 _ROWS_PER_THREAD = 50_000
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A fitted model with what is known of its quality.
+    """A fitted model and its holdout evaluation.
 
     Attributes:
         model: the shipped model, fitted on every row.
-        holdout: user_id, as_of_date, churned, predicted_probability (by the model that had not seen them).
+        holdout: user_id, as_of_date, churned, predicted_probability, by a model not fitted on these rows.
         evaluation: the holdout's metrics with 95 % intervals.
-        trees_by_fold: the best number of trees of each validation block by itself, latest block first.
-        notes: what was done differently from the usual scheme, in sentences.
+        trees_by_fold: the best number of trees of each validation block, latest block first.
+        notes: sentences on differences from the usual scheme.
     """
 
     model: Model
@@ -80,40 +79,48 @@ def train(
 ) -> TrainingResult:
     """Fit a product's model on labelled snapshots.
 
+    Example:
+        >>> result = train(
+        ...     snapshots, product="iplayer", as_of=date(2026, 6, 28),
+        ...     settings=TrainingSettings(), code_version="0.2.0",
+        ... )
+        >>> result.evaluation.auc.value
+        >>> result.model.save("model")
+
     Args:
         snapshots: user_id, as_of_date, churned (0 or 1) and feature columns; rows in any order.
         product: name of the product, for the card.
-        as_of: the Sunday as of which everything must be known.
-        settings: how to fit.
+        as_of: the run's as-of date, a Sunday; every label must be known by then.
+        settings: hyperparameters and splits.
         label_delay: time from an as-of date until its label is known.
         seed: seed of row and column sampling, and of the holdout's intervals.
-        threads: threads to use, at most; 0 = all. Few rows use fewer. The model does not depend on it.
+        threads: largest number of threads; 0 = all. Few rows use fewer. The model does not depend on it.
         code_version: version of the code, for the card.
-        created_at: time for the card, with a time zone; now by default.
+        created_at: time for the card, with a time zone; by default now.
 
     Raises:
         CheckError: keys or labels are missing or repeated, a label was not known on ``as_of``, there are too
-            few rows or too few of a class, the churn rate is out of bounds, or the model's probabilities are
-            constant or not numbers.
+            few rows in all or of one class, the churn rate is out of bounds, or the predicted probabilities
+            are constant or NaN.
         RunError: a feature holds infinite numbers.
     """
     stage = f"training of {product}"
     rows = read_rows(snapshots, as_of=as_of, settings=settings, stage=stage, label_delay=label_delay)
-    plan = split(rows, settings)
+    parts = split(rows, settings)
     params = _params(settings, seed, _useful_threads(threads, len(rows)))
-    trees, by_fold = _choose_trees(rows, plan.folds, params, settings)
+    trees, by_fold = _choose_trees(rows, parts.folds, params, settings)
     logger.info("%s: %d trees; by validation block: %s", stage, trees, ", ".join(map(str, by_fold)))
 
-    churned = rows.churned[plan.holdout]
-    probability = _fit(rows, plan.development, params, trees).probability(rows, plan.holdout)
+    churned = rows.churned[parts.holdout]
+    probability = _fit(rows, parts.development, params, trees).probability(rows, parts.holdout)
     _check_numbers(probability, stage)
-    evaluation = evaluate(churned, probability, clusters=rows.users[plan.holdout], seed=seed)
+    evaluation = evaluate(churned, probability, clusters=rows.users[parts.holdout], seed=seed)
 
     shipped = _fit(rows, rows.everything, params, trees)
     _check_scores(shipped.probability(rows, rows.everything), stage)
     fingerprint = rows.fingerprint()
-    raw = bytes(shipped.booster.save_raw("ubj"))
-    version = hashlib.sha256(raw + f"{fingerprint} {code_version}".encode()).hexdigest()[:10]
+    booster_bytes = bytes(shipped.booster.save_raw("ubj"))
+    version = hashlib.sha256(booster_bytes + f"{fingerprint} {code_version}".encode()).hexdigest()[:10]
     card = ModelCard(
         product=product,
         as_of=as_of,
@@ -122,23 +129,23 @@ def train(
         categories=dict(shipped.schema.categories),
         params={key: value for key, value in shipped.params.items() if key not in ("nthread", "verbosity")},
         trees=trees,
-        training_dates=tuple(plan.roles),
-        dates=_date_facts(rows, plan),
+        training_dates=tuple(parts.roles),
+        dates=_date_summaries(rows, parts),
         rows=len(rows),
         churn_rate=float(rows.churned.mean()),
-        judged_on=plan.judged_on,
+        judged_on=parts.judged_on,
         metrics=evaluation.to_dict(),
         threshold=best_threshold(churned, probability),
         seed=seed,
         data_fingerprint=fingerprint,
         code_version=code_version,
         created_at=created_at or datetime.now(UTC),
-        notes=plan.notes,
+        notes=parts.notes,
     )
-    holdout = rows.keys.filter(pa.array(plan.holdout)).append_column(
+    holdout = rows.keys.filter(pa.array(parts.holdout)).append_column(
         "predicted_probability", pa.array(probability, pa.float64())
     )
-    return TrainingResult(Model(shipped.booster, card), holdout, evaluation, by_fold, plan.notes)
+    return TrainingResult(Model(shipped.booster, card), holdout, evaluation, by_fold, parts.notes)
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,7 @@ def _params(settings: TrainingSettings, seed: int, threads: int) -> Params:
         "reg_lambda": settings.reg_lambda,
         "learning_rate": settings.learning_rate,
         "seed": seed,
-        # Otherwise boosters that grow in turns would share one stream of random numbers.
+        # Otherwise boosters that grow in turns share one stream of random numbers.
         "seed_per_iteration": True,
         "nthread": threads,
         "verbosity": 0,
@@ -175,13 +182,13 @@ def _useful_threads(threads: int, rows: int) -> int:
     return min(threads or os.cpu_count() or 1, 1 + rows // _ROWS_PER_THREAD)
 
 
-def _data(
+def _quantile_matrix(
     rows: TrainingRows, schema: FeatureSchema, which: Mask, threads: int, ref: xgb.DMatrix | None = None
 ) -> xgb.DMatrix:
-    # XGBoost calls back into Python for the rows. Ctrl-C raises in the main thread; raised in there, it would
-    # leave XGBoost's memory broken. So they are read in another thread, which a stop waits for.
-    with ThreadPoolExecutor(1, "churn-matrix") as apart:
-        return apart.submit(
+    # XGBoost calls back into Python for the rows. Ctrl-C raises in the main thread; inside such a callback it
+    # would corrupt XGBoost's memory. So another thread reads the rows, and Ctrl-C waits for it.
+    with ThreadPoolExecutor(1, "churn-matrix") as pool:
+        return pool.submit(
             xgb.QuantileDMatrix,
             rows.matrix(schema, which),
             label=rows.churned[which],
@@ -191,27 +198,27 @@ def _data(
         ).result()
 
 
-def _start(rows: TrainingRows, fit: Mask, params: Params) -> Params:
-    # The base margin is the log-odds of the rows that are fitted.
+def _with_base_score(rows: TrainingRows, fit: Mask, params: Params) -> Params:
+    # The base margin is the log-odds of the churn rate of the fitted rows.
     return {**params, "base_score": float(rows.churned[fit].mean())}
 
 
 def _fit(rows: TrainingRows, which: Mask, params: Params, trees: int) -> _Fitted:
     schema = rows.schema(which)
-    complete = _start(rows, which, params)
-    booster = xgb.train(complete, _data(rows, schema, which, int(params["nthread"])), trees)
+    complete = _with_base_score(rows, which, params)
+    booster = xgb.train(complete, _quantile_matrix(rows, schema, which, int(params["nthread"])), trees)
     return _Fitted(schema, complete, booster)
 
 
-class _Trial:
+class _FoldBooster:
     """One fold's booster, which grows a tree at a time."""
 
     def __init__(self, rows: TrainingRows, fold: Fold, params: Params) -> None:
-        schema = rows.schema(fold.fit)  # the order of categories must not know the rows that judge
+        schema = rows.schema(fold.fit)  # category order must not depend on the validation rows
         threads = int(params["nthread"])
-        self._fit = _data(rows, schema, fold.fit, threads)
-        self._validate = _data(rows, schema, fold.validate, threads, ref=self._fit)
-        self._booster = xgb.Booster(_start(rows, fold.fit, params), [self._fit, self._validate])
+        self._fit = _quantile_matrix(rows, schema, fold.fit, threads)
+        self._validate = _quantile_matrix(rows, schema, fold.validate, threads, ref=self._fit)
+        self._booster = xgb.Booster(_with_base_score(rows, fold.fit, params), [self._fit, self._validate])
         self.rows = int(fold.validate.sum())
 
     def grow(self, iteration: int) -> float:
@@ -225,14 +232,14 @@ def _choose_trees(
 ) -> tuple[int, tuple[int, ...]]:
     """Return the number of trees with the lowest log loss over all folds, and each fold's own best.
 
-    All folds grow together, so that early stopping looks at their common curve.
+    All folds grow together: early stopping uses their weighted mean loss.
     """
-    trials = [_Trial(rows, fold, params) for fold in folds]
-    weights = np.array([trial.rows for trial in trials], dtype=np.float64)
+    boosters = [_FoldBooster(rows, fold, params) for fold in folds]
+    weights = np.array([booster.rows for booster in boosters], dtype=np.float64)
     curves: list[NDArray[np.float64]] = []
     best, lowest = 1, np.inf
     for iteration in range(settings.max_trees):
-        curves.append(np.array([trial.grow(iteration) for trial in trials]))
+        curves.append(np.array([booster.grow(iteration) for booster in boosters]))
         loss = float(curves[-1] @ weights / weights.sum())
         if loss < lowest:
             best, lowest = iteration + 1, loss
@@ -245,7 +252,7 @@ def _choose_trees(
 def _check_numbers(probability: NDArray[Any], stage: str) -> None:
     wrong = int(np.isnan(probability).sum())
     if wrong:
-        raise CheckError(stage, [f"{wrong:,} of {len(probability):,} probabilities are not numbers"])
+        raise CheckError(stage, [f"{wrong:,} of {len(probability):,} probabilities are NaN"])
 
 
 def _check_scores(probability: NDArray[Any], stage: str) -> None:
@@ -255,14 +262,16 @@ def _check_scores(probability: NDArray[Any], stage: str) -> None:
             stage,
             [
                 f"all {len(probability):,} probabilities are {probability[0]:.4f}: "
-                "no feature tells churners from others; see which features are empty or constant"
+                "no feature separates churners from others; see which features are empty or constant"
             ],
         )
 
 
-def _date_facts(rows: TrainingRows, plan: Split) -> tuple[DateSummary, ...]:
-    facts = []
-    for day, role in plan.roles.items():
+def _date_summaries(rows: TrainingRows, parts: Split) -> tuple[DateSummary, ...]:
+    summaries = []
+    for day, role in parts.roles.items():
         churned = rows.churned[rows.dates == np.datetime64(day)]
-        facts.append(DateSummary(as_of=day, rows=len(churned), churn_rate=float(churned.mean()), role=role))
-    return tuple(facts)
+        summaries.append(
+            DateSummary(as_of=day, rows=len(churned), churn_rate=float(churned.mean()), role=role)
+        )
+    return tuple(summaries)
