@@ -1,4 +1,4 @@
-"""Back-tests: train as of a past date with what was known then, and compare with what people did."""
+"""Back-tests: train as of a past date with what was known then, and compare with what users did."""
 
 import logging
 from collections.abc import Sequence
@@ -33,12 +33,12 @@ _ROWS_PER_FILE = 1_000_000
 
 @dataclass(frozen=True)
 class Snapshots:
-    """What a back-test trains on and is judged on.
+    """The snapshots of one as-of date of a back-test.
 
     Attributes:
-        plan: how the snapshots were made.
+        plan: the SQL plan that made them.
         training: past snapshots whose label was known on the as-of date.
-        scored: the as-of date's eligible users with ``churned`` as it turned out.
+        scored: the as-of date's eligible users with their later outcome in ``churned``.
     """
 
     plan: DatasetPlan
@@ -47,58 +47,58 @@ class Snapshots:
 
 
 def prepare_snapshots(warehouse: Warehouse, settings: Settings, product: str, as_of: date) -> Snapshots:
-    """Build the snapshots of one as-of date and learn their outcomes afterwards.
+    """Return the snapshots of one as-of date with their later outcomes.
 
-    Features, eligibility and training labels read activity up to the as-of date only; outcomes come from a
-    second pass of the label's own SQL step that may read on to the end of the target.
+    Features, eligibility and training labels read activity up to the as-of date only. Outcomes come from a
+    second pass of the label's SQL step, which reads up to the end of the target.
 
     Raises:
-        SourceError: the target is not over in the data, or a source is wrong.
-        CheckError: the snapshots broke a check.
+        SourceError: the data end before the target does, or a source is wrong.
+        CheckError: the snapshots failed a check.
     """
     schema = f"backtest_{product}_{as_of:%Y%m%d}"
-    planned = plan_dataset(warehouse, settings, product, as_of, schema)
-    rows = run_steps(warehouse, planned)
-    check_snapshots(warehouse, planned, rows)
+    plan = plan_dataset(warehouse, settings, product, as_of, schema)
+    rows = run_steps(warehouse, plan)
+    check_snapshots(warehouse, plan, rows)
     with temporary_folder() as scratch:
         tables = {}
         for purpose in ("train", "score"):
             folder = scratch / purpose
             folder.mkdir()
-            tables[purpose] = read_snapshots(unload(warehouse, planned, purpose, folder, _ROWS_PER_FILE))
-    outcome_plan = plan_labels(warehouse, settings, planned, f"{schema}_outcomes")
+            tables[purpose] = read_snapshots(unload(warehouse, plan, purpose, folder, _ROWS_PER_FILE))
+    outcome_plan = plan_labels(warehouse, settings, plan, f"{schema}_outcomes")
     run_steps(warehouse, outcome_plan)
-    learned = read_labels(warehouse, outcome_plan)
-    _check_target_is_over(warehouse, planned)
-    for name in (outcome_plan.schema, planned.schema):
+    labels = read_labels(warehouse, outcome_plan)
+    _check_target_is_over(warehouse, plan)
+    for name in (outcome_plan.schema, plan.schema):
         warehouse.execute(f"drop schema {name} cascade")
-    churned = pa.array([learned.get(user) for user in tables["score"]["user_id"].to_pylist()], pa.int8())
+    churned = pa.array([labels.get(user) for user in tables["score"]["user_id"].to_pylist()], pa.int8())
     scored = tables["score"].add_column(2, "churned", churned)
-    return Snapshots(planned, tables["train"], scored)
+    return Snapshots(plan, tables["train"], scored)
 
 
-def _check_target_is_over(warehouse: Warehouse, planned: DatasetPlan) -> None:
-    # The whole log's last day: one product may be quiet for days.
-    found = warehouse.fetch(f"select max(activity_date) as last_date from {planned.schema}.activity")
-    last = found["last_date"][0].as_py()
-    windows = planned.windows
+def _check_target_is_over(warehouse: Warehouse, plan: DatasetPlan) -> None:
+    # The last day of the whole log: one product may have no activity for days.
+    table = warehouse.fetch(f"select max(activity_date) as last_date from {plan.schema}.activity")
+    last = table["last_date"][0].as_py()
+    windows = plan.windows
     if last is None or last < windows.target_end - timedelta(days=1):
         raise SourceError(
-            f"what happened after {windows.as_of} is not known: the target is "
+            f"the outcome of {windows.as_of} is not known: the target is "
             f"{windows.target_week_start} to {windows.target_end}, and the activity ends on "
             f"{last}. Choose an earlier --as-of"
         )
 
 
 def snapshots(data: Path, product: str, as_of: date) -> tuple[pa.Table, pa.Table]:
-    """Return (training, scored with outcomes) of a data folder, in memory: for benchmarks and notebooks."""
+    """Return the training and the scored snapshots of a data folder, computed in memory."""
     settings = load_settings(data, data)
     warehouse = open_in_memory(settings)
     try:
-        made = prepare_snapshots(warehouse, settings, product, as_of)
+        snapshots = prepare_snapshots(warehouse, settings, product, as_of)
     finally:
         warehouse.close()
-    return made.training, made.scored
+    return snapshots.training, snapshots.scored
 
 
 def backtest(
@@ -132,18 +132,18 @@ def backtest(
     figures: list[dict[str, Any]] = []
     try:
         for as_of in sorted(set(dates)):
-            made = prepare_snapshots(warehouse, settings, product, as_of)
+            snapshots = prepare_snapshots(warehouse, settings, product, as_of)
             model = train(
-                made.training,
+                snapshots.training,
                 product=product,
                 as_of=as_of,
                 settings=settings.product(product).training,
-                label_delay=made.plan.windows.label_delay,
+                label_delay=snapshots.plan.windows.label_delay,
                 seed=settings.seed,
                 code_version=__version__,
             ).model
-            probability = model.probability(model.schema.encode(made.scored))
-            churned = made.scored["churned"].to_numpy()
+            probability = model.probability(model.schema.encode(snapshots.scored))
+            churned = snapshots.scored["churned"].to_numpy()
             evaluation = evaluate(churned, probability, seed=settings.seed)
             figures.append(
                 {
@@ -159,7 +159,7 @@ def backtest(
                 f"{len(churned):,}",
                 evaluation.log_loss.value,
             )
-            judged.append(_predictions(made, probability))
+            judged.append(_predictions(snapshots, probability))
     finally:
         warehouse.close()
     table = pa.concat_tables(judged)
@@ -179,15 +179,15 @@ def backtest(
     }
 
 
-def _predictions(made: Snapshots, probability: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Table:
-    rows = made.scored.num_rows
-    week = made.plan.windows.target_week_start
+def _predictions(snapshots: Snapshots, probability: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Table:
+    rows = snapshots.scored.num_rows
+    week = snapshots.plan.windows.target_week_start
     return pa.table(
         {
-            "user_id": made.scored["user_id"],
-            "as_of": made.scored["as_of_date"],
+            "user_id": snapshots.scored["user_id"],
+            "as_of": snapshots.scored["as_of_date"],
             "target_week_start_date": pa.repeat(pa.scalar(week, pa.date32()), rows),
-            "churned": made.scored["churned"],
+            "churned": snapshots.scored["churned"],
             "predicted_probability": pa.array(probability),
         }
     )

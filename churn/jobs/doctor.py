@@ -1,7 +1,7 @@
-"""Whether everything that the settings name can be reached and used: tried with the least that a run needs.
+"""Checks that everything the settings name can be reached and used, with the rights that a run needs.
 
-What is made on the way (a schema with one small table, a few small files) is removed again. No login, key or
-password is in what is told: each part's own errors leave them out.
+The checks make a schema with one small table and a few small files, and remove them again. Results hold no
+login, key or password.
 """
 
 import logging
@@ -40,23 +40,23 @@ _TIMEOUT = 10  # seconds
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """One thing that was tried.
+    """The result of one check.
 
     Attributes:
         what: ``warehouse: write``, ``store``, ``MLflow`` and the like.
-        ok: whether it worked.
-        told: what was found or, where it failed, what was wrong and what to do; one line.
+        ok: whether it passed.
+        message: what was checked or, on failure, what was wrong and what to do; one line.
     """
 
     what: str
     ok: bool
-    told: str
+    message: str
 
 
 def run_checks(settings: Settings) -> Iterator[ProbeResult]:
-    """Try everything that the settings name, and yield what came of each as soon as it is known.
+    """Check everything that the settings name; yield each result as soon as it is known.
 
-    Where a part cannot be reached at all, that is all that is told of it. What a run is using is no fault.
+    If a part cannot be reached, its further checks are left out. A part that a run is using passes.
     """
     settings = _with_short_timeouts(settings)
     yield _try("store", lambda: _store(settings))
@@ -66,7 +66,7 @@ def run_checks(settings: Settings) -> Iterator[ProbeResult]:
 
 
 def _with_short_timeouts(settings: Settings) -> Settings:
-    """Return the settings with short timeouts: somebody waits for the answer."""
+    """Return the settings with fewer retries: a person waits for the result."""
     warehouse = settings.warehouse.model_copy(update={"retries": min(settings.warehouse.retries, 1)})
     store = settings.store.model_copy(update={"max_attempts": min(settings.store.max_attempts, 2)})
     return settings.model_copy(update={"warehouse": warehouse, "store": store})
@@ -88,19 +88,19 @@ def _store(settings: Settings) -> str:
             fs.pipe_file(f"{path}/try", content)
             if fs.cat_file(f"{path}/try") != content or len(fs.ls(path, detail=False)) != 1:
                 raise RunError(
-                    f"{path}: what was written is not what is read: is somebody else writing there?"
+                    f"{path}: read other content than was written: does another program write there?"
                 )
             fs.rm_file(f"{path}/try")
-    told = f"wrote, read and removed a file at {open_lake(settings).root}"
+    message = f"wrote, read and removed a file at {open_lake(settings).root}"
     bucket = like_a_bucket(settings.store.lake or "")
     if bucket:
-        told += f", a folder on this machine: if {bucket} is a bucket, write s3://{settings.store.lake}"
-    return told
+        message += f", a folder on this machine: if {bucket} is a bucket, write s3://{settings.store.lake}"
+    return message
 
 
 @contextmanager
 def _scratch(settings: Settings) -> Iterator[str]:
-    """Yield a new, empty folder of the lake that no reader looks at, and remove it."""
+    """Yield a new, empty folder outside the lake's runs, and remove it."""
     lake = open_lake(settings)
     _, root = url_to_fs(lake.root)
     path = f"{str(root).rstrip('/')}/.check/{secrets.token_hex(8)}"
@@ -110,18 +110,18 @@ def _scratch(settings: Settings) -> Iterator[str]:
     try:
         yield address(lake.fs, path)
     except BaseException:
-        with suppress(ChurnError):  # what failed first is what is told
+        with suppress(ChurnError):  # report the first error
             _remove(lake, path)
         raise
     _remove(lake, path)
 
 
 def _remove(lake: Lake, path: str) -> None:
-    with storage_errors("removing what was tried from the store", path):
+    with storage_errors("removing the test files from the store", path):
         if lake.fs.exists(path):
             lake.fs.rm(path, recursive=True)
         if is_local(lake.fs):
-            with suppress(OSError):  # another check uses it
+            with suppress(OSError):  # another check is using the folder
                 os.rmdir(os.path.dirname(path))
 
 
@@ -134,10 +134,9 @@ def _warehouse(settings: Settings) -> Iterator[ProbeResult]:
             try:
                 opened.append(stack.enter_context(closing(open_warehouse(settings))))
             except InUseError:
-                aside = open_in_memory(settings)
-                opened.append(stack.enter_context(closing(aside)))
+                opened.append(stack.enter_context(closing(open_in_memory(settings))))
                 in_use.append(f"{where} is in use by a run")
-                return f"{kind}: {in_use[0]}; the rest is tried in memory"
+                return f"{kind}: {in_use[0]}; the other checks run in memory"
             opened[0].fetch("select 1 as one")
             return f"{kind} at {where}"
 
@@ -157,7 +156,7 @@ def _warehouse(settings: Settings) -> Iterator[ProbeResult]:
         if written.ok:
             yield from _through_the_store(settings, warehouse, table)
         if in_use:
-            yield ProbeResult("warehouse: published tables", True, f"not looked at: {in_use[0]}")
+            yield ProbeResult("warehouse: published tables", True, f"not checked: {in_use[0]}")
         else:
             yield _try("warehouse: published tables", lambda: _published(settings, warehouse))
 
@@ -171,15 +170,15 @@ def _drop(warehouse: Warehouse, schema: str) -> None:
 
 def _sources(settings: Settings, warehouse: Warehouse) -> str:
     sources = check_tables(warehouse, settings.source)
-    without = "; ".join(dict.fromkeys(sources.available.reasons.values()))
+    missing = "; ".join(dict.fromkeys(sources.available.reasons.values()))
     return (
         f"the tables of source {settings.source} are as they should be ({', '.join(sources.views)})"
-        f"{'; ' + without if without else ''}"
+        f"{'; ' + missing if missing else ''}"
     )
 
 
 def _write(warehouse: Warehouse, schema: str, table: str) -> str:
-    """Make what a run makes: a schema and a table in it."""
+    """Make a schema and a table, as a run does."""
     warehouse.execute(f"create schema {schema}")
     warehouse.execute(f"create table {table} as select 0 as n union all select 1 as n")
     _expect(warehouse, table, _ROWS)
@@ -187,13 +186,13 @@ def _write(warehouse: Warehouse, schema: str, table: str) -> str:
 
 
 def _expect(warehouse: Warehouse, table: str, rows: int) -> None:
-    found = int(warehouse.fetch(f"select count(*) as there from {table}")["there"][0].as_py())
-    if found != rows:
-        raise RunError(f"{table} has {found} rows, but {rows} were written: look at the warehouse's own log")
+    count = int(warehouse.fetch(f"select count(*) as n from {table}")["n"][0].as_py())
+    if count != rows:
+        raise RunError(f"{table} has {count} rows, but {rows} were written: see the warehouse's log")
 
 
 def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> Iterator[ProbeResult]:
-    """Unload the table into the lake, and load it from there."""
+    """Unload the table into the lake and load it again."""
     files: list[tuple[str, int]] = []
 
     def unload(folder: str) -> str:
@@ -216,7 +215,7 @@ def _through_the_store(settings: Settings, warehouse: Warehouse, table: str) -> 
             yield unloaded
             if unloaded.ok:
                 yield _try("warehouse: copy", lambda: _stored("loading", folder, copy))
-    except ChurnError as error:  # the folder's own; what failed first is what is told
+    except ChurnError as error:  # of the folder itself; report the first error only
         if unloaded is None or unloaded.ok:
             yield ProbeResult("warehouse: unload", False, str(error))
 
@@ -227,13 +226,11 @@ def _stored(doing: str, folder: str, action: Callable[[], str]) -> str:
 
 
 def _published(settings: Settings, warehouse: Warehouse) -> str:
-    lacking = pending(warehouse, settings.id_column)
-    if lacking and not warehouse.exclusive:
-        raise RunError(
-            f"{len(lacking)} migration(s) are to be made ({', '.join(each.title for each in lacking)}): run "
-            "`churn migrate`"
-        )
-    return "they are as this release needs them" if not lacking else "the next run makes them"
+    migrations = pending(warehouse, settings.id_column)
+    if migrations and not warehouse.exclusive:
+        titles = ", ".join(migration.title for migration in migrations)
+        raise RunError(f"{len(migrations)} migration(s) are pending ({titles}): run `churn migrate`")
+    return "the next run makes them" if migrations else "they are up to date"
 
 
 def _mlflow(settings: Settings) -> str:
@@ -242,13 +239,13 @@ def _mlflow(settings: Settings) -> str:
     if file is not None and not file.exists():
         return f"{file} is made by the first run"
     with mlflow_errors(uri, "look for experiments"):
-        found = connect(uri).search_experiments(max_results=1)
+        experiments = connect(uri).search_experiments(max_results=1)
     where = str(file) if file is not None else "the server"
-    return f"{where} answers" + ("" if found else "; it has no experiment yet")
+    return f"{where} answers" + ("" if experiments else "; it has no experiment yet")
 
 
 def _scheduler(settings: Settings) -> str:
-    """Reach a scheduler that is given by address, and let a worker of its answer."""
+    """Reach the scheduler, and let one of its workers run a task."""
     cluster = settings.cluster
     if cluster.kind == "local" and not cluster.address:
         return f"each run starts {local_size(cluster)} worker process(es) on this machine"
@@ -269,7 +266,7 @@ def _scheduler(settings: Settings) -> str:
             if others:
                 return f"{cluster.address} answers; its {workers} worker(s) are busy with a run"
             raise RunError(
-                f"the scheduler at {cluster.address} has {workers} worker(s), and none has answered in "
-                f"{_TIMEOUT} s: start some, or wait until they are free"
+                f"the scheduler at {cluster.address} has {workers} worker(s), and none answered within "
+                f"{_TIMEOUT} s: start workers, or wait until they are free"
             ) from error
     return f"{cluster.address} answers, and so does one of its {workers} worker(s)"

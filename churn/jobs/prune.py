@@ -1,4 +1,4 @@
-"""Kept tables of definitions that no run uses any more: known by the weeks they have reached, and removed."""
+"""Removal of kept tables whose definition no run uses any more: their weeks fall behind the newest ones."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from churn.features.aggregates.tables import query, table_names
 from churn.warehouse.base import Warehouse
 from churn.warehouse.retries import retry_transaction
 
-# Each definition has one of these; its latest date says how far the tables beside it have come.
+# Each definition has a ledger table; its latest date is how far its other tables reach.
 LEDGERS = (WEEKS, lifetime.LEDGER, store.LEDGER)
 
 
@@ -24,7 +24,7 @@ class OutdatedTables:
 
     Attributes:
         tables: qualified names, the ledger first.
-        reached: Monday of the last week that they have.
+        reached: Monday of their last week.
     """
 
     tables: tuple[str, ...]
@@ -32,49 +32,50 @@ class OutdatedTables:
 
 
 def prune(warehouse: Warehouse, schema: str, keep_weeks: int, *, dry_run: bool) -> list[OutdatedTables]:
-    """Remove the kept tables of definitions that have fallen weeks behind the one that is furthest.
+    """Remove the kept tables of definitions that are more than ``keep_weeks`` behind the newest one.
 
-    Each definition's go in one transaction, behind the lock that runs take. A product that was paused for so
-    long has its tables made from raw activity again.
+    The tables of a definition are removed in one transaction, under the lock that runs take. If a product was
+    paused for so long, its next run makes them again from raw activity.
 
     Args:
-        schema: where tables are kept.
+        warehouse: the warehouse.
+        schema: schema of the kept tables.
         keep_weeks: how many weeks a definition may be behind.
-        dry_run: whether to tell only what would be removed.
+        dry_run: whether to remove nothing.
 
     Returns:
-        What was, or would be, removed.
+        The tables that were, or would be, removed.
 
     Raises:
-        UsageError: fewer than one week, or more than a hundred years of them.
-        RunError: the warehouse refused; each definition's tables are there as a whole or not at all.
+        UsageError: ``keep_weeks`` is not 1 to 5,200.
+        RunError: the warehouse failed; each definition's tables are all there or all gone.
     """
     check_weeks("keep_weeks", keep_weeks, least=1)
-    found = _definitions(warehouse, identifier(schema))
-    furthest = max((each.reached for each in found), default=date.max)
-    old = [each for each in found if furthest - each.reached > keep_weeks * WEEK]
-    for each in () if dry_run else old:
-        retry_transaction(partial(_remove, warehouse, each), "removing kept tables")
-    return old
+    definitions = _definitions(warehouse, identifier(schema))
+    newest = max((definition.reached for definition in definitions), default=date.max)
+    outdated = [each for each in definitions if newest - each.reached > keep_weeks * WEEK]
+    for definition in () if dry_run else outdated:
+        retry_transaction(partial(_remove, warehouse, definition), "removing kept tables")
+    return outdated
 
 
 def _definitions(warehouse: Warehouse, schema: str) -> list[OutdatedTables]:
-    """Return the definitions that have reached any week; another is that of a run that has just begun."""
-    there = table_names(warehouse, schema)
-    found = []
+    """Return the definitions that have any week; one without belongs to a run that has just started."""
+    existing = table_names(warehouse, schema)
+    definitions = []
     for ledger in LEDGERS:
-        for name in (name for name in there if re.fullmatch(rf"{ledger.name}_[0-9a-f]+", name)):
+        for name in (name for name in existing if re.fullmatch(rf"{ledger.name}_[0-9a-f]+", name)):
             ending = name.removeprefix(ledger.name)
-            others = (other for other in there if other.endswith(ending) and other != name)
-            tables = tuple(f"{schema}.{identifier(each)}" for each in (name, *others))
+            others = (other for other in existing if other.endswith(ending) and other != name)
+            tables = tuple(f"{schema}.{identifier(table)}" for table in (name, *others))
             reached = query(warehouse, warehouse, f"select max({ledger.key}) as reached from {tables[0]}", {})
             if reached[0]["reached"] is not None:
-                found.append(OutdatedTables(tables, monday_of(reached[0]["reached"])))
-    return found
+                definitions.append(OutdatedTables(tables, monday_of(reached[0]["reached"])))
+    return definitions
 
 
-def _remove(warehouse: Warehouse, old: OutdatedTables) -> None:
+def _remove(warehouse: Warehouse, outdated: OutdatedTables) -> None:
     with warehouse.transaction() as session:
-        session.lock(old.tables[0])
-        for table in reversed(old.tables):
+        session.lock(outdated.tables[0])
+        for table in reversed(outdated.tables):
             session.execute(f"drop table {table}")

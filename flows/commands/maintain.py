@@ -57,7 +57,7 @@ def run_check(*, data: Path, out: Path, profile: str | None) -> None:
     failed = []
     click.echo(f"{'ok':8}settings: {data / 'churn.toml'}, profile {settings.profile}")
     for probe in _probes(settings):
-        click.echo(f"{'ok' if probe.ok else 'failed':8}{probe.what}: {probe.told}")
+        click.echo(f"{'ok' if probe.ok else 'failed':8}{probe.what}: {probe.message}")
         if not probe.ok:
             failed.append(probe.what)
     if failed:

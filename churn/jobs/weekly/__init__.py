@@ -1,5 +1,5 @@
 """The weekly run of one product.
 
-``run`` begins or resumes it, ``stages`` are its steps, ``checkpoint`` is what a resumed run needs,
-``finish`` publishes.
+``job`` is the order of the stages, ``run`` starts or resumes a run, ``stages`` does the work, ``checkpoint``
+is what a resumed run needs, ``finish`` publishes.
 """

@@ -1,7 +1,7 @@
-"""What a run has when scoring begins, written down: enough to score and commit, here or in a later process.
+"""The checkpoint of a run, written when scoring starts: all that scoring and committing need.
 
-The SQL, the unload and the training are behind it then. Every run goes the rest of the way with its
-checkpoint, so that one that is resumed after a crash goes no other way than a calm one.
+SQL, unload and training are done by then. Every run continues from its checkpoint, so a run that is resumed
+after a crash takes the same path as any other.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from churn.scoring.partition import partition_name
 HOLDOUT = ".holdout.parquet"
 SETTINGS = "settings.json"  # below a run's logs
 _SHORT = 16  # hexadecimal digits of a setting's digest
-# How and where a run is computed, and where its record goes: what comes out is the same.
+# Settings that change how and where a run is computed, but not its scores.
 _NO_MATTER = {
     "data",
     "out",
@@ -46,14 +46,14 @@ _NO_MATTER = {
 
 
 class RunInputs(BaseModel):
-    """What a run's scores depend on, so that a later process can tell whether it is as it was.
+    """What a run's scores depend on; a run is resumed only if none of it has changed.
 
     Attributes:
-        product: its name.
-        as_of: its as-of date.
-        code_version: of this program.
-        files: SHA-256 over names, sizes and times of change of the source files.
-        settings: see ``settings_digests``. No values: they are nobody's business who reads the lake.
+        product: the product's name.
+        as_of: the as-of date.
+        code_version: version of this program.
+        files: SHA-256 over names, sizes and modification times of the source files.
+        settings: digests by name (``settings_digests``); readers of the lake need not see values.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,33 +65,33 @@ class RunInputs(BaseModel):
     settings: dict[str, str]
 
     def differences(self, now: Self) -> list[str]:
-        """Say in words what has changed since."""
-        told = []
+        """Return what has changed, in words."""
+        changes = []
         if names := changed(self.settings, now.settings):
-            told.append(f"settings ({', '.join(names)})")
+            changes.append(f"settings ({', '.join(names)})")
         if self.files != now.files:
-            told.append("source files")
+            changes.append("source files")
         if self.code_version != now.code_version:
-            told.append(f"this program ({self.code_version} then, {now.code_version} now)")
+            changes.append(f"this program ({self.code_version} then, {now.code_version} now)")
         if (self.product, self.as_of) != (now.product, now.as_of):
-            told.append("product or date")
-        return told
+            changes.append("product or date")
+        return changes
 
 
 class Checkpoint(BaseModel):
-    """A run's state, small: what is large lies in the run's folder, and is stamped here.
+    """The state of a run that scoring needs; large files stay in the run's folder, with their stamps here.
 
     Attributes:
-        run_id: the run.
-        started_at: when it started; every score carries it.
+        run_id: the run's id.
+        started_at: start time, written beside every score.
         basis: what the scores depend on.
         partitions: users in each partition of the features.
         training_rows: snapshots trained on.
-        passed: checks that held.
-        warnings: sentences for the reader of the report.
-        stages: what took how long so far.
-        files: stamps of features, model and holdout, by path below the run's folder; none where the store
-            cannot have a run resumed.
+        passed: checks that passed.
+        warnings: sentences for the report.
+        stages: records of the stages so far.
+        files: size and SHA-256 of features, model and holdout, by path below the run's folder; empty if the
+            store cannot resume runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,28 +109,28 @@ class Checkpoint(BaseModel):
 
     @classmethod
     def read(cls, folder: RunFolder, now: RunInputs) -> Self:
-        """Read the checkpoint of a folder, and look that all that it speaks of is as it was.
+        """Return the checkpoint of a folder, after checking its inputs and files.
 
         Raises:
-            RunError: the checkpoint is of other settings, data or program, or it or a file is damaged.
+            RunError: settings, data or program have changed, or the checkpoint or a file is damaged.
         """
         try:
             with storage_errors("reading the checkpoint", folder.base):
-                found = cls.model_validate_json(Path(folder.checkpoint).read_bytes())
+                checkpoint = cls.model_validate_json(Path(folder.checkpoint).read_bytes())
         except ValidationError as error:
             raise RunError("its checkpoint is damaged, or of another version") from error
-        if found.run_id != folder.run_id:
+        if checkpoint.run_id != folder.run_id:
             raise RunError("its checkpoint is of another run")
-        if differences := found.basis.differences(now):
+        if differences := checkpoint.basis.differences(now):
             raise RunError(f"changed since: {'; '.join(differences)}")
         with storage_errors("reading the run", folder.base):
-            for name, expected in found.files.items():
+            for name, expected in checkpoint.files.items():
                 path = Path(folder.base, name)
                 if not path.is_file() or path.stat().st_size != expected.size:
                     raise RunError(f"{name} is damaged")
-            if stamps(folder.base, found.files) != found.files:
+            if stamps(folder.base, checkpoint.files) != checkpoint.files:
                 raise RunError("a file of its features or its model is damaged")
-        return found
+        return checkpoint
 
     @property
     def users(self) -> int:
@@ -139,7 +139,7 @@ class Checkpoint(BaseModel):
 
 
 def stamps(base: str, names: Iterable[str]) -> dict[str, FileStamp]:
-    """Return the stamps of files below a run's folder."""
+    """Return size and SHA-256 of files below a run's folder."""
     return {name: FileStamp(size=size, sha256=sha) for name, (size, sha) in stamp(base, names).items()}
 
 
@@ -151,23 +151,23 @@ def inputs(base: str, partitions: int) -> list[str]:
 
 
 def done(base: str, partitions: int) -> int:
-    """Return how many partitions have their row; whether it is true is found out when they are scored."""
+    """Return how many partitions have a result; scoring checks that the results are valid."""
     names = (f"{partition_name(index)}.json" for index in range(partitions))
     return sum(Path(base, "logs", "partitions", name).is_file() for name in names)
 
 
 def settings_digest(settings: Settings, product: str) -> str:
-    """Return a SHA-256 over the settings that a product's scores depend on, not on how they are made."""
+    """Return a SHA-256 over the settings that a product's scores depend on."""
     return _sha256(_settings(settings, product))
 
 
 def settings_digests(settings: Settings, product: str) -> dict[str, str]:
-    """Return the start of a SHA-256 of each of those settings, by its name: ``explain.reasons``."""
+    """Return a short SHA-256 of each setting that scores depend on, by name: ``explain.reasons``."""
     return {name: _sha256(value)[:_SHORT] for name, value in _settings(settings, product).items()}
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names of the settings that two results of ``settings_digests`` differ in; no values."""
+    """Return the names that differ between two results of ``settings_digests``."""
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
 
 
@@ -179,22 +179,18 @@ def _settings(settings: Settings, product: str) -> dict[str, object]:
 
 
 def _flat(table: Mapping[str, object], above: str = "") -> dict[str, object]:
-    found: dict[str, object] = {}
+    flat: dict[str, object] = {}
     for name, value in table.items():
-        found |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
-    return found
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+    return flat
 
 
-def _sha256(told: object) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def run_inputs(settings: Settings, product: str, as_of: str) -> RunInputs:
-    """Return what the scores of a product and date depend on.
-
-    That is the settings but for how and where they are computed, the version of this program, and names,
-    sizes and times of change of the source files.
-    """
+    """Return what the scores of a product and date depend on."""
     tables = settings.data / "tables"
     files = [
         (str(path.relative_to(tables)), path.stat().st_size, path.stat().st_mtime_ns)
@@ -210,10 +206,10 @@ def run_inputs(settings: Settings, product: str, as_of: str) -> RunInputs:
 
 
 def read_model(folder: str) -> tuple[ModelCard, Evaluation, pa.Table]:
-    """Return an unfinished run's model card, how well the model did on the holdout, and the holdout.
+    """Return an unfinished run's model card, its evaluation on the holdout, and the holdout.
 
     Args:
-        folder: the run's folder, a path or an address.
+        folder: the run's folder, a path or an fsspec URL.
     """
     card = Model.load(f"{folder}/model").card
     evaluation = TypeAdapter(Evaluation).validate_python(card.metrics)

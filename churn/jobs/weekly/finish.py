@@ -1,4 +1,4 @@
-"""A committed run: loaded into the warehouse, logged to MLflow, and told of; each safe to repeat."""
+"""After the commit: load a run into the warehouse and log it to MLflow; both are safe to repeat."""
 
 import json
 import logging
@@ -52,7 +52,7 @@ def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
 
 
 def track(settings: Settings, run: Run) -> None:
-    """Log a committed run to MLflow: totals, figures and the model; nothing about a single user."""
+    """Log a committed run's totals, figures and model to MLflow; nothing about a single user."""
     manifest = run.manifest
     with _committed(run):
         tracking.log_run(
@@ -73,32 +73,32 @@ def track(settings: Settings, run: Run) -> None:
 
 @contextmanager
 def _committed(run: Run) -> Iterator[None]:
-    """Say in MLflow's errors that the run itself is not lost."""
+    """Add to errors of MLflow that the run itself is committed."""
     try:
         yield
     except RunError as error:
         manifest = run.manifest
         raise RunError(
             f"run {manifest.run_id} of {manifest.product} is committed, but not logged: {error}; "
-            "run again to log it, which computes nothing anew"
+            "run again to log it; nothing is computed again"
         ) from error
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to, for people.
+    """The result of a run: id, figures, seconds and paths.
 
     Attributes:
-        product: the product.
-        title: its name for people.
+        product: the product's name.
+        title: its name in reports.
         as_of: the as-of date.
-        run_id: the run.
+        run_id: the run's id.
         users: users scored.
-        metrics: churn rate predicted, and the figures of the holdout.
-        seconds: wall time by part of the run.
-        report: the report's path.
-        scores: the folder of the score files.
-        repeated: the run had been committed before and nothing was computed.
+        metrics: ``mean_probability`` of the scored users, and the metrics of the holdout.
+        seconds: wall seconds by part: ``prepare``, ``train``, ``score``, ``publish``.
+        report: path of the HTML report.
+        scores: path of the folder of score files.
+        repeated: whether the run had been committed before and nothing was computed.
     """
 
     product: str
@@ -116,7 +116,7 @@ class RunResult:
 def run_result(
     settings: Settings, run: Run, *, repeated: bool, stages: StageTimer | None = None
 ) -> RunResult:
-    """Return what a committed run came to."""
+    """Return the result of a committed run."""
     manifest = run.manifest
     parts: dict[str, float] = {}
     for name, seconds in (stages.seconds() if stages else manifest.seconds).items():
@@ -137,9 +137,9 @@ def run_result(
 
 
 def finish_existing(settings: Settings, name: str, windows: Windows) -> RunResult | None:
-    """Return what the committed run of a target week came to; None where there is none.
+    """Return the result of the committed run of a target week; None if there is none.
 
-    What a kill, or a warehouse or MLflow out of reach, may have left undone after its commit is done now.
+    Publishes and logs the run if an earlier process could not after its commit.
     """
     run = open_lake(settings).committed(name, windows.target_week_start)
     if run is None:
@@ -163,7 +163,7 @@ def finish_existing(settings: Settings, name: str, windows: Windows) -> RunResul
 
 
 def _settings_since(settings: Settings, run: Run) -> str:
-    """Return the names of the settings that have changed since a run was made."""
+    """Return the names of the settings that changed since a run was made."""
     where = f"{run.base}/logs/{checkpoint.SETTINGS}"
     with storage_errors("reading the settings of the run", where):
         if not run.fs.exists(where):

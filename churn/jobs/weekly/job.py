@@ -139,7 +139,7 @@ def run(
 
 
 def _prepare(caller: Caller, weekly: WeeklyRun, plan: DatasetPlan) -> Checkpoint:
-    """Do all that comes before scoring."""
+    """Run all stages before scoring; return the checkpoint."""
     steps: dict[str, Pending[int]] = {}
     for step in plan.steps:
         steps[step.name] = caller.submit(

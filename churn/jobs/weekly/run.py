@@ -1,4 +1,4 @@
-"""One weekly run while it is being made: what belongs to it, how it begins or is resumed, and how it ends."""
+"""One weekly run while it is being made: how it starts or is resumed, and how it ends."""
 
 import logging
 import re
@@ -32,16 +32,16 @@ class WeeklyRun:
     """One execution for a product and as-of date, while it is being made.
 
     Attributes:
-        settings: the settings it runs with.
+        settings: the settings.
         name: the product's name.
-        windows: the windows of its as-of date.
-        run_id: unique, and sorted by start.
-        started_at: when it started; every score carries it.
-        warehouse: where its SQL runs.
-        folder: its staging folder in the lake.
-        stages: what took how long.
-        basis: what its scores depend on.
-        checkpoint: what an earlier process of this run has left, where this one resumes it.
+        windows: the windows of the as-of date.
+        run_id: unique; ids sort by start time.
+        started_at: start time, written beside every score.
+        warehouse: where the SQL runs.
+        folder: the staging folder in the lake.
+        stages: seconds and rows of each stage.
+        basis: what the scores depend on.
+        checkpoint: the checkpoint of the run that is resumed; None for a new run.
     """
 
     settings: Settings
@@ -67,7 +67,7 @@ class WeeklyRun:
 
     @property
     def train_folder(self) -> str:
-        """Where training snapshots are unloaded; scratch, which the commit leaves out."""
+        """Folder of the training snapshots; it is not part of the committed run."""
         return self.folder.path(".train")
 
 
@@ -75,40 +75,43 @@ class WeeklyRun:
 def start_or_resume(
     settings: Settings, name: str, as_of: date, *, resume: bool = True
 ) -> Iterator[WeeklyRun]:
-    """Start a run, or go on with one that ended while it scored; sweep what other dead runs left behind.
+    """Start a run or resume one that stopped while scoring; remove the tables of dead runs.
 
-    On the way out the run's tables are removed and, unless it was committed or can be resumed, its staging
-    folder.
+    At the end of the block the run's tables are removed, and its staging folder too unless the run was
+    committed or can be resumed.
 
     Args:
-        resume: whether to go on with an earlier run if there is one of the same settings, data and program.
+        settings: the settings.
+        name: the product's name.
+        as_of: the Sunday on which features end.
+        resume: whether to resume an earlier run of the same settings, data and program.
 
     Raises:
         UsageError: unknown product, or ``as_of`` is not a Sunday.
         ConfigError: the warehouse cannot reach the lake.
-        RunError: the output folder is in use by another run, the disk refused, or the published tables have
-            to be migrated first.
+        RunError: another run uses the output folder, the disk failed, or the published tables must be
+            migrated first.
     """
     windows = settings.product(name).windows(as_of)
     started_at = datetime.now(UTC).replace(microsecond=0)
     lake = open_lake(settings)
     check_lake(settings)
     with closing(open_warehouse(settings)) as warehouse:
-        migrations.ensure_current(warehouse, settings.id_column)  # rather than fail with this hours later
+        migrations.ensure_current(warehouse, settings.id_column)  # fail now, not after hours of work
         sweep_tables(warehouse, name)
         for failure in remove_stale():
             logger.warning("%s", failure)
-        # Taken before anything is read: what changes later is not in the scores.
+        # Before any source is read: a later change is not in the scores.
         basis = checkpoint.run_inputs(settings, name, f"{as_of}")
         stages = StageTimer(name)
         folder = lake.resume_run(name, windows.target_week_start) if resume else None
-        left = None if folder is None else _left(folder, basis, stages)
-        if folder is None or left is None:
+        resumed = None if folder is None else _read_checkpoint(folder, basis, stages)
+        if folder is None or resumed is None:
             folder = lake.start_run(name, windows.target_week_start, new_run_id(started_at))
         else:
-            started_at = left.started_at
+            started_at = resumed.started_at
         run = WeeklyRun(
-            settings, name, windows, folder.run_id, started_at, warehouse, folder, stages, basis, left
+            settings, name, windows, folder.run_id, started_at, warehouse, folder, stages, basis, resumed
         )
         try:
             with folder:
@@ -121,26 +124,25 @@ def start_or_resume(
         finally:
             if folder.kept:
                 logger.warning(
-                    "run %s is kept for 48 hours: run again to go on where it stopped, or with --force to "
-                    "start anew",
+                    "run %s is kept for 48 hours: run again to resume it, or with --force to start anew",
                     run.run_id,
                 )
 
 
-def _left(folder: RunFolder, basis: RunInputs, stages: StageTimer) -> Checkpoint | None:
-    """Return what a dead run has left, or remove it where it is of no use."""
+def _read_checkpoint(folder: RunFolder, basis: RunInputs, stages: StageTimer) -> Checkpoint | None:
+    """Return the checkpoint of a dead run; discard the run and return None if it cannot be resumed."""
     try:
-        left = Checkpoint.read(folder, basis)
+        earlier = Checkpoint.read(folder, basis)
     except RunError as error:
         stages.log("prepare", f"the unfinished run {folder.run_id} is not resumed: {error}")
         folder.discard()
         return None
-    done = checkpoint.done(folder.base, len(left.partitions))
+    done = checkpoint.done(folder.base, len(earlier.partitions))
     stages.log(
-        "prepare", f"resuming run {folder.run_id}: {done} of {len(left.partitions)} partitions are done"
+        "prepare", f"resuming run {folder.run_id}: {done} of {len(earlier.partitions)} partitions are done"
     )
-    stages.records.extend(left.stages)
-    return left
+    stages.records.extend(earlier.stages)
+    return earlier
 
 
 def sweep_tables(warehouse: Warehouse, name: str) -> None:
@@ -151,10 +153,10 @@ def sweep_tables(warehouse: Warehouse, name: str) -> None:
 
 
 def is_dead(warehouse: Warehouse, schema: str) -> bool:
-    """Tell of a run's schema whether no run can be at it, but for one of this process itself.
+    """Return whether a run's schema is abandoned, ignoring this process's own run.
 
-    This process has the embedded warehouse to itself. In another one, a run may be at it that started less
-    than 48 hours ago.
+    Only one process at a time can open the embedded warehouse. In a shared warehouse, a run that started less
+    than 48 hours ago may still be alive.
     """
     if warehouse.exclusive:
         return True
@@ -166,7 +168,7 @@ def is_dead(warehouse: Warehouse, schema: str) -> bool:
 
 
 def _drop_tables(run: WeeklyRun) -> None:
-    """Remove the run's tables; where that fails (a full disk), the product's next run does it."""
+    """Remove the run's tables; if that fails (a full disk), the product's next run removes them."""
     try:
         drop_schema(run.warehouse, run.schema)
     except RunError as error:

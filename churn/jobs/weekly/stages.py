@@ -1,7 +1,4 @@
-"""The weekly run of one product: its stages as plain functions.
-
-The flow decides the order and the tasks call these functions; everything they share is a ``WeeklyRun``.
-"""
+"""The stages of one product's weekly run, as plain functions; ``job`` calls them in order."""
 
 import json
 import logging
@@ -53,7 +50,7 @@ _TRAINING_FILE_ROWS = 100_000  # training reads them all at once
 
 
 def unload_snapshots(run: WeeklyRun, plan: DatasetPlan, purpose: str) -> Files:
-    """Write the snapshots to train on, or to score in partitions, to Parquet."""
+    """Write the snapshots to train on, or the partitions to score, to Parquet."""
     if purpose == "train":
         return unload(run.warehouse, plan, purpose, run.train_folder, _TRAINING_FILE_ROWS)
     size = run.settings.partition_rows or partition_size(
@@ -61,29 +58,28 @@ def unload_snapshots(run: WeeklyRun, plan: DatasetPlan, purpose: str) -> Files:
         len(plan.catalogue.features),
         expected_threads(run.settings.cluster),
     )
-    return _named(run, unload(run.warehouse, plan, purpose, run.folder.path("features"), size))
+    return _rename_feature_files(run, unload(run.warehouse, plan, purpose, run.folder.path("features"), size))
 
 
-def _named(run: WeeklyRun, files: Files) -> Files:
-    """Give features files that a warehouse has written itself the names that their partitions have."""
+def _rename_feature_files(run: WeeklyRun, files: Files) -> Files:
+    """Rename the feature files to the names of their partitions: a warehouse may choose its own names."""
     names = [run.folder.path("features", f"{partition_name(index)}.parquet") for index in range(len(files))]
     if [address for address, _ in files] != names:
         fs, folder = url_to_fs(run.folder.path("features"))
         moves = [(url_to_fs(old)[1], url_to_fs(new)[1]) for (old, _), new in zip(files, names, strict=True)]
         with storage_errors("naming the features", folder), ThreadPoolExecutor(_MOVED_AT_ONCE) as pool:
             list(pool.map(lambda move: fs.mv(*move), moves))
-            for left in set(fs.find(folder)) - {
-                new for _, new in moves
-            }:  # such as the warehouse's own manifest
-                fs.rm_file(left)
+            # The warehouse may add files, such as its own manifest.
+            for extra in set(fs.find(folder)) - {new for _, new in moves}:
+                fs.rm_file(extra)
     return [(name, rows) for name, (_, rows) in zip(names, files, strict=True)]
 
 
 def train_model(run: WeeklyRun, plan: DatasetPlan, files: Files) -> list[str]:
-    """Fit the product's model on unloaded snapshots, save it and its holdout in the run's folder.
+    """Fit the product's model on unloaded snapshots; save it and its holdout in the run's folder.
 
     Returns:
-        Warnings for the reader of the report.
+        Warnings for the report.
     """
     snapshots = read_snapshots(files)
     result = train(
@@ -106,9 +102,9 @@ def train_model(run: WeeklyRun, plan: DatasetPlan, files: Files) -> list[str]:
 def save_checkpoint(
     run: WeeklyRun, files: Mapping[str, Files], passed: Sequence[CheckResult], warnings: Sequence[str]
 ) -> Checkpoint:
-    """Write down what scoring needs, so that from here on the run can be resumed."""
+    """Write the checkpoint, from which the run can be resumed, and remove the training snapshots."""
     partitions = [rows for _, rows in files["score"]]
-    kept = Checkpoint(
+    state = Checkpoint(
         run_id=run.run_id,
         started_at=run.started_at,
         basis=run.basis,
@@ -119,10 +115,10 @@ def save_checkpoint(
         stages=tuple(run.stages.records),
         files=_stamps(run, len(partitions)) if run.folder.resumable else {},
     )
-    run.folder.save_checkpoint(kept.model_dump_json().encode())
+    run.folder.save_checkpoint(state.model_dump_json().encode())
     if is_local(run.folder.fs):
-        remove_folder(run.train_folder)  # the largest part of it; nothing reads it any more
-    return kept
+        remove_folder(run.train_folder)
+    return state
 
 
 def _stamps(run: WeeklyRun, partitions: int) -> dict[str, FileStamp]:
@@ -130,13 +126,16 @@ def _stamps(run: WeeklyRun, partitions: int) -> dict[str, FileStamp]:
 
 
 def score_users(
-    run: WeeklyRun, kept: Checkpoint, client: Any, on_progress: Progress | None = None
+    run: WeeklyRun, state: Checkpoint, client: Any, on_progress: Progress | None = None
 ) -> list[PartitionResult]:
-    """Score and explain every partition over the cluster; return one row a partition, in order.
+    """Score and explain every partition over the cluster; return one result per partition, in order.
 
     Args:
-        on_progress: called every few seconds and at the end with the share of partitions done, in per cent,
-            and a sentence of totals.
+        run: the run.
+        state: its checkpoint.
+        client: Dask client of the cluster.
+        on_progress: called every few seconds and at the end with the percentage of partitions done and a
+            sentence of totals.
     """
     tasks = [
         PartitionTask(
@@ -152,18 +151,18 @@ def score_users(
             reasons=run.settings.explain.reasons,
             contributions=run.settings.explain.contributions,
         )
-        for index in range(len(kept.partitions))
+        for index in range(len(state.partitions))
     ]
-    told = 0.0
+    last_report = 0.0  # seconds since scoring started
 
-    def tell(done: Done[PartitionResult]) -> None:
-        nonlocal told
+    def report(done: Done[PartitionResult]) -> None:
+        nonlocal last_report
         at_end = done.done == done.total
-        if not at_end and done.seconds - told < _PROGRESS_SECONDS:
+        if not at_end and done.seconds - last_report < _PROGRESS_SECONDS:
             return
-        told = done.seconds
+        last_report = done.seconds
         sentence = (
-            f"{done.done:,} of {done.total:,} partitions, {done.rows:,} of {kept.users:,} users, "
+            f"{done.done:,} of {done.total:,} partitions, {done.rows:,} of {state.users:,} users, "
             f"{done.rows_per_second:,.0f} users a second, {done.seconds_left:.0f} s left"
         )
         if not at_end:
@@ -174,17 +173,19 @@ def score_users(
     score = score_partition
     if not is_local(run.folder.fs):
         score = ConfiguredTask(run.settings.store, score_partition)
-    return FanOut(client).run(score, tasks, key=lambda task: task.name, on_done=tell)
+    return FanOut(client).run(score, tasks, key=lambda task: task.name, on_done=report)
 
 
-def commit(run: WeeklyRun, plan: DatasetPlan, kept: Checkpoint, partitions: Sequence[PartitionResult]) -> Run:
-    """Check that everything adds up, write the report, and commit the run to the lake in one step."""
+def commit(
+    run: WeeklyRun, plan: DatasetPlan, state: Checkpoint, partitions: Sequence[PartitionResult]
+) -> Run:
+    """Check the totals, write the report, and commit the run to the lake in one step."""
     folder = run.folder
     card, evaluation, holdout = checkpoint.read_model(folder.path())
-    summary = summarise_partitions(partitions, kept.partitions)
+    summary = summarise_partitions(partitions, state.partitions)
     passed = [
-        *kept.passed,
-        check_equal_rows("scoring", {"unloaded": kept.users, "scored": summary.rows}),
+        *state.passed,
+        check_equal_rows("scoring", {"unloaded": state.users, "scored": summary.rows}),
         CheckResult(
             "margin = bias + sum of contributions",
             f"largest gap {summary.additivity_gap:.1e} (log-odds) among {summary.checked_rows:,} users",
@@ -194,7 +195,7 @@ def commit(run: WeeklyRun, plan: DatasetPlan, kept: Checkpoint, partitions: Sequ
             "label rate, rows and classes to train on", f"{card.rows:,} rows, {card.churn_rate:.1%} churned"
         ),
     ]
-    names = [f"{partition_name(index)}.parquet" for index in range(len(kept.partitions))]
+    names = [f"{partition_name(index)}.parquet" for index in range(len(state.partitions))]
     features, scores = ([folder.path(part, name) for name in names] for part in ("features", "scores"))
     data = report_data(
         plan=plan,
@@ -213,7 +214,7 @@ def commit(run: WeeklyRun, plan: DatasetPlan, kept: Checkpoint, partitions: Sequ
         importance=read_summary(folder.path()).importance(),
         scored=aggregate_scores(features, scores),
         passed=passed,
-        warnings=[*kept.warnings, *card.notes],
+        warnings=[*state.warnings, *card.notes],
     )
     with staged_folder(folder.path("charts")) as charts:
         write_report(data, charts / "report.html")
@@ -227,11 +228,11 @@ def commit(run: WeeklyRun, plan: DatasetPlan, kept: Checkpoint, partitions: Sequ
         for row in partitions
         for dataset, stamp in row.files.items()
     }
-    return folder.commit(_manifest(run, data, kept.training_rows).model_copy(update={"files": written}))
+    return folder.commit(_manifest(run, data, state.training_rows).model_copy(update={"files": written}))
 
 
 def _rounded(summary: RunSummary) -> list[CheckResult]:
-    """State what writing contributions as float16 cost, where that was asked for."""
+    """Return the rounding error of contributions written as float16; nothing for float32."""
     if not summary.rounding:
         return []
     return [
@@ -243,7 +244,7 @@ def _rounded(summary: RunSummary) -> list[CheckResult]:
 
 
 def _warn_model(name: str, evaluation: Evaluation) -> list[str]:
-    """Warn, on the terminal too, of a model that knows no more than the churn rate."""
+    """Return and log a warning if the model is no better than the churn rate alone."""
     model, base = evaluation.log_loss.value, evaluation.base_log_loss
     if model < base:
         return []
@@ -286,7 +287,7 @@ def _manifest(run: WeeklyRun, data: ReportData, training_rows: int) -> Manifest:
 
 
 def open_tracking(run: WeeklyRun) -> None:
-    """Set up where MLflow tracks; where that fails, say so and go on: logging comes last."""
+    """Set up MLflow's tracking; only warn if that fails, because logging comes last and tries again."""
     try:
         tracking.initialise(run.settings.tracking_uri)
     except RunError as error:
