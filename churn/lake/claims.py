@@ -18,9 +18,9 @@ OWNER_SUFFIX = ".owner"
 
 
 def claim(staging: str) -> FileIO:
-    """Make and lock the file that says that this process owns a staging folder.
+    """Create and lock the file that makes this process the owner of a staging folder.
 
-    Call it under the lock that ``sweep`` is called under.
+    Hold the product's lock, as for ``sweep``.
 
     Returns:
         The open file; the claim lasts until ``release`` or the end of the process.
@@ -39,9 +39,9 @@ def claim(staging: str) -> FileIO:
 
 
 def take_over(staging: str) -> FileIO | None:
-    """Take the claim of a process of this host that is dead; None: it lives, or ran elsewhere.
+    """Take over the claim of a dead process of this host; None if it lives or ran elsewhere.
 
-    Call it under the lock that ``sweep`` is called under.
+    Hold the product's lock, as for ``sweep``.
     """
     owner = _claim_of_the_dead(staging + OWNER_SUFFIX)
     if owner is None:
@@ -63,13 +63,13 @@ def _sign(owner: FileIO) -> None:
 
 
 def _claim_of_the_dead(path: str) -> FileIO | None:
-    """Open and lock an owner file; None where it is locked, gone or somebody else's."""
+    """Open and lock an owner file; None if it is locked, gone or another user's."""
     try:
         owner = FileIO(path, "r+")
     except FileNotFoundError:
-        return None  # ended meanwhile
+        return None  # its run has just ended
     except PermissionError:
-        _logger.warning("%s belongs to somebody else and stays there", path)
+        _logger.warning("%s belongs to another user and is not removed", path)
         return None
     try:
         fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,23 +81,23 @@ def _claim_of_the_dead(path: str) -> FileIO | None:
 
 def _is_of_this_host(owner: FileIO) -> bool:
     host = os.pread(owner.fileno(), 4096, 0).decode(errors="replace").partition("\n")[0]
-    return host in ("", socket.gethostname())  # a claim without a name was killed as it was made
+    return host in ("", socket.gethostname())  # a process killed while claiming has written no name
 
 
 def release(owner: FileIO) -> None:
-    """End a claim; the folder must be gone by then."""
+    """End a claim, after its folder was removed."""
     Path(str(owner.name)).unlink(missing_ok=True)
     owner.close()
 
 
 def sweep(staging_area: str, spare: Callable[[str], bool] = lambda staging: False) -> None:
-    """Remove staging whose owner's lock is free: made on this host, or long ago on another.
+    """Remove staging folders of dead processes: of this host, or of another host after 48 hours.
 
-    A folder that nobody has claimed is what a worker wrote that outlived its run; it goes too.
+    A folder without an owner file comes from a worker that outlived its run; it is removed too.
 
     Args:
         staging_area: the folder of a product's staging folders.
-        spare: tells of a staging folder whether it is to stay.
+        spare: returns whether to keep a staging folder.
     """
     for path in Path(staging_area).glob(f"*{OWNER_SUFFIX}"):
         staging = str(path).removesuffix(OWNER_SUFFIX)
@@ -109,7 +109,7 @@ def sweep(staging_area: str, spare: Callable[[str], bool] = lambda staging: Fals
             removable = _is_of_this_host(owner) or age > STALE_SECONDS
             if removable and not spare(staging) and remove_folder(staging):
                 path.unlink(missing_ok=True)
-                _logger.info("swept what a dead run had left in %s", staging)
+                _logger.info("removed the files of a dead run in %s", staging)
     for folder in Path(staging_area).iterdir():
         if folder.is_dir() and not os.path.exists(f"{folder}{OWNER_SUFFIX}"):
             remove_folder(str(folder))

@@ -1,12 +1,11 @@
 """Local folders and S3 behind one way of naming files: a path, or an address such as ``s3://bucket/key``.
 
-Everything in the house opens such a name with ``fsspec.core.url_to_fs(name)``. How S3 is spoken to (endpoint,
-encryption, retries, sizes) is kept as fsspec's defaults of the process, so that whoever opens an address
-speaks to it in the same way. Keys are not part of it: they come from AWS' own chain (role, profile,
-environment).
+Open such a name with ``fsspec.core.url_to_fs(name)``. The settings for S3 (endpoint, encryption, retries,
+sizes) are fsspec's defaults of the process, so that every open uses them. Keys come from AWS' own chain
+(role, profile, environment).
 
-There are two layers of retries: botocore repeats a request that was throttled, answered by a 5xx or cut off,
-with growing, jittered pauses; s3fs repeats five times what failed while a body was read.
+Two layers retry: botocore repeats requests that were throttled, answered by a 5xx or cut off, with growing,
+jittered pauses; s3fs repeats a failed read of a body five times.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,12 +32,12 @@ RowT = TypeVar("RowT")
 
 
 def configure(settings: StoreSettings) -> None:
-    """Make this process speak to S3 as the settings say, wherever an address is opened from now on."""
+    """Use the settings for every S3 address that this process opens from now on."""
     fsspec.config.conf[S3] = s3_options(settings)
 
 
 def s3_options(settings: StoreSettings) -> dict[str, Any]:
-    """Return the arguments of ``s3fs.S3FileSystem`` that the settings stand for."""
+    """Return the settings as arguments of ``s3fs.S3FileSystem``."""
     written: dict[str, str] = {}
     if settings.encryption != "none":
         written["ServerSideEncryption"] = settings.encryption
@@ -47,9 +46,9 @@ def s3_options(settings: StoreSettings) -> dict[str, Any]:
     if settings.bucket_owner_full_control:
         written["ACL"] = "bucket-owner-full-control"
     options: dict[str, Any] = {
-        # Others write to the bucket at the same time: what was listed before is not what is there.
+        # Other processes write to the bucket, so a cached listing may be wrong.
         "use_listings_cache": False,
-        # Columns are read side by side: s3fs' own cache would fetch each block once for every column.
+        # Columns are read in parallel: s3fs' default cache would fetch each block once a column.
         "default_cache_type": "blockcache",
         "default_block_size": settings.part_megabytes << 20,
         "s3_additional_kwargs": written,
@@ -73,10 +72,10 @@ def open_root(root: str, settings: StoreSettings | None = None) -> tuple[Abstrac
 
     Args:
         root: a local folder (a path or a file:// address) or ``s3://bucket/prefix``.
-        settings: how S3 is spoken to; none = as this process does already.
+        settings: settings for S3; None = those that this process uses already.
 
     Raises:
-        UsageError: the root is empty, or on something else.
+        UsageError: the root is empty, or neither local nor on S3.
     """
     fault = fault_of_root(root)
     if fault:
@@ -91,18 +90,18 @@ def open_root(root: str, settings: StoreSettings | None = None) -> tuple[Abstrac
 
 
 def is_local(fs: AbstractFileSystem) -> bool:
-    """Tell whether a file system is the local disk, which has renames and locks."""
+    """Return whether a file system is the local disk, which has renames and locks."""
     return isinstance(fs, LocalFileSystem)
 
 
 def address(fs: AbstractFileSystem, path: str) -> str:
-    """Return the name by which ``url_to_fs`` finds a path again: itself on a local disk, else an address."""
+    """Return a name for ``url_to_fs``: the path on a local disk, else an address."""
     return path if is_local(fs) else str(fs.unstrip_protocol(path))
 
 
 @contextmanager
 def local_copy(folder: str) -> Iterator[Path]:
-    """Yield a folder as a local one: itself, or a temporary copy of the same name."""
+    """Yield a local folder as it is, or a temporary copy with the same name."""
     fs, path = url_to_fs(folder)
     if is_local(fs):
         yield Path(path)
@@ -110,32 +109,32 @@ def local_copy(folder: str) -> Iterator[Path]:
     with temporary_folder() as scratch:
         copy = scratch / path.rsplit("/", 1)[-1]
         copy.mkdir()
-        for found in fs.find(path):
-            target = copy / found[len(path) + 1 :]
+        for file in fs.find(path):
+            target = copy / file[len(path) + 1 :]
             target.parent.mkdir(parents=True, exist_ok=True)
-            fs.get_file(found, str(target))
+            fs.get_file(file, str(target))
         yield copy
 
 
 @contextmanager
 def staged_folder(folder: str) -> Iterator[Path]:
-    """Yield a local folder to write to: the folder itself, or one that is put there at the block's end."""
+    """Yield a local folder to write to; its files are uploaded when the block ends."""
     fs, path = url_to_fs(folder)
     if is_local(fs):
         yield Path(path)
         return
     with temporary_folder() as scratch:
         yield scratch
-        for file in sorted(found for found in scratch.rglob("*") if found.is_file()):
+        for file in sorted(item for item in scratch.rglob("*") if item.is_file()):
             fs.put_file(str(file), f"{path}/{file.relative_to(scratch).as_posix()}")
 
 
 @dataclass(frozen=True)
 class ConfiguredTask(Generic[TaskT, RowT]):
-    """A function that speaks to S3 as the settings say, in whichever process it is called.
+    """A function that uses the settings for S3 in any process that calls it.
 
     Attributes:
-        settings: how S3 is spoken to.
+        settings: settings for S3.
         function: a function of one argument that can be imported.
     """
 

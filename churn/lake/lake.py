@@ -5,12 +5,11 @@ A lake is a folder, on a local disk or on S3::
     ROOT/runs/product=<p>/week_start=<Monday of the target week>/run=<run id>/
         one folder for each dataset of ``churn.core.datasets``, and manifest.json
     ROOT/runs/product=<p>/current.json        the newest committed run, for readers outside this program
-    ROOT/.staging/                            who writes what: see desk_disk and desk_s3
+    ROOT/.staging/                            runs being written: see staging_local and staging_s3
 
-A run is committed when its folder stands below ``runs`` with a manifest in it; what is there never changes
-again. Which run is current is derived from the committed runs (newest target week, then latest start), so
-that neither a kill nor two runs at once can make it wrong; ``current.json`` repeats it for readers that do
-not list folders.
+A run is committed when its folder is below ``runs`` with a manifest in it; then it never changes again. The
+current run is derived from the committed runs (newest target week, then latest start), so that neither a kill
+nor concurrent runs can make it wrong; ``current.json`` repeats it for readers that do not list folders.
 
 Reading goes through fsspec. What a disk and S3 do differently (claiming a run id, committing, replacing the
 pointer, removing) is behind ``churn.lake.staging.StagingArea``.
@@ -46,22 +45,22 @@ _POINTER_FIELDS = {"product", "run_id", "as_of", "target_week_start", "started_a
 
 
 class RunFolder:
-    """A run that is being written, out of every reader's sight until ``commit``.
+    """A run that is being written, invisible to readers until ``commit``.
 
-    Use it as a context manager: left without a commit, it is abandoned; left by an error after a checkpoint,
-    it stays, to be adopted, where the store can do that. Other processes may write below ``path(...)`` (give
-    them paths, not this object). Names that begin with a dot are scratch, such as a partition before it is
-    whole: the commit removes them.
+    Use it as a context manager: without a commit its files are discarded at the end of the block; after an
+    error they stay if there is a checkpoint and the store can resume runs. Other processes may write below
+    ``path(...)`` (give them paths, not this object). Names that begin with a dot are temporary: the commit
+    removes them.
 
     Attributes:
         fs: the fsspec file system to write to.
         base: the folder, as a path in that file system.
-        resumable: whether it can be adopted once it has a checkpoint.
-        kept: whether it was left to be adopted.
+        resumable: whether it can be resumed once it has a checkpoint.
+        kept: whether it stayed to be resumed.
     """
 
     def __init__(self, lake: "Lake", product: str, week: date, run_id: str, claim: StagedRun) -> None:
-        """Take over a run that was claimed."""
+        """Write a claimed run."""
         self.fs = lake.fs
         self.base = claim.base
         self.product = product
@@ -74,9 +73,9 @@ class RunFolder:
         self._checkpoint = claim.checkpoint
 
     def path(self, *parts: str) -> str:
-        """Return where to write, such as ``path("scores", "part-00000.parquet")``: a path or an address.
+        """Return a path or address to write to, such as ``path("scores", "part-00000.parquet")``.
 
-        Without parts it is the folder itself.
+        Without parts, return the folder itself.
         """
         return address(self.fs, path_inside(self.base, parts))
 
@@ -86,7 +85,7 @@ class RunFolder:
         return self._checkpoint
 
     def save_checkpoint(self, checkpoint: bytes) -> None:
-        """Write down, in one step, what a process needs that adopts the folder; from now on it is worth it.
+        """Atomically write what another process needs to resume the run; from now on it can.
 
         Raises:
             RunError: the disk refused.
@@ -95,19 +94,19 @@ class RunFolder:
             self._claimed_here().save_checkpoint(checkpoint)
 
     def commit(self, manifest: Manifest) -> Run:
-        """Stamp every file, put the run in its place in one step, and renew the pointer.
+        """Stamp every file, publish the run in one step, and refresh ``current.json``.
 
-        After an error before that step nothing is visible, and the folder can still be abandoned.
+        After an error before that step nothing is visible, and the run can still be discarded.
 
         Args:
-            manifest: the run's account of itself; ``files`` holds the stamps that are known from writing.
+            manifest: the run's manifest; ``files`` holds the stamps that are known from writing.
 
         Raises:
             RunError: the manifest is of another run, the run has ended, or the store refused.
         """
         claim = self._claimed_here()
-        told = (manifest.product, manifest.target_week_start, manifest.run_id)
-        if told != (self.product, self.target_week_start, self.run_id):
+        described = (manifest.product, manifest.target_week_start, manifest.run_id)
+        if described != (self.product, self.target_week_start, self.run_id):
             raise RunError(
                 f"the manifest is of run {manifest.run_id} of {manifest.product} for "
                 f"{manifest.target_week_start}, but the folder is of run {self.run_id} of {self.product} for "
@@ -147,14 +146,14 @@ class RunFolder:
         if self.kept:
             self._claim = None
         self.discard()
-        # Only what the disk refused is explained here: a lost connection is an OSError too.
+        # Only errors of the disk are explained here: a lost connection is an OSError too.
         if isinstance(error, OSError) and disk_advice(error):
             raise as_run_error(error, "writing the run", self.base) from error
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """A run that was removed because its target week is long past, or that would be.
+    """A run that was, or would be, removed because its target week is long past.
 
     Attributes:
         product: the product.
@@ -181,11 +180,11 @@ class Lake:
     """
 
     def __init__(self, root: str, settings: StoreSettings | None = None) -> None:
-        """Open a lake; nothing is made or read until it is used.
+        """Open a lake; nothing is read or written yet.
 
         Args:
             root: a local folder (a path or a file:// address) or ``s3://bucket/prefix``.
-            settings: how this process speaks to S3 from now on; none = as it does already.
+            settings: settings for S3 of this process from now on; None = those that it uses already.
 
         Raises:
             UsageError: the root is empty, or on a store where a run cannot be committed in one step.
@@ -198,13 +197,13 @@ class Lake:
         self.resumable = self._staging.resumable
 
     def scratch(self, product: str) -> str:
-        """Return where a warehouse may put a file while it loads a run: a path or, on S3, an address."""
+        """Return the folder for temporary files of a warehouse that loads a run: a path or address."""
         return address(self.fs, copy_folder(self._base, product))
 
     def start_run(self, product: str, target_week_start: date, run_id: str) -> RunFolder:
-        """Claim a fresh run; sweep what dead runs left.
+        """Claim a new run, and remove the files of dead runs.
 
-        What can be adopted for another week is spared. On a disk the subfolders of ``FOLDERS`` are made.
+        Runs that can be resumed for another week stay. On a disk the subfolders of ``FOLDERS`` are created.
 
         Raises:
             UsageError: an unsafe product or run id, or a target week that does not start on a Monday.
@@ -226,24 +225,23 @@ class Lake:
         return RunFolder(self, product, target_week_start, run_id, claim)
 
     def resume_run(self, product: str, target_week_start: date) -> RunFolder | None:
-        """Claim the folder of a dead run of this week that has a checkpoint; None: there is none.
+        """Claim a dead run of this week that has a checkpoint; None if there is none.
 
-        Whether the checkpoint and the files are what they should be is for the caller to find out; if not,
-        ``RunFolder.abandon`` removes them.
+        The caller checks the checkpoint and the files; ``RunFolder.discard`` removes them if they are wrong.
 
         Raises:
             RunError: the store refused.
         """
         check_names(product)
         with storage_errors("writing to the lake", self._base):
-            found = self._staging.resume(product, f"{target_week_start}")
-        return None if found is None else RunFolder(self, product, target_week_start, *found)
+            claim = self._staging.resume(product, f"{target_week_start}")
+        return None if claim is None else RunFolder(self, product, target_week_start, *claim)
 
     def runs(self, product: str | None = None, *, failures: list[str] | None = None) -> list[Run]:
         """Return the committed runs (of one product), by product, target week and start.
 
         Args:
-            failures: gets the message of each manifest or folder that cannot be read, which is passed over.
+            failures: gets the message of each manifest or folder that cannot be read; these are skipped.
 
         Raises:
             RunError: a manifest is damaged, and there is no list of failures; the message names it.
@@ -280,9 +278,9 @@ class Lake:
         return None if week is None else self._read(product, week, run_id)
 
     def refresh_pointer(self, product: str) -> None:
-        """Make ``current.json`` name the current run, and sweep what dead runs left.
+        """Write the current run to ``current.json``, and remove the files of dead runs.
 
-        Every commit does it; call it where a committed run is found, to finish what a killed commit left.
+        Every commit does it; call it for a run that is committed already, in case its commit was killed.
 
         Raises:
             RunError: the pointer could not be written; the committed runs are as they were.
@@ -300,20 +298,20 @@ class Lake:
     def prune(self, product: str | None, keep_weeks: int, *, dry_run: bool) -> list[Pruned]:
         """Remove the committed runs of all but the newest target weeks of each product.
 
-        Within the weeks that are kept everything is kept; the current run is always in them. A run goes out
-        of every reader's sight before its files do.
+        All runs of the weeks that are kept stay, the current run among them. A run is hidden from readers
+        before its files are removed.
 
         Args:
-            product: the product; None = each that has runs.
+            product: the product; None = every product that has runs.
             keep_weeks: how many target weeks with a committed run to keep.
-            dry_run: whether to tell only what would be removed.
+            dry_run: whether to remove nothing.
 
         Returns:
             The runs that were, or would be, removed: by product, target week and run id.
 
         Raises:
             UsageError: an unsafe product, or fewer than one week to keep.
-            RunError: the store refused; what was not removed yet is whole.
+            RunError: the store refused; runs that were not removed yet are complete.
         """
         if keep_weeks < 1:
             raise UsageError(f"{keep_weeks} weeks cannot be kept: keep 1 at least, which has the current run")
@@ -331,15 +329,15 @@ class Lake:
         weeks = [(week, ids) for week in self._weeks(product) if (ids := self._committed_ids(product, week))]
         for week, run_ids in weeks[:-keep_weeks]:
             for run_id in run_ids:
-                found = self.fs.find(run_folder(self._base, product, week, run_id), detail=True)
-                size = sum(info["size"] for info in found.values())
-                yield Pruned(product, date.fromisoformat(week), run_id, len(found), size)
+                files = self.fs.find(run_folder(self._base, product, week, run_id), detail=True)
+                size = sum(info["size"] for info in files.values())
+                yield Pruned(product, date.fromisoformat(week), run_id, len(files), size)
 
     def _committed_ids(self, product: str, week: str) -> list[str]:
         return [id_ for id_ in self._run_ids(product, week) if self._is_committed(product, week, id_)]
 
     def _partitions(self, folder: str, key: str) -> list[str]:
-        """Return the values of the ``key=value`` folders in a folder, sorted; [] where there is none."""
+        """Return the values of the ``key=value`` folders in a folder, sorted; [] if it has none."""
         with storage_errors("reading the lake", folder):
             try:
                 names = [path.rsplit("/", 1)[-1] for path in self.fs.ls(folder, detail=False, refresh=True)]

@@ -1,4 +1,4 @@
-"""What names a run, and what it says about itself: the frozen model of ``manifest.json``."""
+"""Names of runs, and the model of ``manifest.json``."""
 
 import re
 from datetime import date
@@ -14,7 +14,7 @@ RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class FileStamp(BaseModel):
-    """What a committed file must be: its size in bytes and the SHA-256 of its bytes (hexadecimal)."""
+    """A committed file's size in bytes and the SHA-256 of its bytes (hexadecimal)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,7 +23,7 @@ class FileStamp(BaseModel):
 
 
 class Erasure(BaseModel):
-    """Users who were taken out of a committed run: when, and how many of its scores went; no ids."""
+    """When users were erased from a committed run, and how many; no ids."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,20 +32,20 @@ class Erasure(BaseModel):
 
 
 class Manifest(BaseModel):
-    """A run's account of itself; the commit fills in ``files``, ``committed_at`` and ``status``.
+    """A run's description of itself; the commit fills in ``files``, ``committed_at`` and ``status``.
 
     Attributes:
         target_week_start: Monday of the first target week.
         lead_weeks: weeks between the as-of date and the target.
         target_weeks: weeks of the target.
         rows: rows of each dataset, such as ``{"scores": 20000}``.
-        metrics: the model's figures; one that is not finite is written as text (``"NaN"``), for strict JSON.
+        metrics: the model's metrics; non-finite values become text (``"NaN"``) in the strict JSON.
         seconds: wall time of each stage.
         warnings: sentences for the reader of the report.
-        settings: what the run was asked to do: no secrets, and nothing about a single user.
+        settings: the run's settings, without secrets and user data.
         files: the stamp of every file, by its path inside the run's folder.
-        erased: who was taken out of it since.
-        erasing: files that an erasure is writing anew, or was when it was cut short: their stamps are void.
+        erased: erasures since the commit.
+        erasing: files that an unfinished erasure rewrites: their stamps are not valid.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -82,7 +82,7 @@ class Manifest(BaseModel):
 
 
 def check_names(product: str, run_id: str = "0") -> None:
-    """Refuse a product or run id that could lead out of a folder, or be read as another.
+    """Check that a product and run id are safe as folder names.
 
     Raises:
         UsageError: the name is not 1 to 63 of the allowed characters.

@@ -1,4 +1,4 @@
-"""How the folders and files of a lake are called."""
+"""Paths of a lake's folders and files."""
 
 MANIFEST = "manifest.json"
 POINTER = "current.json"
@@ -20,12 +20,12 @@ def run_folder(root: str, product: str, week: str, run_id: str) -> str:
 
 
 def staging_folder(root: str, product: str) -> str:
-    """Return the folder of what belongs to no run, or not for long: who writes one, what loads one."""
+    """Return the folder of a product's runs that are being written, and of other temporary files."""
     return f"{root}/.staging/product={product}"
 
 
 def copy_folder(root: str, product: str) -> str:
-    """Return the folder of what a warehouse needs while it loads a run: never in the run itself."""
+    """Return the folder for temporary files of a warehouse that loads a run."""
     return f"{staging_folder(root, product)}/copy"
 
 

@@ -1,4 +1,4 @@
-"""A committed run: its manifest, its files, its rows, and whether they are still what was committed."""
+"""A committed run: its manifest, files and rows, and a check that they are unchanged."""
 
 import re
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Run:
         >>> run.manifest.metrics["log_loss"]
 
     Attributes:
-        manifest: what the run says about itself.
+        manifest: the run's description of itself.
         fs: the fsspec file system that holds it.
         base: the run's folder in that file system.
     """
@@ -45,9 +45,9 @@ class Run:
     base: str
 
     def path(self, *parts: str) -> str:
-        """Return where a file or folder in it is, such as ``path("scores", "part-00000.parquet")``.
+        """Return the path, or the S3 address, of a file or folder of the run.
 
-        That is a path or, on S3, an address; without parts it is the run's folder.
+        Such as ``path("scores", "part-00000.parquet")``; without parts, the run's folder.
         """
         return address(self.fs, path_inside(self.base, parts))
 
@@ -127,7 +127,7 @@ class Run:
         return read_rows(self.path(), dataset, users, columns)
 
     def verify(self, *, checksums: bool = False) -> None:
-        """Check that the files are those that were committed: names and sizes, and bytes on request.
+        """Check that names and sizes of the files, and bytes on request, are as committed.
 
         Raises:
             RunError: naming what is missing, changed or unexpected, or that an erasure was cut short.
@@ -140,8 +140,8 @@ class Run:
         stamps = self.manifest.files
         faults = []
         with storage_errors("reading the run", self.base):
-            found = self.fs.find(self.base, detail=True)
-            sizes = {path[len(self.base) + 1 :]: info["size"] for path, info in found.items()}
+            listing = self.fs.find(self.base, detail=True)
+            sizes = {path[len(self.base) + 1 :]: info["size"] for path, info in listing.items()}
             for name in sorted((stamps.keys() | sizes.keys()) - {MANIFEST}):
                 if name not in sizes:
                     faults.append(f"{name} is missing")

@@ -1,4 +1,4 @@
-"""What the lake asks of the place where runs are written: what a disk and S3 do differently."""
+"""Protocols of runs that are being written: a disk and S3 implement them differently."""
 
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -10,58 +10,58 @@ STALE_SECONDS = 48 * 3600
 
 
 class StagedRun(Protocol):
-    """The right of one process to write one run, until it commits, abandons or leaves it.
+    """The right of one process to write one run, until it commits, discards or detaches it.
 
     Attributes:
         base: the folder to write to, a path in the store's file system.
-        checkpoint: where ``save_checkpoint`` writes, a path in it too.
+        checkpoint: path of the file that ``save_checkpoint`` writes.
     """
 
     base: str
     checkpoint: str
 
     def save_checkpoint(self, checkpoint: bytes) -> None:
-        """Write down, in one step, what a process needs that adopts the run."""
+        """Atomically write what another process needs to resume the run."""
 
     def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
-        """Put the run in its place in one step, and end the claim; return the run's folder there.
+        """Publish the run in one step and end the claim; return the run's final folder.
 
         Args:
-            known: stamps of files that were made as they were written; such a file need not be read again.
+            known: stamps of files that were computed while writing; these files need not be read again.
             finish: given the stamp of every file, returns the manifest.
 
         Raises:
-            RunError: somebody else has committed it, or taken it for dead.
-            OSError: the store refused; the run can still be abandoned.
+            RunError: another process has committed it, or considered it dead.
+            OSError: the store refused; the run can still be discarded.
         """
 
     def detach(self) -> bool:
-        """End the claim, if what is there may be adopted; tell whether it was."""
+        """End the claim if the run can be resumed; return whether it was ended."""
 
     def discard(self) -> None:
-        """End the claim, and remove what was written; what cannot be removed now is swept later."""
+        """End the claim and remove the files; what cannot be removed now is swept later."""
 
 
 class StagingArea(Protocol):
-    """Where runs are written until they are committed.
+    """The place of runs until they are committed.
 
     Attributes:
-        resumable: whether a run that has ended can be adopted by another process.
+        resumable: whether another process can resume a run that has ended.
     """
 
     resumable: bool
 
     def claim(self, product: str, week: str, run_id: str) -> StagedRun | None:
-        """Sweep what dead runs left, and claim a run id; None: it is claimed."""
+        """Remove the files of dead runs and claim a run id; None if it is claimed already."""
 
     def resume(self, product: str, week: str) -> tuple[str, StagedRun] | None:
         """Claim a dead run of this week that has a checkpoint; return its id and the claim."""
 
     def refresh_pointer(self, product: str, content: Callable[[], bytes | None]) -> None:
-        """Sweep what dead runs left, and make the product's ``current.json`` what ``content`` says.
+        """Remove the files of dead runs and write ``content`` to the product's ``current.json``.
 
-        Of several that do it at once, the file ends up as the one says that looked last. None: leave it.
+        Safe concurrently: the most recent view wins. None leaves the file unchanged.
         """
 
     def remove(self, product: str, week: str, run_id: str) -> None:
-        """Remove a committed run: out of every reader's sight first, and then its files."""
+        """Remove a committed run: first hide it from readers, then delete its files."""

@@ -1,15 +1,15 @@
-"""Where runs are written on a local disk: a staging folder, locked by its process, that one rename commits.
+"""Runs that are being written on a local disk: a locked staging folder, committed by one rename.
 
 ::
 
-    ROOT/.staging/product=<p>/.lock           held while anything of a product's staging_area changes
+    ROOT/.staging/product=<p>/.lock           held while a product's staging area changes
     ROOT/.staging/product=<p>/<run id>/       a run that is being written
     ROOT/.staging/product=<p>/<run id>.owner  locked by the process that writes it
-    ROOT/.staging/product=<p>/<run id>/.checkpoint-<Monday>.json   what the run needs to be gone on with
+    ROOT/.staging/product=<p>/<run id>/.checkpoint-<Monday>.json   what resuming the run needs
 
-Staging lies outside ``runs``, so that no reader's pattern can meet a half-written file. A run that ends
+Staging lies outside ``runs``, so that no reader's pattern matches a half-written file. A run that ends
 without a commit leaves nothing, unless it has a checkpoint: then its staging folder stays for 48 hours, or
-until its target week has a committed run, and another process may adopt it.
+until its target week has a committed run, and another process may resume it.
 """
 
 import os
@@ -52,11 +52,10 @@ class LocalStagedRun:
     def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
         """See ``churn.lake.staging.StagedRun``.
 
-        All is flushed to the disk before the last step, so that not even a power cut leaves a committed run
-        with holes. Every file is read: hashing frees the interpreter while others are flushed. That takes
-        long; what the run is resumed with stays until all of it is done.
+        Everything is flushed to disk before the rename, so that a power cut cannot damage a committed run.
+        Every file is read and hashed, which takes long; until that is done the run can be resumed.
         """
-        Path(self.base, MANIFEST).unlink(missing_ok=True)  # of a process that was killed further down
+        Path(self.base, MANIFEST).unlink(missing_ok=True)  # from a process that was killed during its commit
         names, folders, scratch = _below(self.base)
         files = {
             name: FileStamp(size=size, sha256=sha256)
@@ -75,7 +74,7 @@ class LocalStagedRun:
         """See ``churn.lake.staging.StagedRun``."""
         if self._staging.resumable_week(self._product, self.base) is None:
             return False
-        self._owner.close()  # without its lock the claim is adopted or swept by the product's next run
+        self._owner.close()  # the product's next run resumes it or removes it
         return True
 
     def discard(self) -> None:
@@ -91,13 +90,13 @@ class LocalStaging:
 
     Args:
         root: the lake's root.
-        folders: what every run's folder has in it from the start.
+        folders: subfolders that every new run gets.
     """
 
     resumable = True
 
     def __init__(self, root: str, folders: Sequence[str]) -> None:
-        """Keep the root; nothing is made yet."""
+        """Store the root; create nothing yet."""
         self.root = root
         self._folders = folders
 
@@ -106,7 +105,7 @@ class LocalStaging:
         return f"{self.root}/.staging/product={product}"
 
     def claim(self, product: str, week: str, run_id: str) -> LocalStagedRun | None:
-        """See ``churn.lake.staging.StagingArea``. What can be adopted for another week is spared."""
+        """See ``churn.lake.staging.StagingArea``. Runs that can be resumed for another week stay."""
         with self._locked(product) as staging_area:
             sweep(staging_area, lambda staging: self._spared(product, week, staging))
             try:
@@ -134,7 +133,7 @@ class LocalStaging:
                     claimed = LocalStagedRun(self, product, week, run_id, owner)
                     if os.path.exists(claimed.checkpoint):
                         return run_id, claimed
-                    claimed.discard()  # it was committed meanwhile
+                    claimed.discard()  # another process has committed it
         return None
 
     def refresh_pointer(self, product: str, content: Callable[[], bytes | None]) -> None:
@@ -146,47 +145,47 @@ class LocalStaging:
                 replace_file(path, wanted)
 
     def remove(self, product: str, week: str, run_id: str) -> None:
-        """See ``churn.lake.staging.StagingArea``. One rename hides the run; a kill later leaves staging."""
+        """See ``churn.lake.staging.StagingArea``. One rename hides the run before its files go."""
         with self._locked(product) as staging_area:
             staging = f"{staging_area}/{run_id}"
-            remove_folder(staging)  # what a worker may have written that outlived the run
-            with suppress(FileNotFoundError):  # somebody else was quicker
+            remove_folder(staging)  # files of a worker that outlived the run
+            with suppress(FileNotFoundError):  # another process has removed it
                 os.rename(run_folder(self.root, product, week, run_id), staging)
             remove_folder(staging)
             with suppress(OSError):  # other runs are in it
                 os.rmdir(week_folder(self.root, product, week))
 
     def resumable_week(self, product: str, staging: str) -> str | None:
-        """Return the week of a staging folder's checkpoint if it may still be gone on with.
+        """Return the week of a staging folder's checkpoint if the run can be resumed, else None.
 
-        It may not when it is old, or when its week has a committed run: nobody would run that week again.
+        It cannot when the checkpoint is older than 48 hours, or when the week has a committed run.
         """
-        with suppress(FileNotFoundError):  # committed or abandoned meanwhile
+        with suppress(FileNotFoundError):  # another process has committed or removed it
             for name in os.listdir(staging):
-                found = _CHECKPOINT.fullmatch(name)
-                if found and time.time() - os.stat(f"{staging}/{name}").st_mtime < STALE_SECONDS:
-                    committed = Path(week_folder(self.root, product, found[1])).glob("run=*")
-                    return found[1] if next(committed, None) is None else None
+                match = _CHECKPOINT.fullmatch(name)
+                if match and time.time() - os.stat(f"{staging}/{name}").st_mtime < STALE_SECONDS:
+                    committed = Path(week_folder(self.root, product, match[1])).glob("run=*")
+                    return match[1] if next(committed, None) is None else None
         return None
 
     def _spared(self, product: str, week: str, staging: str) -> bool:
-        """Tell whether a dead run can be adopted for another week; say why where it never can be."""
-        found = self.resumable_week(product, staging)
-        if found is None and os.path.isdir(staging):
-            kept = any(map(_is_checkpoint, os.listdir(staging)))
-            why = (
+        """Return whether a dead run can be resumed for another week; log why if for none."""
+        resumable = self.resumable_week(product, staging)
+        if resumable is None and os.path.isdir(staging):
+            has_checkpoint = any(map(_is_checkpoint, os.listdir(staging)))
+            reason = (
                 "it is too old, or its week has a committed run"
-                if kept
+                if has_checkpoint
                 else "it ended before its model was trained, or in the last step of its commit"
             )
             StageTimer(product).log(
-                "prepare", f"the unfinished run {Path(staging).name} is not resumed: {why}"
+                "prepare", f"the unfinished run {Path(staging).name} is not resumed: {reason}"
             )
-        return found not in (None, week)
+        return resumable not in (None, week)
 
     @contextmanager
     def _locked(self, product: str) -> Iterator[str]:
-        """Hold a product's lock, and yield its folder below ``.staging``."""
+        """Hold a product's lock, and yield its folder of staging folders."""
         staging_area = self.folder(product)
         os.makedirs(staging_area, exist_ok=True)
         with file_lock(f"{staging_area}/.lock"):
@@ -194,7 +193,7 @@ class LocalStaging:
 
 
 def _below(base: str) -> tuple[list[str], list[str], list[str]]:
-    """Return what a run's folder holds: files by their path below it, folders, scratch (checkpoint last)."""
+    """Return a run's files (relative paths), folders and scratch paths (checkpoint last)."""
     names: list[str] = []
     folders: list[str] = []
     scratch: list[str] = []

@@ -1,24 +1,26 @@
-"""Where runs are written on S3, which has no rename and no locks: in their place, until a manifest is there.
+"""Runs that are being written on S3, which has no rename and no locks.
+
+A run is written to its final folder; it exists for readers once its manifest does.
 
 ::
 
     ROOT/runs/product=<p>/week_start=<Monday>/run=<run id>/   a run; it exists once its manifest.json does
-    ROOT/.staging/product=<p>/<run id>.owner                  says who writes a run, or that it is to go
-    ROOT/.staging/product=<p>/copy/                           what a warehouse needs while it loads a run
+    ROOT/.staging/product=<p>/<run id>.owner                  names the run's process, or says that it ended
+    ROOT/.staging/product=<p>/copy/                           temporary files of a warehouse that loads a run
 
-Every step that must not be done by two is one conditional write, which S3 lets only one of them win:
+Every step that only one process may do is a conditional write, which succeeds for one of them:
 
 - an owner file is made with ``If-None-Match: *``: a run id is claimed once;
 - a manifest is made with ``If-None-Match: *``: a run is committed once;
-- ``current.json`` is replaced with ``If-Match``, and whoever loses looks again at what is committed: an older
-  run never replaces a newer one;
-- a run is taken for dead by replacing its owner file with ``If-Match``, and a living run replaces it in the
-  same way just before it commits: so either it is swept or it commits, never both.
+- ``current.json`` is replaced with ``If-Match``, and the loser lists the committed runs again: an older run
+  never replaces a newer one;
+- a sweep replaces the owner file of a dead run with ``If-Match``, and a live run does the same just before
+  its commit: so a run is either swept or committed, never both.
 
-Nothing can prove a process dead here. Its run is swept when its owner file is older than 48 hours, or at
-once by the process that failed to remove it. An owner file that says ``ended`` stays for another 48 hours, so
-that what a worker writes that outlived its run is swept too. Runs are not gone on with: a run that ends
-without a commit leaves nothing, or files that no reader looks at.
+Nothing proves a process dead here. Its run is swept when its owner file is older than 48 hours, or at once by
+the process that failed to remove it. An owner file that says ``ended`` stays for another 48 hours, so that
+files of workers that outlived their run are swept too. Runs cannot be resumed: a run that ends without a
+commit leaves nothing, or files that no reader looks at.
 """
 
 import json
@@ -56,7 +58,7 @@ class S3StagedRun:
     """The right to write one run; see ``churn.lake.staging.StagedRun``."""
 
     def __init__(self, staging_area: "S3Staging", product: str, week: str, run_id: str, tag: str) -> None:
-        """Take over a run whose owner file this process has made; ``tag`` is its ETag."""
+        """Write a run whose owner file this process has created; ``tag`` is its ETag."""
         self.base = run_folder(staging_area.root, product, week, run_id)
         self.checkpoint = f"{self.base}/.checkpoint-{week}.json"
         self._staging = staging_area
@@ -65,7 +67,7 @@ class S3StagedRun:
         self._tag: str | None = tag
 
     def save_checkpoint(self, checkpoint: bytes) -> None:
-        """Do nothing: a run on S3 is not gone on with."""
+        """Do nothing: a run on S3 cannot be resumed."""
 
     def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
         """See ``churn.lake.staging.StagedRun``. Scratch (names that begin with a dot) is removed first."""
@@ -83,7 +85,7 @@ class S3StagedRun:
         try:
             put(self._staging.fs, f"{self.base}/{MANIFEST}", finish(files), IfNoneMatch="*")
         except FileExistsError as error:
-            self._end()  # what is there is not ours to remove
+            self._end()  # the files belong to the other process's run
             raise RunError(f"run {self.base} has been committed by somebody else: make a new one") from error
         try:
             with storage_errors("ending the claim", self._owner):
@@ -94,7 +96,7 @@ class S3StagedRun:
         return self.base
 
     def detach(self) -> bool:
-        """Do nothing: a run on S3 is not gone on with."""
+        """Return False: a run on S3 cannot be resumed."""
         return False
 
     def discard(self) -> None:
@@ -110,7 +112,7 @@ class S3StagedRun:
         self._end()
 
     def _renew(self, state: str) -> bool:
-        """Say anew that the run is ours, so that it is not taken for dead; tell whether it still is."""
+        """Renew the claim; return whether the run still belongs to this process."""
         try:
             self._tag = put(self._staging.fs, self._owner, _claim_text(self._week, state), IfMatch=self._tag)
         except FileExistsError:
@@ -122,7 +124,7 @@ class S3StagedRun:
         _claimed_here.discard(self._owner)
 
     def _stamps(self, sizes: Mapping[str, int], known: Mapping[str, FileStamp]) -> dict[str, FileStamp]:
-        """Return the stamp of every file; S3 has checked each upload, so a known one is only measured."""
+        """Return the stamp of every file; for a known one only the size is compared."""
         missing = sorted(known.keys() - sizes.keys())
         wrong = [name for name in known.keys() & sizes.keys() if known[name].size != sizes[name]]
         if missing or wrong:
@@ -151,12 +153,12 @@ class S3Staging:
     resumable = False
 
     def __init__(self, fs: AbstractFileSystem, root: str) -> None:
-        """Keep the root; nothing is made or read yet."""
+        """Store the root; read and write nothing yet."""
         self.fs = fs
         self.root = root
 
     def owner_file(self, product: str, run_id: str) -> str:
-        """Return the file that says who writes a run."""
+        """Return the path of a run's owner file."""
         return f"{staging_folder(self.root, product)}/{run_id}{OWNER_SUFFIX}"
 
     def claim(self, product: str, week: str, run_id: str) -> S3StagedRun | None:
@@ -165,7 +167,7 @@ class S3Staging:
         owner = self.owner_file(product, run_id)
         if owner in _claimed_here:
             return None
-        _claimed_here.add(owner)  # before it is there: another thread's sweep would take it for a dead run's
+        _claimed_here.add(owner)  # first, or another thread's sweep would consider the run dead
         try:
             tag = put(self.fs, owner, _claim_text(week, "writing"), IfNoneMatch="*")
         except FileExistsError:
@@ -176,64 +178,61 @@ class S3Staging:
             raise
         if self.fs.exists(f"{run_folder(self.root, product, week, run_id)}/{MANIFEST}"):
             _claimed_here.discard(owner)
-            self.delete([owner])  # it was committed, and its claim ended, while we looked
+            self.delete([owner])  # it was committed while this process claimed it
             return None
         return S3StagedRun(self, product, week, run_id, tag)
 
     def resume(self, product: str, week: str) -> None:
-        """Return nothing: a run on S3 is not gone on with."""
+        """Return None: a run on S3 cannot be resumed."""
 
     def refresh_pointer(self, product: str, content: Callable[[], bytes | None]) -> None:
         """See ``churn.lake.staging.StagingArea``."""
         self._sweep(product)
         path = pointer(self.root, product)
         while True:
-            found = read(
-                self.fs, path
-            )  # before the runs, so that a pointer made of later ones is not replaced
+            present = read(self.fs, path)  # before the runs, so that a newer pointer is not replaced
             wanted = content()
-            if wanted is None or (found is not None and found[0] == wanted):
+            if wanted is None or (present is not None and present[0] == wanted):
                 return
-            condition = {"IfNoneMatch": "*"} if found is None else {"IfMatch": found[1]}
+            condition = {"IfNoneMatch": "*"} if present is None else {"IfMatch": present[1]}
             try:
                 put(self.fs, path, wanted, **condition)
                 return
             except FileExistsError:
-                # Others are at it too, and each time one of us is done.
+                # Other processes write it too; each round one of them succeeds.
                 time.sleep(0.01 + secrets.randbelow(100) / 1000)
 
     def remove(self, product: str, week: str, run_id: str) -> None:
-        """See ``churn.lake.staging.StagingArea``. The owner file has the rest swept after a kill."""
+        """See ``churn.lake.staging.StagingArea``. After a kill, a sweep finishes by the owner file."""
         owner, base = self.owner_file(product, run_id), run_folder(self.root, product, week, run_id)
         self.fs.pipe_file(owner, _claim_text(week, "ended"))
         self.clear(base)
         self.delete([owner])
 
     def clear(self, base: str) -> None:
-        """Remove a run: its manifest first, so that nobody sees it."""
+        """Remove a run: its manifest first, which hides it."""
         self.delete([f"{base}/{MANIFEST}"])
         self.delete(f"{base}/{name}" for name in self.list(base))
         self.abort_uploads(base)
 
     def abort_uploads(self, base: str) -> None:
-        """Remove the parts of uploads below a folder that were cut short; nobody sees them, but they cost."""
+        """Remove the parts of unfinished uploads below a folder, which are invisible but cost money."""
         bucket, _, key = base.partition("/")
         uploads = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/").get(
             "Uploads", []
         )
         for upload in uploads:
-            with suppress(FileNotFoundError):  # it has just ended
+            with suppress(FileNotFoundError):  # the upload has just ended
                 self.fs.call_s3(
                     "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
 
     def list(self, base: str) -> dict[str, int]:
         """Return the sizes of the files below a folder, by their paths below it."""
-        found = self._find(base)
-        return {path[len(base) + 1 :]: info["size"] for path, info in found.items()}
+        return {path[len(base) + 1 :]: info["size"] for path, info in self._find(base).items()}
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Remove files; one that is not there is no error.
+        """Remove files; missing ones are ignored.
 
         Raises:
             OSError: some could not be removed.
@@ -245,7 +244,7 @@ class S3Staging:
                 "Objects": [{"Key": key} for key in keys[start : start + _DELETED_AT_ONCE]],
                 "Quiet": True,
             }
-            # s3fs' own bulk_delete does not look at what S3 refused.
+            # s3fs' bulk_delete ignores the errors in S3's answer.
             refused = self.fs.call_s3("delete_objects", Bucket=bucket, Delete=wanted).get("Errors", [])
             if refused:
                 first = refused[0]
@@ -255,49 +254,49 @@ class S3Staging:
 
     def _find(self, folder: str) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = self.fs.find(folder, detail=True)
+            listing: dict[str, Any] = self.fs.find(folder, detail=True)
         except FileNotFoundError:
             return {}
-        return {path: info for path, info in found.items() if path.startswith(f"{folder}/")}
+        return {path: info for path, info in listing.items() if path.startswith(f"{folder}/")}
 
     def _sweep(self, product: str) -> None:
-        """Remove what dead runs left; see the module for which are dead."""
+        """Remove the files of dead runs; the module's docstring says which are dead."""
         copies = copy_folder(self.root, product)
         for owner, info in self._find(staging_folder(self.root, product)).items():
             if owner.startswith(f"{copies}/") and _age(info) > STALE_SECONDS:
                 self.delete([owner])
             if owner in _claimed_here or not owner.endswith(OWNER_SUFFIX):
                 continue
-            found = read(self.fs, owner)
-            if found is None:
-                continue  # ended meanwhile
-            told, old = json.loads(found[0]), _age(info) > STALE_SECONDS
+            content = read(self.fs, owner)
+            if content is None:
+                continue  # the run has just ended
+            claim, old = json.loads(content[0]), _age(info) > STALE_SECONDS
             run_id = owner.rsplit("/", 1)[-1].removesuffix(OWNER_SUFFIX)
-            base = run_folder(self.root, product, told["week"], run_id)
-            if told["state"] != "ended":
-                if not old and told["process"] != _process():
+            base = run_folder(self.root, product, claim["week"], run_id)
+            if claim["state"] != "ended":
+                if not old and claim["process"] != _process():
                     continue
                 if self.fs.exists(f"{base}/{MANIFEST}"):
-                    self.delete([owner])  # committed; its process ended before it could say so
+                    self.delete([owner])  # committed; its process ended before removing it
                     continue
                 try:
-                    put(self.fs, owner, _claim_text(told["week"], "ended"), IfMatch=found[1])
+                    put(self.fs, owner, _claim_text(claim["week"], "ended"), IfMatch=content[1])
                 except FileExistsError:
-                    continue  # it lives, or somebody else sweeps it
-                _logger.info("sweeping what a dead run has left in %s", base)
+                    continue  # the run lives, or another process sweeps it
+                _logger.info("removing the files of a dead run in %s", base)
             self.clear(base)
-            if told["state"] == "ended" and old:
+            if claim["state"] == "ended" and old:
                 self.delete([owner])
 
 
 def put(fs: AbstractFileSystem, path: str, content: bytes, **condition: Any) -> str:
     """Write a small file on a condition (``IfNoneMatch="*"`` or ``IfMatch=<ETag>``); return its ETag.
 
-    An answer can be lost on its way after S3 has written the file. The request that is then repeated fails
-    its condition; that the file holds what we wrote tells that it was us.
+    S3's answer can be lost after the write. The repeated request then fails its condition; if the file holds
+    the same content, this call wrote it.
 
     Raises:
-        FileExistsError: the condition does not hold: somebody else has written or removed the file.
+        FileExistsError: the condition does not hold: another process has written or removed the file.
         OSError: the store refused.
     """
     bucket, _, key = path.partition("/")
@@ -327,10 +326,10 @@ def _error_code(error: BaseException) -> str | None:
 
 
 def read(fs: AbstractFileSystem, path: str) -> tuple[bytes, str] | None:
-    """Return a small file's content and its ETag; None: it is not there."""
+    """Return a small file's content and its ETag; None if it does not exist."""
     while True:
         try:
-            # Reads what HEAD has just told the ETag of, and nothing else.
+            # Fails if the file is replaced between HEAD, which returned the ETag, and the read.
             with fs.open(path, "rb") as file:
                 return bytes(file.read()), str(file.details["ETag"])
         except FileNotFoundError:
@@ -341,13 +340,13 @@ def read(fs: AbstractFileSystem, path: str) -> tuple[bytes, str] | None:
 
 
 def _claim_text(week: str, state: str) -> bytes:
-    """Return an owner file's content; the nonce makes every one, and so its ETag, another."""
-    told = {"week": week, "state": state, "process": _process(), "nonce": secrets.token_hex(8)}
-    return json.dumps(told).encode()
+    """Return an owner file's content; its nonce makes every ETag different."""
+    claim = {"week": week, "state": state, "process": _process(), "nonce": secrets.token_hex(8)}
+    return json.dumps(claim).encode()
 
 
 def _process() -> str:
-    return f"{_PROCESS}-{os.getpid()}"  # a fork is another
+    return f"{_PROCESS}-{os.getpid()}"  # a fork has another pid
 
 
 def _age(info: Mapping[str, Any]) -> float:

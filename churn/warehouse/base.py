@@ -1,4 +1,4 @@
-"""What the rest of the house may ask of a warehouse."""
+"""The protocol of a warehouse, and its errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ Dialect = Literal["duckdb", "redshift", "postgres"]
 
 
 class SerialisationError(RunError):
-    """Two transactions were in each other's way: nothing was changed, and the same again may well succeed."""
+    """Two transactions conflicted: nothing was changed, and running the same again may succeed."""
 
 
 class InUseError(RunError):
@@ -23,20 +23,20 @@ class LostConnectionError(RunError):
     """The connection broke while the server worked.
 
     Attributes:
-        unchanged: whether it is known that nothing was changed, as no commit had been sent. Otherwise the
-            transaction may have been committed.
-        backend: the server's process, which may be at work still.
+        unchanged: whether nothing was changed, because no commit had been sent. Otherwise the transaction
+            may have been committed.
+        backend: id of the server's process, which may still be working.
     """
 
     def __init__(self, message: str, unchanged: bool = False, backend: int | None = None) -> None:
-        """Keep what is known of the outcome beside the message."""
+        """Store the outcome with the message."""
         super().__init__(message)
         self.unchanged = unchanged
         self.backend = backend
 
 
 class Statements(Protocol):
-    """What runs statements: a warehouse, each for itself, or a session."""
+    """Runs statements: a warehouse (one transaction each) or a session."""
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run one statement in the warehouse's dialect; return the rows it changed (0 when unknown)."""
@@ -50,7 +50,7 @@ class Statements(Protocol):
         """Append Parquet files to a table by column name; return the rows loaded.
 
         Args:
-            scratch: folder for a file that the warehouse may need meanwhile; by default that of the files.
+            scratch: folder for a temporary file of the warehouse; by default the folder of the files.
         """
 
 
@@ -58,13 +58,13 @@ class Session(Statements, Protocol):
     """Statements that succeed or fail together."""
 
     def lock(self, table: str) -> None:
-        """Keep everybody else from the table until the transaction ends."""
+        """Lock the table against other writers until the transaction ends."""
 
 
 class Warehouse(Statements, Protocol):
     """A place that runs SQL next to the data. Safe to use from several threads.
 
-    Each statement is a transaction of its own, but for those of ``transaction``.
+    Each statement is a transaction of its own, except within ``transaction``.
 
     Another engine is one more package beside ``duckdb`` and ``redshift``. Code outside ``churn.warehouse``
     asks what an engine can do, never which one it is.
@@ -100,10 +100,10 @@ class Warehouse(Statements, Protocol):
         """Return column names and types of ``schema.table``; empty when it does not exist."""
 
     def row_count(self, table: str) -> int:
-        """Return how many rows a source table has, told without reading them where that can be."""
+        """Return how many rows a source table has, without reading them if possible."""
 
     def stamps(self, table: str) -> dict[str, str]:
-        """Return a source table's files, each with a stamp that changes with it; empty where it has none."""
+        """Return a stamp of each file of a source table that changes with the file; empty without files."""
 
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
@@ -123,9 +123,9 @@ class Warehouse(Statements, Protocol):
 
         Args:
             sql: the query, in the warehouse's dialect, whose columns have the schema's names and order.
-            folder: path or URL of a folder that nobody else writes to; only the files returned count.
+            folder: path or URL of a folder that no one else writes to. Only the returned files count.
             schema: what the files hold. A warehouse that writes the files itself may write int8 as int16.
-            rows_per_file: at most so many rows where this process writes the files; otherwise about so many.
+            rows_per_file: the most rows of a file; about so many where the warehouse writes the files.
 
         Returns:
             Each file's path or URL with its rows (at least one).
@@ -135,14 +135,14 @@ class Warehouse(Statements, Protocol):
         """Return a session that commits at the end of the block, or rolls all of it back.
 
         Args:
-            computes: whether its statements do more than move rows, and need memory for that.
+            computes: whether its statements need more memory than moving rows does.
         """
 
     def scratch(self, schema: str) -> AbstractContextManager[str]:
-        """Return a schema for large tables that nobody needs once the block has ended.
+        """Return a schema for large tables that are only needed within the block.
 
         Args:
-            schema: a run's schema, in which tables may be made instead; those must be dropped by the block.
+            schema: a run's schema, which a warehouse may return; the block must drop its tables.
         """
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ _READERS = 8
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one Parquet file says of itself."""
+    """Size, rows and schema of one Parquet file."""
 
     url: str
     bytes: int
@@ -34,7 +34,7 @@ class Writer:
     """Spreads rows over files of one size, ``part-00000.parquet`` and so on, in a folder or under a URL."""
 
     def __init__(self, folder: str, schema: pa.Schema, rows_per_file: int) -> None:
-        """Write nothing yet; the folder is there."""
+        """Open no file yet; the folder must exist."""
         self.files: list[tuple[str, int]] = []
         self._folder = folder.rstrip("/")
         self._fs, self._root = fsspec.core.url_to_fs(self._folder)
@@ -57,13 +57,13 @@ class Writer:
     def _open(self) -> tuple[pq.ParquetWriter, AbstractBufferedFile | None]:
         name = f"part-{len(self.files):05d}.parquet"
         path = f"{self._root}/{name}"
-        # Arrow itself writes to a local disk; what is uploaded must be ours, to be thrown away when it fails.
+        # Arrow writes local files itself; an upload is opened here, so that a failed one can be discarded.
         upload = None if self._fs.protocol[0] in ("file", "local") else self._fs.open(path, "wb")
         texts = [f.name for f in self._schema if pa.types.is_string(f.type) and f.name != "user_id"]
         writer = pq.ParquetWriter(
             path if upload is None else upload,
             self._schema,
-            compression="snappy",  # as UNLOAD does: what is read often is not moved far
+            compression="snappy",  # as UNLOAD does
             use_dictionary=texts,
         )
         self._current = (writer, upload)
@@ -71,7 +71,7 @@ class Writer:
         return self._current
 
     def close(self) -> None:
-        """End the open file, if there is one; one whose end could not be written is not tried again."""
+        """Finish the open file, if there is one; a failure is not retried."""
         current, self._current = self._current, None
         if current is not None:
             writer, upload = current
@@ -83,14 +83,14 @@ class Writer:
                 upload.close()
 
     def abandon(self) -> None:
-        """Leave the open file unfinished: of an upload nothing is seen."""
+        """Discard the open file; an upload leaves nothing."""
         current, self._current = self._current, None
         if current is not None:
             writer, upload = current
             try:
                 writer.close()  # or it would write to the upload when it is collected
             except (OSError, pa.ArrowException) as error:
-                logger.debug("a file that is given up: %s", error)
+                logger.debug("discarding an unfinished file: %s", error)
             finally:
                 _discard(upload)
 
@@ -102,7 +102,7 @@ def _discard(upload: AbstractBufferedFile | None) -> None:
 
 
 def inspect_file(urls: Iterable[str]) -> list[FileFacts]:
-    """Read what Parquet files say of themselves at their ends.
+    """Read size, rows and schema from the footers of Parquet files.
 
     Raises:
         RunError: names a file that is missing or damaged.
@@ -117,14 +117,14 @@ def _look_at(url: str) -> FileFacts:
     try:
         size = int(fs.size(path))
         with fs.open(path, "rb") as file:
-            found = pq.ParquetFile(file)
-            return FileFacts(url, size, found.metadata.num_rows, found.schema_arrow)
+            parquet = pq.ParquetFile(file)
+            return FileFacts(url, size, parquet.metadata.num_rows, parquet.schema_arrow)
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{url} cannot be read as Parquet ({str(error).splitlines()[0]})") from error
 
 
 def read_manifest(url: str) -> dict[str, Any] | None:
-    """Return an UNLOAD's manifest, or None while there is none.
+    """Return an UNLOAD's manifest; None if it does not exist yet.
 
     Raises:
         RunError: it is damaged.
@@ -136,10 +136,10 @@ def read_manifest(url: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        found = json.loads(text)
-        entries = [(str(e["url"]), int(e["meta"]["record_count"])) for e in found["entries"]]
-        names = [str(element["name"]) for element in found["schema"]["elements"]]
-        return {"entries": entries, "names": names, "rows": int(found["meta"]["record_count"])}
+        manifest = json.loads(text)
+        entries = [(str(e["url"]), int(e["meta"]["record_count"])) for e in manifest["entries"]]
+        names = [str(element["name"]) for element in manifest["schema"]["elements"]]
+        return {"entries": entries, "names": names, "rows": int(manifest["meta"]["record_count"])}
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{url} is no verbose manifest of an UNLOAD ({error!r})") from error
 
@@ -175,7 +175,7 @@ def checked_files(manifest: dict[str, Any], prefix: str, schema: pa.Schema) -> l
 
 
 def differences(found: pa.Schema, expected: pa.Schema) -> list[str]:
-    """Return how a file's columns differ from those expected, whole numbers that are too wide left out."""
+    """Return how a file's columns differ from those expected; int16 passes for int8."""
     if found.names != expected.names:
         return [f"its columns are {', '.join(found.names)}, not {', '.join(expected.names)}"]
     return [

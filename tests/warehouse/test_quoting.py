@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from churn.core.errors import RunError, UsageError
 from churn.warehouse.quoting import bind, label_of, literal
-from churn.warehouse.redshift.unload_copy import copy_statement, grant_statement, s3_url, unload_statement
+from churn.warehouse.redshift.unload_copy import copy_statement, s3_url, unload_statement
 from churn.warehouse.templates import render
 from tests.stand_ins.postgres import USER, Server
 from tests.stand_ins.redshift_sql import parse_copy, parse_unload, tokens
@@ -124,7 +124,6 @@ def test_unload_says_all_that_it_should() -> None:
         "s3://bucket/run=1/x_",
         ROLE,
         max_file_size_mb=256,
-        partition_by=("a", "b"),
         kms_key="1234-abcd",
     )
     assert sql.splitlines() == [
@@ -132,13 +131,11 @@ def test_unload_says_all_that_it_should() -> None:
         "TO 's3://bucket/run=1/x_'",
         f"IAM_ROLE '{ROLE}'",
         "FORMAT AS PARQUET",
-        "PARTITION BY (a, b)",
         "MANIFEST VERBOSE",
         "KMS_KEY_ID '1234-abcd' ENCRYPTED",
         "PARALLEL ON",
         "MAXFILESIZE AS 256 MB",
     ]
-    assert parse_unload(sql).partition == ("a", "b")
     assert "IAM_ROLE default\n" in unload_statement(
         "select 1", "s3://bucket/x", "default", max_file_size_mb=5
     )
@@ -273,13 +270,9 @@ def test_a_role_that_is_none_is_refused_and_not_shown(role: str) -> None:
 @pytest.mark.parametrize("name", ["a b", "a;", 'a"', "A", "", "a'--", "a.b"])
 def test_names_that_are_none_are_refused(name: str) -> None:
     with pytest.raises(UsageError):
-        unload_statement("select 1", "s3://bucket/x", ROLE, max_file_size_mb=5, partition_by=(name,))
-    with pytest.raises(UsageError):
         copy_statement("s.t", [name], "s3://bucket/x", ROLE)
     with pytest.raises(UsageError):
         copy_statement(f"s.{name}", ["a"], "s3://bucket/x", ROLE)
-    with pytest.raises(UsageError):
-        grant_statement("s.t", name)
 
 
 @pytest.mark.parametrize("size", [4, 0, -5, 6_201])

@@ -34,11 +34,10 @@ from churn.warehouse.templates import sql_root
 logger = logging.getLogger(__name__)
 
 _TABLE_FOLDER = re.compile(r"([a-z_][a-z0-9_]*)\.([a-z_][a-z0-9_]*)\Z")
-# Marks the views on source tables, so that those of a data folder used before are known and removed.
+# The comment of source views, by which the views of an earlier data folder are found and removed.
 _SOURCE_MARK = "churn source table"
 _BATCH_ROWS = 16_384
-# The engine keeps the blocks that it writes in memory until its limit is reached: within a transaction, which
-# moves rows and computes little, this much is as quick as more.
+# DuckDB keeps written blocks in memory up to its limit. A transaction only moves rows: more is no faster.
 _TRANSACTION_MEMORY = "256MB"
 _LOG_SIZE = "1GB"
 _BYTES = "parse_formatted_bytes('{}')"
@@ -70,7 +69,7 @@ class DuckDBWarehouse:
         """
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory,
-            # Most of what a run makes is dropped again: tidied up once at the end, it is never compressed.
+            # Most tables of a run are dropped again: with one checkpoint at the end, none is compressed.
             "checkpoint_threshold": _LOG_SIZE,
             "autoinstall_known_extensions": False,  # nothing is downloaded
             "autoload_known_extensions": False,
@@ -81,7 +80,7 @@ class DuckDBWarehouse:
         self._tables = data / "tables"
         self._lock, self._transactions = threading.Lock(), 0
         self._exits = ExitStack()
-        # DuckDB's own choice in memory is one folder for all who work in the same one.
+        # In memory, DuckDB would share one spill folder between all processes of a working directory.
         spill = (
             spill_folder(database) if database else self._exits.enter_context(temporary_folder()) / "spill"
         )
@@ -89,7 +88,7 @@ class DuckDBWarehouse:
         try:
             if database is not None:
                 remove_spills_of_the_dead(database)
-            # Global, because each statement runs on a cursor, which is a connection of its own.
+            # Global, because each statement runs on a cursor, which is its own connection.
             self._connection.execute("set global TimeZone = 'UTC'")
             # Redshift divides integers into integers; the local engine must agree.
             self._connection.execute("set global integer_division = true")
@@ -129,7 +128,7 @@ class DuckDBWarehouse:
             self._connection.execute(f'comment on view "{schema}"."{table}" is \'{_SOURCE_MARK}\'')
 
     def _forget_sources(self) -> None:
-        """Drop the source views of whichever data folder this database was opened on before."""
+        """Drop the source views of the data folder that this database was opened with before."""
         views = self._connection.execute(
             "select schema_name, view_name from duckdb_views() where comment = ?", [_SOURCE_MARK]
         ).fetchall()
@@ -177,23 +176,23 @@ class DuckDBWarehouse:
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``; empty when it does not exist."""
         schema, name = table.split(".")
-        # Not of the catalogue of columns, which lists those of all tables and views each time.
-        there = "select 1 as one from duckdb_{kind}s() where schema_name = $schema and {kind}_name = $name"
-        query = f"{there.format(kind='table')} union all {there.format(kind='view')}"
+        # Not from the catalogue of columns, which lists the columns of every table each time.
+        existing = "select 1 as one from duckdb_{kind}s() where schema_name = $schema and {kind}_name = $name"
+        query = f"{existing.format(kind='table')} union all {existing.format(kind='view')}"
         if not self.fetch(query, {"schema": schema, "name": name}).num_rows:
             return {}
         quoted = f'"{identifier(schema)}"."{identifier(name)}"'  # either may be a word of SQL
-        found = self.fetch(f"select column_name, lower(column_type) as data_type from (describe {quoted})")
-        return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
+        columns = self.fetch(f"select column_name, lower(column_type) as data_type from (describe {quoted})")
+        return dict(zip(columns["column_name"].to_pylist(), columns["data_type"].to_pylist(), strict=True))
 
     def row_count(self, table: str) -> int:
-        """Return how many rows a source table has, from the ends of its files."""
+        """Return how many rows a source table has, from its files' footers."""
         return sum(pq.read_metadata(path).num_rows for path in self._files(table))
 
     def stamps(self, table: str) -> dict[str, str]:
         """Return a source table's files, each with its size and time of change."""
-        found = {path.name: path.stat() for path in self._files(table)}
-        return {name: f"{stat.st_size}-{stat.st_mtime_ns}" for name, stat in found.items()}
+        stats = {path.name: path.stat() for path in self._files(table)}
+        return {name: f"{stat.st_size}-{stat.st_mtime_ns}" for name, stat in stats.items()}
 
     def _files(self, table: str) -> list[Path]:
         return sorted((self._tables / table).glob("*.parquet"))
@@ -240,7 +239,7 @@ class DuckDBWarehouse:
     def transaction(self, *, computes: bool = False) -> Iterator[Session]:
         """Commit the block's statements together, or none of them.
 
-        Rows are moved in little memory, however many; what ``computes`` may use as much as any statement.
+        Without ``computes`` the memory limit is lower.
         """
         with nullcontext() if computes else self._less_memory():
             session = self._cursor()
@@ -254,11 +253,11 @@ class DuckDBWarehouse:
 
     @contextmanager
     def scratch(self, schema: str) -> Iterator[str]:
-        """Return a place in memory, or in DuckDB's temporary files where memory ends: gone after the block.
+        """Return a database in memory, which spills to DuckDB's temporary files, until the block ends.
 
-        What lies there is neither logged nor compressed, which took longer than making it.
+        Its tables are neither logged nor compressed, which would take longer than making them.
         """
-        # Short: a schema may be as long as a name can be. Runs of other threads have places of their own.
+        # A counter, as the schema may have the longest name possible; each thread's run has its own.
         place = f"churn_scratch_{next(_PLACES)}"
         self.execute(f"attach ':memory:' as {place}")
         try:
@@ -268,7 +267,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def _less_memory(self) -> Iterator[None]:
-        """Lower the memory limit while at least one transaction is open; what is too much goes to disk."""
+        """Lower the memory limit while at least one transaction is open; the rest spills to disk."""
         with self._lock:
             self._transactions += 1
             if self._transactions == 1:
@@ -288,10 +287,10 @@ class DuckDBWarehouse:
             return
         try:
             cursor = self._connection.cursor()
-            found = cursor.execute(f"select {size}").fetchone()
-            if found is not None:
-                cursor.execute(f"set global memory_limit = '{found[0]}B'")
-        except duckdb.Error as error:  # statements of other threads need more than that now
+            row = cursor.execute(f"select {size}").fetchone()
+            if row is not None:
+                cursor.execute(f"set global memory_limit = '{row[0]}B'")
+        except duckdb.Error as error:  # other threads' statements use more now
             logger.debug("the memory limit stays as it is: %s", str(error).splitlines()[0])
 
     def close(self) -> None:
@@ -326,7 +325,7 @@ def _connect(
 
 
 def _make(database: Path) -> None:
-    """Make an empty database under another name, and put it in its place when it is whole.
+    """Make an empty database under another name, and move it into place when it is complete.
 
     Made in place, a full disk or a kill would leave a file that can never be opened again.
     """

@@ -1,4 +1,4 @@
-"""A table's folder of Parquet files, checked before the warehouse reads it: faults name the file."""
+"""Checks a source table's Parquet files before the warehouse reads them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from churn.core.errors import SourceError
 def check_files(folder: Path) -> None:
     """Check that every file of a table can be read and has the columns of the first one.
 
-    Only the files' ends are read, where Parquet keeps its schema.
+    Only the files' footers are read.
 
     Raises:
         SourceError: lists each file that is damaged or differs.
@@ -20,16 +20,16 @@ def check_files(folder: Path) -> None:
     faults: list[str] = []
     for path in sorted(folder.glob("*.parquet")):
         try:
-            found = {field.name: _kind(field.type) for field in pq.read_schema(path)}
+            columns = {field.name: _kind(field.type) for field in pq.read_schema(path)}
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0]
             faults.append(f"{path.name} cannot be read as Parquet ({reason}): make it anew")
             continue
-        first = first or found
+        first = first or columns
         differing = [
-            f"{name} is {found.get(name, 'missing')} (in the first file: {first.get(name, 'missing')})"
-            for name in {**first, **found}
-            if found.get(name) != first.get(name)
+            f"{name} is {columns.get(name, 'missing')} (in the first file: {first.get(name, 'missing')})"
+            for name in {**first, **columns}
+            if columns.get(name) != first.get(name)
         ]
         if differing:
             faults.append(f"{path.name} differs from the first file: {', '.join(differing)}")
@@ -38,7 +38,7 @@ def check_files(folder: Path) -> None:
 
 
 def _kind(type_: pa.DataType) -> str:
-    """The type without how wide its numbers are or how its texts are stored."""
+    """Return a type's kind, whatever the width of its numbers or the storage of its text."""
     if pa.types.is_dictionary(type_):
         return _kind(type_.value_type)
     if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):

@@ -1,8 +1,8 @@
-"""Where DuckDB puts what its memory does not hold: files that name users, and must not outlive their process.
+"""DuckDB's temporary files: they hold user ids, and must not outlive their process.
 
-DuckDB removes them when it is closed, but never what a process has left that was killed. So each process has
-a folder of its own beside the database, ``warehouse.duckdb.tmp-<process>``: whoever holds the database's lock
-knows the folders of all others to be of dead processes, and never removes what it has just spilled itself.
+DuckDB removes them when it is closed, but a killed process leaves them. So each process spills to a folder of
+its own beside the database, ``warehouse.duckdb.tmp-<process>``. The process that holds the database's lock
+removes the folders of all others, which must be dead.
 """
 
 import os
@@ -17,17 +17,17 @@ _PROCESS = secrets.token_hex(8)
 
 def spill_folder(database: Path) -> Path:
     """Return the folder that this process spills to; DuckDB makes it when it needs it."""
-    return database.with_name(f"{database.name}.tmp-{_PROCESS}-{os.getpid()}")  # a fork is another
+    return database.with_name(f"{database.name}.tmp-{_PROCESS}-{os.getpid()}")  # a fork has another pid
 
 
 def remove_spills_of_the_dead(database: Path) -> None:
-    """Remove what other processes have spilled; call it while this one holds the database's lock.
+    """Remove the spilled files of other processes; call it while holding the database's lock.
 
     Raises:
         RunError: something cannot be removed.
     """
     own = spill_folder(database)
-    default = f"{database.name}.tmp"  # DuckDB's own choice, for whoever else opens it
+    default = f"{database.name}.tmp"  # what DuckDB uses when another program opens the file
     for folder in sorted(database.parent.iterdir()):
         if folder == own or not (folder.name == default or folder.name.startswith(f"{default}-")):
             continue

@@ -1,4 +1,4 @@
-"""Rows that a PostgreSQL driver returned, as Arrow."""
+"""Converts rows of a PostgreSQL driver to Arrow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from churn.core.errors import RunError
 
-# Type codes of PostgreSQL's protocol, which both drivers hand on.
+# Type codes of PostgreSQL's protocol, as both drivers return them.
 _TYPES = {
     16: pa.bool_(),
     20: pa.int64(),
@@ -60,12 +60,12 @@ def _float(value: Any) -> float | None:
 
 
 def column_type(column: Sequence[Any]) -> pa.DataType | None:
-    """Return a column's type, or None for a decimal whose scale the driver does not tell."""
+    """Return a column's type, or None for a decimal whose scale the driver does not return."""
     code = int(column[1])
     if code == _NUMERIC:
         precision, scale = column[4], column[5]
-        told = precision is not None and scale is not None and 0 < precision <= _WHOLE.precision
-        return pa.decimal128(precision, scale) if told else None
+        known = precision is not None and scale is not None and 0 < precision <= _WHOLE.precision
+        return pa.decimal128(precision, scale) if known else None
     if code in _TYPES:
         return _TYPES[code]
     if code in _TEXTS:

@@ -1,8 +1,8 @@
-"""Redshift behind the house's protocol: statements that survive the network, UNLOAD and COPY through S3.
+"""The Redshift warehouse: statements that survive lost connections, UNLOAD and COPY through S3.
 
-Every statement is a transaction whose commit is sent apart from it. So a connection that breaks before has
-changed nothing, and the statement is run again; one that breaks during the commit is reported. UNLOAD writes
-outside of transactions: after a break its manifest, written last, tells whether it is done.
+Every statement is a transaction whose commit is sent separately. If the connection breaks before the commit,
+nothing was changed, and the statement is run again; a break during the commit is an error. UNLOAD writes
+outside transactions: after a break, its manifest, which is written last, shows whether it finished.
 """
 
 import logging
@@ -39,11 +39,11 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 _TEXT_BYTES = 24
 _LONGEST_FETCH = 1_000  # a cluster of one node refuses more
-_LONGEST_LOOK = 15.0  # seconds between looks for a manifest
+_LONGEST_LOOK = 15.0  # seconds between checks for a manifest
 
 
 def _width(type_: pa.DataType) -> int:
-    """About how many bytes a value takes in a file."""
+    """Return about how many bytes a value takes in a file."""
     return _TEXT_BYTES if pa.types.is_string(type_) else max(1, type_.bit_width // 8)
 
 
@@ -60,8 +60,8 @@ class RedshiftWarehouse:
         """Connect to nothing yet.
 
         Args:
-            settings: where it is, and how to log in.
-            progress_seconds: how often a statement that runs long says so in the log.
+            settings: host, login and retries.
+            progress_seconds: seconds between log lines of a long statement.
         """
         self.settings = settings
         self._once = settings.model_copy(update={"retries": 0})
@@ -80,11 +80,11 @@ class RedshiftWarehouse:
     def load_parquet(
         self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
     ) -> int:
-        """Append Parquet files that lie on S3; return the rows loaded."""
+        """Append Parquet files on S3; return the rows loaded."""
         return self._until_done(lambda session: session.load_parquet(table, paths, columns, scratch=scratch))
 
     def analyze(self, *tables: str) -> None:
-        """Renew the planner's statistics; Redshift skips tables of which few rows have changed."""
+        """Renew the planner's statistics; Redshift skips a table with few changed rows."""
         for table in tables:
             self.execute(f"analyze {table}")
 
@@ -105,29 +105,29 @@ class RedshiftWarehouse:
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``; empty when it does not exist.
 
-        It may be an external table or a view that is bound late, which ``information_schema`` does not know.
+        ``svv_columns`` has external tables and late-binding views too, ``information_schema`` does not.
         """
         schema, name = qualified(table).split(".")
-        found = self.fetch(
+        columns = self.fetch(
             "select column_name, data_type from svv_columns"
             " where table_schema = %(schema)s and table_name = %(name)s order by ordinal_position",
             {"schema": schema, "name": name},
         )
-        return dict(zip(found["column_name"].to_pylist(), found["data_type"].to_pylist(), strict=True))
+        return dict(zip(columns["column_name"].to_pylist(), columns["data_type"].to_pylist(), strict=True))
 
     def row_count(self, table: str) -> int:
         """Return how many rows a table has; Redshift counts them without reading any column."""
         return int(self.fetch(f"select count(*) as found from {qualified(table)}")["found"][0].as_py())
 
     def stamps(self, table: str) -> dict[str, str]:
-        """Return nothing: tables are not known by their files here."""
+        """Return nothing: a Redshift table has no files to look at."""
         return {}
 
     @contextmanager
     def stream(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
     ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-        """Run one query whose result is large, through a cursor of the server's, at most 1,000 at once."""
+        """Run one query whose result is large, through a server cursor, at most 1,000 rows at once."""
         batch_rows = min(batch_rows, _LONGEST_FETCH)
         with self.transaction() as session:
             session.execute(f"declare churn_rows cursor for {sql}", parameters)
@@ -146,8 +146,8 @@ class RedshiftWarehouse:
         """Commit the block's statements together, or none of them.
 
         Raises:
-            SerialisationError: another transaction was in the way; the same block may be run again.
-            LostConnectionError: ``unchanged`` tells whether it may be run again.
+            SerialisationError: another transaction conflicted; the block may be run again.
+            LostConnectionError: the block may be run again if ``unchanged``.
         """
         connection = connect(self.engine, self.settings, self.redactor)
         session = RedshiftSession(self, connection)
@@ -161,7 +161,7 @@ class RedshiftWarehouse:
             self._give_back(connection)
 
     def _give_back(self, connection: Connection) -> None:
-        """Roll back what is not committed, and return the connection to the pool if it is sound."""
+        """Roll back, and return the connection to the pool unless it is broken."""
         try:
             connection.rollback()
         except Exception as error:
@@ -170,7 +170,7 @@ class RedshiftWarehouse:
         connection.close()
 
     def _until_done(self, work: Callable[[RedshiftSession], Result], *, reading: bool = False) -> Result:
-        """Run a transaction of one statement, again where that changes nothing twice."""
+        """Run a transaction of one statement; retry if that cannot change anything twice."""
 
         def attempt() -> Result:
             with self.transaction() as session:
@@ -193,11 +193,11 @@ class RedshiftWarehouse:
         return policy(attempt)
 
     def cancel(self, backend: int | None) -> None:
-        """Ask the server to end what one of its processes is doing."""
+        """Ask the server to cancel the statement of one of its processes."""
         self._aside("pg_cancel_backend", backend)
 
     def terminate(self, backend: int | None) -> None:
-        """Ask the server to end one of its processes, which may be at work for a connection that is gone."""
+        """Ask the server to end one of its processes, which may still work for a lost connection."""
         self._aside("pg_terminate_backend", backend)
 
     def _aside(self, function: str, backend: int | None) -> None:
@@ -210,7 +210,7 @@ class RedshiftWarehouse:
                 connection.commit()
             finally:
                 self._give_back(connection)
-        except Exception as error:  # whatever fails here, what led here is what is told
+        except Exception as error:  # the caller raises the error that led here
             logger.warning("%s(%d) failed: %s", function, backend, self.redactor.clean(str(error)))
 
     def unload(
@@ -224,8 +224,8 @@ class RedshiftWarehouse:
     ) -> list[tuple[str, int]]:
         """Write a query's rows to Parquet files on S3 by UNLOAD, and check what it wrote.
 
-        Each attempt has a prefix of its own, so that a file of one that failed is never read. Redshift's
-        slices write at once: files are about as large as asked, and no order goes across them.
+        Each attempt has its own prefix, so that files of a failed attempt are never read. Redshift's slices
+        write in parallel: rows are in no order, and file sizes are approximate.
         """
         query = bind(sql, parameters)
         megabytes = rows_per_file * sum(map(_width, schema.types)) // 1_000_000
@@ -263,7 +263,7 @@ class RedshiftWarehouse:
             ) from None
 
     def _unload_once(self, statement: str, prefix: str) -> dict[str, Any] | None:
-        """Run an UNLOAD; return its manifest, or None if it broke off without one."""
+        """Run an UNLOAD; return its manifest, or None if it ended without one."""
         try:
             with self.transaction() as session:
                 session.run(label_of(f"unload to {prefix}"), statement, lambda _: None)
@@ -276,7 +276,7 @@ class RedshiftWarehouse:
         return manifest
 
     def _await_manifest(self, url: str, backend: int | None) -> dict[str, Any] | None:
-        """Wait for an UNLOAD that nobody listens to any more, as long as the server works on it."""
+        """Wait for an UNLOAD whose connection was lost, while the server still works on it."""
 
         def look() -> tuple[bool, dict[str, Any] | None]:
             working = self._is_working(backend)
@@ -301,30 +301,30 @@ class RedshiftWarehouse:
         if backend is None:
             return False
         try:
-            found = self.fetch(
+            sessions = self.fetch(
                 "select count(*) as sessions from stv_sessions where process = %(backend)s",
                 {"backend": backend},
             )
         except RunError as error:
-            logger.warning("whether session %d is at work cannot be seen: %s", backend, error)
+            logger.warning("cannot find out whether session %d still works: %s", backend, error)
             return True
-        return bool(found["sessions"][0].as_py())
+        return bool(sessions["sessions"][0].as_py())
 
     def _sweep(self, prefix: str) -> None:
-        """Remove what an attempt wrote that nobody will read."""
+        """Remove the files of a failed attempt."""
         try:
             fs, path = fsspec.core.url_to_fs(prefix)
             fs.invalidate_cache()
             folder, _, start = path.rpartition("/")
-            left = fs.find(folder, prefix=start)
+            stale = fs.find(folder, prefix=start)
         except Exception as error:
             logger.warning("%s may be left: %s", prefix, error)
             return
-        remove_files(fs, left)
+        remove_files(fs, stale)
 
     @contextmanager
     def scratch(self, schema: str) -> Iterator[str]:
-        """Return the run's schema: what a run leaves there when it is killed, the next one drops."""
+        """Return the run's schema; the next run drops tables that a killed run leaves there."""
         yield schema
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Connections to Redshift: a fresh login for each, kept alive, and errors that show no secret."""
+"""Connections to Redshift: a fresh login for each, keepalives, and errors without secrets."""
 
 import logging
 import os
@@ -34,7 +34,7 @@ _LOST = re.compile(
     re.I,
 )
 _LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "08000", "08003", "08006", "08001"})
-# Of what a server says while somebody logs in, only this passes by itself.
+# Answers to a login that pass by themselves.
 _PASSING = re.compile(
     r"starting up|shutting down|too many (?:clients|connections)|connection limit|slots", re.I
 )
@@ -44,7 +44,7 @@ _FINAL = re.compile(
 
 
 class Redactor:
-    """Takes passwords out of messages: those that were in use, and what looks like one."""
+    """Removes passwords from messages: those in use, and text that looks like one."""
 
     def __init__(self) -> None:
         """Start without any."""
@@ -160,7 +160,7 @@ def connect(engine: Engine, settings: WarehouseSettings, redactor: Redactor) -> 
 
     Raises:
         ConfigError: the credentials are not there.
-        RunError: the server cannot be reached or lets nobody in; nothing of the credentials is shown.
+        RunError: the server cannot be reached or refuses the login; no credentials are shown.
     """
     where = f"{settings.host}:{settings.port}/{settings.database}"
 
@@ -210,13 +210,13 @@ def pause(settings: WarehouseSettings, attempt: int) -> float:
 def as_run_error(
     error: BaseException, statement: str, redactor: Redactor, *, backend: int | None, committing: bool = False
 ) -> RunError:
-    """Return a driver's or the network's error as one of the house's, without secrets and without values.
+    """Return an error of the driver or the network as a RunError, without secrets and values.
 
     Args:
         error: what the driver or SQLAlchemy raised.
         statement: names the statement.
         redactor: takes the secrets out.
-        backend: the server's process that worked on it.
+        backend: id of the server's process.
         committing: whether a commit was under way, so that its outcome is unknown if the connection broke.
     """
     detail = redactor.clean(_message(error))[:1000]

@@ -1,4 +1,4 @@
-"""Long statements, watched: how long they have run is told, and a caller who gives up ends them."""
+"""Runs a statement that logs its progress and ends when the caller is interrupted."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from typing import TypeVar
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-_GLANCE = 0.5  # seconds between looks for an interrupt; a statement's end is seen at once
+_GLANCE = 0.5  # seconds between checks for an interrupt
 
 
 def run_interruptible(
@@ -22,8 +22,8 @@ def run_interruptible(
     Args:
         work: one statement.
         label: names it in the log.
-        cancel: asks the server to end it; called from here when the waiting is interrupted. When it has no
-            effect, the wait goes on until the connection breaks, as nobody else may use it before.
+        cancel: asks the server to end it, when the wait is interrupted. If that has no effect, the wait goes
+            on until the connection breaks: the connection cannot be used before.
         every: seconds between two lines in the log.
 
     Raises:
@@ -36,7 +36,7 @@ def run_interruptible(
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # raised again by the thread that waits
+        except BaseException as error:  # the waiting thread raises it again
             errors.append(error)
         finally:
             done.set()
@@ -56,10 +56,9 @@ def run_interruptible(
 
 
 def _wait(done: threading.Event, label: str, every: float) -> None:
-    started = time.monotonic()
-    told = started
+    started = logged = time.monotonic()
     while not done.wait(min(_GLANCE, every)):
         now = time.monotonic()
-        if now - told >= every:
-            told = now
+        if now - logged >= every:
+            logged = now
             logger.info("%s: still running after %.0f s", label, now - started)

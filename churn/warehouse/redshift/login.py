@@ -1,4 +1,4 @@
-"""What is asked of AWS itself: who may log in to Redshift."""
+"""Logins to Redshift from AWS: by IAM or Secrets Manager."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ from churn.config.warehouse import WarehouseSettings
 from churn.core.aws import explained, make_client
 from churn.core.errors import RunError
 
-_PASSWORD_SECONDS = 900  # the shortest that AWS makes; it is used at once
+_PASSWORD_SECONDS = 900  # the shortest that AWS allows; it is used at once
 _MOST_TRIES = 6
 
 
 @dataclass(frozen=True)
 class Login:
-    """A database user. The password is never shown."""
+    """A database user; the password is not in its repr."""
 
     user: str
     password: str = field(repr=False)
 
 
 def aws_login(settings: WarehouseSettings) -> Login:
-    """Ask AWS for a user and a password: by ``iam`` made for this once, by ``secret`` as it is kept.
+    """Return a user and password from AWS: new ones by ``iam``, the stored ones by ``secret``.
 
     Raises:
         ConfigError: AWS' library is not installed.
@@ -63,8 +63,8 @@ def _from_iam(settings: WarehouseSettings) -> Login:
 def _from_secret(settings: WarehouseSettings) -> Login:
     text = _client("secretsmanager", settings).get_secret_value(SecretId=settings.secret).get("SecretString")
     try:
-        kept = json.loads(text or "")
-        return Login(str(kept["username"]), str(kept["password"]))
+        secret = json.loads(text or "")
+        return Login(str(secret["username"]), str(secret["password"]))
     except (ValueError, KeyError, TypeError):
         raise RunError(
             "the warehouse's secret must be JSON with a username and a password, as Secrets Manager makes it "

@@ -54,7 +54,7 @@ class RedshiftSession:
         return self.run(label_of(sql), bind(sql, parameters), _table)
 
     def fetch_part(self, rows: int, schema: pa.Schema | None) -> tuple[pa.Schema, pa.RecordBatch]:
-        """Return the next rows of the cursor ``churn_rows``, and their schema, read off if not given."""
+        """Return the next rows of the cursor ``churn_rows``, and their schema, inferred if not given."""
 
         def read(result: CursorResult[Any]) -> tuple[pa.Schema, pa.RecordBatch]:
             known = schema or schema_of(_description(result))
@@ -65,11 +65,11 @@ class RedshiftSession:
     def load_parquet(
         self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
     ) -> int:
-        """Append Parquet files that lie on S3, by COPY; return the rows loaded.
+        """Append Parquet files on S3 by COPY; return the rows loaded.
 
         Raises:
-            RunError: a file is not on S3, cannot be read, or has other columns than those in another order;
-                or fewer rows arrived than the files have.
+            RunError: a file is not on S3, cannot be read, or has other columns (their order counts); or fewer
+                rows were loaded than the files have.
         """
         if not paths:
             raise RunError(f"there are no files to load into {table}")
@@ -95,14 +95,14 @@ class RedshiftSession:
         return loaded
 
     def lock(self, table: str) -> None:
-        """Keep everybody else from the table until the transaction ends; wait for those who have it."""
+        """Lock the table until the transaction ends; wait until it is free."""
         self.execute(f"lock table {qualified(table)}")
 
     def run(self, label: str, sql: str, read: Callable[[CursorResult[Any]], Result]) -> Result:
-        """Run a statement whose values are in it, and read its result; both can be interrupted.
+        """Run a statement without parameters and read its result; both can be interrupted.
 
         Raises:
-            RunError: the warehouse refused, gave way, or is gone.
+            RunError: the warehouse refused, a transaction conflicted, or the connection was lost.
         """
 
         def work() -> Result:
@@ -113,7 +113,7 @@ class RedshiftSession:
                 raise
             except pa.ArrowException as error:
                 raise RunError(f"the result of a statement cannot be read ({label}): {error}") from error
-            except Exception as error:  # drivers raise what they like when a connection breaks
+            except Exception as error:  # drivers raise errors of any class when a connection breaks
                 known = isinstance(error, SQLAlchemyError | OSError)
                 raise self.translated(error, label) from (None if known else error)
 
@@ -129,7 +129,7 @@ class RedshiftSession:
         return self._connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
 
     def translated(self, error: Exception, label: str, *, committing: bool = False) -> RunError:
-        """Return an error of the driver's or the network's as one of the house's."""
+        """Return an error of the driver or the network as a RunError."""
         return as_run_error(
             error, label, self._warehouse.redactor, backend=self.backend, committing=committing
         )
@@ -145,7 +145,7 @@ def _table(result: CursorResult[Any]) -> pa.Table:
 
 
 def remove_files(fs: Any, paths: Sequence[str]) -> None:
-    """Remove files of ours that nobody will read; log a warning for each that stays."""
+    """Remove files; log a warning for each that cannot be removed."""
     for path in paths:
         try:
             fs.rm_file(path)

@@ -1,4 +1,4 @@
-"""The two statements that PostgreSQL lacks: UNLOAD and COPY."""
+"""The statements UNLOAD and COPY."""
 
 import re
 from collections.abc import Sequence
@@ -25,27 +25,23 @@ def unload_statement(
     iam_role: str,
     *,
     max_file_size_mb: int,
-    partition_by: Sequence[str] = (),
     kms_key: str | None = None,
 ) -> str:
-    """Return the statement that writes a query's rows to Parquet files, and a manifest when they are there.
+    """Return the statement that writes a query's rows to Parquet files, then a manifest.
 
     Args:
-        query: one query, with its values in it (``bind``).
-        destination: ``s3://bucket/prefix`` that every file's name begins with; nothing may be there yet.
+        query: one query without parameters (see ``bind``).
+        destination: ``s3://bucket/prefix`` of every file; no such file may exist.
         iam_role: ARN of the role that Redshift writes with, or ``default``.
         max_file_size_mb: size of the largest file, in MB.
-        partition_by: columns that make folders of their own.
         kms_key: key that the files are encrypted with.
 
     Raises:
         RunError: a part could not be quoted safely, or Redshift would refuse it.
-        UsageError: a column's name is none.
     """
     query = bind(query)  # which refuses more than one statement, backslashes and open quotes
     if not SMALLEST_FILE <= max_file_size_mb <= LARGEST_FILE:
         raise RunError(f"files can have {SMALLEST_FILE} to {LARGEST_FILE} MB, not {max_file_size_mb}")
-    folders = ", ".join(identifier(name) for name in partition_by)
     if kms_key is not None and not KMS_KEY.fullmatch(kms_key):
         raise RunError("the KMS key must be an id or an ARN")
     lines = [
@@ -53,7 +49,6 @@ def unload_statement(
         f"TO '{s3_url(destination)}'",
         f"IAM_ROLE {_role(iam_role)}",
         "FORMAT AS PARQUET",
-        *([f"PARTITION BY ({folders})"] if folders else []),
         "MANIFEST VERBOSE",
         *([f"KMS_KEY_ID '{kms_key}' ENCRYPTED"] if kms_key else []),
         "PARALLEL ON",
@@ -72,8 +67,8 @@ def copy_statement(table: str, columns: Sequence[str], manifest_url: str, iam_ro
         iam_role: ARN of the role that Redshift reads with, or ``default``.
 
     Raises:
-        RunError: the URL or the role is none.
-        UsageError: a name is none.
+        RunError: the URL or the role is not valid.
+        UsageError: a name is not valid.
     """
     listed = ", ".join(identifier(column) for column in columns)
     return "\n".join(
@@ -87,13 +82,8 @@ def copy_statement(table: str, columns: Sequence[str], manifest_url: str, iam_ro
     )
 
 
-def grant_statement(table: str, group: str) -> str:
-    """Return the statement that lets a group read a table."""
-    return f"GRANT SELECT ON {qualified(table)} TO GROUP {identifier(group)}"
-
-
 def s3_url(url: str) -> str:
-    """Return an S3 URL if it can stand in a statement.
+    """Return an S3 URL that is safe within a statement.
 
     Raises:
         RunError: it has other than letters, digits and ``_=+@.:-/``, or a path segment ``.`` or ``..``.
