@@ -1,8 +1,8 @@
-"""The source contract: which tables and columns come in, of which types, and what of it is there.
+"""Check the raw tables of a source, and find out which parts of the contract can be read.
 
 Each source (``bbc``, ``events``) maps its raw tables onto the contract's views (``activity``, ``content``,
-``profile``, ...) under ``sql/sources/<source>/``. Here the raw tables, which ``churn.source_tables`` lists,
-are checked before any SQL step runs, and what is optional and present is found out.
+``profile``, ...) under ``sql/sources/<source>/``. ``churn.sources.contract`` lists the raw tables. They are
+checked before any SQL step runs.
 """
 
 import re
@@ -14,7 +14,7 @@ from churn.core.errors import SourceError
 from churn.sources.contract import OPTIONAL, PREDICTIONS, REQUIRED, TABLES, VIEWS
 from churn.warehouse.base import Warehouse
 
-# How DuckDB, Redshift and PostgreSQL spell the types of a family; the whole name must match.
+# The type names of each family in DuckDB, Redshift and PostgreSQL; the whole name must match.
 _FAMILIES: Mapping[str, str] = {
     "text": r"(character varying|character|varchar|bpchar|char|text|string|enum)(\(.*\))?",
     "date": r"date",
@@ -30,7 +30,7 @@ class Availability:
     """Which optional parts of the source contract can be read: views, and columns of ``activity``.
 
     Attributes:
-        reasons: flag that is false -> why, where more is known than ``ABSENT`` says.
+        reasons: false flag -> its reason, if it differs from the one in ``ABSENT``.
     """
 
     profile: bool = True
@@ -55,11 +55,11 @@ class Availability:
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     def reason(self, flag: str) -> str:
-        """Return why a part cannot be read; nothing where it can."""
+        """Return why a part cannot be read; empty if it can."""
         return "" if getattr(self, flag) else self.reasons.get(flag, ABSENT[flag])
 
 
-# Every flag, and what is said of a part that its source does not have, or has nothing in.
+# Flag -> the default reason for a part that cannot be read.
 ABSENT: Mapping[str, str] = {
     "profile": "there is no profile table",
     "predictions": "there are no tables of predicted gender and age",
@@ -84,17 +84,17 @@ ABSENT: Mapping[str, str] = {
 
 
 def activity_table(source: str) -> str:
-    """Return the raw table that ``activity`` is mapped from, row by row."""
+    """Return the raw table that ``activity`` is made from."""
     return REQUIRED[source][0]
 
 
 @dataclass(frozen=True)
 class SourceViews:
-    """What the raw tables of a source allow.
+    """The views that a source's raw tables allow.
 
     Attributes:
-        views: the source contract's views that can be made.
-        available: which parts of the contract can be read, as far as tables tell.
+        views: the contract's views that can be created.
+        available: parts of the contract that can be read, judged by tables and not by their rows.
     """
 
     views: tuple[str, ...]
@@ -102,7 +102,7 @@ class SourceViews:
 
 
 def resolve_views(source: str, absent: Mapping[str, str]) -> SourceViews:
-    """Return what can be read of a source.
+    """Return the views that a source allows.
 
     Args:
         source: ``bbc`` or ``events``.
@@ -120,9 +120,9 @@ def resolve_views(source: str, absent: Mapping[str, str]) -> SourceViews:
 
 
 def check_tables(warehouse: Warehouse, source: str) -> SourceViews:
-    """Check that the raw tables of a source are there with their columns, types and rows.
+    """Check the columns, types and rows of a source's raw tables; return the views that they allow.
 
-    A required table must hold rows; what needs an optional one that is missing or empty is left out.
+    A required table must have rows. Views that need a missing or empty optional table are left out.
 
     Raises:
         SourceError: lists every table, column and type that is wrong, and where.
@@ -130,12 +130,13 @@ def check_tables(warehouse: Warehouse, source: str) -> SourceViews:
     faults: list[str] = []
     absent: dict[str, str] = {}
     for table, expected in TABLES[source].items():
-        found = warehouse.columns(table)
-        wrong = [_fault(table, column, family, found) for column, family in expected.items()] if found else []
-        faults.extend(fault for fault in wrong if fault)
-        if not found:
+        columns = warehouse.columns(table)
+        checks = (_fault(table, column, family, columns) for column, family in expected.items())
+        column_faults = [fault for fault in checks if fault] if columns else []
+        faults += column_faults
+        if not columns:
             absent[table] = f"table {table} is missing"
-        elif not any(wrong) and not warehouse.fetch(f"select 1 as found from {table} limit 1").num_rows:
+        elif not column_faults and not warehouse.fetch(f"select 1 as found from {table} limit 1").num_rows:
             absent[table] = f"table {table} is empty"
     faults.extend(absent[table] for table in REQUIRED[source] if table in absent)
     if faults:
@@ -145,11 +146,11 @@ def check_tables(warehouse: Warehouse, source: str) -> SourceViews:
     return resolve_views(source, absent)
 
 
-def _fault(table: str, column: str, family: str, found: Mapping[str, str]) -> str:
-    """Return what is wrong with a column, if anything."""
-    type_ = found.get(column)
+def _fault(table: str, column: str, family: str, columns: Mapping[str, str]) -> str:
+    """Return what is wrong with a column; empty if nothing is."""
+    type_ = columns.get(column)
     if type_ is None:
-        return f"table {table} has no column {column} (it has: {', '.join(found)})"
+        return f"table {table} has no column {column} (it has: {', '.join(columns)})"
     if "with time zone" in type_ and family == "timestamp":
         return (
             f"{table}.{column} carries a time zone: weeks need local times without one "

@@ -1,6 +1,6 @@
-"""The raw tables of each source: their columns, the family of each column's type, and what is made of them.
+"""The raw tables of each source: columns, type families, and the views that are made from them.
 
-Tables and columns beyond these may be there; they are not read.
+Other tables and columns may exist; they are not read.
 """
 
 from collections.abc import Mapping
@@ -106,11 +106,11 @@ TABLES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     },
 }
 
-# Without these tables, or without rows in them, there is nothing to run on.
+# A run needs these tables, with rows.
 REQUIRED: Mapping[str, tuple[str, ...]] = {"events": ("events.activity",), "bbc": (ACTIVITY,)}
 
-# Source -> view of the contract -> the tables that it is made of. ``predictions`` is no view of its own:
-# where its tables are there, ``profile`` has them.
+# Source -> view of the contract -> the tables it is made from. ``predictions`` has no view: its tables become
+# columns of ``profile``.
 VIEWS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "events": {"activity": ("events.activity",)},
     "bbc": {
@@ -146,5 +146,5 @@ VIEWS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
     },
 }
-# What a source may lack: the parts of the contract that have tables of their own.
+# Parts of the contract that a source may lack.
 OPTIONAL = tuple(part for part in VIEWS["bbc"] if part != "activity")

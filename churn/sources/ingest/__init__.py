@@ -1,11 +1,11 @@
-"""Turn a person's own event log into a data folder that every other command reads.
+"""Turn your own event log into a data folder that every other command reads.
 
-``ingest`` checks the whole log before it writes a row: either it is taken as a whole, or nothing changes.
-Reading, checking and sorting are DuckDB's and spill to disk, so a log may be larger than memory.
+``ingest`` checks the whole log before it writes a row; if a check fails, nothing is written. DuckDB reads,
+checks and sorts, and spills to disk, so a log may be larger than memory.
 
-What it writes, in ``DATA``: ``churn.toml`` and ``tables/events.activity/part-*.parquet`` with user_id string,
-product string, occurred_at timestamp[us] without a zone, value double (>= 0), category, item_id and device
-string or null. Rows are sorted by week, then user, then time.
+It writes, in the data folder: ``churn.toml`` and ``tables/events.activity/part-*.parquet`` with user_id
+string, product string, occurred_at timestamp[us] without a zone, value double (>= 0), category, item_id and
+device string or null. Rows are sorted by week, then user, then time.
 """
 
 import logging
@@ -37,20 +37,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ingested:
-    """What came in.
+    """A summary of an ingested log.
 
     Attributes:
-        source: the source as it was named.
-        rows: events.
+        source: the source as the caller named it.
+        rows: number of events.
         users: distinct user ids.
         first: time of the first event.
         last: time of the last event.
         products: names of the products, the largest first, as ``--product`` takes them.
         path: the data folder.
         columns: pairs of contract column and the log's column it was read from.
-        times: how times were understood, in words.
-        duplicates: rows that equal an earlier row in every column; they are kept, since a log may hold them.
-        adjusted: pairs of what was changed in the data and in how many rows.
+        times: how times were interpreted, in words.
+        duplicates: rows that equal an earlier row in every column; they are kept.
+        adjusted: pairs of a change to the data and the number of changed rows.
     """
 
     source: str
@@ -67,7 +67,7 @@ class Ingested:
 
     @property
     def last_sunday(self) -> date:
-        """The last Sunday that is not after the last event: an as-of date that the log can serve."""
+        """The latest Sunday not after the last event: the latest possible as-of date."""
         return sunday_on_or_before(self.last.date())
 
 
@@ -86,70 +86,76 @@ def ingest(
 
     Args:
         source: a Parquet file, a CSV file (``.csv``, ``.tsv``, ``.txt``, also with ``.gz``), a folder or a
-            glob of either, or the name of a real log that comes with a package:
-            ``grocery`` or ``cdnow`` (as a string; ``./grocery`` or a ``Path`` is always a file).
-        into: the data folder to make. It appears by one rename, complete, or not at all.
+            glob of either, or the name of a real log from a package: ``grocery`` or ``cdnow`` (as a
+            string; ``./grocery`` or a ``Path`` is always a file).
+        into: the data folder to create. It is renamed into place when it is complete.
         columns: contract column (user_id, occurred_at, product, value, category, item_id, device) to the
-            log's column. A contract column that is not given is read from the log's column of exactly that
+            log's column. A contract column that is not mapped is read from the log's column of exactly that
             name, if there is one; mapping it to an empty string leaves it out.
-        timezone: the IANA zone whose wall time counts, for times that are instants (with a zone, an offset,
-            or Unix epochs). Default: UTC, and for ``grocery`` its stores' zone.
-        force: replace an existing data folder. A ``churn.toml`` that differs is kept beside the new one.
+        timezone: IANA zone to which instants (times with a zone or an offset, Unix epochs) are converted.
+            Default: UTC; for ``grocery`` the zone of its stores.
+        force: replace an existing data folder. A different old ``churn.toml`` is kept beside the new one.
 
     Returns:
-        What came in, counted.
+        A summary of the log.
 
     Raises:
-        SourceError: the log is missing, unreadable, or breaks the contract; the message lists every fault,
+        SourceError: the log is missing, unreadable, or breaks the contract; the message lists every fault
             with counts and the first rows.
-        UsageError: an argument cannot be used: an unknown column or zone, a folder that is in use.
-        RunError: the data folder could not be written, for example on a full disk.
+        UsageError: an unknown column or zone, or a folder that is not empty.
+        RunError: the data folder could not be written, for example because the disk is full.
     """
     into = Path(into)
     label = str(source)
     check_target(into, force=force)
     named = NAMED_SOURCES.get(source) if isinstance(source, str) else None
     log = open_named(named, columns) if named else open_log(label)
-    wanted = {name: name for name in log.columns} if named else resolve_columns(log, columns)
+    column_of = {name: name for name in log.columns} if named else resolve_columns(log, columns)
     try:
         with staging(into, force=force) as stage, connect(stage) as con:
             try:
-                settings, done = _build(con, log, wanted, stage, into, label, timezone)
+                settings, summary = _build(con, log, column_of, stage, into, label, timezone)
             except duckdb.OutOfMemoryException as error:
                 raise RunError(f"memory or temporary space ran out: {first_lines(error)}") from error
             except duckdb.IOException as error:
                 raise _classify(error, stage, label) from error
             except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
-                raise  # a statement of ours is wrong
+                raise  # a bug in our SQL
             except duckdb.Error as error:
                 raise SourceError(f"{label} cannot be read: {first_lines(error)}") from error
             (stage / CONFIG_FILE).write_text(settings, "utf-8")
     except OSError as error:
         raise RunError(f"{into} could not be written: {error}; nothing in it has changed") from error
-    _log.info("%s: %d events of %d users in %s", label, done.rows, done.users, into)
-    return done
+    _log.info("%s: %d events of %d users in %s", label, summary.rows, summary.users, into)
+    return summary
 
 
 def _build(
-    con: Any, log: Log, wanted: Mapping[str, str], stage: Path, into: Path, label: str, timezone: str | None
+    con: Any,
+    log: Log,
+    column_of: Mapping[str, str],
+    stage: Path,
+    into: Path,
+    label: str,
+    timezone: str | None,
 ) -> tuple[str, Ingested]:
     """Check the log, write the table into the staging folder and describe it."""
-    local = log.localise(con, stage, wanted.values())
+    local = log.localise(con, stage, column_of.values())
     clock = read_clock(
-        con, local, wanted["occurred_at"], timezone or log.timezone, given=timezone is not None
+        con, local, column_of["occurred_at"], timezone or log.timezone, given=timezone is not None
     )
-    checked = check_log(con, local, wanted, clock)
-    products = product_names(con, local, wanted.get("product"))
+    checked = check_log(con, local, column_of, clock)
+    products = product_names(con, local, column_of.get("product"))
     _log.info("%s: %d rows checked", label, checked.rows)
-    parts = write_activity(con, local, wanted, clock, stage)
+    parts = write_activity(con, local, column_of, clock, stage)
     summary = summarise(con, parts)
     if summary.rows != checked.rows:
         raise SourceError(f"{label} changed while it was read: {checked.rows:,} rows, then {summary.rows:,}")
-    unit = log.value_unit if "value" in wanted else "events"
+    unit = log.value_unit if "value" in column_of else "events"
     ordered = dict(sorted(products.items(), key=lambda item: (-summary.products[item[1]].rows, item[0])))
-    if "product" not in wanted:
+    if "product" not in column_of:
         ordered = {"main": ""}
-    done = Ingested(
+    ingested = Ingested(
         source=label,
         rows=summary.rows,
         users=summary.users,
@@ -157,16 +163,16 @@ def _build(
         last=summary.last,
         products=tuple(ordered),
         path=into,
-        columns=tuple((name, log.shown.get(name, column)) for name, column in wanted.items()),
+        columns=tuple((name, log.shown.get(name, column)) for name, column in column_of.items()),
         times=clock.words,
         duplicates=summary.duplicates,
         adjusted=(("empty value taken as 0", checked.empty_values),) if checked.empty_values else (),
     )
-    return settings_text(done.source, summary, ordered, unit, log.verb), done
+    return settings_text(ingested.source, summary, ordered, unit, log.verb), ingested
 
 
 def _classify(error: duckdb.Error, stage: Path, label: str) -> ChurnError:
-    """Tell a file that cannot be written from a source that cannot be read."""
+    """Return a RunError if the staging folder cannot be written, else a SourceError."""
     text = str(error)
     if str(stage) in text or "space" in text.lower() or "could not write" in text.lower():
         return RunError(f"the data folder could not be written; nothing has changed: {first_lines(error)}")

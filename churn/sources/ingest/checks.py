@@ -1,4 +1,4 @@
-"""What must hold before a log is taken: every fault is counted and its first rows are named, all at once."""
+"""Check a log before it is written: count every fault and name its first rows."""
 
 import re
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ from churn.sources.ingest.times import WANTED, Clock
 
 MOST_PRODUCTS = 50
 _EXAMPLES = 5
-_EARLIEST = "1970-01-02"  # what an empty time often turns into is 1970-01-01
+_EARLIEST = "1970-01-02"  # exports often turn an empty time into 1970-01-01
 _NO_ID = "('null', 'NULL', 'None', 'nan', 'NaN', '<NA>', 'N/A', 'n/a')"
 
 
-_LONGEST_ID = 250  # characters: `churn erase` takes no longer one
-# What Python strips from either end, of which DuckDB's trim knows the space alone; and what ends a line.
+_LONGEST_ID = 250  # characters; `churn erase` accepts no longer ids
+# Characters that Python's strip removes (DuckDB's trim removes only spaces), and line ends.
 _UNFIT_ID = r"'^[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]|[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]$|[\n\r\x{00}]'"
-_HIGHEST = "1e10"  # that the sums of value have room for: a run refuses values from here on
+_HIGHEST = "1e10"  # sums of larger values could overflow: a run refuses them
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A log without faults.
+    """Counts of a log without faults.
 
     Attributes:
-        rows: its rows.
-        empty_values: rows whose value is empty.
+        rows: number of rows.
+        empty_values: number of rows with an empty value.
     """
 
     rows: int
@@ -40,9 +40,13 @@ class Checked:
 
 @dataclass(frozen=True)
 class _Rule:
-    """Rows for which ``broken`` holds are faults; ``says`` is filled in with the count.
+    """A rule that rows may break.
 
-    ``personal``: what such rows hold is not shown.
+    Attributes:
+        column: the log's column.
+        broken: SQL condition of faulty rows.
+        says: the message, formatted with the count.
+        personal: whether the column's values must not be shown.
     """
 
     column: str
@@ -52,19 +56,19 @@ class _Rule:
 
 
 def number_sql(log: Log, column: str) -> str:
-    """An SQL expression of a column as DOUBLE, null where it is empty or no number."""
+    """Return SQL for a column as DOUBLE, null if it is empty or not a number."""
     name = identifier(column)
     return f"CAST({name} AS DOUBLE)" if is_number(log.columns[column]) else f"TRY_CAST({name} AS DOUBLE)"
 
 
 def blank_sql(log: Log, column: str) -> str:
-    """An SQL condition: the column is null or, where it is text, blank."""
+    """Return an SQL condition that is true if a column is null or blank text."""
     name = identifier(column)
     return f"({name} IS NULL OR trim({name}) = '')" if is_text(log.columns[column]) else f"{name} IS NULL"
 
 
-def check_log(con: Any, log: Log, wanted: Mapping[str, str], clock: Clock) -> Checked:
-    """Read the log once and check every row.
+def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) -> Checked:
+    """Check every row of a log in one scan.
 
     Args:
         con: a DuckDB connection.
@@ -73,11 +77,11 @@ def check_log(con: Any, log: Log, wanted: Mapping[str, str], clock: Clock) -> Ch
         clock: how its times are read.
 
     Raises:
-        SourceError: it is empty, or rows break a rule; the message lists every fault.
+        SourceError: the log is empty, or rows break a rule; the message lists every fault.
     """
-    rules = _rules(log, wanted, clock)
+    rules = _rules(log, column_of, clock)
     counts = ", ".join(f"count(*) FILTER ({rule.broken})" for rule in rules)
-    empty_value = blank_sql(log, wanted["value"]) if "value" in wanted else "false"
+    empty_value = blank_sql(log, column_of["value"]) if "value" in column_of else "false"
     row = con.execute(
         f"SELECT count(*), count(*) FILTER ({empty_value}), CAST(max({clock.sql}) AS VARCHAR), {counts} "
         f"FROM {log.scan}"
@@ -98,8 +102,8 @@ def check_log(con: Any, log: Log, wanted: Mapping[str, str], clock: Clock) -> Ch
     return Checked(int(rows), int(empty_values))
 
 
-def _rules(log: Log, wanted: Mapping[str, str], clock: Clock) -> list[_Rule]:
-    user, when, name = wanted["user_id"], wanted["occurred_at"], identifier(wanted["user_id"])
+def _rules(log: Log, column_of: Mapping[str, str], clock: Clock) -> list[_Rule]:
+    user, when, name = column_of["user_id"], column_of["occurred_at"], identifier(column_of["user_id"])
     no_user = blank_sql(log, user)
     unfit = []
     if is_text(log.columns[user]):
@@ -140,16 +144,16 @@ def _rules(log: Log, wanted: Mapping[str, str], clock: Clock) -> list[_Rule]:
             "{count} are dated in the future, the latest {latest}: an event log ends now",
         ),
     ]
-    if "product" in wanted:
-        product = wanted["product"]
+    if "product" in column_of:
+        product = column_of["product"]
         rules.append(_Rule(product, blank_sql(log, product), "{count} have no product"))
         if is_text(log.columns[product]):
             control = f"regexp_matches({identifier(product)}, '[[:cntrl:]]')"
             rules.append(
                 _Rule(product, control, "{count} have a product with control characters in its name")
             )
-    if "value" in wanted:
-        value = wanted["value"]
+    if "value" in column_of:
+        value = column_of["value"]
         number = number_sql(log, value)
         rules += [
             _Rule(
@@ -174,20 +178,20 @@ def _rules(log: Log, wanted: Mapping[str, str], clock: Clock) -> list[_Rule]:
 
 
 def _examples(con: Any, log: Log, rule: _Rule) -> str:
-    """Name the first rows that break a rule, and what they hold; of ids one row, and not the id."""
+    """Return the first rows that break a rule, with their values; for ids one row without the id."""
     most = 1 if rule.personal else _EXAMPLES
-    found: list[str] = []
+    examples: list[str] = []
     for part in log.parts:
         rows = con.execute(
             f"SELECT n, CAST(v AS VARCHAR) FROM (SELECT row_number() OVER () AS n, "
             f"{identifier(rule.column)} AS v, coalesce({rule.broken}, false) AS broken FROM {part.scan}) "
-            f"WHERE broken LIMIT {most - len(found)}"
+            f"WHERE broken LIMIT {most - len(examples)}"
         ).fetchall()
         where = f"{part.label} row" if len(log.parts) > 1 else "row"
-        found += [f"{where} {row}" + f" {_shown(value)}" * (not rule.personal) for row, value in rows]
-        if len(found) == most:
+        examples += [f"{where} {row}" + f" {_shown(value)}" * (not rule.personal) for row, value in rows]
+        if len(examples) == most:
             break
-    return f"; column {rule.column!r}: {'such as ' * rule.personal}{', '.join(found)}"
+    return f"; column {rule.column!r}: {'such as ' * rule.personal}{', '.join(examples)}"
 
 
 def _shown(value: str | None) -> str:
@@ -195,48 +199,48 @@ def _shown(value: str | None) -> str:
 
 
 def product_names(con: Any, log: Log, column: str | None) -> dict[str, str]:
-    """Give each distinct product value a name that is safe in SQL and paths.
+    """Return a name that is safe in SQL and paths for each product value.
 
     Args:
         con: a DuckDB connection.
         log: a log that passed its checks.
-        column: its product column, if it has one.
+        column: its product column, or None.
 
     Returns:
-        Name to value as it stands in the log.
+        Product name to its value in the log.
 
     Raises:
-        UsageError: there are more than 50 values, which are hardly products.
-        SourceError: two values would get one name.
+        UsageError: there are more than 50 values.
+        SourceError: two values would get the same name.
     """
     if column is None:
         return {}
     name = identifier(column)
-    some = con.execute(
+    values = con.execute(
         f"SELECT CAST({name} AS VARCHAR), count(*) FROM {log.scan} GROUP BY ALL ORDER BY 2 DESC, 1 "
         f"LIMIT {MOST_PRODUCTS + 1}"
     ).fetchall()
-    if len(some) > MOST_PRODUCTS:
-        first = ", ".join(repr(value[:30]) for value, _ in some[:3])
+    if len(values) > MOST_PRODUCTS:
+        first = ", ".join(repr(value[:30]) for value, _ in values[:3])
         raise UsageError(
             f"{log.label}: column {column!r} holds more than {MOST_PRODUCTS} distinct products ({first}, "
             "...): that is probably the wrong column; a product is something a user can leave. Use it as "
             "category or item_id, or leave product out with --column product="
         )
     names: dict[str, str] = {}
-    for value, _ in some:
-        made = product_name(value)
-        if made in names:
+    for value, _ in values:
+        label = product_name(value)
+        if label in names:
             raise SourceError(
-                f"{log.label}: the products {names[made]!r} and {value!r} in column {column!r} would both be "
-                f"named {made}: make them one value, or tell them apart by more than case and signs"
+                f"{log.label}: the products {names[label]!r} and {value!r} in column {column!r} would both be "
+                f"named {label}: make them one value, or tell them apart by more than case and signs"
             )
-        names[made] = value
+        names[label] = value
     return names
 
 
 def product_name(value: str) -> str:
-    """Return a name that is safe in SQL and paths; text without an ASCII letter or digit gets a number."""
+    """Return a name that is safe in SQL and paths; a value without ASCII letters or digits gets a hash."""
     if not re.search("[A-Za-z0-9]", value):
         return f"product_{crc32(value.encode()):08x}"
     return slug(value)

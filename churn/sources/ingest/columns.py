@@ -1,4 +1,4 @@
-"""Which of the log's columns is which of the contract's, and whether its type will do."""
+"""Match a log's columns with the contract's, and check their types."""
 
 import difflib
 import re
@@ -20,17 +20,17 @@ _TEXT = ("VARCHAR", "UUID", "JSON", '"NULL"')
 
 
 def is_integer(kind: str) -> bool:
-    """Whether a DuckDB type is an integer one."""
+    """Return whether a DuckDB type is an integer."""
     return bool(_INTEGER.match(kind) or _WHOLE_DECIMAL.match(kind))
 
 
 def is_number(kind: str) -> bool:
-    """Whether a DuckDB type is numeric."""
+    """Return whether a DuckDB type is numeric."""
     return is_integer(kind) or bool(_FLOAT.match(kind)) or kind.startswith("DECIMAL(")
 
 
 def is_text(kind: str) -> bool:
-    """Whether a DuckDB type is read as text."""
+    """Return whether a DuckDB type is read as text."""
     return kind in _TEXT or kind.startswith("ENUM")
 
 
@@ -50,8 +50,8 @@ def resolve_columns(log: Log, given: Mapping[str, str]) -> dict[str, str]:
     """
     unknown = sorted(set(given) - set(CONTRACT))
     if unknown:
-        near = difflib.get_close_matches(unknown[0], CONTRACT, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        similar = difflib.get_close_matches(unknown[0], CONTRACT, n=1)
+        hint = f" (did you mean {similar[0]}?)" if similar else ""
         raise UsageError(
             f"unknown column {', '.join(map(repr, unknown))}{hint}; known: {', '.join(CONTRACT)}"
         )
@@ -65,7 +65,7 @@ def resolve_columns(log: Log, given: Mapping[str, str]) -> dict[str, str]:
             if fault:
                 faults.append(fault)
         elif name in given and wanted:
-            faults.append(f"no column {wanted!r} for {name}{_near(wanted, log)}")
+            faults.append(f"no column {wanted!r} for {name}{_suggestion(wanted, log)}")
         elif name in REQUIRED:
             faults.append(f"no column for {name}: say which one with --column {name}=COLUMN")
     if faults:
@@ -76,14 +76,14 @@ def resolve_columns(log: Log, given: Mapping[str, str]) -> dict[str, str]:
     return chosen
 
 
-def _near(wanted: str, log: Log) -> str:
+def _suggestion(wanted: str, log: Log) -> str:
     lowered = {name.lower(): name for name in log.columns}
-    near = [lowered[found] for found in difflib.get_close_matches(wanted.lower(), lowered, n=3)]
-    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+    similar = [lowered[match] for match in difflib.get_close_matches(wanted.lower(), lowered, n=3)]
+    return f" (did you mean {' or '.join(map(repr, similar))}?)" if similar else ""
 
 
 def _type_fault(name: str, column: str, kind: str) -> str:
-    """Say what is wrong with a column's type; empty if nothing is."""
+    """Return what is wrong with a column's type; empty if nothing is."""
     where = f"{name}: column {column!r} holds {kind}"
     instead = "" if name in REQUIRED else f"; leave it out with --column {name}="
     if name in ("user_id", "product"):

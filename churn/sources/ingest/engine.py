@@ -1,4 +1,4 @@
-"""DuckDB as ingest uses it: bounded memory, its spill beside the data, nothing downloaded."""
+"""DuckDB for ingest: limited memory, spill files beside the data, no downloads."""
 
 import os
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from typing import Any
 
 import duckdb
 
-# A sort of 10 million rows stays in memory; larger ones spill. Twice as much hardly makes it faster.
+# Sorting 10 million rows fits in memory; larger logs spill. Twice the memory is hardly faster.
 MEMORY_LIMIT = "2GB"
 _MOST_THREADS = 4  # each thread holds buffers; reading and zstd gain little from more
-SCRATCH = "scratch"  # folder in the staging folder that never reaches the data folder
+SCRATCH = "scratch"  # subfolder of the staging folder, removed before the rename
 
 
 @contextmanager
@@ -36,22 +36,22 @@ def connect(stage: Path) -> Iterator[Any]:
 
 
 def identifier(name: str) -> str:
-    """Quote a column's name, whatever it holds."""
+    """Quote a column name for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """Quote a text."""
+    """Quote a text for SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def first_lines(error: Exception) -> str:
-    """The telling part of a DuckDB message: what went wrong, without its list of options."""
+    """Return the first lines of a DuckDB error, without its list of candidates and options."""
     lines = [line.strip() for line in str(error).splitlines()]
-    kept: list[str] = []
+    shown: list[str] = []
     for line in lines:
         if line.startswith(("Possible", "* ", "file =", "LINE ")):
             break
         if line:
-            kept.append(line)
-    return "; ".join(kept[:4])[:600]
+            shown.append(line)
+    return "; ".join(shown[:4])[:600]

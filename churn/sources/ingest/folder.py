@@ -1,4 +1,4 @@
-"""The data folder appears whole: built beside its place under a hidden name, then renamed."""
+"""Write the data folder under a hidden name beside its place, then rename it."""
 
 import fcntl
 import shutil
@@ -13,41 +13,43 @@ from churn.core.errors import UsageError
 from churn.sources.ingest.engine import SCRATCH
 
 _LOCK = ".lock"
-_OURS = {"tables", "truth"}  # what a data folder holds besides churn.toml and earlier copies of it
+_DATA_ENTRIES = {"tables", "truth"}  # in a data folder besides churn.toml and its earlier copies
 
 
 def check_target(into: Path, *, force: bool) -> None:
-    """Raise unless a data folder may be made here.
+    """Raise unless a data folder may be created here.
 
     Raises:
-        UsageError: it is a file, or a folder in use; with ``force``, a folder that holds anything but a data
-            folder's own files.
+        UsageError: it is a file or a folder that is not empty; with ``force``, a folder with entries that do
+            not belong to a data folder.
     """
     target = into.expanduser().resolve()
     if not target.exists():
         return
     if not target.is_dir():
         raise UsageError(f"{into} is a file: name a folder that does not exist yet")
-    held = {entry.name for entry in target.iterdir()}
-    if not held:
+    entries = {entry.name for entry in target.iterdir()}
+    if not entries:
         return
     if not force:
         raise UsageError(
             f"{into} is not empty: name another folder, or replace this data folder with --force"
         )
-    foreign = sorted(name for name in held if name not in _OURS and not name.startswith(CONFIG_FILE))
-    if foreign or CONFIG_FILE not in held:
-        what = f"it also holds {', '.join(foreign[:5])}" if foreign else f"it has no {CONFIG_FILE}"
+    foreign = sorted(
+        name for name in entries if name not in _DATA_ENTRIES and not name.startswith(CONFIG_FILE)
+    )
+    if foreign or CONFIG_FILE not in entries:
+        reason = f"it also holds {', '.join(foreign[:5])}" if foreign else f"it has no {CONFIG_FILE}"
         raise UsageError(
-            f"{into} is not replaced: {what}. --force replaces data folders only; move the rest away"
+            f"{into} is not replaced: {reason}. --force replaces data folders only; move the rest away"
         )
 
 
 @contextmanager
 def staging(into: Path, *, force: bool) -> Iterator[Path]:
-    """Yield an empty folder beside ``into`` that takes its place when the block ends without an error.
+    """Yield an empty folder beside ``into`` that replaces it when the block ends without an error.
 
-    A lock marks the folder as in use; what a killed run left behind has none and is removed.
+    A lock marks the folder as in use; unlocked folders of killed runs are removed.
     """
     target = into.expanduser().resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -61,23 +63,23 @@ def staging(into: Path, *, force: bool) -> Iterator[Path]:
             yield stage
             shutil.rmtree(stage / SCRATCH)
             (stage / _LOCK).unlink()
-            check_target(into, force=force)  # again: somebody may have written there meanwhile
+            check_target(into, force=force)  # again: another process may have written there meanwhile
             _swap(stage, target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
 
 def _remove_stale(target: Path) -> None:
-    """Clean up after killed runs: half-made folders go, an old folder that was moved aside comes back."""
+    """Clean up after killed runs: remove staging folders, and restore a data folder that was moved aside."""
     for aside in target.parent.glob(f".{_escape(target.name)}.replaced-*"):
         if target.exists():
             shutil.rmtree(aside)
         else:
             aside.rename(target)
-    for left in target.parent.glob(f".{_escape(target.name)}.ingest-*"):
-        with suppress(OSError), (left / _LOCK).open("r") as lock:
+    for abandoned in target.parent.glob(f".{_escape(target.name)}.ingest-*"):
+        with suppress(OSError), (abandoned / _LOCK).open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left)
+            shutil.rmtree(abandoned)
 
 
 def _escape(name: str) -> str:
@@ -85,13 +87,13 @@ def _escape(name: str) -> str:
 
 
 def _swap(stage: Path, target: Path) -> None:
-    """Put the new folder in the old one's place; the old one is moved aside first and removed last."""
+    """Replace the old folder: move it aside, rename the new one, then delete the old one."""
     if not target.exists() or not any(target.iterdir()):
         stage.rename(target)  # replaces an empty folder
         return
     settings = target / CONFIG_FILE
-    for kept in target.glob(f"{CONFIG_FILE}.*"):
-        shutil.copy2(kept, stage / kept.name)
+    for earlier in target.glob(f"{CONFIG_FILE}.*"):
+        shutil.copy2(earlier, stage / earlier.name)
     if settings.read_bytes() != (stage / CONFIG_FILE).read_bytes():
         shutil.copy2(settings, stage / f"{CONFIG_FILE}.{datetime.now():%Y%m%dT%H%M%S}")
     aside = target.parent / f".{target.name}.replaced-{uuid.uuid4().hex[:8]}"

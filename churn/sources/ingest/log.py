@@ -1,4 +1,4 @@
-"""An event log as it lies on disk: which files, which columns, how DuckDB scans them."""
+"""An event log on disk: its files, its columns, and the SQL that scans them."""
 
 import csv
 import difflib
@@ -32,7 +32,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Log:
-    """A log that can be read.
+    """An event log that DuckDB can scan.
 
     Attributes:
         label: its name for messages.
@@ -40,11 +40,11 @@ class Log:
         parts: its files, in order.
         columns: column to DuckDB type, in the log's order.
         scan: SQL that scans all of it.
-        timezone: the zone that its instants are turned into when none is given.
-        value_unit: what its value is counted in.
-        verb: what people did with its products, for the report's sentences.
-        shown: contract column to what a person is told that it was read from, where that is no plain column.
-        delimiters: a CSV file's delimiter, by file.
+        timezone: default zone to which instants are converted.
+        value_unit: unit of its value.
+        verb: what people do with its products, for the report's sentences.
+        shown: contract column to the name shown as its origin, if that is not a column.
+        delimiters: delimiter of each CSV file.
     """
 
     label: str
@@ -59,18 +59,18 @@ class Log:
     delimiters: tuple[str, ...] = ()
 
     def localise(self, con: Any, stage: Path, wanted: Iterable[str]) -> "Log":
-        """Return a log that is cheap to scan several times, with rows that can be numbered.
+        """Return a log that is cheap to scan repeatedly and whose rows can be numbered.
 
-        CSV files are parsed once, the wanted columns as text, into Parquet under the staging folder. Types
-        are never guessed from a CSV file: a guess would turn the id 00042 into 42. A faulty line is an error.
+        CSV files are converted once to Parquet in the staging folder, the wanted columns as text. Their types
+        are not guessed: that would turn the id 00042 into 42. A faulty line is an error.
         """
         names = sorted(set(wanted))
         if self.kind == "parquet":
             _check_parts(self, names)
         if self.kind != "csv":
             return self
-        made = [stage / SCRATCH / f"{number:05d}.parquet" for number in range(len(self.parts))]
-        for part, delimiter, path in zip(self.parts, self.delimiters, made, strict=True):
+        converted = [stage / SCRATCH / f"{number:05d}.parquet" for number in range(len(self.parts))]
+        for part, delimiter, path in zip(self.parts, self.delimiters, converted, strict=True):
             header = _read_header(Path(part.label), delimiter)
             chosen = ", ".join(f"c{header.index(name)} AS {identifier(name)}" for name in names)
             types = ", ".join(f"'c{position}': 'VARCHAR'" for position in range(len(header)))
@@ -80,16 +80,16 @@ class Log:
                 f"columns = {{{types}}})) TO {_file(path)} (FORMAT parquet, COMPRESSION snappy)"
             )
         parts = tuple(
-            Part(part.label, _scan_parquet([path])) for part, path in zip(self.parts, made, strict=True)
+            Part(part.label, _scan_parquet([path])) for part, path in zip(self.parts, converted, strict=True)
         )
-        return replace(self, kind="parquet", parts=parts, scan=_scan_parquet(made))
+        return replace(self, kind="parquet", parts=parts, scan=_scan_parquet(converted))
 
 
 def open_log(source: str) -> Log:
     """Find a log's files and read their column names and types.
 
     Raises:
-        SourceError: there is no such file, a file cannot be read, or files do not fit together.
+        SourceError: there is no such file, a file cannot be read, or the files have different columns.
         UsageError: the files are neither Parquet nor CSV, or both.
     """
     paths = _find(source)
@@ -109,27 +109,27 @@ def _find(source: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = [
-            below
-            for below in sorted(path.rglob("*"))
-            if below.is_file()
-            and below.name.lower().endswith(_PARQUET + _CSV)
-            and not any(name.startswith((".", "_")) for name in below.relative_to(path).parts)
+        files = [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.is_file()
+            and file.name.lower().endswith(_PARQUET + _CSV)
+            and not any(name.startswith((".", "_")) for name in file.relative_to(path).parts)
         ]
-        if not found:
+        if not files:
             raise SourceError(f"the folder {path} holds no Parquet or CSV files")
-        return found
+        return files
     if glob.has_magic(source):
-        found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
-        if not found:
+        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        if not files:
             raise SourceError(f"no file matches {source}")
-        return found
-    near: list[str] = []
+        return files
+    similar: list[str] = []
     if path.parent.is_dir():
-        near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=3)
+        similar = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=3)
     hint = (
-        f"; did you mean {' or '.join(near)}?"
-        if near
+        f"; did you mean {' or '.join(similar)}?"
+        if similar
         else "; a file, a folder, a glob, grocery or cdnow is wanted"
     )
     raise SourceError(f"there is no file {source}{hint}")
@@ -147,7 +147,7 @@ def _kind(path: Path) -> str:
 
 
 def _file(path: str | Path) -> str:
-    """A path in SQL; absolute, so that it is never taken for a URL."""
+    """Return a path as an SQL literal; absolute, so that it is not taken for a URL."""
     return literal(str(Path(path).absolute()))
 
 
@@ -184,7 +184,7 @@ def _first_line(path: Path) -> str:
         opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
         with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
             rows = csv.reader(line for line in text)
-            next(rows, None)  # a header may hold quoted line breaks: let csv find its end
+            next(rows, None)  # csv finds the end of a header with quoted line breaks
             lines = rows.line_num
             text.seek(0)
             return "".join(text.readline() for _ in range(lines))
@@ -197,7 +197,7 @@ def _first_line(path: Path) -> str:
 
 
 def _delimiter(path: Path) -> str:
-    """The delimiter that splits the header into most columns; DuckDB's own guess may skip faulty lines."""
+    """Return the delimiter that gives the most columns; DuckDB's detection may skip faulty lines."""
     line = _first_line(path)
     if not line.strip():
         raise SourceError(f"{path} starts with an empty line: the first line must name the columns")
@@ -207,14 +207,14 @@ def _delimiter(path: Path) -> str:
 
 def _read_header(path: Path, delimiter: str) -> list[str]:
     header = [name.strip() for name in next(csv.reader(io.StringIO(_first_line(path)), delimiter=delimiter))]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise SourceError(f"{path} names a column twice: {', '.join(map(repr, twice))}")
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise SourceError(f"{path} names a column twice: {', '.join(map(repr, repeated))}")
     return header
 
 
 def _check_parts(log: Log, wanted: list[str]) -> None:
-    """Raise unless every Parquet file holds the wanted columns with one type, in the loose sense."""
+    """Raise unless the wanted columns have one type family in all Parquet files."""
     if len(log.parts) == 1:
         return
     first: dict[str, tuple[str, str]] = {}
@@ -226,9 +226,9 @@ def _check_parts(log: Log, wanted: list[str]) -> None:
                     raise SourceError(
                         f"{label} lacks the column {name!r} that other files of {log.label} have"
                     )
-                continue  # a column made of the folders' names
+                continue  # a Hive partition column from folder names
             if pa.types.is_null(schema.field(name).type):
-                continue  # a column without a single value fits every type
+                continue  # a column without values fits every type
             family = _family(schema.field(name).type)
             seen = first.setdefault(name, (family, label))
             if seen[0] != family:

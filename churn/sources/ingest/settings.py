@@ -1,4 +1,4 @@
-"""The text of ``churn.toml`` for a log that was taken: complete, and ready to edit."""
+"""The ``churn.toml`` of an ingested log, complete and ready to edit."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from churn.sources.ingest.write import ProductSummary, Summary
 _MOST_CATEGORIES = 12
 _MOST_DEVICES = 8
 _SMALL_LOG_USERS, _SMALL_LOG_DATES, _DATES = 30_000, 52, 26  # 0.4 % of log loss on cdnow (docs/benchmarks.md)
-_COHORTS_FROM = 100_000  # users; below it every user at every past date is affordable, and better
+_COHORTS_FROM = 100_000  # users; below it training can use every user at every past date, which is better
 
 _HEAD = """\
 # Made by `churn ingest` from {source}: {rows:,} events of {users:,} users,
@@ -46,11 +46,11 @@ def settings_text(
     """Return the TOML for a data folder.
 
     Args:
-        source: where the log came from.
-        summary: what was written.
-        products: product name to its value in the log; an empty value stands for every event.
-        value_unit: what the log's value counts.
-        verb: what people did with the products.
+        source: name of the log.
+        summary: summary of the written table.
+        products: product name to its value in the log; an empty value means every event.
+        value_unit: unit of the log's value.
+        verb: what people do with the products.
     """
     text = _HEAD.format(
         source=_comment(source),
@@ -62,22 +62,22 @@ def settings_text(
     categories, devices = _Names(any_case=True), _Names(any_case=False)
     for name, value in products.items():
         left_out: list[str] = []
-        found = summary.products[value or name]
+        product = summary.products[value or name]
         text += _PRODUCT.format(
             name=name,
-            rows=found.rows,
-            users=found.users,
+            rows=product.rows,
+            users=product.users,
             title=_toml(value or name),
             match=_toml([value] if value else []),
             verb=_toml(verb),
             unit=_toml(value_unit),
             most_categories=_MOST_CATEGORIES,
-            categories=_toml(categories.choose(found.categories, _MOST_CATEGORIES, left_out)),
+            categories=_toml(categories.choose(product.categories, _MOST_CATEGORIES, left_out)),
             most_devices=_MOST_DEVICES,
-            devices=_toml(devices.choose(found.devices, _MOST_DEVICES, left_out)),
-            left_out=_said(left_out),
-            sampling=_toml(_sampling(found)),
-            max_dates=_SMALL_LOG_DATES if found.users < _SMALL_LOG_USERS else _DATES,
+            devices=_toml(devices.choose(product.devices, _MOST_DEVICES, left_out)),
+            left_out=_left_out_comment(left_out),
+            sampling=_toml(_sampling(product)),
+            max_dates=_SMALL_LOG_DATES if product.users < _SMALL_LOG_USERS else _DATES,
         )
     return text
 
@@ -87,23 +87,23 @@ def _sampling(product: ProductSummary) -> str:
 
 
 class _Names:
-    """Feature names that are given: products share them, so each stands for one spelling in all of them."""
+    """Feature names of values. All products share them, so each name stands for one spelling."""
 
     def __init__(self, *, any_case: bool) -> None:
-        """``any_case``: whether a run takes values that differ in case alone for the same."""
+        """``any_case``: whether a run treats values that differ only in case as equal."""
         self._any_case = any_case
-        self._given: dict[str, str] = {}
+        self._spelling: dict[str, str] = {}
 
     def choose(self, values: Iterable[str], most: int, left_out: list[str]) -> list[str]:
-        """Return the first values, as they are spelled for all products.
+        """Return the first ``most`` values, in the spelling that all products share.
 
-        Those that differ from another by signs only cannot have a feature: they go to ``left_out``.
+        Values whose feature name belongs to another value cannot have a feature; they go to ``left_out``.
         """
         chosen: dict[str, None] = {}
         for value in values:
             if len(chosen) == most:
                 break
-            first = self._given.setdefault(slug(value), value)
+            first = self._spelling.setdefault(slug(value), value)
             if first == value or (self._any_case and first.lower() == value.lower()):
                 chosen[first] = None
             else:
@@ -111,8 +111,8 @@ class _Names:
         return list(chosen)
 
 
-def _said(left_out: Iterable[str]) -> str:
-    """A comment on values without a feature; nothing where there are none."""
+def _left_out_comment(left_out: Iterable[str]) -> str:
+    """Return a comment that lists the values without a feature; empty if there are none."""
     listed = ", ".join(_toml(_comment(value[:40])) for value in left_out)
     return (
         f"# Without a feature, as another one's name is the same but for case and signs: {listed}\n"
@@ -121,7 +121,7 @@ def _said(left_out: Iterable[str]) -> str:
 
 
 def _toml(value: str | list[str]) -> str:
-    """TOML's basic strings escape like JSON's, but for DEL."""
+    """Return a TOML value. TOML's basic strings escape like JSON's, except for DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

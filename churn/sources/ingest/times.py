@@ -1,8 +1,8 @@
-"""How a log's times are understood: a timestamp, a date, ISO 8601 text, yyyymmdd or a Unix epoch.
+"""Read a log's times: a timestamp, a date, ISO 8601 text, yyyymmdd or a Unix epoch.
 
-Two sorts are told apart. *Wall times* have no zone and are taken as they stand. *Instants* (a zone, an
-offset, a Unix epoch) are turned into one zone's wall time, so that weeks start at its Monday midnight.
-A column that mixes sorts, or epochs of several units, has no sure meaning and is refused.
+*Wall times* have no zone and are used unchanged. *Instants* (with a zone or an offset, Unix epochs) are
+converted to one zone's wall time, so that weeks start at its Monday midnight. A column that mixes the two, or
+epochs of several units, is ambiguous and refused.
 """
 
 import difflib
@@ -29,7 +29,7 @@ _UNITS = {
     "microseconds": (1e14, 1.0),
     "nanoseconds": (1e17, 1e-3),
 }
-_SPREAD = 100.0  # the largest over the smallest value of one unit
+_SPREAD = 100.0  # ratio of the largest to the smallest value of a unit
 
 WANTED = (
     "wanted: a timestamp, ISO 8601 text (2026-06-28 21:00:00, with or without Z or +01:00), a date, "
@@ -37,7 +37,7 @@ WANTED = (
 )
 _UNREADABLE = "unreadable"
 
-# The zone furthest ahead of UTC is 14 hours: a wall time may be that much later than now in UTC.
+# The zone furthest ahead of UTC is 14 hours ahead, so a wall time may be that much later than now in UTC.
 _FURTHEST_ZONE_HOURS = 14
 
 
@@ -46,11 +46,11 @@ class Clock:
     """How to read a log's times.
 
     Attributes:
-        column: the log's column.
-        sql: an SQL expression over the log: TIMESTAMP, null where the time is empty or unreadable.
-        empty: an SQL condition: there is no time.
+        column: the log's time column.
+        sql: SQL expression of type TIMESTAMP, null if the time is empty or unreadable.
+        empty: SQL condition that is true if there is no time.
         latest: the latest time that is not in the future.
-        words: the same for people.
+        words: how times are read, in words.
     """
 
     column: str
@@ -61,17 +61,17 @@ class Clock:
 
 
 def read_clock(con: Any, log: Log, column: str, timezone: str, *, given: bool) -> Clock:
-    """Find out how a column tells time; text and numbers are looked at row by row.
+    """Return how to read a time column; the rows of text and number columns are inspected.
 
     Args:
         con: a DuckDB connection.
         log: the log.
         column: its time column.
-        timezone: the zone whose wall time counts, for instants.
-        given: whether somebody asked for that zone.
+        timezone: zone to which instants are converted.
+        given: whether the caller named that zone.
 
     Raises:
-        UsageError: the zone is unknown, or was given for times that have none.
+        UsageError: the zone is unknown, or was named for times without a zone.
         SourceError: no time can be read, or the column mixes sorts of times.
     """
     _check_zone(con, timezone)
@@ -127,10 +127,10 @@ def _check_zone(con: Any, timezone: str) -> None:
         ends = {name.rsplit("/", 1)[-1].lower(): name for name in known} | {
             name.lower(): name for name in known
         }
-        near = difflib.get_close_matches(timezone.lower(), ends, n=3)
+        similar = difflib.get_close_matches(timezone.lower(), ends, n=3)
         hint = (
-            f"did you mean {' or '.join(ends[name] for name in near)}?"
-            if near
+            f"did you mean {' or '.join(ends[name] for name in similar)}?"
+            if similar
             else "for example Europe/London"
         )
         raise UsageError(f"unknown time zone {timezone!r}: an IANA name is wanted, {hint}")
@@ -169,19 +169,19 @@ def _read_text(con: Any, log: Log, column: str, empty: str) -> tuple[str, str]:
             for unit in _UNITS
         },
     }
-    found = _count(con, log, column, empty, tests)
+    counts = _count(con, log, column, empty, tests)
     sorts = {
-        "wall times": found["wall"] + found["days"],
-        "instants": found["aware"],
-        **{f"Unix {unit}": found[unit] for unit in _UNITS},
+        "wall times": counts["wall"] + counts["days"],
+        "instants": counts["aware"],
+        **{f"Unix {unit}": counts[unit] for unit in _UNITS},
     }
     sort = _only(log, column, sorts)
     text = f"trim({identifier(column)})"
     if sort == "wall times":
-        if found["wall"] == found["dates"]:
+        if counts["wall"] == counts["dates"]:
             sort = "dates"
         iso = f"CASE WHEN regexp_full_match({text}, '{_WALL}') THEN TRY_CAST({text} AS TIMESTAMP) END"
-        return sort, f"coalesce({iso}, {_day(text)})" if found["days"] else iso
+        return sort, f"coalesce({iso}, {_day(text)})" if counts["days"] else iso
     if sort == "instants":
         joined = f"replace(replace({text}, ' +', '+'), ' -', '-')"  # DuckDB wants no space before an offset
         instant = f"TRY_CAST(TRY_CAST({joined} AS TIMESTAMPTZ) AS TIMESTAMP)"
@@ -195,8 +195,8 @@ def _read_numbers(con: Any, log: Log, column: str, empty: str) -> tuple[str, str
         "days": f"{_day(text)} IS NOT NULL",
         **{unit: _in_unit(number, unit) for unit in _UNITS},
     }
-    found = _count(con, log, column, empty, tests)
-    sorts = {"dates": found["days"], **{f"Unix {unit}": found[unit] for unit in _UNITS}}
+    counts = _count(con, log, column, empty, tests)
+    sorts = {"dates": counts["days"], **{f"Unix {unit}": counts[unit] for unit in _UNITS}}
     sort = _only(log, column, sorts)
     name = identifier(column)
     if sort == "dates":
@@ -213,7 +213,7 @@ def _count(con: Any, log: Log, column: str, empty: str, tests: dict[str, str]) -
 
 
 def _only(log: Log, column: str, sorts: dict[str, int]) -> str:
-    """The one sort of time that a column holds."""
+    """Return the only kind of time in a column."""
     present = {sort: count for sort, count in sorts.items() if count}
     if len(present) == 1:
         return next(iter(present))
@@ -223,4 +223,4 @@ def _only(log: Log, column: str, sorts: dict[str, int]) -> str:
             f"{log.label}: the times in {column!r} mix {listed}: it cannot be known which hour or unit is "
             "meant; write all of them one way"
         )
-    return _UNREADABLE  # counted later, with the first rows
+    return _UNREADABLE  # check_log counts these rows

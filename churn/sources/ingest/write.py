@@ -1,4 +1,4 @@
-"""Write the contract's table, sorted, and describe what was written."""
+"""Write the table ``events.activity``, sorted, and summarise it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class ProductSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the table holds; ``products`` by the raw value of its product column."""
+    """A summary of the table; ``products`` by the raw value of the product column."""
 
     rows: int
     users: int
@@ -40,16 +40,16 @@ class Summary:
     products: Mapping[str, ProductSummary]
 
 
-def write_activity(con: Any, log: Log, wanted: Mapping[str, str], clock: Clock, stage: Path) -> list[Path]:
+def write_activity(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock, stage: Path) -> list[Path]:
     """Write ``events.activity`` and return its files in order.
 
-    Sorting by week first lets a run read only the weeks it needs; by user within a week, ids compress well.
-    The other columns make the order the same for the same log.
+    Rows are sorted by week, so that a run reads only the weeks it needs; then by user, so that ids compress
+    well; then by all other columns, so that the same log gives the same order.
     """
     folder = stage / TABLE_FOLDER
     folder.mkdir(parents=True)
-    chosen = {name: _column(log, wanted, name, clock) for name in CONTRACT}
-    listed = ", ".join(f"{sql} AS {name}" for name, sql in chosen.items())
+    expressions = {name: _column(log, column_of, name, clock) for name in CONTRACT}
+    listed = ", ".join(f"{sql} AS {name}" for name, sql in expressions.items())
     con.execute(
         f"COPY (SELECT * FROM (SELECT {listed} FROM {log.scan}) ORDER BY date_trunc('week', occurred_at), "
         f"user_id, occurred_at, product, category, item_id, device, value) TO {literal(str(folder))} "
@@ -63,8 +63,8 @@ def write_activity(con: Any, log: Log, wanted: Mapping[str, str], clock: Clock, 
     return parts
 
 
-def _column(log: Log, wanted: Mapping[str, str], name: str, clock: Clock) -> str:
-    column = wanted.get(name)
+def _column(log: Log, column_of: Mapping[str, str], name: str, clock: Clock) -> str:
+    column = column_of.get(name)
     if name == "occurred_at":
         return clock.sql
     if name == "value":
@@ -78,7 +78,7 @@ def _column(log: Log, wanted: Mapping[str, str], name: str, clock: Clock) -> str
 
 
 def summarise(con: Any, parts: Sequence[Path]) -> Summary:
-    """Describe a written table."""
+    """Return a summary of a written table."""
     scan = f"read_parquet([{', '.join(literal(str(part)) for part in parts)}])"
     rows, users, first, last = con.execute(
         f"SELECT count(*), count(DISTINCT user_id), min(occurred_at), max(occurred_at) FROM {scan}"
@@ -102,14 +102,14 @@ def summarise(con: Any, parts: Sequence[Path]) -> Summary:
 
 
 def _largest(con: Any, scan: str, column: str) -> dict[str, list[str]]:
-    """The values of a column by product, most events first; some more than are needed."""
-    found = con.execute(
+    """Return up to 50 values of a column by product, most events first."""
+    rows = con.execute(
         f"SELECT product, {column} FROM (SELECT product, {column}, count(*) AS n FROM {scan} "
         f"WHERE {column} IS NOT NULL GROUP BY ALL) "
         f"QUALIFY row_number() OVER (PARTITION BY product ORDER BY n DESC, {column}) <= {_MOST_LISTED} "
         f"ORDER BY product, n DESC, {column}"
     ).fetchall()
     values: dict[str, list[str]] = {}
-    for product, value in found:
+    for product, value in rows:
         values.setdefault(product, []).append(value)
     return values
