@@ -850,7 +850,7 @@ def test_a_named_source_that_is_not_installed_says_how_to_get_it(
 
 
 def test_a_named_source_takes_no_columns(tmp_path: Path) -> None:
-    assert "knows its columns" in refused("grocery", tmp_path, columns={"user_id": "x"})
+    assert "has fixed columns" in refused("grocery", tmp_path, columns={"user_id": "x"})
 
 
 def test_the_guide_names_every_column_and_its_csv_example_is_taken(tmp_path: Path) -> None:

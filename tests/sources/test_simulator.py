@@ -295,9 +295,9 @@ def test_stay_away_probability_equals_the_frequency_in_repeated_futures(product:
 
 def test_what_ends_makes_people_leave_and_what_airs_keeps_them() -> None:
     def leaves(airing: float, ended: float, habit: float) -> float:
-        trait = behaviour.Traits(np.zeros(1), np.full(1, 0.5), 1.0)
-        pulled = behaviour.Pull(np.full(1, airing), np.full(1, ended))
-        here = behaviour.presence(
+        trait = behaviour.WeekTraits(np.zeros(1), np.full(1, 0.5), 1.0)
+        pulled = behaviour.FollowedBrands(np.full(1, airing), np.full(1, ended))
+        here = behaviour.presence_probability(
             behaviour.IPLAYER_RATES,
             trait,
             pulled,

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from churn.core.errors import UsageError
 from churn.sources.simulator import Simulated, mails, segments, side_tables, simulate, user_actions
 from churn.sources.simulator.content import IPLAYER, SOUNDS
-from churn.sources.simulator.faults import MISSING, blank, with_strangers
+from churn.sources.simulator.faults import MISSING_TEXTS, add_unknown_users, replace_by_missing
 from churn.sources.simulator.week import Week
 from churn.sources.simulator.write import TABLES
 
@@ -360,7 +360,7 @@ def test_activations_are_the_new_and_those_who_come_back_after_13_weeks(
         select u, w, c from plays qualify moment = min(moment) over (partition by u, w)"""
     assert world.none(
         f"""select 1 from ({known}) k left join ({firsts}) f using (u, w)
-        group by k.u, k.w, k.c having not coalesce(bool_or(f.c = k.c), k.c in {MISSING})"""
+        group by k.u, k.w, k.c having not coalesce(bool_or(f.c = k.c), k.c in {MISSING_TEXTS})"""
     )
     due_rows, returning = world.one(
         f"""select count(*), count(*) filter (where w <> date_trunc('week', cal_createdate))
@@ -387,8 +387,12 @@ def check_segments(world: World) -> None:
         where s.product in ('iplayer', 'sounds') group by s.bbc_hid3, s.product, s.date_of_segmentation, segvalue"""
     ).fetchall()
     assert all(ever for *_, ever in rows)
-    assert {name for _, name, *_ in rows} <= {*MISSING, segments.INACTIVE, *dict(segments.SEGMENT_WEEKS)}
-    assert all(name in (*MISSING, segments.segment_of(weeks)) for _, name, weeks, _ in rows)
+    assert {name for _, name, *_ in rows} <= {
+        *MISSING_TEXTS,
+        segments.INACTIVE,
+        *dict(segments.SEGMENT_WEEKS),
+    }
+    assert all(name in (*MISSING_TEXTS, segments.segment_of(weeks)) for _, name, weeks, _ in rows)
     # Nobody who has used a product is left out.
     assert world.none(
         """select distinct a.audience_id, a.product, s.d from activity a
@@ -399,7 +403,7 @@ def check_segments(world: World) -> None:
     assert world.none(
         f"""select 1 from known_segments a join known_segments s using (bbc_hid3, date_of_segmentation)
         where a.product = 'panbbc' and a.segvalue > s.segvalue
-            and a.segvalue not in {MISSING} and s.segvalue not in {MISSING}"""
+            and a.segvalue not in {MISSING_TEXTS} and s.segvalue not in {MISSING_TEXTS}"""
     )
 
 
@@ -407,7 +411,7 @@ def test_segments_come_from_the_weeks_of_use_up_to_their_date(world: World) -> N
     check_segments(world)
     found = {row[0] for row in world.con.execute("select distinct product from segments").fetchall()}
     assert found == set(segments.PRODUCTS)
-    assert world.one(f"select avg(cast(segvalue in {MISSING} as integer)) from segments")[0] < 0.01
+    assert world.one(f"select avg(cast(segvalue in {MISSING_TEXTS} as integer)) from segments")[0] < 0.01
     assert world.one("select count(*) from segments where segvalue = 'X. Inactive'")[0] > 50
 
 
@@ -458,7 +462,7 @@ def test_item_factors_are_near_those_of_the_same_genre(world: World, table: str,
 def test_podcasts_and_mixes_are_different_recorded_sounds_content(world: World) -> None:
     genre_of = content_ids(world, "audio")
     listed = [row[0] for row in world.con.execute("select * from podcasts").fetchall()]
-    podcasts = set(listed) - set(MISSING)
+    podcasts = set(listed) - set(MISSING_TEXTS)
     assert podcasts <= set(genre_of)
     assert len(listed) > 1.3 * len(podcasts)  # by places in the schedule
     assert any(name.startswith("b") for name in podcasts)
@@ -480,7 +484,7 @@ def test_podcasts_and_mixes_are_different_recorded_sounds_content(world: World) 
     mixes, music, also_podcasts = rows
     assert (mixes > 50, music, also_podcasts) == (True, True, False)
     named = world.one(
-        f"select count(distinct episode_id) from (from mixes union from mixes_on_show) where episode_id not in {MISSING}"
+        f"select count(distinct episode_id) from (from mixes union from mixes_on_show) where episode_id not in {MISSING_TEXTS}"
     )
     assert named == (mixes,)
     live = "select 1 from activity where product = 'sounds' and broadcast_type = 'Live' and episode_id in (from mixes)"
@@ -493,12 +497,12 @@ def test_predictions_are_mostly_right(world: World) -> None:
         f"""select avg(cast(predicted_gender = gender as integer)), count(*)
         from (select distinct * from genders) join (select distinct bbc_hid3, gender, age from profile)
             on bbc_hid3 = audience_id
-        where predicted_gender not in {MISSING} and gender in ('female', 'male')"""
+        where predicted_gender not in {MISSING_TEXTS} and gender in ('female', 'male')"""
     )
     assert gender[0] == pytest.approx(side_tables.RIGHT_GENDER, abs=0.05)
     age = world.one(
         f"""select avg(cast((predicted_age = '16-34') = (age between 16 and 34) as integer))
-        from ages join profile on bbc_hid3 = audience_id where predicted_age not in {MISSING} and age is not null"""
+        from ages join profile on bbc_hid3 = audience_id where predicted_age not in {MISSING_TEXTS} and age is not null"""
     )
     assert age[0] == pytest.approx(side_tables.RIGHT_AGE, abs=0.05)
     guessed = world.one(
@@ -517,7 +521,7 @@ def test_real_faults_are_there_and_few(world: World) -> None:
         )
         assert 0 < len(ids) < 0.02 * rows, name  # type: ignore[arg-type]  # a list of ids
         strangers |= set(ids)  # type: ignore[arg-type]  # texts
-    assert strangers & set(MISSING)
+    assert strangers & set(MISSING_TEXTS)
     assert any(name.startswith("x") for name in strangers)
     rows, distinct = world.one(
         "select count(*), (select count(*) from (select distinct * from opens)) from opens"
@@ -531,7 +535,7 @@ def test_real_faults_are_there_and_few(world: World) -> None:
         ("episode_id", "sounds_activations"),
         ("first_version_id", "iplayer_activations"),
     ):
-        share = world.one(f"select avg(cast({column} in {MISSING} as integer)) from {table}")[0]
+        share = world.one(f"select avg(cast({column} in {MISSING_TEXTS} as integer)) from {table}")[0]
         assert 0 < share < 0.2, column
 
 
@@ -539,11 +543,11 @@ def test_real_faults_are_there_and_few(world: World) -> None:
 @given(st.lists(st.text(max_size=3), max_size=50), st.floats(0, 1), st.integers(0, 100))
 def test_blanks_and_strangers_leave_the_rest_as_it_is(texts: list[str], share: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    blanked = blank(rng, np.array(texts, dtype=object), share)
+    blanked = replace_by_missing(rng, np.array(texts, dtype=object), share)
     assert len(blanked) == len(texts)
-    assert all(new == old or new in MISSING for new, old in zip(blanked, texts, strict=True))
+    assert all(new == old or new in MISSING_TEXTS for new, old in zip(blanked, texts, strict=True))
     table = pa.table({"id": pa.array(texts, pa.string()), "row": pa.array(range(len(texts)), pa.int32())})
-    more = with_strangers(rng, table)
+    more = add_unknown_users(rng, table)
     assert more.slice(0, len(texts)).equals(table)
     assert set(more["row"].to_pylist()) == set(range(len(texts)))
 

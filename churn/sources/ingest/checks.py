@@ -232,8 +232,8 @@ def product_names(con: Any, log: Log, column: str | None) -> dict[str, str]:
         label = product_name(value)
         if label in names:
             raise SourceError(
-                f"{log.label}: the products {names[label]!r} and {value!r} in column {column!r} would both be "
-                f"named {label}: make them one value, or tell them apart by more than case and signs"
+                f"{log.label}: the products {names[label]!r} and {value!r} in column {column!r} would both "
+                f"be named {label}: make them one value, or tell them apart by more than case and signs"
             )
         names[label] = value
     return names

@@ -1,7 +1,7 @@
-"""A simulated broadcaster with a known truth.
+"""Simulate a broadcaster whose true churn probabilities are known.
 
-Writes the broadcaster's source tables as Parquet, and the exact probability of churn of every snapshot.
-docs/simulator.md describes the process behind it.
+The simulator writes the source tables as Parquet, and the exact churn probability of every snapshot.
+docs/simulator.md describes the process.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -35,7 +35,7 @@ from churn.sources.simulator.item_tables import item_tables
 from churn.sources.simulator.late_rows import LateRows
 from churn.sources.simulator.people import People, make_people, profile_tables
 from churn.sources.simulator.side_tables import SideTables
-from churn.sources.simulator.week import before_week, week_of
+from churn.sources.simulator.week import finish_week, state_before
 from churn.sources.simulator.write import (
     ACTIVITY,
     CONTENT,
@@ -43,8 +43,8 @@ from churn.sources.simulator.write import (
     PROFILE,
     TableWriter,
     TruthWriters,
-    fresh_folder,
     part_path,
+    replacement_folder,
     write_description,
     write_table,
 )
@@ -57,14 +57,14 @@ LAST_SUNDAY = date(2026, 6, 28)
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a simulation wrote.
+    """A summary of a simulation.
 
     Attributes:
         into: the data folder.
-        users: accounts.
-        weeks: simulated weeks.
-        start: Monday of the first one.
-        end: Sunday of the last one.
+        users: number of accounts.
+        weeks: number of simulated weeks.
+        start: Monday of the first week.
+        end: Sunday of the last week.
         activity_rows: rows of the activity table, late ones included.
         churn_rates: mean true churn probability by product, over all snapshots.
     """
@@ -96,21 +96,21 @@ def simulate(
         >>> churn.simulate("demo/data", users=20_000, weeks=30, seed=1).end
         datetime.date(2026, 6, 28)
 
-    The same arguments give the same bytes. ``chunk_users`` is one of them: each chunk of people has random
-    numbers of its own, spawned from ``seed``. Memory grows with the chunk, not with ``users``.
+    The same arguments, ``chunk_users`` included, give the same bytes: each chunk of people has its own random
+    generator, spawned from ``seed``. Memory grows with the chunk, not with ``users``.
 
     Args:
-        into: folder to make; an earlier simulation there is replaced, once the new one is complete.
-        users: accounts, at least 1.
-        weeks: simulated weeks, at least 13; the true probabilities start with week 13.
-        seed: not negative.
+        into: folder to create; an earlier simulation there is replaced when the new one is complete.
+        users: number of accounts, at least 1.
+        weeks: number of simulated weeks, at least 13; the true probabilities start with week 13.
+        seed: seed of all random numbers, at least 0.
         end: Sunday of the last week.
         chunk_users: people simulated together, at least 1.
-        late_share: chance of each activity row to come with the next week's data, at most 0.5; such rows lie
-            in files of their own, ``part-<chunk>-late-<Monday of the week in which they come>.parquet``.
-        extra_rows: mean of further programmes on a day with activity, at most 20; who comes when, and so the
-            truth, does not depend on it, but is drawn anew.
-        progress: called with (user-weeks done, user-weeks in all).
+        late_share: probability that an activity row arrives one week late, at most 0.5; late rows are in
+            files of their own, ``part-<chunk>-late-<Monday of the week of arrival>.parquet``.
+        extra_rows: mean number of further programmes on a day with activity, at most 20. The model of who
+            comes when does not depend on it, but the random draws do.
+        progress: called with (user-weeks done, user-weeks in total).
 
     Raises:
         UsageError: an argument is out of range, ``end`` is not a Sunday, or ``into`` holds something else.
@@ -124,7 +124,7 @@ def simulate(
     catalogue = make_catalogue(np.random.default_rng(world_seed), start, weeks)
     season = make_season(start, weeks)
     rows = 0
-    with fresh_folder(into) as folder:
+    with replacement_folder(into) as folder:
         write_table(folder, CONTENT, 0, catalogue.table)
         for name, table in item_tables(world_seed, catalogue).items():
             write_table(folder, name, 0, table)
@@ -143,7 +143,9 @@ def simulate(
                     SideTables(folder, part, side_seed, catalogue, people, accounts, start) as side,
                 ):
                     into_tables = _Tables(activity, late, side, truth)
-                    for week in _live(rng, catalogue, season, people, start, weeks, extra_rows, into_tables):
+                    for week in _simulate_weeks(
+                        rng, catalogue, season, people, start, weeks, extra_rows, into_tables
+                    ):
                         if progress:
                             progress(first * weeks + len(people) * (week + 1), users * weeks)
                 rows += activity.rows + late.rows
@@ -165,7 +167,7 @@ def simulate(
 
 @dataclass(frozen=True)
 class _Tables:
-    """Where a chunk of people is written week by week."""
+    """The writers of one chunk of people."""
 
     activity: TableWriter
     late: LateRows
@@ -173,7 +175,7 @@ class _Tables:
     truth: TruthWriters
 
 
-def _live(
+def _simulate_weeks(
     rng: np.random.Generator,
     catalogue: Catalogue,
     season: Season,
@@ -183,12 +185,12 @@ def _live(
     extra_rows: float,
     into: _Tables,
 ) -> Iterator[int]:
-    """Let a chunk of people live week by week, writing as they go; yields each week when it is over."""
+    """Simulate and write a chunk of people week by week; yield each week's number when it is written."""
     states = [ProductState(rng, people, product) for product in (IPLAYER, SOUNDS)]
     for week in range(weeks):
         parts = []
         exists = people.created < 7 * (week + 1)
-        before = before_week(states)
+        before = state_before(states)
         for state in states:
             days = draw_days(rng, people, catalogue, season, state, week)
             choose_follows(rng, people, catalogue.schedules[state.product], state, days, week)
@@ -199,13 +201,13 @@ def _live(
         rows = merge_rows(catalogue, people, parts)
         table = activity_table(catalogue, people, rows, start, week)
         into.activity.write(into.late.hold_back(table, week))
-        into.side.write(week_of(week, before, states, rows))
+        into.side.write(finish_week(week, before, states, rows))
         if week + 1 >= OBSERVATION_WEEKS:
             as_of = start + (week + 1) * WEEK - timedelta(days=1)
             away = [stay_away_probability(people, catalogue, season, state, week) for state in states]
             for state, name, probability in zip(states, PRODUCTS, away, strict=True):
                 into.truth.write(name, as_of, people.ids, probability, state.active)
-            # Given the state, the two products are independent of each other.
+            # Given the state, the two products are independent.
             either = states[IPLAYER].active | states[SOUNDS].active
             into.truth.write("pan", as_of, people.ids, away[IPLAYER] * away[SOUNDS], either)
         yield week
@@ -214,7 +216,7 @@ def _live(
 def _check(
     users: int, weeks: int, seed: int, end: date, chunk_users: int, late_share: float, extra_rows: float
 ) -> None:
-    """Refuse arguments out of range, all at once."""
+    """Raise one error that lists all arguments out of range."""
     bounds = (
         ("users", users, 1, 99_999_999),
         ("weeks", weeks, OBSERVATION_WEEKS, 520),

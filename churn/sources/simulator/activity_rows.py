@@ -1,4 +1,4 @@
-"""Turns a week of behaviour into rows of the activity table."""
+"""Make a week's rows of the activity table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -40,10 +40,10 @@ _PLAIN = {
 }
 PLAY, LIVE, HOME = 0, 1, 2  # kinds of page
 CONTEXTS = 9 * len(DEVICES)  # destination, page and device
-RADIO = 2  # the third kind of destination: radio pages, which are not Sounds
-EXTRA_ROWS = 0.25  # mean of further programmes on a day with activity
-HOME_ROWS = 0.06  # share of casual rows that only look at the home page
-RADIO_WEEKS = 0.3  # chance that a radio visitor who is around sees the radio pages in a week
+RADIO = 2  # the third destination: radio pages, which are not Sounds
+EXTRA_ROWS = 0.25  # mean number of further programmes on a day with activity
+HOME_ROWS = 0.06  # share of casual rows that are visits to the home page
+RADIO_WEEKS = 0.3  # weekly probability that a present radio visitor sees the radio pages
 MAIN_DEVICE = 0.8
 USUAL_DAYPART = 0.7
 
@@ -83,19 +83,19 @@ class Rows:
 
 
 def context_code(destination: int | Ints, page: int | Ints, device: Ints) -> Ints:
-    """One code for destination (iPlayer, Sounds, radio), kind of page and device."""
+    """Return one code for destination (iPlayer, Sounds, radio), kind of page and device."""
     return np.asarray((np.asarray(destination) * 3 + page) * len(DEVICES) + device, dtype=np.int32)
 
 
 def _pick_days(rng: np.random.Generator, people: People, users: Ints, days: Ints, week: int) -> Ints:
-    """(rows, 7) the weekdays in random order of preference; the first ``days`` of them are the active ones.
+    """Return the weekdays in random order, (rows, 7); the first ``days`` of them are active.
 
     Weighted sampling without replacement by exponential clocks (Efraimidis and Spirakis, 2006).
     """
     clock = rng.exponential(size=(len(users), 7)) / WEEKDAY_WEIGHT[people.rhythm[users]]
     first = (people.created[users] - 7 * week)[:, None]
     clock[np.arange(7) < first] = np.inf  # no day before the account exists
-    clock[np.arange(7) == first] = -1.0  # the day on which it is made counts first
+    clock[np.arange(7) == first] = -1.0  # the day on which it is created comes first
     return np.argsort(clock, axis=1).astype(np.int32)
 
 
@@ -108,7 +108,7 @@ def _followed(
     order: Ints,
     week: int,
 ) -> tuple[Ints, Ints, Ints]:
-    """Episodes of followed brands that are watched: position in ``users``, weekday, catalogue row."""
+    """Return the watched episodes of followed brands: position in ``users``, weekday, catalogue row."""
     schedule = catalogue.schedules[state.product]
     follows = state.follows[users]
     airs = np.append(schedule.airs[:, week + BACK], False)
@@ -116,11 +116,11 @@ def _followed(
     brand = follows[position, slot]
     chosen = (rng.random(len(position)) * days[position]).astype(np.int32)
     day = order[position, chosen]
-    # Before this week's episode is out there is last week's, if the series had one.
-    out = day >= schedule.weekday[brand]
-    version = np.where(out, schedule.episode[brand, week + BACK], schedule.previous[brand, week + BACK])
-    keep = version >= 0
-    return position[keep].astype(np.int32), day[keep], version[keep]
+    # Before this week's episode is published, people watch last week's if there is one.
+    published = day >= schedule.weekday[brand]
+    version = np.where(published, schedule.episode[brand, week + BACK], schedule.previous[brand, week + BACK])
+    exists = version >= 0
+    return position[exists].astype(np.int32), day[exists], version[exists]
 
 
 def _casual(
@@ -132,7 +132,7 @@ def _casual(
     day: Ints,
     week: int,
 ) -> Ints:
-    """Catalogue rows of programmes outside series, chosen by taste; never one that is not out yet."""
+    """Choose published programmes outside series by taste; return their catalogue rows."""
     genre = (people.taste[product][users] < rng.random(len(users))[:, None]).sum(axis=1)
     genre = np.minimum(genre, people.taste[product].shape[1] - 1)
     item = (rng.random(len(users)) ** 1.5 * CASUAL_ITEMS).astype(np.int32)
@@ -143,7 +143,7 @@ def _casual(
 
 
 def _seconds(rng: np.random.Generator, daypart: Ints) -> Ints:
-    """Second of the day: mostly in the usual daypart."""
+    """Draw the second of the day, mostly in the usual daypart."""
     n = len(daypart)
     part = np.where(rng.random(n) < USUAL_DAYPART, daypart, rng.integers(0, len(DAYPARTS), n))
     return np.asarray((_FIRST_HOUR[part] + rng.random(n) * _HOURS[part]) * 3600, dtype=np.int32)
@@ -163,7 +163,7 @@ def product_rows(
     week: int,
     extra_rows: float,
 ) -> Rows:
-    """The week's rows of one product: one for each active day, and ``extra_rows`` more on average."""
+    """Return the week's rows of one product: one per active day, and ``extra_rows`` more on average."""
     product = state.product
     users = np.flatnonzero(days).astype(np.int32)
     count = days[users]
@@ -204,10 +204,10 @@ def product_rows(
 def radio_rows(
     rng: np.random.Generator, catalogue: Catalogue, people: People, present: Ints, week: int
 ) -> Rows:
-    """Visits to radio pages, by some of the people who used iPlayer or Sounds in the week.
+    """Return visits to radio pages by some of the people who used iPlayer or Sounds in the week.
 
-    Nobody visits only the radio pages, so a product that spans everything has the same people with or
-    without them.
+    Nobody visits only radio pages, so the product of both destinations has the same users with and without
+    them.
     """
     users = present[people.radio[present] & (rng.random(len(present)) < RADIO_WEEKS)]
     first = np.clip(people.created[users] - 7 * week, 0, 6)
@@ -225,33 +225,33 @@ def radio_rows(
 
 ACTIVITY_SCHEMA = pa.schema(
     [
-        (name, _PLAIN.get(name, pa.dictionary(pa.int32(), pa.string())))  # the file holds ordinary text
+        (name, _PLAIN.get(name, pa.dictionary(pa.int32(), pa.string())))  # plain text in the file
         for name in ACTIVITY_COLUMNS
     ]
 )
 
 
 def merge_rows(catalogue: Catalogue, people: People, parts: list[Rows]) -> Rows:
-    """One week's rows by day and person, one for each page, version and device."""
+    """Return one week's rows by day and person, without duplicates of page, version and device."""
     merged = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)
     }
     versions = len(catalogue.duration) + 1
     place = merged["day"].astype(np.int64) * len(people) + merged["user"]
     key = (place * CONTEXTS + merged["context"]) * versions + merged["version"] + 1
-    _, keep = np.unique(key, return_index=True)
-    return Rows(**{name: values[keep] for name, values in merged.items()})
+    _, first = np.unique(key, return_index=True)
+    return Rows(**{name: values[first] for name, values in merged.items()})
 
 
 def destination_of(rows: Rows) -> Ints:
-    """(rows,) iPlayer, Sounds or radio."""
+    """Return the destination code of each row: iPlayer, Sounds or radio."""
     return np.asarray(rows.context // (3 * len(DEVICES)))
 
 
 def activity_table(catalogue: Catalogue, people: People, rows: Rows, start: date, week: int) -> pa.Table:
-    """One week's rows as a table with ``ACTIVITY_COLUMNS``.
+    """Return one week's rows as a table with ``ACTIVITY_COLUMNS``.
 
-    Text columns are dictionary arrays, so that no text is copied.
+    Text columns are dictionary arrays, which saves copying text.
     """
     user, version = rows.user, rows.version
     days = (start - date(1970, 1, 1)).days + 7 * week + rows.day
@@ -278,9 +278,9 @@ def activity_table(catalogue: Catalogue, people: People, rows: Rows, start: date
 
 
 def _texts(codes: NDArray[np.integer[Any]], texts: pa.Array | Sequence[str]) -> pa.Array:
-    """A dictionary array of ``texts[code]``.
+    """Return a dictionary array of ``texts[code]``.
 
-    Repeated texts are merged first: Parquet files of a dictionary with repeats differ from run to run.
+    Repeated texts are merged first: a dictionary with repeats gives Parquet files that differ between runs.
     """
     if not isinstance(texts, pa.Array):
         names, merged = np.unique(np.array(texts), return_inverse=True)

@@ -1,7 +1,7 @@
-"""The simulated schedule: brands, their series and weekly episodes, and everything else that is on.
+"""The simulated schedule: brands with series and weekly episodes, and programmes outside series.
 
-Week numbers are those of the simulation: 0 is its first week; the catalogue reaches ``BACK`` weeks further
-back and two weeks further ahead (the lead and target week of the last as-of date).
+Week 0 is the first week of the simulation. The catalogue starts ``BACK`` weeks earlier and ends two weeks
+later, with the target week of the last as-of date.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ GENRES = (
     "Sport",
     "Weather",
 )
-# How much of the schedule, and of an average person's taste, each genre takes; rows: iPlayer, Sounds.
+# Share of each genre in the schedule and in average taste; rows: iPlayer, Sounds.
 GENRE_WEIGHT = np.array(
     [
         [0.13, 0.22, 0.15, 0.09, 0.13, 0.03, 0.04, 0.09, 0.02, 0.09, 0.01],
@@ -45,10 +45,10 @@ LIVE_GENRES = np.array([g in ("News", "Sport", "Weather", "Music") for g in GENR
 
 BRANDS = (220, 180)  # brands with series
 CONTINUING = (0.10, 0.14)  # share of them that never end
-EPISODES = ((3, 8), (4, 9))  # episodes a series, fewest and most
+EPISODES = ((3, 8), (4, 9))  # fewest and most episodes of a series
 REST = (5, 14)  # weeks between two series of a brand
-CASUAL_ITEMS = 6  # programmes outside series, for each product, genre and week
-MEMORY = 3  # weeks for which an ended series is missed
+CASUAL_ITEMS = 6  # programmes outside series per product, genre and week
+MEMORY = 3  # number of weeks in which an ended series is missed
 
 CONTENT_COLUMNS = (
     "version_id",
@@ -136,13 +136,13 @@ class Schedule:
 
     Attributes:
         airs: (brands, weeks) whether the brand publishes an episode in the week.
-        missed: (brands, weeks) whether its series ended at most ``MEMORY`` weeks before, nothing new yet.
+        missed: (brands, weeks) whether its series ended at most ``MEMORY`` weeks before, without a new one.
         episode: (brands, weeks) row of the catalogue, or -1.
         previous: (brands, weeks) row of the same series' episode of the week before, or -1.
         weekday: (brands,) day of the week on which it is published (0 = Monday).
-        pick: (weeks, brands + genres) cumulative weights by which newly followed brands are picked: genre g's
-            brands share the interval (g, g + 1].
-        pick_brand: (brands + genres,) the brand that each of those weights belongs to; -1 = none.
+        pick: (weeks, brands + genres) cumulative weights for picking a brand to follow: the brands of genre g
+            share the interval (g, g + 1].
+        pick_brand: (brands + genres,) the brand of each weight; -1 = none.
         casual: (weeks, genres) first of the ``CASUAL_ITEMS`` catalogue rows of programmes outside series.
     """
 
@@ -158,16 +158,16 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The content table and the parts of it that the simulation looks up by row.
+    """The content table, and columns of it as arrays by row.
 
     Attributes:
-        table: one row a version, columns ``CONTENT_COLUMNS``.
-        schedules: what iPlayer and Sounds publish.
+        table: one row per version, with ``CONTENT_COLUMNS``.
+        schedules: the schedules of iPlayer and Sounds.
         duration: (versions,) seconds.
         weekday: (versions,) weekday of first transmission.
-        live: (versions,) whether it is mostly met as a live broadcast.
-        codes: for each id and genre column of the activity table, the (versions + 1,) dictionary codes of the
-            versions; the last one stands for 'null'.
+        live: (versions,) whether it is mostly watched as a live broadcast.
+        codes: dictionary codes (versions + 1,) of each id and genre column of the activity table; the last
+            code means 'null'.
         texts: the dictionaries of those codes.
     """
 
@@ -181,7 +181,7 @@ class Catalogue:
 
 
 class _Rows:
-    """Collects catalogue rows in publication order of the generator."""
+    """Collects catalogue rows in the order in which they are drawn."""
 
     def __init__(self, start: date) -> None:
         self.start = start
@@ -191,7 +191,7 @@ class _Rows:
         self.live: list[bool] = []
 
     def add(self, week: int, weekday: int, hour: int, duration: int, live: bool, **texts: str) -> int:
-        """Append a version; returns its row number."""
+        """Append a version; return its row number."""
         row = len(self.duration)
         day = self.start + timedelta(days=7 * week + weekday)
         texts.setdefault("version_id", f"v{row:07x}")
@@ -207,7 +207,7 @@ class _Rows:
 
 
 def _genre_text(rng: np.random.Generator, genre: int) -> str:
-    """The genre's name; now and then with a second genre, as catalogues have it."""
+    """Return the genre's name; sometimes with a second genre, as in real catalogues."""
     second = int(rng.integers(len(GENRES)))
     if rng.random() < 0.1 and second != genre:
         return f"{GENRES[genre]};{GENRES[second]}"
@@ -215,7 +215,7 @@ def _genre_text(rng: np.random.Generator, genre: int) -> str:
 
 
 def _runs(rng: np.random.Generator, product: int, weeks: int) -> list[tuple[int, int]]:
-    """(first week, episodes) of each series of a brand that touches weeks -BACK .. weeks + 1."""
+    """Return (first week, episodes) of each series of a brand that overlaps weeks -BACK to weeks + 1."""
     if rng.random() < CONTINUING[product]:
         return [(-BACK, BACK + weeks + AHEAD)]
     low, high = EPISODES[product]
@@ -232,9 +232,10 @@ def _runs(rng: np.random.Generator, product: int, weeks: int) -> list[tuple[int,
 def _brands(
     rng: np.random.Generator, rows: _Rows, product: int, weeks: int
 ) -> tuple[Ints, Ints, Ints, Floats, Ints]:
-    """Write the brands' episodes.
+    """Add the brands' episodes to ``rows``.
 
-    Returns episode and previous rows (brands, weeks), weekday, pick weight (weeks, brands) and genre.
+    Returns:
+        Rows of episodes and previous episodes (brands, weeks), weekday, pick weight (weeks, brands), genre.
     """
     brands, span = BRANDS[product], BACK + weeks + AHEAD
     episode = np.full((brands, span), -1, dtype=np.int32)
@@ -285,20 +286,20 @@ def _brands(
                     last_row,
                 )
                 episode[b, column], previous[b, column] = last_row, before
-                # Premieres draw people in; nobody starts with a finale.
+                # People start with premieres more often, and never with a finale.
                 weight[column, b] = popularity[b] * (3.0 if i < 2 else 1.0) * (i < episodes - 1)
     return episode, previous, weekday, weight, genre
 
 
 def _casual(rng: np.random.Generator, rows: _Rows, product: int, weeks: int) -> Ints:
-    """Write the programmes outside series (news, matches, films, clips); returns their first rows."""
+    """Add the programmes outside series (news, matches, films, clips); return their first rows."""
     span = BACK + weeks + AHEAD
     first = np.zeros((span, len(GENRES)), dtype=np.int32)
     for column in range(span):
         for g, name in enumerate(GENRES):
             first[column, g] = len(rows.duration)
             for i in range(CASUAL_ITEMS):
-                # Item 0 is always out by Monday, so that each day of each week has something to choose.
+                # Item 0 is published on Monday, so that every day has a programme to choose.
                 weekday = 0 if i == 0 else int(rng.integers(7))
                 master = _MASTERS[product][int(rng.integers(4))]
                 live = bool(LIVE_GENRES[g]) and i < 4
@@ -330,7 +331,7 @@ def _casual(rng: np.random.Generator, rows: _Rows, product: int, weeks: int) -> 
 
 
 def _pick_tables(weight: Floats, genre: Ints) -> tuple[Floats, Ints]:
-    """Cumulative pick weights by week and the brand each belongs to (see ``Schedule.pick``)."""
+    """Return cumulative pick weights by week, and the brand of each (see ``Schedule.pick``)."""
     order = np.argsort(genre, kind="stable")
     span = weight.shape[0]
     columns, brands = [], []
@@ -339,7 +340,7 @@ def _pick_tables(weight: Floats, genre: Ints) -> tuple[Floats, Ints]:
         share = weight[:, members]
         total = share.sum(axis=1, keepdims=True)
         steps = np.cumsum(np.divide(share, total, out=np.zeros_like(share), where=total > 0), axis=1)
-        # A last, dead entry closes the genre's interval: it is met only where nothing of the genre is on.
+        # A last entry without a brand closes the interval; it is picked only if the genre has no brand on.
         columns.append(np.concatenate([g + np.minimum(steps, 1.0), np.full((span, 1), g + 1.0)], axis=1))
         brands.append(np.append(members, -1))
     return np.concatenate(columns, axis=1), np.concatenate(brands).astype(np.int32)
@@ -358,10 +359,10 @@ def _schedule(rng: np.random.Generator, rows: _Rows, product: int, weeks: int) -
 
 
 def make_catalogue(rng: np.random.Generator, start: date, weeks: int) -> Catalogue:
-    """The whole schedule of both products, from ``BACK`` weeks before ``start`` to two weeks after the end.
+    """Return the schedule of both products, from ``BACK`` weeks before ``start`` to two weeks after the end.
 
     Args:
-        rng: where all chance comes from.
+        rng: random generator.
         start: Monday of week 0.
         weeks: simulated weeks.
     """

@@ -1,4 +1,4 @@
-"""What is known of single programmes: a recommender's factors, which are podcasts, which are mixes."""
+"""Tables of single programmes: factors of a recommender, lists of podcasts and mixes."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from churn.sources.simulator.content import GENRES, IPLAYER, SOUNDS, Catalogue, Flags, Floats
-from churn.sources.simulator.faults import MISSING, Texts, blank
+from churn.sources.simulator.faults import MISSING_TEXTS, Texts, replace_by_missing
 from churn.sources.simulator.side_schemas import (
     CONTENT_TABLES,
     FACTORS,
@@ -19,27 +19,27 @@ from churn.sources.simulator.side_schemas import (
 )
 
 FACTOR_NOISE = 0.4
-HAS_FACTORS = 0.9  # share of the content that the recommender knows
-UNKNOWN = 0.01  # entries of content that the catalogue does not have, for each entry of content that it has
-BLANK = 0.005  # share of the ids that are missing
-PODCAST_LISTED = 0.95  # of what BBC Sounds Podcasts publishes
-RADIO_PODCASTS = 0.3  # share of the other Sounds brands that are podcasts as well
-MIX_BRANDS, MIX_ONE_OFFS = 0.3, 0.5  # share of what is about music, no podcast and not live
+HAS_FACTORS = 0.9  # share of content with factors
+UNKNOWN = 0.01  # entries that are not in the catalogue, per entry that is
+BLANK = 0.005  # share of missing ids
+PODCAST_LISTED = 0.95  # share of the content of BBC Sounds Podcasts
+RADIO_PODCASTS = 0.3  # share of other Sounds brands that are also podcasts
+MIX_BRANDS, MIX_ONE_OFFS = 0.3, 0.5  # shares of music content that is neither podcast nor live
 MIX_CATALOGUED, MIX_ON_SHOW = 0.8, 0.4
 
 
 @dataclass(frozen=True)
 class Content:
-    """The catalogue's versions by the content that they belong to.
+    """The catalogue's versions grouped by content.
 
     Attributes:
-        ids: (contents,) brand, else series, else episode, of both products, sorted.
-        genres: (contents, genres) weights of its genres, which sum to 1.
+        ids: (contents,) sorted ids of brands, or else series or episodes, of both products.
+        genres: (contents, genres) weights of genres, which sum to 1.
         product: (contents,) ``IPLAYER`` or ``SOUNDS``.
-        of_version: (versions,) position in ``ids``; -1 for clips that belong to nothing.
-        brand: (contents,) whether the id is a brand's.
+        of_version: (versions,) position in ``ids``; -1 for clips without content.
+        brand: (contents,) whether the id is that of a brand.
         podcasts: (contents,) whether BBC Sounds Podcasts publishes it.
-        live: (contents,) whether it is mostly met as a live broadcast.
+        live: (contents,) whether it is mostly watched as a live broadcast.
     """
 
     ids: Texts
@@ -52,14 +52,14 @@ class Content:
 
 
 def content_of(catalogue: Catalogue) -> Content:
-    """Group the versions of the catalogue by content."""
+    """Return the catalogue's versions grouped by content."""
     columns = {
         name: np.array(catalogue.table[name].to_pylist(), dtype=object)
         for name in ("brand_id", "series_id", "episode_id", "pips_genre_level_1_names")
     }
     content = np.full(catalogue.table.num_rows, "", dtype=object)
     for name in ("episode_id", "series_id", "brand_id"):
-        known = ~np.isin(columns[name], MISSING)
+        known = ~np.isin(columns[name], MISSING_TEXTS)
         content[known] = columns[name][known]
     named = np.flatnonzero(content != "")
     ids, first, position = np.unique(content[named], return_index=True, return_inverse=True)
@@ -84,12 +84,12 @@ def content_of(catalogue: Catalogue) -> Content:
 
 
 def item_tables(seed: np.random.SeedSequence, catalogue: Catalogue) -> dict[str, pa.Table]:
-    """The tables of single programmes, by name."""
+    """Return the tables of single programmes by name."""
     content = content_of(catalogue)
     iplayer, sounds, podcast_rng, mix_rng = (np.random.default_rng(child) for child in seed.spawn(4))
     podcasts = _podcasts(podcast_rng, content)
     mixes = _mixes(mix_rng, catalogue, content, podcasts)
-    # The list goes by places in the schedule: most podcasts have several.
+    # The list has one row per schedule position; most podcasts have several.
     tleo = np.repeat(content.ids[podcasts], podcast_rng.integers(1, 4, int(podcasts.sum())))
     catalogued = mix_rng.random(len(mixes)) < MIX_CATALOGUED
     on_show = ~catalogued | (mix_rng.random(len(mixes)) < MIX_ON_SHOW)
@@ -104,11 +104,11 @@ def item_tables(seed: np.random.SeedSequence, catalogue: Catalogue) -> dict[str,
 
 def _list(rng: np.random.Generator, name: str, ids: Texts) -> pa.Table:
     schema = CONTENT_TABLES[name]
-    return pa.table({schema.names[0]: blank(rng, ids, BLANK)}, schema=schema)
+    return pa.table({schema.names[0]: replace_by_missing(rng, ids, BLANK)}, schema=schema)
 
 
 def _factors(rng: np.random.Generator, content: Content, product: int, name: str) -> pa.Table:
-    """The mean of the genres' vectors, drawn from N(0, 1), and noise."""
+    """Return factors: the weighted mean of genre vectors from N(0, 1), plus noise."""
     of_genre = rng.normal(size=(len(GENRES), FACTORS[name]))
     rows = np.flatnonzero((content.product == product) & (rng.random(len(content.ids)) < HAS_FACTORS))
     unknown = np.flatnonzero(rng.random(len(rows)) < UNKNOWN)
@@ -120,17 +120,19 @@ def _factors(rng: np.random.Generator, content: Content, product: int, name: str
 
 
 def _podcasts(rng: np.random.Generator, content: Content) -> Flags:
-    """(contents,) what is listed as a podcast: nearly all of BBC Sounds Podcasts, and some radio brands."""
+    """Draw which content is listed as a podcast: most of BBC Sounds Podcasts and some radio brands."""
     chance = np.where(content.podcasts, PODCAST_LISTED, np.where(content.brand, RADIO_PODCASTS, 0.0))
     recorded = (content.product == SOUNDS) & ~content.live
     return np.asarray(recorded & (rng.random(len(chance)) < chance))
 
 
 def _mixes(rng: np.random.Generator, catalogue: Catalogue, content: Content, podcasts: Flags) -> Texts:
-    """Ids of the episodes that are mixes: every episode of some brands, and one-offs."""
+    """Return the ids of episodes that are mixes: all episodes of some brands, and some one-offs."""
     music = content.genres[:, GENRES.index("Music")] > 0
     able = music & (content.product == SOUNDS) & ~content.live & ~content.podcasts & ~podcasts
     chance = np.where(content.brand, MIX_BRANDS, MIX_ONE_OFFS)
-    chosen = np.append(able & (rng.random(len(chance)) < chance), False)  # the last one is for lone clips
+    chosen = np.append(
+        able & (rng.random(len(chance)) < chance), False
+    )  # the last entry serves clips without content, -1
     episodes = np.array(catalogue.table["episode_id"].to_pylist(), dtype=object)[chosen[content.of_version]]
-    return np.asarray(episodes[~np.isin(episodes, MISSING)])
+    return np.asarray(episodes[~np.isin(episodes, MISSING_TEXTS)])

@@ -1,4 +1,4 @@
-"""Activity rows that reach the warehouse a week late."""
+"""Activity rows that arrive in the warehouse a week late."""
 
 from datetime import date
 from pathlib import Path
@@ -12,19 +12,19 @@ from churn.sources.simulator.write import ACTIVITY, TableWriter, part_path
 
 
 class LateRows:
-    """Puts a share of each week's rows into a file of their own, which comes with the next week's data."""
+    """Writes a share of each week's rows to a file of its own, which arrives a week later."""
 
     def __init__(
         self, folder: Path, part: int, seed: np.random.SeedSequence, share: float, start: date
     ) -> None:
-        """Choose rows of one part of the activity table; ``share`` is the chance of each to be late."""
+        """Prepare one part of the activity table; ``share`` is the probability that a row is late."""
         self.path = part_path(folder, ACTIVITY, part)
         self.rng = np.random.default_rng(seed)
         self.share, self.start = share, start
         self.rows = 0
 
     def hold_back(self, table: pa.Table, week: int) -> pa.Table:
-        """Write the late rows of a week; returns the others."""
+        """Write the late rows of a week; return the others."""
         if not self.share:
             return table
         late = self.rng.random(table.num_rows) < self.share

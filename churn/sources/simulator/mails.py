@@ -8,35 +8,35 @@ import pyarrow as pa
 
 from churn.sources.simulator.behaviour import logistic
 from churn.sources.simulator.content import Flags, Ints
-from churn.sources.simulator.faults import with_repeats, with_strangers
+from churn.sources.simulator.faults import add_unknown_users, repeat_rows
 from churn.sources.simulator.people import People
 from churn.sources.simulator.side_schemas import CLICKS, OPENS, PEOPLE_TABLES
 from churn.sources.simulator.week import Week, moments
 
 SEND_DAY, SEND_SECOND = 1, 6 * 3600  # Tuesdays at six in the morning
-OPEN, OPEN_HABIT = -1.8, 3.0  # log-odds of an open, and what a habit adds
-CLICK, CLICK_HABIT = -2.5, 2.0  # the same of a click, given an open
-DELAY = 14 * 3600.0  # mean seconds until the mail is opened
-AGAIN = 0.1  # share of the mails opened once that are opened a second time
-REPEATED = 0.02  # share of the rows that come twice
+OPEN, OPEN_HABIT = -1.8, 3.0  # log-odds of an open: intercept and coefficient of habit
+CLICK, CLICK_HABIT = -2.5, 2.0  # the same for a click, given an open
+DELAY = 14 * 3600.0  # mean seconds until a mail is opened
+AGAIN = 0.1  # share of opened mails that are opened again
+REPEATED = 0.02  # share of rows that are repeated
 _WEEK = 7 * 86_400
 
 
 def send_id(week: int) -> str:
-    """The id of a week's newsletter."""
+    """Return the id of a week's newsletter."""
     return str(700_000 + week)
 
 
 def mail_tables(
     rng: np.random.Generator, people: People, week: Week, receives: Flags, start: date
 ) -> Iterator[tuple[str, pa.Table]]:
-    """One week's opens and clicks.
+    """Yield the names and tables of one week's opens and clicks.
 
     Args:
-        rng: where all chance comes from.
+        rng: random generator.
         people: n people.
-        week: their week; what counts is the habit at its start.
-        receives: (n,) to whom the newsletter is sent.
+        week: their week; opens depend on the habit at its start.
+        receives: (n,) whether a person is sent the newsletter.
         start: the first simulated Monday.
     """
     habit = week.before.habit.max(axis=1)
@@ -52,7 +52,7 @@ def mail_tables(
         (CLICKS, user[clicks], clicked),
     ):
         table = _table(name, people, users.astype(np.int32), seconds.astype(np.int32), week.number, start)
-        yield name, with_strangers(rng, with_repeats(rng, table, REPEATED))
+        yield name, add_unknown_users(rng, repeat_rows(rng, table, REPEATED))
 
 
 def _table(name: str, people: People, user: Ints, second: Ints, week: int, start: date) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The simulated people: who they are, what they like, and when their account was made."""
+"""The simulated people: traits, tastes and account tables."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -15,12 +15,12 @@ DEVICE_WEIGHT = np.array(
 PHONES = np.array(["mobile" in name for name in DEVICES])
 DAYPARTS = ((6, 9), (10, 16), (17, 19), (20, 21), (22, 23), (0, 5))  # first and last hour
 DAYPART_WEIGHT = np.array([[0.06, 0.18, 0.24, 0.32, 0.15, 0.05], [0.32, 0.30, 0.18, 0.08, 0.07, 0.05]])
-# How people spread their days over the week: evenly, on working days, at the weekend.
+# Weights of weekdays by rhythm: even, working days, weekend.
 WEEKDAY_WEIGHT = np.array(
     [[1.0] * 7, [1.4, 1.4, 1.4, 1.4, 1.2, 0.5, 0.4], [0.5, 0.5, 0.5, 0.6, 1.1, 2.0, 2.0]]
 )
 
-NEWCOMERS = 0.22  # share of the accounts that are made during the simulated weeks
+NEWCOMERS = 0.22  # share of accounts created during the simulated weeks
 ONLY_IPLAYER, ONLY_SOUNDS = 0.30, 0.16  # the others use both
 DELETED, DUPLICATED = 0.004, 0.002
 
@@ -73,17 +73,17 @@ class People:
 
     Attributes:
         ids: (n,) user ids.
-        uses: (n, 2) which products a person ever uses.
-        created: (n,) day of the account, counted from the first simulated Monday; negative = before it.
-        base: (n, 2) usual share of days with activity while around, in (0, 1).
-        scripted: (n, 2) share of taste in genres that come in series, in (0, 1).
-        taste: per product (n, genres) cumulative shares.
+        uses: (n, 2) whether a person uses the product at all.
+        created: (n,) day on which the account was created, from the first simulated Monday; may be negative.
+        base: (n, 2) usual share of days with activity in weeks of presence, in (0, 1).
+        scripted: (n, 2) share of taste in genres with series, in (0, 1).
+        taste: for each product (n, genres) cumulative shares.
         device: (n, 2) main device, an index into ``DEVICES``.
-        second_device: (n, 2) the other one.
+        second_device: (n, 2) the other device.
         daypart: (n, 2) usual daypart, an index into ``DAYPARTS``.
         rhythm: (n,) row of ``WEEKDAY_WEIGHT``.
         age: (n,) years.
-        radio: (n,) whether the radio pages are visited now and then.
+        radio: (n,) whether a person sometimes visits the radio pages.
     """
 
     ids: pa.Array
@@ -103,7 +103,7 @@ class People:
         return len(self.created)
 
     def weeks_old(self, week: int) -> Floats:
-        """(n,) age of the account at the start of a week, in weeks; 0 in the week it is made."""
+        """Return the age of each account at the start of a week, in weeks; 0 in its first week."""
         return np.asarray(np.maximum(7.0 * week - self.created, 0.0) / 7.0)
 
 
@@ -112,7 +112,7 @@ def _choose(rng: np.random.Generator, weights: Floats | tuple[float, ...], n: in
 
 
 def make_people(rng: np.random.Generator, first: int, n: int, weeks: int) -> People:
-    """Draw n people, numbered from ``first``; those with created >= 0 join during the simulated weeks."""
+    """Draw n people, numbered from ``first``; people with created >= 0 join during the simulation."""
     age = np.clip(rng.normal(44, 17, n), 13, 92).astype(np.int32)
     kind = rng.random(n)
     uses = np.stack(
@@ -149,7 +149,7 @@ def make_people(rng: np.random.Generator, first: int, n: int, weeks: int) -> Peo
 
 
 def profile_tables(rng: np.random.Generator, people: People, start: date) -> tuple[pa.Table, pa.Table]:
-    """The account table and its extension; a few accounts are deleted, and a few have two rows."""
+    """Return the account table and its extension; a few accounts are deleted or have two rows."""
     n = len(people)
     status = np.where(rng.random(n) < DELETED, "deleted", "active")
     twice = np.flatnonzero(rng.random(n) < DUPLICATED)

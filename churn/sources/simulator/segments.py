@@ -1,4 +1,4 @@
-"""Frequency segments of eight products, from the weeks of use up to their date."""
+"""Frequency segments of eight products, from the weeks of use up to the segment's date."""
 
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -8,14 +8,14 @@ import pyarrow as pa
 
 from churn.core.calendar import OBSERVATION_WEEKS, WEEK
 from churn.sources.simulator.content import GENRE_WEIGHT, GENRES, Flags, Ints
-from churn.sources.simulator.faults import blank, with_strangers
+from churn.sources.simulator.faults import add_unknown_users, replace_by_missing
 from churn.sources.simulator.people import People
 from churn.sources.simulator.side_schemas import PEOPLE_TABLES, SEGMENTS
 from churn.sources.simulator.week import Week, dates
 
 PRODUCTS = ("iplayer", "sounds", "news", "sport", "cbbc", "cbeebies", "weather", "panbbc")
-# The five without activity of their own: the genre that brings people there, the share of people who ever
-# go, and how many weeks out of all the people of average taste do.
+# Products without activity rows: genre, share of people who ever use it, and share of weeks with use at
+# average taste.
 _ELSEWHERE = {
     "news": ("News", 0.6, 0.55),
     "sport": ("Sport", 0.35, 0.45),
@@ -23,15 +23,15 @@ _ELSEWHERE = {
     "cbeebies": ("Children's", 0.1, 0.5),
     "weather": ("Weather", 0.3, 0.4),
 }
-# At least so many of the last 13 weeks with use.
+# Segment and least number of weeks with use, of the last 13.
 SEGMENT_WEEKS = (("A. Every week", 12), ("B. Most weeks", 7), ("C. Now and then", 3), ("D. Rarely", 1))
 INACTIVE = "X. Inactive"
-BLANK = 0.003  # share of the segments that are missing
+BLANK = 0.003  # share of missing segments
 _RECENT = (1 << OBSERVATION_WEEKS) - 1
 
 
 def segment_of(weeks: int) -> str:
-    """The segment of somebody who used a product in so many of the last 13 weeks."""
+    """Return the segment of a person who used a product in ``weeks`` of the last 13 weeks."""
     return next((name for name, least in SEGMENT_WEEKS if weeks >= least), INACTIVE)
 
 
@@ -39,10 +39,10 @@ _NAMES = np.array([segment_of(weeks) for weeks in range(OBSERVATION_WEEKS + 1)],
 
 
 class Segments:
-    """Keeps the weeks of use of n people, and gives the segments of each month's last Sunday."""
+    """Tracks the weeks of use of n people, and makes the segments of each month's last Sunday."""
 
     def __init__(self, rng: np.random.Generator, people: People, start: date) -> None:
-        """Draw how often each person goes to the five products without activity."""
+        """Draw each person's weekly rate of use of the five products without activity rows."""
         n = len(people)
         self.rng, self.people, self.start = rng, people, start
         self.weeks: Ints = np.zeros((n, len(PRODUCTS)), dtype=np.int32)  # bit i: used i weeks ago
@@ -56,7 +56,7 @@ class Segments:
             self.rate[:, i] = np.where(rng.random(n) < goes, rate, 0.0)
 
     def tables(self, week: Week) -> Iterator[pa.Table]:
-        """Take in a week that is over; gives a table if it ends on the last Sunday of a month."""
+        """Add a finished week; yield a table if it ends on the last Sunday of a month."""
         exists = self.people.created < 7 * (week.number + 1)
         elsewhere = (self.rng.random(self.rate.shape) < self.rate) & exists[:, None]
         used = np.concatenate([week.active, elsewhere], axis=1)
@@ -68,13 +68,13 @@ class Segments:
             yield self._table(7 * week.number + 6)
 
     def _table(self, day: int) -> pa.Table:
-        """One row a person and product that the person has used up to now."""
+        """Return one row per person and product that the person has used so far."""
         product, user = np.nonzero(self.ever.T)
         names = _NAMES[np.bitwise_count(self.weeks[user, product])]
         columns = {
             "bbc_hid3": self.people.ids.take(user),
             "product": np.array(PRODUCTS)[product],
-            "segvalue": blank(self.rng, names, BLANK),
+            "segvalue": replace_by_missing(self.rng, names, BLANK),
             "date_of_segmentation": dates(self.start, np.full(len(user), day, dtype=np.int32)),
         }
-        return with_strangers(self.rng, pa.table(columns, schema=PEOPLE_TABLES[SEGMENTS]))
+        return add_unknown_users(self.rng, pa.table(columns, schema=PEOPLE_TABLES[SEGMENTS]))

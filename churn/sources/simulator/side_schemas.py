@@ -1,4 +1,4 @@
-"""The source tables beside activity, content and accounts: their names, columns and types."""
+"""Names, columns and types of the source tables other than activity, content and accounts."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ MIXES_ON_SHOW = "central_insights.sounds_mixes_metadata_schedule_positions"
 GENDERS = "central_insights_sandbox.gender_predictions"
 AGES = "central_insights_sandbox.age1634_predictions"
 
-FACTORS = {IPLAYER_FACTORS: 10, SOUNDS_FACTORS: 20}  # how many each recommender has
+FACTORS = {IPLAYER_FACTORS: 10, SOUNDS_FACTORS: 20}  # number of factors of each recommender
 
 
 def _table(**types: pa.DataType) -> pa.Schema:
@@ -29,7 +29,7 @@ def _table(**types: pa.DataType) -> pa.Schema:
 _TEXT, _MOMENT = pa.string(), pa.timestamp("us")
 _MAILS = _table(subscriberkey=_TEXT, sendid=_TEXT, eventdatetime=_MOMENT)
 
-# What each chunk of people writes one part of.
+# Tables with one part per chunk of people.
 PEOPLE_TABLES: Mapping[str, pa.Schema] = {
     SEGMENTS: _table(bbc_hid3=_TEXT, product=_TEXT, segvalue=_TEXT, date_of_segmentation=pa.date32()),
     PROFILE_EVENTS: _table(
@@ -53,7 +53,7 @@ PEOPLE_TABLES: Mapping[str, pa.Schema] = {
     AGES: _table(audience_id=_TEXT, predicted_age=_TEXT),
 }
 
-# What is known of the content, one part each.
+# Tables about content, with one part.
 CONTENT_TABLES: Mapping[str, pa.Schema] = {
     **{
         name: _table(content_id=_TEXT, **{f"f{i}": pa.float64() for i in range(count)})

@@ -1,4 +1,4 @@
-"""What people press: follows, subscribes, bookmarks, and the newsletter's opt-in."""
+"""Follows, bookmarks and other actions, and opting in to the newsletter."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -9,19 +9,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from churn.sources.simulator.content import GENRES, IPLAYER, NULL, SOUNDS, Catalogue, Flags, Ints
-from churn.sources.simulator.faults import Texts, with_strangers
+from churn.sources.simulator.faults import Texts, add_unknown_users
 from churn.sources.simulator.people import People
 from churn.sources.simulator.side_schemas import PEOPLE_TABLES, PROFILE_EVENTS, UAS_VIEW
-from churn.sources.simulator.week import Week, dates, moments, row_of_each
+from churn.sources.simulator.week import Week, choose_row_per_person, dates, moments
 
-RECORDED = 0.5  # chance that somebody who begins to follow a brand says so by pressing the button
-AS_SERIES = 0.15  # share of those that name the series and not the brand
-BOOKMARK = 0.01  # chance of a bookmark, for each Sounds row with a programme
-OTHER = 0.002  # chance of each other kind of action, for each row with a programme
-OTHER_NEWSLETTER_ROW = 0.0005  # chance of a change to a newsletter that means nothing, for each row
+RECORDED = 0.5  # probability that a person who begins to follow a brand presses the button
+AS_SERIES = 0.15  # share of these follows that name the series instead of the brand
+BOOKMARK = 0.01  # probability of a bookmark, per Sounds row with a programme
+OTHER = 0.002  # rate of each other kind of action, per row with a programme
+OTHER_NEWSLETTER_ROW = 0.0005  # probability of a change to another newsletter, per row
 
-OPTED_IN = 0.35  # share of the accounts that opt in when they are made
-OPT_OUT, OPT_IN = 0.004, 0.003  # chance a week; opting in later takes a week with activity
+OPTED_IN = 0.35  # share of accounts that opt in when they are created
+OPT_OUT, OPT_IN = 0.004, 0.003  # weekly probabilities; opting in later needs a week with activity
 NEWSLETTER = ("follows", "newsletter", "profile", "pan_bbc")
 OTHER_NEWSLETTER = ("follows", "newsletter", "profile", "bbc_food")
 
@@ -66,11 +66,11 @@ class Actions:
         ]
 
     def tables(self, week: Week) -> Iterator[tuple[str, pa.Table]]:
-        """The week's rows of both tables: programme follows are in both, the rest in one."""
+        """Yield the week's rows of both tables: programme follows are in both, other actions in one."""
         kinds: list[NDArray[np.integer]] = []
         rows: list[NDArray[np.integer]] = []
         for product in (IPLAYER, SOUNDS):
-            at = row_of_each(self.rng, self.people, week, product)
+            at = choose_row_per_person(self.rng, self.people, week, product)
             user, slot = np.nonzero(week.begun[product] >= 0)
             pressed = self.rng.random(len(user)) < RECORDED
             user, brand = user[pressed], week.begun[product][user[pressed], slot[pressed]]
@@ -101,7 +101,7 @@ class Actions:
             "resourcetype": resource,
             "resourcedomain": domain,
         }
-        return with_strangers(self.rng, pa.table(columns, schema=PEOPLE_TABLES[PROFILE_EVENTS]))
+        return add_unknown_users(self.rng, pa.table(columns, schema=PEOPLE_TABLES[PROFILE_EVENTS]))
 
     def _followed(self, week: Week, rows: Ints, brands: Texts, product: int) -> pa.Table:
         domain = "tv" if product == IPLAYER else "radio"
@@ -124,16 +124,16 @@ def uas_table(
     actions: Texts,
     named: Texts,
 ) -> pa.Table:
-    """Rows of ``prez.uasview``.
+    """Return rows of ``prez.uasview``.
 
     Args:
-        rng: where strangers come from.
-        people: whose ids ``user`` counts.
-        start: the first simulated Monday, from which ``day`` counts.
+        rng: random generator for the rows of unknown users.
+        people: the people.
+        start: the first simulated Monday.
         user: (rows,) index of the person.
-        day: (rows,) day.
+        day: (rows,) day since ``start``.
         second: (rows,) second of the day.
-        actions: (rows,) followed or unfollowed.
+        actions: (rows,) "followed" or "unfollowed".
         named: (rows, 4) activitytype, resourcetype, resourcedomain, resourceid.
     """
     columns = {
@@ -146,40 +146,40 @@ def uas_table(
         "resourcedomain": named[:, 2],
         "resourceid": named[:, 3],
     }
-    return with_strangers(rng, pa.table(columns, schema=PEOPLE_TABLES[UAS_VIEW]))
+    return add_unknown_users(rng, pa.table(columns, schema=PEOPLE_TABLES[UAS_VIEW]))
 
 
 class Newsletter:
-    """Who of n people has opted in to the newsletter.
+    """Which of n people have opted in to the newsletter.
 
     Attributes:
-        opted_in: (n,) at the end of the last week; of accounts yet to be made: when they are.
-        since: (n,) day on which that began.
+        opted_in: (n,) at the end of the last week; for future accounts, at their creation.
+        since: (n,) day of the last change.
     """
 
     def __init__(self, rng: np.random.Generator, people: People, start: date) -> None:
-        """Let some opt in when they make their account."""
+        """Draw who opts in when the account is created."""
         self.rng, self.people, self.start = rng, people, start
         self.opted_in: Flags = rng.random(len(people)) < OPTED_IN
         self.since: Ints = people.created.copy()
         self._before, self._since_before = self.opted_in, self.since
 
     def first_table(self) -> pa.Table:
-        """The opt-ins of the day on which the account is made, of all accounts."""
+        """Return the opt-ins at the creation of all accounts."""
         user = np.flatnonzero(self.opted_in).astype(np.int32)
         return self._table(user, self.since[user], np.ones(len(user), dtype=np.bool_), NEWSLETTER)
 
     def opted_in_before(self, day: int) -> Flags:
-        """(n,) who gets what is sent on a day that is not before the last week with a change.
+        """Return who had opted in before a day of the current week or later, (n,).
 
-        Who changed their mind on that day or later still counts as before.
+        Changes on that day or later do not count.
         """
         return np.asarray(
             np.where(self.since < day, self.opted_in, self._before & (self._since_before < day))
         )
 
     def tables(self, week: Week) -> Iterator[pa.Table]:
-        """Let a few change their mind: in any week out, in a week with activity in."""
+        """Yield a week's changes: opting out in any week, opting in only in a week with activity."""
         monday, n = 7 * week.number, len(self.people)
         active = np.full(n, -1, dtype=np.int32)
         active[week.rows.user] = week.rows.day  # the last day with activity

@@ -1,4 +1,4 @@
-"""What a chunk of people did in one week, for the tables that follow from it."""
+"""One simulated week of a chunk of people, from which the side tables are made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ Longs = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Before:
-    """The state of n people at the start of a week; columns: iPlayer, Sounds.
+class StateBefore:
+    """The state of n people at the start of a week; columns are iPlayer and Sounds.
 
     Attributes:
         gap: (n, 2) weeks without activity.
@@ -29,9 +29,9 @@ class Before:
     habit: Floats
 
 
-def before_week(states: Sequence[ProductState]) -> Before:
-    """Take down what the week is going to change."""
-    return Before(
+def state_before(states: Sequence[ProductState]) -> StateBefore:
+    """Return a copy of the state that the week will change."""
+    return StateBefore(
         np.stack([state.gap for state in states], axis=1),
         np.stack([state.habit * state.uses for state in states], axis=1),
     )
@@ -42,24 +42,24 @@ class Week:
     """A week of n people.
 
     Attributes:
-        number: 0 = the first simulated week.
+        number: number of the week, from 0.
         before: the state at its start.
         active: (n, 2) whether there was activity.
-        begun: for each product (n, slots) the brands that began to be followed in it; -1 = none.
+        begun: for each product (n, slots), the brands that a person began to follow; -1 = none.
         rows: its activity rows.
-        destination: (rows,) iPlayer, Sounds or radio.
+        destination: (rows,) code of iPlayer, Sounds or radio.
     """
 
     number: int
-    before: Before
+    before: StateBefore
     active: Flags
     begun: tuple[Ints, Ints]
     rows: Rows
     destination: Ints
 
 
-def week_of(number: int, before: Before, states: Sequence[ProductState], rows: Rows) -> Week:
-    """Put a week together when it is over."""
+def finish_week(number: int, before: StateBefore, states: Sequence[ProductState], rows: Rows) -> Week:
+    """Return the week from the states and rows at its end."""
     iplayer, sounds = (
         np.where(state.follows != state.follows_before, state.follows, -1).astype(np.int32)
         for state in states
@@ -68,25 +68,25 @@ def week_of(number: int, before: Before, states: Sequence[ProductState], rows: R
     return Week(number, before, active, (iplayer, sounds), rows, destination_of(rows))
 
 
-def row_of_each(rng: np.random.Generator, people: People, week: Week, product: int) -> Ints:
-    """(n,) position of one of a person's rows of a product, any of them alike; -1 = none."""
-    found = np.full(len(people), -1, dtype=np.int32)
+def choose_row_per_person(rng: np.random.Generator, people: People, week: Week, product: int) -> Ints:
+    """Return one random row of a product for each person: (n,) row positions, -1 = none."""
+    positions = np.full(len(people), -1, dtype=np.int32)
     rows = rng.permutation(np.flatnonzero(week.destination == product))
-    found[week.rows.user[rows]] = rows  # of several rows the last one stays
-    return found
+    positions[week.rows.user[rows]] = rows  # with several rows the last one counts
+    return positions
 
 
 def days_since_1970(start: date, day: Ints) -> Ints:
-    """Days counted from the first simulated Monday, as days counted from 1970."""
+    """Convert days since the first simulated Monday to days since 1970-01-01."""
     return np.asarray((start - date(1970, 1, 1)).days + day, dtype=np.int32)
 
 
 def dates(start: date, day: Ints) -> pa.Array:
-    """Dates of days counted from the first simulated Monday."""
+    """Return the dates of days since the first simulated Monday."""
     return pa.array(days_since_1970(start, day)).cast(pa.date32())
 
 
 def moments(start: date, day: Ints, second: Ints) -> pa.Array:
-    """Timestamps (UTC) of days counted from the first simulated Monday, and seconds of the day."""
+    """Return UTC timestamps of days since the first simulated Monday and seconds of the day."""
     seconds = days_since_1970(start, day).astype(np.int64) * 86_400 + second
     return pa.array(seconds * 1_000_000).cast(pa.timestamp("us"))

@@ -1,4 +1,4 @@
-"""Writes a simulation's folder: never half of one, and never over something else."""
+"""Write a simulation's folder: complete, and never over other files."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ CONFIG_TEXT = """\
 # The products iplayer, sounds and pan are built in. docs/simulator.md describes the people.
 source = "bbc"
 """
-# One past date for each of a few thousand people is too little to learn from; all of millions is too much.
+# Small audiences train on every user at several past dates; large ones on one past date per user.
 COHORTS_FROM = 100_000
 SMALL_AUDIENCE_TEXT = "".join(
     f"""
@@ -51,13 +51,13 @@ TRUTH_SCHEMA = pa.schema(
 
 
 @contextmanager
-def fresh_folder(into: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``into`` that takes its place when the block ends without an error.
+def replacement_folder(into: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``into`` that replaces it when the block ends without an error.
 
-    A previous simulation is replaced only then. What a killed process left is removed at the next start.
+    Leftovers of a killed process are removed at the next start.
 
     Raises:
-        UsageError: ``into`` is a file, or holds anything that no simulation wrote.
+        UsageError: ``into`` is a file, or holds files that no simulation wrote.
         RunError: the folder cannot be written (no space, no permission).
     """
     into = Path(into).resolve()
@@ -83,13 +83,13 @@ def fresh_folder(into: Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise RunError(
-            f"the simulation could not be written to {into}: {error}; what was there before is unchanged. "
+            f"the simulation could not be written to {into}: {error}; its old content is unchanged. "
             "Free space there, or choose another folder"
         ) from error
 
 
 def _put_back(replaced: Path, into: Path) -> None:
-    """Undo half of an exchange that was cut off; drop the rest of one that was finished."""
+    """Restore a folder whose replacement was interrupted, or delete it after a finished one."""
     if replaced.exists() and not into.exists():
         replaced.rename(into)
     shutil.rmtree(replaced, ignore_errors=True)
@@ -126,10 +126,10 @@ def _refuse_foreign(into: Path) -> None:
 
 
 class TableWriter:
-    """One Parquet file, written row group by row group: zstd, dictionary-encoded, plain Parquet types."""
+    """Writes one Parquet file by row groups, with zstd and plain Parquet types."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        """Open ``path`` (its folders are made) for tables of one schema."""
+        """Open ``path`` for tables of one schema; missing folders are created."""
         path.parent.mkdir(parents=True, exist_ok=True)
         # Without the Arrow schema in the file, dictionary arrays read back as ordinary text.
         self.writer = pq.ParquetWriter(
@@ -161,15 +161,15 @@ def write_table(folder: Path, name: str, part: int, table: pa.Table) -> None:
 
 
 def part_path(folder: Path, name: str, part: int) -> Path:
-    """Where a table's part lies."""
+    """Return the path of a part of a table."""
     return folder / "tables" / name / f"part-{part:05d}.parquet"
 
 
 class TruthWriters:
-    """The true probabilities: one file for each product and as-of date, kept open over all chunks."""
+    """Writes the true probabilities: one file per product and as-of date, for all chunks."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
-        """Write below ``folder``; the files are closed with ``stack``."""
+        """Write under ``folder``; ``stack`` closes the files."""
         self.folder = folder / "truth"
         self.stack = stack
         self.writers: dict[tuple[str, date], TableWriter] = {}
@@ -192,7 +192,7 @@ class TruthWriters:
         self.sums[product] = (count + len(rows), total + float(probability[rows].sum()))
 
     def churn_rates(self) -> dict[str, float]:
-        """Mean true probability by product, over all snapshots; nan where there are none."""
+        """Return the mean true probability of all snapshots by product; NaN without snapshots."""
         return {
             product: total / count if count else float("nan")
             for product, (count, total) in sorted(self.sums.items())
@@ -200,7 +200,7 @@ class TruthWriters:
 
 
 def write_description(folder: Path, description: Mapping[str, Any]) -> None:
-    """Write the settings of the simulation, and the data folder's configuration."""
+    """Write the simulation's settings (simulation.json) and the folder's churn.toml."""
     (folder / DESCRIPTION).write_text(json.dumps(dict(description), indent=2) + "\n", "utf-8")
     small = description["users"] < COHORTS_FROM
     (folder / CONFIG).write_text(CONFIG_TEXT + (SMALL_AUDIENCE_TEXT if small else ""), "utf-8")
