@@ -29,7 +29,7 @@ class _Day(click.ParamType):
 
 
 class _Path(click.Path):
-    """A path that every file system and every library takes."""
+    """A path in UTF-8 and within the length limits of file systems."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         name = os.fsencode(value)
@@ -54,7 +54,7 @@ _as_of = click.option("--as-of", type=_Day(), help="Sunday on which features end
 _profile = click.option(
     "--profile", metavar="NAME", help="Table [profiles.NAME] of churn.toml to use (default: local)."
 )
-_yes = click.option("--yes", is_flag=True, help="Do it; without this it is only shown what would be done.")
+_yes = click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -118,13 +118,13 @@ def ingest(**options: Any) -> None:
     "--product", "products", multiple=True, help="Product name; repeat it for several (default: all)."
 )
 @_as_of
-@click.option("--force", is_flag=True, help="Make a new run even where one is committed or could be resumed.")
+@click.option("--force", is_flag=True, help="Make a new run even if one is committed or can be resumed.")
 @click.option(
     "--rebuild-weeks",
     type=click.IntRange(0, MAX_WEEKS),
     default=0,
     show_default=True,
-    help="Read so many of the latest weeks of raw activity again, for rows that came late; implies --force.",
+    help="Read this many of the latest weeks of raw activity again, for late rows; implies --force.",
 )
 @_profile
 def run(**options: Any) -> None:
@@ -144,7 +144,7 @@ def run(**options: Any) -> None:
 @click.option("--json", "json_file", type=_PATH, required=True, help="File for the figures.")
 @_profile
 def backtest(**options: Any) -> None:
-    """Train as of past dates with what was known then, and compare with what people did."""
+    """Train as of past dates with what was known then, and compare with what users did."""
     silence_libraries()
     from flows.commands.run import run_backtest
 
@@ -189,7 +189,7 @@ def explain(**options: Any) -> None:
 @_data
 @_profile
 def products(**options: Any) -> None:
-    """List the products that a data folder knows (the built-in ones where it does not exist)."""
+    """List the products of a data folder, or the built-in ones if it does not exist."""
     from flows.commands.run import run_products
 
     run_products(**options)
@@ -200,7 +200,7 @@ def products(**options: Any) -> None:
 @_out
 @_profile
 def check(**options: Any) -> None:
-    """Try everything that the settings name: store, warehouse, MLflow, scheduler, Prefect."""
+    """Check everything that the settings name: store, warehouse, MLflow, scheduler, Prefect."""
     silence_libraries()
     from flows.commands.maintain import run_check
 
@@ -213,7 +213,7 @@ def check(**options: Any) -> None:
 @_profile
 @_yes
 def migrate(**options: Any) -> None:
-    """Bring the published tables to what this release needs; the SQL is shown first."""
+    """Bring the published tables up to date with this release; show the SQL first."""
     silence_libraries()
     from flows.commands.maintain import run_migrate
 
@@ -233,7 +233,7 @@ def migrate(**options: Any) -> None:
 @_profile
 @_yes
 def prune(**options: Any) -> None:
-    """Remove old runs from the lake, and kept tables of old definitions."""
+    """Remove old runs from the lake, and tables of weekly aggregates that are out of date."""
     silence_libraries()
     from flows.commands.maintain import run_prune
 
@@ -263,7 +263,7 @@ def erase(**options: Any) -> None:
     default=24.0,
     show_default=True,
     metavar="HOURS",
-    help="Only what was made so many hours ago or earlier; a run that takes longer loses its cluster.",
+    help="Only what is older than this many hours; a run that takes longer loses its cluster.",
 )
 @_profile
 @_yes
@@ -279,17 +279,17 @@ def sweep(**options: Any) -> None:
     "--url-file",
     type=_PATH,
     required=True,
-    help="File with the address to write to, a secret; - reads standard input.",
+    help="File with the address to notify, a secret; - reads standard input.",
 )
 @click.option(
     "--silent-after",
     type=click.IntRange(45),
     default=300,
     show_default=True,
-    help="Seconds without a heartbeat after which a run has crashed.",
+    help="Seconds without a heartbeat after which a run counts as crashed.",
 )
 def alerts(**options: Any) -> None:
-    """Let the Prefect server tell of runs that fail, crash or do not start."""
+    """Set up notifications from the Prefect server of runs that fail, crash or do not start."""
     silence_libraries()
     from flows.commands.alerts import run_alerts
 
@@ -300,13 +300,13 @@ def alerts(**options: Any) -> None:
 @click.option("--users", type=int, required=True, help="Users that each product scores.")
 @click.option("--features", type=int, default=150, show_default=True, help="Features of the model.")
 @click.option("--trees", type=int, default=300, show_default=True, help="Trees of the model.")
-@click.option("--depth", type=int, default=6, show_default=True, help="Depth of a tree, at most.")
+@click.option("--depth", type=int, default=6, show_default=True, help="Greatest depth of a tree.")
 @click.option("--products", type=int, default=1, show_default=True, help="Products, one after the other.")
 @click.option("--deadline", default="1h", show_default=True, help="For all products; such as 45m or 1h30m.")
-@click.option("--price-file", type=_PATH, help="List prices (default: those that come with the program).")
+@click.option("--price-file", type=_PATH, help="List prices (default: the built-in ones).")
 @click.option("--json", "json_file", type=_PATH, help="File for the figures.")
 def plan(**options: Any) -> None:
-    """Say how many workers an audience needs, how long they take, and what they cost."""
+    """Estimate how many workers an audience needs, how long they take, and what they cost."""
     from flows.commands.capacity import run_plan
 
     run_plan(**options)

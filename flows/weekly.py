@@ -44,7 +44,7 @@ def weekly_churn(
         data: folder of the source tables.
         out: folder that the lake, the warehouse file and MLflow's records live in.
         force: make a new run, even where one is committed for the target week or could be resumed.
-        rebuild_weeks: read so many of the latest weeks of raw activity again, for rows that came late; this
+        rebuild_weeks: read this many of the latest weeks of raw activity again, for rows that came late; this
             implies ``force``.
         settings: settings that win over ``churn.toml`` and the environment.
 

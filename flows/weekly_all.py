@@ -43,7 +43,7 @@ def weekly_all(
         data: folder of the source tables.
         out: folder that the lake, the warehouse file and MLflow's records live in.
         force: make new runs, even where some are committed for the target week or could be resumed.
-        rebuild_weeks: read so many of the latest weeks of raw activity again, once for all products; this
+        rebuild_weeks: read this many of the latest weeks of raw activity again, once for all products; this
             implies ``force``.
         settings: settings that win over ``churn.toml`` and the environment.
 

@@ -105,7 +105,7 @@ def run(
         product: a product that the settings know.
         as_of: the Sunday on which features end; default: last Sunday.
         force: make a new run, even where one is committed for the target week or could be resumed.
-        rebuild_weeks: read so many of the latest weeks of raw activity again, for late rows; implies
+        rebuild_weeks: read this many of the latest weeks of raw activity again, for late rows; implies
             ``force``.
         caller: how stages are called; default: one after the other.
 
