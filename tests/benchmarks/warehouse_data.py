@@ -91,8 +91,8 @@ def fill(warehouse: Warehouse, files: Sequence[str]) -> None:
     warehouse.execute(f"create table {TABLE} ({columns})")
     warehouse.load_parquet(TABLE, files, SHAPE.schema.names)
     dates = ROWS.table(store.LEDGER.name)
-    warehouse.execute(f"create table {dates} (as_of_date date)")
-    warehouse.execute(f"insert into {dates} values (date '{AS_OF}')")
+    store.LEDGER.create(warehouse, ROWS)
+    warehouse.execute(f"insert into {dates} values (date '{AS_OF}', '', '', 0, timestamp '{AS_OF}')")
     warehouse.execute(f"create view bench.feature_set as select 'score' as purpose, * from {TABLE}")
 
 

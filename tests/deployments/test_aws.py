@@ -236,7 +236,7 @@ def test_a_flow_run_is_allowed_what_it_calls_for_its_cluster(template):
 
 def test_a_flow_run_is_allowed_what_it_calls_for_its_lake(template):
     source = (ROOT / "churn" / "lake" / "staging_s3.py").read_text()
-    names = set(re.findall(r'call_s3\(\s*"(\w+)"', source))
+    names = set(re.findall(r'call_s3[(,]\s*"(\w+)"', source))
     actions = {
         "put_object": "s3:PutObject", "delete_objects": "s3:DeleteObject",
         "list_multipart_uploads": "s3:ListBucketMultipartUploads", "abort_multipart_upload": "s3:AbortMultipartUpload",
