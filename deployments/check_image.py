@@ -1,11 +1,11 @@
-"""Runs the steps of the Dockerfile in a clean folder, where there is no Docker, and shows what came of it.
+"""Run the steps of the Dockerfile in a clean folder without Docker, and report the result.
 
     python deployments/check_image.py FOLDER [--python python3.12]
 
-Real are: what the context holds, the installation from the lock files by their hashes, byte code, machine
-code, variables, and the start of commands. Not real are: the base image (this machine's Python and libraries
-stand in for it), the user (accounts are not made), and layers. `make image-check` goes on from here: it
-starts a Dask scheduler and a worker from the folder, and scores with them.
+As in Docker: the build context, the installation from hashed lock files, byte code, machine code, variables
+and the entry point. Unlike in Docker: the base image is this machine's Python and libraries, no user accounts
+are created, and there are no layers. `make image-check` then starts a Dask scheduler and a worker from the
+folder and scores with them.
 """
 
 import argparse
@@ -22,20 +22,20 @@ from string import Template
 REPOSITORY = Path(__file__).resolve().parents[1]
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ACCOUNTS = ("groupadd", "useradd")
-_OURS = re.compile(r"(?<![\w./-])/(?=(?:src|opt|var|home|etc)(?:/|\b))")
+_IMAGE_PATHS = re.compile(r"(?<![\w./-])/(?=(?:src|opt|var|home|etc)(?:/|\b))")
 
 
 @dataclass
 class Image:
-    """The last stage so far.
+    """The state of the latest build stage.
 
     Attributes:
-        root: stands for its ``/``.
-        variables: that it sets.
-        folder: where its commands start.
-        entrypoint: what is put before every command.
-        labels: what it says of itself.
-        skipped: steps that were not carried out.
+        root: folder that serves as its ``/``.
+        variables: its environment variables.
+        folder: its working directory.
+        entrypoint: words put before every command.
+        labels: its labels.
+        skipped: steps that were not run.
     """
 
     root: Path
@@ -46,34 +46,34 @@ class Image:
     skipped: list[str] = field(default_factory=list)
 
     def path(self, inside: str) -> Path:
-        """Return where an absolute path of the image lies."""
+        """Return the local path of an absolute path in the image."""
         return self.root / inside.lstrip("/")
 
     def rewritten(self, text: str) -> str:
-        """Return text with the image's own absolute paths as they are here."""
-        return _OURS.sub(f"{self.root}/", text)
+        """Replace the image's absolute paths in a text by local ones."""
+        return _IMAGE_PATHS.sub(f"{self.root}/", text)
 
     def environment(self, more: dict[str, str] | None = None) -> dict[str, str]:
-        """Return the whole environment of a process in it: of this one's only pip's settings."""
-        kept = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
+        """Return the environment of a process in the image; of this process only pip's settings remain."""
+        inherited = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))}
         home = self.path("/home/churn")
         home.mkdir(parents=True, exist_ok=True)
-        return kept | {"HOME": str(home), "LANG": "C.UTF-8"} | self.variables | (more or {})
+        return inherited | {"HOME": str(home), "LANG": "C.UTF-8"} | self.variables | (more or {})
 
     def command(self, *words: str) -> list[str]:
-        """Return a command with what is put before it."""
+        """Return a command behind the entry point."""
         return [*self.entrypoint, *words]
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
-    """Return a Dockerfile's instructions: name and the rest, with continued lines joined."""
+    """Return a Dockerfile's instructions as (name, arguments), with continued lines joined."""
     lines = [line for line in dockerfile.read_text().splitlines() if not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
-    return [tuple(line.strip().split(None, 1)) for line in joined.splitlines() if line.strip()]  # type: ignore[misc]  # two words each, or the caller fails
+    return [tuple(line.strip().split(None, 1)) for line in joined.splitlines() if line.strip()]  # type: ignore[misc]  # each line has two words; unpacking fails otherwise
 
 
-def lay_context(target: Path) -> None:
-    """Copy what .dockerignore lets through, which must be a list of exceptions from ``*``."""
+def copy_context(target: Path) -> None:
+    """Copy the build context; .dockerignore must start with ``*`` and list exceptions."""
     rules = [line for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line[:1] not in "#"]
     if rules[0] != "*" or any(not rule.startswith(("!", "**/")) for rule in rules[1:]):
         raise ValueError(".dockerignore must be `*`, then `!path` for each exception, then `**/pattern`")
@@ -89,20 +89,20 @@ def lay_context(target: Path) -> None:
 
 
 def build(folder: Path, python: str = sys.executable, only: str | None = None) -> Image:
-    """Carry out the Dockerfile's steps.
+    """Run the Dockerfile's steps.
 
     Args:
         folder: a folder that does not exist yet.
-        python: the Python that stands for the base image's.
-        only: a text; of the steps that run commands, only those with it in them are carried out.
+        python: the Python used instead of the base image's.
+        only: run only RUN steps that contain this text.
 
     Raises:
         subprocess.CalledProcessError: a step failed.
-        ValueError: there is an instruction that is not understood here.
+        ValueError: an instruction is not supported.
     """
     folder = folder.resolve()
     base = _base(folder / "base", python)
-    lay_context(folder / "context")
+    copy_context(folder / "context")
     image, stages, names = Image(folder / "image"), [], []
     for name, rest in instructions(REPOSITORY / "deployments" / "Dockerfile"):
         match name:
@@ -130,19 +130,19 @@ def build(folder: Path, python: str = sys.executable, only: str | None = None) -
             case "ARG" | "USER" | "CMD":
                 pass
             case _:
-                raise ValueError(f"{name} is not understood here")
+                raise ValueError(f"{name} is not supported: extend deployments/check_image.py")
     return image
 
 
 def _base(folder: Path, python: str) -> Path:
-    """Make a folder with a ``python`` in it, and nothing else of this machine's Python."""
-    found = shutil.which(python)
-    if found is None:
-        raise ValueError(f"there is no {python}")
-    asked = [found, "-c", "import sys; print(sys._base_executable)"]
+    """Create a folder that holds only a link to a Python, for PATH."""
+    executable = shutil.which(python)
+    if executable is None:
+        raise ValueError(f"{python} was not found on PATH")
+    command = [executable, "-c", "import sys; print(sys._base_executable)"]
     folder.mkdir(parents=True)
     (folder / "python").symlink_to(
-        subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     )
     return folder
 
@@ -158,16 +158,18 @@ def _copy(image: Image, rest: str, folder: Path) -> None:
     if "from" in flags:
         place = image.path(target)
         place.parent.mkdir(parents=True, exist_ok=True)
-        (folder / flags["from"] / sources[0].lstrip("/")).rename(place)  # what is copied is not needed there
+        (folder / flags["from"] / sources[0].lstrip("/")).rename(
+            place
+        )  # the earlier stage no longer needs it
         return
-    here = image.path(target if target.startswith("/") else f"{image.folder}/{target}")
+    destination = image.path(target if target.startswith("/") else f"{image.folder}/{target}")
     for name in sources:
         source = folder / "context" / name
         if source.is_dir():
-            shutil.copytree(source, here, dirs_exist_ok=True)
+            shutil.copytree(source, destination, dirs_exist_ok=True)
         else:
-            (here if target.endswith("/") else here.parent).mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, here)
+            (destination if target.endswith("/") else destination.parent).mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, destination)
 
 
 def _run(image: Image, script: str, only: str | None) -> None:
@@ -181,19 +183,19 @@ def _run(image: Image, script: str, only: str | None) -> None:
 
 
 def main() -> None:
-    """Build into a folder, and say what is in it."""
+    """Build into a folder, then print its version and sizes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
-        "--python", default=sys.executable, help="stands for the base image's (default: this one)"
+        "--python", default=sys.executable, help="used instead of the base image's (default: this one)"
     )
-    given = parser.parse_args()
-    image = build(given.folder, given.python)
+    arguments = parser.parse_args()
+    image = build(arguments.folder, arguments.python)
     subprocess.run(
         image.command("churn", "--version"), env=image.environment(), cwd=image.path(image.folder), check=True
     )
     for step in image.skipped:
-        print(f"not carried out: {step}")
+        print(f"skipped: {step}")
     for name in ("/opt/churn", "/var/cache/churn"):
         size = sum(file.lstat().st_size for file in image.path(name).rglob("*"))
         print(f"{size / 1e6:8.1f} MB  {name}")

@@ -1,9 +1,9 @@
 #!/bin/sh
-# What every container of the image starts with; the rest of the line is the command.
+# Entry point of every container; its arguments are the command to run.
 set -eu
 
-# The kernels were compiled for two levels of x86-64 while the image was built (warm.py). Numba looks kept code up by
-# the processor's name, of which a fleet has many: so the level is named instead.
+# warm.py compiled the kernels for two levels of x86-64 when the image was built. Numba finds cached code by the
+# processor's name, which differs between machines, so this sets the level as the name.
 if [ -z "${NUMBA_CPU_NAME:-}" ] && [ "$(uname -m)" = x86_64 ]; then
     flags=" $(grep -m 1 '^flags' "${CPUINFO:-/proc/cpuinfo}" || true) "
     has() {
@@ -21,7 +21,7 @@ if [ -z "${NUMBA_CPU_NAME:-}" ] && [ "$(uname -m)" = x86_64 ]; then
     fi
 fi
 
-# dask-cloudprovider starts `dask-scheduler` and `dask-worker`, which newer versions of Dask have no more.
+# dask-cloudprovider starts `dask-scheduler` and `dask-worker`, which newer versions of Dask no longer have.
 case ${1:-} in
     dask-scheduler | dask-worker)
         role=${1#dask-}

@@ -1,7 +1,7 @@
-"""Compiles every kernel into NUMBA_CACHE_DIR, while the image is built, for the processors that it will meet.
+"""Compile every kernel into NUMBA_CACHE_DIR when the image is built, for two levels of x86-64.
 
-Nothing is run, so the machine that builds need not have what it compiles for. ``start.sh`` names the level
-again.
+The code is not run, so the build machine need not support these levels. ``start.sh`` selects the level in a
+container.
 """
 
 import importlib
@@ -17,7 +17,7 @@ LEVELS = ("x86-64-v3", "x86-64-v4")  # with AVX2; with AVX-512
 
 
 def main() -> None:
-    """Compile here for one level, or start a process for each: numba reads the level as it is imported."""
+    """Compile for each level in a process of its own, because numba reads the level on import."""
     if platform.machine() != "x86_64" or "NUMBA_CPU_NAME" in os.environ:
         compile_all()
         return
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def compile_all() -> None:
-    """Compile for the processor that the environment names, or this one."""
+    """Compile for the processor in NUMBA_CPU_NAME, or else for this machine's."""
     for name in MODULES:
         for value in vars(importlib.import_module(name)).values():
             if isinstance(value, JitFunction):

@@ -62,7 +62,7 @@ with Client(address) as client:
 def wheel(tmp_path_factory) -> Path:
     """The wheel that the Dockerfile makes of its context, unpacked."""
     folder = tmp_path_factory.mktemp("image")
-    check_image.lay_context(folder / "context")
+    check_image.copy_context(folder / "context")
     command = [
         sys.executable,
         "-m",
@@ -152,7 +152,7 @@ def test_no_account_but_a_numbered_one_runs_anything():
 
 
 def test_whatever_is_copied_is_in_the_context(tmp_path):
-    check_image.lay_context(tmp_path)
+    check_image.copy_context(tmp_path)
     copied = [rest.split() for name, rest in check_image.instructions(DOCKERFILE) if name == "COPY"]
     names = {name for words in copied if not words[0].startswith("--from") for name in words[:-1]}
     laid = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
