@@ -1,14 +1,13 @@
 """Render report data as one self-contained HTML file."""
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from churn.core.errors import RunError
+from churn.core.files import replace_file
 from churn.outputs.report import charts, format, wording
 from churn.outputs.report.data import ReportData
 
@@ -34,25 +33,17 @@ def write_report(data: ReportData, path: Path | str) -> None:
     Raises:
         RunError: the file cannot be written (no space, no permission); an existing file stays as it was.
     """
-    target = Path(path)
-    html = render_report(data)
-    temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
+    target = Path(path).absolute()
+    html = render_report(data).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(html)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_file(str(target), html)
     except OSError as error:
         raise RunError(
             f"the report cannot be written to {target}: {error.strerror or error}; "
             "make room or choose another folder, then write it again"
         ) from error
-    logger.info("report of %s written to %s (%d bytes)", data.product, target, len(html.encode()))
+    logger.info("report of %s written to %s (%d bytes)", data.product, target, len(html))
 
 
 def _environment() -> Environment:

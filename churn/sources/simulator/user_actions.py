@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from churn.sources.simulator.content import GENRES, IPLAYER, NULL, SOUNDS, Catalogue, Flags, Ints
+from churn.sources.simulator.content import IPLAYER, NULL, SOUNDS, Catalogue, Flags, Ints
 from churn.sources.simulator.faults import Texts, add_unknown_users
 from churn.sources.simulator.people import People
 from churn.sources.simulator.side_schemas import PEOPLE_TABLES, PROFILE_EVENTS, UAS_VIEW
@@ -60,9 +60,8 @@ class Actions:
         # A brand without a single episode has row -1, and is never followed.
         versions = [schedule.episode.max(axis=1) for schedule in catalogue.schedules]
         self.brand_ids: list[Texts] = [ids[rows] for rows in versions]
-        music = GENRES[GENRES.index("Music")]
         self.music: list[Flags] = [
-            np.array([text.split(";")[0] == music for text in genres[rows]]) for rows in versions
+            np.array([text.split(";")[0] == "Music" for text in genres[rows]]) for rows in versions
         ]
 
     def tables(self, week: Week) -> Iterator[tuple[str, pa.Table]]:
