@@ -119,14 +119,8 @@ def is_category(type_: pa.DataType) -> bool:
 
 def is_numeric(type_: pa.DataType) -> bool:
     """Return whether an Arrow type is a number: integer, float, decimal, boolean or null."""
-    kinds = (
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_decimal,
-        pa.types.is_boolean,
-        pa.types.is_null,
-    )
-    return any(kind(type_) for kind in kinds)
+    kinds = ("integer", "floating", "decimal", "boolean", "null")
+    return any(getattr(pa.types, f"is_{kind}")(type_) for kind in kinds)
 
 
 def number_values(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
@@ -141,9 +135,7 @@ def number_values(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
 
 
 def _numbers(column: pa.ChunkedArray | pa.Array, name: str) -> Matrix:
-    if (
-        column.type == _FLOAT
-    ):  # the usual case; a cast to the same type takes longer than reading a small column
+    if column.type == _FLOAT:  # a cast to the same type takes longer than reading a small column
         values: Matrix = column.to_numpy(zero_copy_only=False)
         return values
     if not is_numeric(column.type):
@@ -221,26 +213,18 @@ class ModelCard(_Frozen):
     """A model's features, training data, parameters and figures.
 
     Attributes:
-        product: the product whose churn it predicts.
         as_of: as-of date of the run that trained it; all labels were known by then.
         model_version: product, date and a hash of booster, data and code; equal versions are equal models.
-        features: feature columns in order.
+        features: feature columns in the order of the model's matrix.
         categories: category feature -> values in the order of their codes.
-        params: XGBoost parameters.
-        trees: number of trees.
         training_dates: as-of dates that the shipped booster was fitted on (holdout included).
-        dates: rows, churn rate and role of each as-of date.
         rows: snapshots that the shipped booster was fitted on.
-        churn_rate: their churn rate.
         judged_on: ``later_dates``: the holdout is later than the rows of the evaluated model.
             ``other_users``: there were too few dates, so users were held out by a hash of their id.
         metrics: the holdout evaluation (``Evaluation.to_dict``) of a model fitted without the holdout and
             without rows whose label was not known on the holdout's as-of date.
         threshold: lowest probability that is classified as churn: best F1 on the holdout.
-        seed: seed of row and column sampling.
         data_fingerprint: hash of the training snapshots; it does not depend on their order.
-        code_version: version of the code that trained it.
-        created_at: time of training, with a time zone.
         notes: sentences on differences from the usual scheme.
     """
 
@@ -273,19 +257,14 @@ class _File(_Frozen):
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted model: booster and card.
-
-    Attributes:
-        booster: the trees; ``booster.feature_names`` are the card's features.
-        card: its description.
-    """
+    """A fitted model: booster and card; ``booster.feature_names`` are the card's features."""
 
     booster: xgb.Booster
     card: ModelCard
 
     @property
     def schema(self) -> FeatureSchema:
-        """The feature schema, which encodes tables as matrices."""
+        """The schema that encodes tables as matrices."""
         return FeatureSchema(self.card.features, self.card.categories)
 
     def margin(self, matrix: Matrix) -> Matrix:

@@ -5,7 +5,7 @@ Bootstrap, 1993, chapter 14, without acceleration.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
@@ -49,15 +49,6 @@ def cluster_codes(clusters: ArrayLike, rows: int) -> NDArray[np.int64]:
     return codes.astype(np.int64)
 
 
-def _weights(rows: int, groups: NDArray[np.int64] | None, seed: int, bootstrap: int) -> Iterator[Floats]:
-    """Yield multinomial bootstrap weights: how often each row's user was drawn."""
-    generator = np.random.default_rng(seed)
-    users = rows if groups is None else int(groups.max()) + 1
-    for _ in range(bootstrap):
-        drawn = np.bincount(generator.integers(0, users, users), minlength=users).astype(np.float64)
-        yield drawn if groups is None else drawn[groups]
-
-
 def resampled(
     statistic: Callable[[Floats], Floats],
     rows: int,
@@ -68,14 +59,19 @@ def resampled(
     """Return a statistic of each bootstrap resample, one per row.
 
     Args:
-        statistic: takes (rows,) weights, returns a vector.
+        statistic: takes (rows,) weights (how often each row was drawn), returns a vector.
         rows: number of rows.
         groups: (rows,) user of each row; users are drawn with all their rows. None: rows are drawn.
         seed: seed of the draws.
         bootstrap: number of resamples; fewer, at least 100, if they had over 200 million rows together.
     """
-    resamples = min(bootstrap, max(_FEWEST_RESAMPLES, _RESAMPLED_ROWS // rows))
-    return np.array([statistic(weights) for weights in _weights(rows, groups, seed, resamples)])
+    generator = np.random.default_rng(seed)
+    users = rows if groups is None else int(groups.max()) + 1
+    values = []
+    for _ in range(min(bootstrap, max(_FEWEST_RESAMPLES, _RESAMPLED_ROWS // rows))):
+        drawn = np.bincount(generator.integers(0, users, users), minlength=users).astype(np.float64)
+        values.append(statistic(drawn if groups is None else drawn[groups]))
+    return np.array(values)
 
 
 def interval(value: float, drawn: Floats) -> Estimate:

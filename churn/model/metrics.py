@@ -125,14 +125,13 @@ def evaluate(
     """
     y, p = _checked(churned, probability)
     rows = len(y)
-    order = np.argsort(p, kind="stable")[::-1]
-    ranked = _Ranked(y[order], p[order])
-    metrics = [float(value) for value in ranked.metrics(np.ones(rows))]
-    estimates = [Estimate(value) for value in metrics]
+    ranked = _Ranked(y, p)
+    values = [float(value) for value in ranked.metrics(np.ones(rows))]
+    estimates = [Estimate(value) for value in values]
     if intervals:
-        groups = None if clusters is None else cluster_codes(clusters, rows)[order]
+        groups = None if clusters is None else cluster_codes(clusters, rows)[ranked.order]
         drawn = resampled(ranked.metrics, rows, groups, seed, bootstrap)
-        estimates = [interval(value, column) for value, column in zip(metrics, drawn.T, strict=True)]
+        estimates = [interval(value, column) for value, column in zip(values, drawn.T, strict=True)]
     named = {
         name: None if math.isnan(estimate.value) else estimate
         for name, estimate in zip(METRICS, estimates, strict=True)
@@ -198,9 +197,7 @@ def lift_table(
     churners = float(y.sum())
     if churners == 0:
         return []
-    order = np.argsort(p, kind="stable")[::-1]
-    ranked = _Ranked(y[order], p[order])
-    users, caught = ranked.cumulative(np.ones(len(y)))
+    users, caught = _Ranked(y, p).cumulative(np.ones(len(y)))
     table = []
     for share in shares:
         cut = max(1, round(share * len(y)))
@@ -208,43 +205,6 @@ def lift_table(
         rate = churners_above / cut
         table.append(LiftRow(share, cut, rate, churners_above / churners, rate / (churners / len(y))))
     return table
-
-
-def paired_difference(
-    churned: ArrayLike,
-    probability_a: ArrayLike,
-    probability_b: ArrayLike,
-    clusters: ArrayLike | None = None,
-    *,
-    seed: int = 1,
-    bootstrap: int = 2_000,
-) -> Estimate:
-    """Return the log loss of ``a`` minus that of ``b`` on the same rows; below 0, ``a`` is better.
-
-    The 95 % interval resamples users (``clusters``), so it is valid for users with rows at several dates. It
-    does not cover effects of a whole week such as a holiday: compare several as-of dates for that.
-
-    Raises:
-        CheckError: as ``evaluate``.
-    """
-    y, a = _checked(churned, probability_a)
-    _, b = _checked(churned, probability_b)
-    difference = _log_losses(y, a) - _log_losses(y, b)
-    groups = None if clusters is None else cluster_codes(clusters, len(y))
-
-    def mean(weights: Floats) -> Floats:
-        return np.array([weights @ difference / weights.sum()])
-
-    return interval(float(difference.mean()), resampled(mean, len(y), groups, seed, bootstrap)[:, 0])
-
-
-def regret(model_log_loss: float, true_log_loss: float, base_log_loss: float) -> float | None:
-    """Return (model - true) / (base rate - true) log loss: 0 = best possible, 1 = the base rate.
-
-    None if the true probabilities are no better than the base rate on these rows.
-    """
-    span = base_log_loss - true_log_loss
-    return None if span <= 0 else (model_log_loss - true_log_loss) / span
 
 
 def log_loss(churned: ArrayLike, probability: ArrayLike) -> float:
@@ -273,8 +233,7 @@ def best_threshold(churned: ArrayLike, probability: ArrayLike) -> float:
     churners = y.sum()
     if churners == 0:
         return 0.5
-    order = np.argsort(p, kind="stable")[::-1]
-    ranked = _Ranked(y[order], p[order])
+    ranked = _Ranked(y, p)
     flagged, caught = ranked.cumulative(np.ones(len(y)))
     f1 = 2 * caught[1:] / (flagged[1:] + churners)
     best = int(np.argmax(f1))
@@ -286,6 +245,8 @@ class _Ranked:
     """Labels and scores by descending score, for weighted metrics."""
 
     def __init__(self, y: Floats, p: Floats) -> None:
+        self.order = np.argsort(p, kind="stable")[::-1]
+        y, p = y[self.order], p[self.order]
         self.y = y
         self.starts = np.flatnonzero(np.r_[True, p[1:] != p[:-1]])
         self.distinct = p[self.starts]
@@ -302,7 +263,7 @@ class _Ranked:
         return np.r_[0.0, users[ends]], np.r_[0.0, caught[ends]]
 
     def metrics(self, weights: Floats) -> Floats:
-        """Return the metrics in the order of ``METRICS``; NaN if there is only one class."""
+        """Return ``METRICS``; NaN if there is only one class."""
         users, caught = self.cumulative(weights)
         total, churners = users[-1], caught[-1]
         stayers = total - churners

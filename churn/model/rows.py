@@ -121,7 +121,7 @@ def read_rows(
         snapshots: user_id, as_of_date, churned (0 or 1) and feature columns; rows in any order.
         as_of: the run's as-of date, by which all labels must be known.
         settings: number of dates and smallest numbers of rows.
-        stage: name of the stage for error messages.
+        stage: name of the stage, for errors.
         label_delay: time from an as-of date until its label is known.
 
     Raises:
@@ -142,13 +142,8 @@ def read_rows(
     for position, name in enumerate(names):
         if name not in categories:
             numbers[:, position] = number_values(table[name], name)
-    keys = pa.table(
-        {
-            "user_id": table["user_id"].cast(pa.string()),
-            "as_of_date": table["as_of_date"].cast(pa.date32()),
-            "churned": churned,
-        }
-    )
+    user_ids, days = table["user_id"].cast(pa.string()), table["as_of_date"].cast(pa.date32())
+    keys = pa.table({"user_id": user_ids, "as_of_date": days, "churned": churned})
     _, users = category_codes(keys["user_id"])
     dates = keys["as_of_date"].to_numpy().astype("datetime64[D]")
     return TrainingRows(keys, users, dates, churned, names, numbers, categories, label_delay)
@@ -158,11 +153,8 @@ def _check_keys(snapshots: pa.Table, as_of: date, label_delay: timedelta, stage:
     missing = [name for name in KEYS if name not in snapshots.column_names]
     if missing:
         raise CheckError(stage, [f"the training snapshots lack the column {name!r}" for name in missing])
-    failures = [
-        f"{snapshots[name].null_count:,} training rows have no {name}"
-        for name in KEYS
-        if snapshots[name].null_count
-    ]
+    nulls = {name: snapshots[name].null_count for name in KEYS}
+    failures = [f"{count:,} training rows have no {name}" for name, count in nulls.items() if count]
     names = [name for name in snapshots.column_names if name not in KEYS]
     if not names:
         failures.append("the training snapshots have no feature columns")

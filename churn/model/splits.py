@@ -99,7 +99,7 @@ def _holdout_by_date(
     for count in range(min(settings.holdout_dates, len(dates)), 0, -1):
         first = dates[-count]
         development = rows.dates <= first - rows.label_delay
-        if _fittable(rows, development):
+        if _both_classes(rows, development):
             candidates.append((rows.dates >= first, development))
             if _folds_by_date(rows, development, settings):
                 return candidates[-1]
@@ -112,7 +112,7 @@ def _folds_by_date(rows: TrainingRows, development: Mask, settings: TrainingSett
         for validate in _blocks(rows, development, size):
             fit = development & (rows.dates <= rows.dates[validate][0] - rows.label_delay)
             too_short = bool(folds) and 2 * fit.sum() < development.sum()
-            if too_short or not (_fittable(rows, fit) and _both_classes(rows, validate, 1)):
+            if too_short or not (_both_classes(rows, fit) and _both_classes(rows, validate, 1)):
                 break
             folds.append(Fold(fit, validate))
             if _enough(folds, settings):
@@ -146,11 +146,7 @@ def _enough(folds: list[Fold], settings: TrainingSettings) -> bool:
     return rows >= settings.validation_rows or len(folds) >= settings.validation_folds
 
 
-def _fittable(rows: TrainingRows, which: Mask) -> bool:
-    return _both_classes(rows, which, _FEWEST_OF_A_CLASS)
-
-
-def _both_classes(rows: TrainingRows, which: Mask, fewest: int) -> bool:
+def _both_classes(rows: TrainingRows, which: Mask, fewest: int = _FEWEST_OF_A_CLASS) -> bool:
     churners = int(rows.churned[which].sum())
     return min(churners, int(which.sum()) - churners) >= fewest
 
@@ -176,17 +172,15 @@ def _roles(
 ) -> dict[date, Role]:
     if judged_on == "other_users":
         return dict.fromkeys(dates.tolist(), "training")
-    holdout_dates = set(np.unique(rows.dates[holdout]).tolist())
-    development_dates = set(np.unique(rows.dates[development]).tolist())
-    validation_dates = {day for fold in folds for day in np.unique(rows.dates[fold.validate]).tolist()}
+
+    def dates_of(which: Mask) -> list[date]:
+        days: list[date] = np.unique(rows.dates[which]).tolist()
+        return days
+
+    roles: dict[date, Role] = dict.fromkeys(dates.tolist(), "gap")
+    roles |= dict.fromkeys(dates_of(development), "training")
+    validation = {day for fold in folds for day in dates_of(fold.validate)}
     # Folds by user validate on every date, so no date has that role.
-    validation_dates = validation_dates if validation_dates != development_dates else set()
-    roles: dict[date, Role] = {}
-    for day in dates.tolist():
-        if day in holdout_dates:
-            roles[day] = "holdout"
-        elif day not in development_dates:
-            roles[day] = "gap"
-        else:
-            roles[day] = "validation" if day in validation_dates else "training"
-    return roles
+    if validation != set(dates_of(development)):
+        roles |= dict.fromkeys(validation, "validation")
+    return roles | dict.fromkeys(dates_of(holdout), "holdout")

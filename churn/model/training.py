@@ -54,15 +54,11 @@ class TrainingResult:
         model: the shipped model, fitted on every row.
         holdout: user_id, as_of_date, churned, predicted_probability, by a model not fitted on these rows.
         evaluation: the holdout's metrics with 95 % intervals.
-        trees_by_fold: the best number of trees of each validation block, latest block first.
-        notes: sentences on differences from the usual scheme.
     """
 
     model: Model
     holdout: pa.Table
     evaluation: Evaluation
-    trees_by_fold: tuple[int, ...]
-    notes: tuple[str, ...]
 
 
 def train(
@@ -107,7 +103,8 @@ def train(
     stage = f"training of {product}"
     rows = read_rows(snapshots, as_of=as_of, settings=settings, stage=stage, label_delay=label_delay)
     parts = split(rows, settings)
-    params = _params(settings, seed, _useful_threads(threads, len(rows)))
+    useful_threads = min(threads or os.cpu_count() or 1, 1 + len(rows) // _ROWS_PER_THREAD)
+    params = _params(settings, seed, useful_threads)
     trees, by_fold = _choose_trees(rows, parts.folds, params, settings)
     logger.info("%s: %d trees; by validation block: %s", stage, trees, ", ".join(map(str, by_fold)))
 
@@ -145,7 +142,7 @@ def train(
     holdout = rows.keys.filter(pa.array(parts.holdout)).append_column(
         "predicted_probability", pa.array(probability, pa.float64())
     )
-    return TrainingResult(Model(shipped.booster, card), holdout, evaluation, by_fold, parts.notes)
+    return TrainingResult(Model(shipped.booster, card), holdout, evaluation)
 
 
 @dataclass(frozen=True)
@@ -176,10 +173,6 @@ def _params(settings: TrainingSettings, seed: int, threads: int) -> Params:
         "nthread": threads,
         "verbosity": 0,
     }
-
-
-def _useful_threads(threads: int, rows: int) -> int:
-    return min(threads or os.cpu_count() or 1, 1 + rows // _ROWS_PER_THREAD)
 
 
 def _quantile_matrix(
@@ -258,20 +251,16 @@ def _check_numbers(probability: NDArray[Any], stage: str) -> None:
 def _check_scores(probability: NDArray[Any], stage: str) -> None:
     _check_numbers(probability, stage)
     if np.ptp(probability) < 1e-7:
-        raise CheckError(
-            stage,
-            [
-                f"all {len(probability):,} probabilities are {probability[0]:.4f}: "
-                "no feature separates churners from others; see which features are empty or constant"
-            ],
+        constant = (
+            f"all {len(probability):,} probabilities are {probability[0]:.4f}: "
+            "no feature separates churners from others; see which features are empty or constant"
         )
+        raise CheckError(stage, [constant])
 
 
 def _date_summaries(rows: TrainingRows, parts: Split) -> tuple[DateSummary, ...]:
-    summaries = []
-    for day, role in parts.roles.items():
-        churned = rows.churned[rows.dates == np.datetime64(day)]
-        summaries.append(
-            DateSummary(as_of=day, rows=len(churned), churn_rate=float(churned.mean()), role=role)
-        )
-    return tuple(summaries)
+    churned = {day: rows.churned[rows.dates == np.datetime64(day)] for day in parts.roles}
+    return tuple(
+        DateSummary(as_of=day, rows=len(labels), churn_rate=float(labels.mean()), role=parts.roles[day])
+        for day, labels in churned.items()
+    )

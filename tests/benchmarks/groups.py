@@ -19,20 +19,18 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
-from numpy.typing import NDArray
 
 from churn.config.load import load_settings
 from churn.config.settings import Product
 from churn.features.catalogue import catalogue
 from churn.jobs.backtest import snapshots
 from churn.model.artifact import FeatureSchema
-from churn.model.bootstrap import cluster_codes, interval, resampled
 from churn.model.training import train
 from churn.sources.availability import Availability
 from tests.benchmarks.groups_candidates import GROUPS, candidates
+from tests.benchmarks.paired import Floats, mean_difference
 from tests.benchmarks.quality import Task, folder_of, tasks
 
-Floats = NDArray[np.float64]
 BASE = ("activity", "trend")
 # Features that are measured apart from their group.
 APART = {"gap_variation": "regularity"}
@@ -105,9 +103,11 @@ def run(task: Task, data: Path, seeds: int, beside: bool, trees: int | None) -> 
         kind, _, group = name.partition(" ")
         if kind == "without":
             worse = losses - total["everything"]
-            figures[group]["without"] = difference(worse if group not in GROUPS else -worse, users)
+            figures[group]["without"] = mean_difference(
+                worse if group not in GROUPS else -worse, users
+            ).to_dict()
         elif kind == "beside":
-            figures[group]["beside"] = difference(total["base"] - losses, users)
+            figures[group]["beside"] = mean_difference(total["base"] - losses, users).to_dict()
     return {
         "task": task.name,
         "product": task.product,
@@ -139,17 +139,6 @@ def params_of(product: Product) -> dict[str, Any]:
         "tree_method": "hist",
         "seed_per_iteration": True,
     }
-
-
-def difference(worse: Floats, users: NDArray[Any]) -> dict[str, float | None]:
-    """Return the mean with its interval over users."""
-
-    def mean(weights: Floats) -> Floats:
-        return np.array([weights @ worse / weights.sum()])
-
-    codes = cluster_codes(users, len(users))
-    drawn = resampled(mean, len(worse), codes, 1, BOOTSTRAP)[:, 0]
-    return interval(float(worse.mean()), drawn).to_dict()
 
 
 def markdown(results: list[dict[str, Any]]) -> str:

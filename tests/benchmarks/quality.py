@@ -36,10 +36,11 @@ from churn.config.load import load_settings
 from churn.config.training import TrainingSettings
 from churn.jobs.backtest import snapshots
 from churn.model.artifact import FeatureSchema, Matrix
-from churn.model.metrics import evaluate, log_loss, paired_difference
+from churn.model.metrics import evaluate, log_loss
 from churn.model.training import train
 from churn.sources.ingest import ingest
 from churn.sources.simulator import simulate
+from tests.benchmarks.paired import paired_difference
 
 DEFAULT = "churn default"
 LIGHTGBM = "LightGBM, 100 trees"

@@ -15,8 +15,6 @@ from churn.model.metrics import (
     calibration_table,
     evaluate,
     lift_table,
-    paired_difference,
-    regret,
     wilson_interval,
 )
 
@@ -153,31 +151,6 @@ def test_the_lift_table_ends_with_everybody(pair):
 
 def test_without_churners_there_is_no_lift_table():
     assert lift_table([0, 0], [0.1, 0.2]) == []
-
-
-def test_the_paired_difference_is_that_of_the_log_losses_and_sees_a_small_one():
-    y, p = sample(10_000)
-    worse = np.clip(p + 0.03, 0, 1)
-    found = paired_difference(y, p, worse)
-    assert found.value == pytest.approx(log_loss(y, p) - log_loss(y, worse))
-    assert found.low < found.value < found.high < 0
-    swapped = paired_difference(y, worse, p)
-    assert swapped.value == pytest.approx(-found.value)
-    assert swapped.low > 0
-
-
-def test_the_paired_difference_resamples_users():
-    y, p = sample(300)
-    repeated = np.repeat(np.arange(300), 9)
-    rows = paired_difference(y[repeated], p[repeated], np.full(2700, 0.4))
-    users = paired_difference(y[repeated], p[repeated], np.full(2700, 0.4), repeated)
-    assert users.high - users.low > 2 * (rows.high - rows.low)
-
-
-def test_regret_is_0_for_the_truth_and_1_for_the_base_rate():
-    assert regret(0.4, 0.4, 0.6) == 0
-    assert regret(0.6, 0.4, 0.6) == 1
-    assert regret(0.5, 0.4, 0.4) is None
 
 
 @FEW

@@ -76,7 +76,7 @@ def test_the_model_ranks_users_and_its_card_says_what_it_is(result):
     assert card.metrics == result.evaluation.to_dict()
     assert card.model_version.startswith("food-20260628-")
     assert card.params["base_score"] == pytest.approx(card.churn_rate)
-    assert result.notes == ()
+    assert result.model.card.notes == ()
 
 
 def test_the_holdout_is_the_latest_date_and_the_dates_before_it_have_their_roles(result):
@@ -168,8 +168,8 @@ def test_with_too_few_dates_other_users_judge(dates):
     assert found.model.card.judged_on == "other_users"
     assert 60 < len(held) < 180
     assert found.holdout.num_rows == len(held) * dates
-    assert len(found.notes) == 2
-    assert "a fifth of the users was held out" in found.notes[0]
+    assert len(found.model.card.notes) == 2
+    assert "a fifth of the users was held out" in found.model.card.notes[0]
     plan = split(rows_of(snapshots(dates=dates, users=600)), QUICK)
     for fold in plan.folds:
         ids = rows_of(snapshots(dates=dates, users=600)).users
@@ -180,8 +180,8 @@ def test_with_too_few_dates_other_users_judge(dates):
 def test_with_few_dates_later_dates_judge_and_other_users_choose_the_trees(dates):
     found = fit(snapshots(dates=dates, users=300))
     assert found.model.card.judged_on == "later_dates"
-    assert len(found.notes) == 1
-    assert "chosen on other users" in found.notes[0]
+    assert len(found.model.card.notes) == 1
+    assert "chosen on other users" in found.model.card.notes[0]
     assert found.evaluation.auc.value > 0.65
 
 

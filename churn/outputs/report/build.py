@@ -23,29 +23,7 @@ from churn.features.catalogue import Feature
 from churn.lake.filesystem import is_local
 from churn.model.artifact import ModelCard
 from churn.model.metrics import Evaluation, calibration_table, lift_table, log_loss
-from churn.outputs.report.data import (
-    Audience,
-    CalibrationRow,
-    Check,
-    Estimate,
-    FeatureEffect,
-    FeatureGroup,
-    GainsRow,
-    GroupEffect,
-    HistogramBin,
-    Holdout,
-    LeftOut,
-    OutputFile,
-    Reasons,
-    ReportData,
-    RunFacts,
-    Segment,
-    SegmentRow,
-    Stage,
-    TrainingFacts,
-    TrendPoint,
-    ValueEffect,
-)
+from churn.outputs.report import data as parts
 from churn.scoring.scorer import RunSummary
 
 _SHOWN_FEATURES = 15
@@ -114,7 +92,7 @@ def _read(address: str, columns: list[str]) -> pa.Table:
 def report_data(
     *,
     plan: DatasetPlan,
-    run: RunFacts,
+    run: parts.RunFacts,
     card: ModelCard,
     evaluation: Evaluation,
     holdout: pa.Table,
@@ -124,7 +102,7 @@ def report_data(
     scored: ScoreAggregates,
     passed: Sequence[CheckResult],
     warnings: Sequence[str],
-) -> ReportData:
+) -> parts.ReportData:
     """Return the report's data.
 
     Args:
@@ -141,7 +119,7 @@ def report_data(
         warnings: sentences for the reader.
     """
     windows = plan.windows
-    return ReportData(
+    return parts.ReportData(
         product=plan.name,
         title=plan.product.title,
         verb=plan.product.verb,
@@ -152,7 +130,7 @@ def report_data(
         target_week_start=windows.target_week_start,
         target_week_end=windows.target_end,
         run=run,
-        audience=Audience(
+        audience=parts.Audience(
             users_scored=summary.rows,
             expected_churners=summary.mean_probability * summary.rows,
             mean_probability=summary.mean_probability,
@@ -162,7 +140,7 @@ def report_data(
         segments=_segments(scored),
         holdout=_holdout(card, evaluation, holdout, true_log_loss),
         trend=tuple(
-            TrendPoint(
+            parts.TrendPoint(
                 as_of=day.as_of,
                 snapshots=day.rows,
                 churn_rate=day.churn_rate,
@@ -172,11 +150,11 @@ def report_data(
         ),
         groups_used=_groups(plan.catalogue.features),
         groups_left_out=tuple(
-            LeftOut(name=name, reason=reason) for name, reason in plan.catalogue.left_out.items()
+            parts.LeftOut(name=name, reason=reason) for name, reason in plan.catalogue.left_out.items()
         ),
         warnings=tuple(warnings),
-        checks=tuple(Check(name=check.name, detail=check.detail) for check in passed),
-        training=TrainingFacts(
+        checks=tuple(parts.Check(name=check.name, detail=check.detail) for check in passed),
+        training=parts.TrainingFacts(
             as_of_dates=card.training_dates,
             snapshots=card.rows,
             churn_rate=card.churn_rate,
@@ -185,7 +163,7 @@ def report_data(
             parameters=dict(card.params),
         ),
         files=tuple(
-            OutputFile(path=dataset.name, holds=dataset.description)
+            parts.OutputFile(path=dataset.name, holds=dataset.description)
             for dataset in DATASETS
             if dataset.writer != "scoring" or dataset.name in summary.datasets
         ),
@@ -220,61 +198,63 @@ def true_log_loss(data: Path, product: str, holdout: pa.Table, windows: Windows)
     return float(log_loss(joined["churned"].to_numpy(), joined["churn_probability"].to_numpy()))
 
 
-def stages_of(records: Sequence[StageRecord]) -> tuple[Stage, ...]:
+def stages_of(records: Sequence[StageRecord]) -> tuple[parts.Stage, ...]:
     """Return stage records as the report's stages."""
-    return tuple(Stage(name=record.name, seconds=record.seconds, rows=record.rows) for record in records)
+    return tuple(
+        parts.Stage(name=record.name, seconds=record.seconds, rows=record.rows) for record in records
+    )
 
 
-def _histogram(counts: NDArray[np.int64]) -> tuple[HistogramBin, ...]:
+def _histogram(counts: NDArray[np.int64]) -> tuple[parts.HistogramBin, ...]:
     edges = [index / _HISTOGRAM_BINS for index in range(_HISTOGRAM_BINS + 1)]
     return tuple(
-        HistogramBin(low=low, high=high, users=int(users))
+        parts.HistogramBin(low=low, high=high, users=int(users))
         for low, high, users in zip(edges[:-1], edges[1:], counts, strict=True)
     )
 
 
-def _segments(scored: ScoreAggregates) -> tuple[Segment, ...]:
+def _segments(scored: ScoreAggregates) -> tuple[parts.Segment, ...]:
     segments = []
     for name, (title, bands) in _SEGMENTS.items():
         users, sums = scored.segments[name]
         rows = tuple(
-            SegmentRow(
+            parts.SegmentRow(
                 name=str(low) if low == high else f"{low} to {high}",
                 users=int(users[index]),
                 mean_probability=float(sums[index] / users[index]) if users[index] else None,
             )
             for index, (low, high) in enumerate(bands)
         )
-        segments.append(Segment(title=title, rows=rows))
+        segments.append(parts.Segment(title=title, rows=rows))
     return tuple(segments)
 
 
-def _reasons(plan: DatasetPlan, users: int, importance: Sequence[FeatureImportance]) -> Reasons:
+def _reasons(plan: DatasetPlan, users: int, importance: Sequence[FeatureImportance]) -> parts.Reasons:
     by_name = {feature.name: feature for feature in plan.catalogue.features}
     groups: dict[str, list[float]] = {}
     for effect in importance:
         groups.setdefault(by_name[effect.feature].group, []).append(effect.mean_abs)
     ranked = sorted(groups.items(), key=lambda item: -sum(item[1]))
-    return Reasons(
+    return parts.Reasons(
         features=tuple(_effect(by_name[e.feature], e) for e in importance[:_SHOWN_FEATURES]),
         groups=tuple(
-            GroupEffect(name=name, features=len(sizes), mean_abs=sum(sizes)) for name, sizes in ranked
+            parts.GroupEffect(name=name, features=len(sizes), mean_abs=sum(sizes)) for name, sizes in ranked
         ),
         users=users,
         ends="users on either side of the value at which the model typically divides them",
     )
 
 
-def _effect(feature: Feature, effect: FeatureImportance) -> FeatureEffect:
+def _effect(feature: Feature, effect: FeatureImportance) -> parts.FeatureEffect:
     ends = {}
     if effect.cut is not None:
         cut = limit(feature, effect.cut)
         below, above = ("no", "yes") if feature.unit == "flag" else (f"below {cut}", f"{cut} or more")
         if effect.low is not None:
-            ends["low"] = ValueEffect(value=below, contribution=effect.low)
+            ends["low"] = parts.ValueEffect(value=below, contribution=effect.low)
         if effect.high is not None:
-            ends["high"] = ValueEffect(value=above, contribution=effect.high)
-    return FeatureEffect(
+            ends["high"] = parts.ValueEffect(value=above, contribution=effect.high)
+    return parts.FeatureEffect(
         name=feature.name,
         group=feature.group,
         meaning=feature.meaning,
@@ -286,20 +266,24 @@ def _effect(feature: Feature, effect: FeatureImportance) -> FeatureEffect:
 
 def _holdout(
     card: ModelCard, evaluation: Evaluation, holdout: pa.Table, true_log_loss: float | None
-) -> Holdout:
+) -> parts.Holdout:
     churned, probability = (holdout[name].to_numpy() for name in ("churned", "predicted_probability"))
-    return Holdout(
+    return parts.Holdout(
         as_of_dates=tuple(sorted(holdout["as_of_date"].unique().to_pylist())),
         snapshots=evaluation.rows,
         base_rate=evaluation.churn_rate.value,
-        metrics={name: Estimate(**estimate.to_dict()) for name, estimate in evaluation.metrics.items()},
+        metrics={name: parts.Estimate(**estimate.to_dict()) for name, estimate in evaluation.metrics.items()},
         base_log_loss=evaluation.base_log_loss,
         true_log_loss=true_log_loss,
-        calibration=tuple(CalibrationRow(**asdict(row)) for row in calibration_table(churned, probability)),
-        gains=tuple(GainsRow(**asdict(row)) for row in lift_table(churned, probability)),
+        calibration=tuple(
+            parts.CalibrationRow(**asdict(row)) for row in calibration_table(churned, probability)
+        ),
+        gains=tuple(parts.GainsRow(**asdict(row)) for row in lift_table(churned, probability)),
     )
 
 
-def _groups(features: Sequence[Feature]) -> tuple[FeatureGroup, ...]:
+def _groups(features: Sequence[Feature]) -> tuple[parts.FeatureGroup, ...]:
     names = dict.fromkeys(feature.group for feature in features)
-    return tuple(FeatureGroup(name=name, features=sum(f.group == name for f in features)) for name in names)
+    return tuple(
+        parts.FeatureGroup(name=name, features=sum(f.group == name for f in features)) for name in names
+    )
