@@ -47,17 +47,17 @@ def remove_folder(folder: str) -> bool:
 def replace_file(path: str, content: bytes) -> None:
     """Write a file atomically: under a temporary name, flushed, then renamed."""
     folder, name = os.path.split(path)
-    scratch = f"{folder}/.{name}.{secrets.token_hex(4)}"
+    scratch = os.path.join(folder, f".{name}.{secrets.token_hex(4)}")
     try:
         with open(scratch, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, path)
-    except OSError:
+    except BaseException:
         Path(scratch).unlink(missing_ok=True)
         raise
-    flush(folder)
+    flush(folder or ".")
 
 
 def place_folder(staging: str, target: str) -> None:

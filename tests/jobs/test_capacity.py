@@ -407,7 +407,6 @@ def quick(rates: Rates, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("churn.jobs.capacity.calibrate.calibrate", lambda features, trees, depth: rates)
 
 
-@pytest.mark.process  # importing distributed asks the system for its addresses
 @pytest.mark.usefixtures("quick")
 def test_the_command_prints_the_plan_and_writes_its_figures(call, tmp_path: Path, rates: Rates) -> None:
     code, out, _ = call(

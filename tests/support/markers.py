@@ -54,8 +54,18 @@ def _needs(item: pytest.Item) -> set[str]:
 
 
 def _note(event: str, _: tuple[Any, ...]) -> None:
-    if event in _PROCESS_EVENTS or event in _SERVER_EVENTS:
+    if (event in _PROCESS_EVENTS or event in _SERVER_EVENTS) and not _importing():
         _started.add(event)
+
+
+def _importing() -> bool:
+    """Return whether a module is being imported: which test imports it first is chance."""
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def pytest_configure() -> None:
