@@ -9,10 +9,11 @@ import pyarrow as pa
 from churn.core.errors import RunError
 
 Dialect = Literal["duckdb", "redshift", "postgres"]
+Values = Mapping[str, Any]  # bound parameters, or what a template may use, by name
 
 
 class SerialisationError(RunError):
-    """Two transactions conflicted: nothing was changed, and running the same again may succeed."""
+    """Two transactions conflicted: nothing was changed, and the same may succeed when run again."""
 
 
 class InUseError(RunError):
@@ -38,10 +39,10 @@ class LostConnectionError(RunError):
 class Statements(Protocol):
     """Runs statements: a warehouse (one transaction each) or a session."""
 
-    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+    def execute(self, sql: str, parameters: Values | None = None) -> int:
         """Run one statement in the warehouse's dialect; return the rows it changed (0 when unknown)."""
 
-    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    def fetch(self, sql: str, parameters: Values | None = None) -> pa.Table:
         """Run one query whose result is small."""
 
     def load_parquet(
@@ -58,16 +59,16 @@ class Session(Statements, Protocol):
     """Statements that succeed or fail together."""
 
     def lock(self, table: str) -> None:
-        """Lock the table against other writers until the transaction ends."""
+        """Lock the table against other writers until the transaction ends; DuckDB has no locks."""
+        return
 
 
 class Warehouse(Statements, Protocol):
     """A place that runs SQL next to the data. Safe to use from several threads.
 
-    Each statement is a transaction of its own, except within ``transaction``.
-
-    Another engine is one more package beside ``duckdb`` and ``redshift``. Code outside ``churn.warehouse``
-    asks what an engine can do, never which one it is.
+    Each statement is a transaction of its own, except within ``transaction``. An engine is a subclass in a
+    package beside ``duckdb`` and ``redshift``. Code outside ``churn.warehouse`` asks what an engine can do,
+    never which one it is.
 
     Attributes:
         dialect: the SQL that it takes, for ``templates.render``.
@@ -85,16 +86,20 @@ class Warehouse(Statements, Protocol):
     view_suffix: str
 
     def analyze(self, *tables: str) -> None:
-        """Renew the planner's statistics of tables that rows were inserted into."""
+        """Renew the planner's statistics of tables that rows were inserted into, if it needs that."""
+        return
 
     def checkpoint(self) -> None:
-        """Write the log into the database file, so that deleted rows leave it; does nothing on a server."""
+        """Write the log into the database file, so that deleted rows leave it; do nothing on a server."""
+        return
 
     def view_on_files(self, name: str, paths: Sequence[str], columns: Sequence[str]) -> str | None:
         """Return the statement that makes a view on Parquet files; None where they must be loaded."""
+        return None
 
     def grants(self, schema: str, tables: Sequence[str], group: str) -> list[str]:
         """Return the statements that let a group read tables; none where there are no groups."""
+        return []
 
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``; empty when it does not exist."""
@@ -104,20 +109,15 @@ class Warehouse(Statements, Protocol):
 
     def stamps(self, table: str) -> dict[str, str]:
         """Return a stamp of each file of a source table that changes with the file; empty without files."""
+        return {}
 
     def stream(
-        self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
+        self, sql: str, parameters: Values | None = None, *, batch_rows: int
     ) -> AbstractContextManager[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """Run one query whose result is large: its schema and its batches, in order."""
 
     def unload(
-        self,
-        sql: str,
-        parameters: Mapping[str, Any] | None,
-        folder: str,
-        *,
-        schema: pa.Schema,
-        rows_per_file: int,
+        self, sql: str, parameters: Values | None, folder: str, *, schema: pa.Schema, rows_per_file: int
     ) -> list[tuple[str, int]]:
         """Write a query's rows to Parquet files.
 

@@ -1,19 +1,18 @@
-"""Redshift statements with their values in them, and the two that PostgreSQL lacks: UNLOAD and COPY.
+"""Write values into Redshift statements as literals.
 
-Values are written into the text as literals, whichever driver sends it: inside UNLOAD there can be no bound
-parameters, and Redshift takes none in CREATE TABLE AS either. Redshift reads a backslash in a literal as an
-escape, PostgreSQL does not. So no literal written here has one (it becomes ``CHR(92)``), and SQL text with
-one is refused: what remains means the same to both, also within UNLOAD's outer quotes.
+Redshift binds no parameters in UNLOAD and CREATE TABLE AS. It reads a backslash in a literal as an escape,
+which PostgreSQL does not. So a literal written here has none (it becomes ``CHR(92)``), and SQL text with one
+is refused: what remains means the same to both, also within UNLOAD's outer quotes.
 """
 
 import math
 import re
-from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
 from churn.core.errors import RunError
 from churn.core.names import identifier
+from churn.warehouse.base import Values
 
 _TOKEN = re.compile(
     r"""
@@ -26,18 +25,14 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-
-
 _WHOLE_NUMBERS = range(-(2**63), 2**63)
 
 
 def literal(value: Any) -> str:
-    """Return a value as an SQL literal that Redshift and PostgreSQL read alike.
-
-    Times with a zone are taken to UTC.
+    """Return a value as an SQL literal that Redshift and PostgreSQL read alike; times become UTC.
 
     Raises:
-        RunError: no literal can be made of it: another type, text with a NUL, a number that is none.
+        RunError: it is of another type, not finite, too large, or text with a NUL or half a surrogate pair.
     """
     if value is None:
         return "NULL"
@@ -46,7 +41,7 @@ def literal(value: Any) -> str:
     if isinstance(value, int):
         if value not in _WHOLE_NUMBERS:
             raise RunError("a number is too large for the warehouse: it takes 64 bits")
-        # Bare, a negative one after a minus would begin a comment.
+        # Without parentheses, a negative number after a minus would begin a comment.
         return str(int(value)) if value >= 0 else f"({int(value)})"
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -69,24 +64,24 @@ def _text(value: str) -> str:
     return parts[0] if len(parts) == 1 else f"({' || CHR(92) || '.join(parts)})"
 
 
-def bind(sql: str, parameters: Mapping[str, Any] | None = None) -> str:
-    """Return a statement with its parameters, ``%(name)s``, as literals; not within its texts and comments.
+def bind(sql: str, parameters: Values | None = None) -> str:
+    """Return a statement with its parameters, ``%(name)s``, as literals, except in strings and comments.
 
     Raises:
         RunError: a parameter is missing, a value cannot be bound, or the text is more than one statement or
             has a backslash or an open quote in it.
     """
-    values = dict(parameters or {})
+    values = parameters or {}
 
-    def write(found: re.Match[str]) -> str:
-        if found["refused"]:
+    def write(token: re.Match[str]) -> str:
+        if token["refused"]:
             raise RunError(
-                f"a statement cannot be run ({label_of(sql)}): it has {found['refused']!r} at position "
-                f"{found.start()}; write one statement, without backslashes, and end its texts and comments"
+                f"a statement cannot be run ({label_of(sql)}): it has {token['refused']!r} at position "
+                f"{token.start()}; write one statement, without backslashes, and end its texts and comments"
             )
-        name = found["name"]
+        name = token["name"]
         if name is None:
-            return found[0]
+            return token[0]
         if name not in values:
             raise RunError(f"the statement binds an unknown parameter: {name}")
         return literal(values[name])
@@ -95,7 +90,7 @@ def bind(sql: str, parameters: Mapping[str, Any] | None = None) -> str:
 
 
 def label_of(sql: str) -> str:
-    """Return how a statement begins, in harmless characters: for labels, messages and progress."""
+    """Return the start of a statement, in harmless characters, for labels and messages."""
     text = re.sub(r"[^a-z0-9_.,()*=:/ -]", "", " ".join(sql.lower().split()))
     return text[:120].strip()
 

@@ -5,8 +5,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
-import duckdb
-from tenacity import RetryCallState, Retrying, retry_if_exception, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from churn.core.errors import RunError
 from churn.warehouse.base import LostConnectionError, SerialisationError
@@ -29,8 +28,7 @@ def retry_transaction(transaction: Callable[[], Result], name: str) -> Result:
         name: names the transaction in the log.
 
     Raises:
-        SerialisationError: another transaction was in the way at the last attempt.
-        LostConnectionError: the connection was lost at the last attempt.
+        SerialisationError, LostConnectionError: the last attempt failed.
     """
 
     def log(state: RetryCallState) -> None:
@@ -40,7 +38,7 @@ def retry_transaction(transaction: Callable[[], Result], name: str) -> Result:
         stop=stop_after_attempt(ATTEMPTS),
         # Spread, so that two transactions do not meet again.
         wait=lambda state: _FIRST_PAUSE * 2 ** (state.attempt_number - 1) * random.uniform(0.5, 1.5),
-        retry=retry_if_exception(_may_succeed),
+        retry=retry_if_exception_type((SerialisationError, LostConnectionError)),
         before_sleep=log,
         reraise=True,
     )(transaction)
@@ -50,11 +48,8 @@ def run_ddl_once(make: Callable[[], object]) -> None:
     """Run idempotent DDL; retry if another session created the object first.
 
     Args:
-        make: statements with ``if not exists``, each a transaction of its own. Of two sessions that find
+        make: runs statements with ``if not exists``, each a transaction of its own. Of two sessions that find
             nothing, the later one fails on the catalogue's row; its next attempt finds the object.
-
-    Raises:
-        RunError: the warehouse refused each time.
     """
     Retrying(
         stop=stop_after_attempt(_DDL_ATTEMPTS),
@@ -67,16 +62,3 @@ def run_ddl_once(make: Callable[[], object]) -> None:
 def error_of(state: RetryCallState) -> BaseException | None:
     """Return the error of the last attempt; None if it returned."""
     return state.outcome.exception() if state.outcome else None
-
-
-def _may_succeed(error: BaseException) -> bool:
-    """Return whether the same transaction may succeed when run again.
-
-    DuckDB has no locks: transactions run side by side, and it refuses the later one if both change a row or a
-    table, or insert the same key.
-    """
-    if isinstance(error, SerialisationError | LostConnectionError):
-        return True
-    cause = error.__cause__ if isinstance(error, RunError) else None
-    repeated_key = isinstance(cause, duckdb.ConstraintException) and "Duplicate key" in str(cause)
-    return repeated_key or isinstance(cause, duckdb.TransactionException)

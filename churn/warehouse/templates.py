@@ -21,15 +21,15 @@ from sqlglot.errors import ParseError
 
 from churn.core.errors import RunError
 from churn.core.names import identifier
-from churn.warehouse.base import Dialect
+from churn.warehouse.base import Dialect, Values
 from churn.warehouse.quoting import literal, qualified
 
 _HEADER = re.compile(r"\A((?:--[^\n]*\n)+)")
-# How Redshift lays out a step's table, by those of these columns that it has: a user's rows lie together, as
-# nearly every join is by user, and they are sorted by the dates that ranges are cut from.
+# Redshift's layout of a table with these columns: a user's rows lie together, as nearly every join is by
+# user, sorted by the dates that queries select ranges of.
 DISTRIBUTED_BY = "user_id"
 SORTED_BY = ("week_start", "as_of_date")
-# Where the steps of a plan lie; `aggregates/` is made by itself, week by week.
+# Folders of a plan's steps. `aggregates/` is computed separately, week by week.
 STEP_FOLDERS = ("dataset", "intermediate", "features")
 
 
@@ -60,9 +60,9 @@ class Step:
 
     @property
     def header(self) -> str:
-        """What the file says it makes, at which grain, from what."""
-        found = _HEADER.match(self.text)
-        return "\n".join(line[2:].strip() for line in found[1].splitlines()) if found else ""
+        """The comment at the top of the file: what it makes, at which grain, from what."""
+        comment = _HEADER.match(self.text)
+        return "\n".join(line[2:].strip() for line in comment[1].splitlines()) if comment else ""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Statement:
     """SQL in one dialect with the values of its bound parameters."""
 
     sql: str
-    parameters: Mapping[str, Any]
+    parameters: Values
 
 
 @cache
@@ -87,7 +87,7 @@ def _environment() -> Environment:
 
 @lru_cache(maxsize=1024)
 def _template(text: str) -> Template:
-    """Compile a template, which takes ten times as long as to render it: once each."""
+    """Compile a template; it takes ten times as long as rendering it."""
     return _environment().from_string(text)
 
 
@@ -96,7 +96,7 @@ def _read(path: str) -> str:
     return (sql_root() / path).read_text("utf-8")
 
 
-def load_step(path: str, names: Mapping[str, Any]) -> Step:
+def load_step(path: str, names: Values) -> Step:
     """Read one file under ``sql/`` as a step; it needs what it calls ``ref`` with, given ``names``."""
     text = _read(path)
     needs: set[str] = set()
@@ -124,11 +124,8 @@ def step_path(name: str, source: str) -> str:
     raise RunError(f"no SQL file makes {name!r}: looked in {folders} and sources/{source} of {sql_root()}")
 
 
-def canonical_sql(step: Step, names: Mapping[str, Any]) -> str:
-    """Return a step's SQL for a digest: comments and white space do not change it.
-
-    Macros and lists are written out, in Redshift's dialect.
-    """
+def canonical_sql(step: Step, names: Values) -> str:
+    """Return a step's rendered SQL for a digest: comments and white space do not change it."""
     return _without_comments(_template(step.text).render(**names, ref=identifier))
 
 
@@ -137,8 +134,8 @@ def _without_comments(query: str) -> str:
     return _parsed(query).sql(dialect="redshift", comments=False)
 
 
-def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> tuple[Step, ...]:
-    """Return the wanted steps and all that they need, in an order that respects the graph.
+def steps_for(source: str, wanted: Iterable[str], names: Values) -> tuple[Step, ...]:
+    """Return the wanted steps and all that they need, each after those that it needs.
 
     Args:
         source: which ``sql/sources/<source>`` maps the raw tables.
@@ -148,21 +145,18 @@ def steps_for(source: str, wanted: Iterable[str], names: Mapping[str, Any]) -> t
     Raises:
         RunError: a step is needed that has no file.
     """
-    found: dict[str, Step] = {}
+    steps: dict[str, Step] = {}
     waiting = list(wanted)
     while waiting:
         name = waiting.pop()
-        if name in found:
-            continue
-        found[name] = load_step(step_path(name, source), names)
-        waiting.extend(found[name].needs)
-    graph = {name: sorted(found[name].needs) for name in sorted(found)}
-    return tuple(found[name] for name in TopologicalSorter(graph).static_order())
+        if name not in steps:
+            steps[name] = load_step(step_path(name, source), names)
+            waiting.extend(steps[name].needs)
+    graph = {name: sorted(steps[name].needs) for name in sorted(steps)}
+    return tuple(steps[name] for name in TopologicalSorter(graph).static_order())
 
 
-def render(
-    text: str, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
-) -> Statement:
+def render(text: str, names: Values, parameters: Values, schema: str, dialect: Dialect) -> Statement:
     """Render a template into one statement.
 
     Args:
@@ -176,7 +170,7 @@ def render(
     return _bound(_translated(_filled(text, layout | dict(names), schema), dialect), parameters)
 
 
-def _filled(text: str, names: Mapping[str, Any], schema: str) -> str:
+def _filled(text: str, names: Values, schema: str) -> str:
     schema = identifier(schema)
     return _template(text).render(**names, ref=lambda name: f"{schema}.{identifier(name)}")
 
@@ -199,27 +193,27 @@ class _Translated:
 
 @lru_cache(512)
 def _translated(query: str, dialect: Dialect) -> _Translated:
-    """Translate a statement once: those of publishing and of the kept weeks come again and again."""
+    """Translate a statement; publishing and the weekly aggregates run the same ones many times."""
     tree = _parsed(query)
     used = tuple(sorted({node.name for node in tree.find_all(exp.Placeholder)}))
     columns = tuple(tree.named_selects) if isinstance(tree, exp.Query) else None
     return _Translated(_written(tree, dialect), used, columns)
 
 
-def _bound(made: _Translated, parameters: Mapping[str, Any]) -> Statement:
-    missing = sorted(set(made.used) - parameters.keys())
+def _bound(translated: _Translated, parameters: Values) -> Statement:
+    missing = sorted(set(translated.used) - parameters.keys())
     if missing:
         raise RunError(f"the statement binds unknown parameters: {', '.join(missing)}")
-    return Statement(made.sql, {name: parameters[name] for name in made.used})
+    return Statement(translated.sql, {name: parameters[name] for name in translated.used})
 
 
 def _written(tree: exp.Expr, dialect: Dialect) -> str:
-    """Return a tree as SQL; Redshift's without the backslashes that ``statements`` does not take."""
+    """Return a tree as SQL; Redshift's without backslashes, which ``quoting.bind`` refuses."""
     if dialect == "redshift":
         tree = tree.transform(
             lambda node: exp.Var(this=literal(node.this)) if _needs_escapes(node) else node, copy=False
         )
-    return tree.sql(dialect=dialect, pretty=True, comments=False, copy=False)  # nobody reads the tree again
+    return tree.sql(dialect=dialect, pretty=True, comments=False, copy=False)
 
 
 def _needs_escapes(node: Any) -> bool:
@@ -229,66 +223,42 @@ def _needs_escapes(node: Any) -> bool:
 
 
 def create(
-    step: Step,
-    names: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    schema: str,
-    dialect: Dialect,
-    *,
-    into: str | None = None,
+    step: Step, names: Values, parameters: Values, schema: str, dialect: Dialect, *, into: str | None = None
 ) -> Statement:
-    """Render the statement that makes a step's table or view, in Redshift with the table's layout.
-
-    Args:
-        into: the schema that it is made in, if that is not the one that ``ref`` names.
-    """
+    """Render the statement that makes a step's table or view, in the schema ``into`` if given."""
     columns, body = _query(step, names, parameters, schema, dialect)
-    if step.kind == "view" and body.parameters:  # which a view cannot bind
+    if step.kind == "view" and body.parameters:  # a view cannot bind parameters
         body = Statement(_written(_with_values(step, names, parameters, schema), dialect), {})
     return Statement(_create(step, into or schema, columns, body.sql, dialect), body.parameters)
 
 
 def insert(
-    step: Step,
-    names: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    schema: str,
-    table: str,
-    dialect: Dialect,
+    step: Step, names: Values, parameters: Values, schema: str, table: str, dialect: Dialect
 ) -> Statement:
-    """Render the statement that adds what a step's query finds to a table that has its columns."""
+    """Render the statement that adds the rows of a step's query to a table that has its columns."""
     columns, body = _query(step, names, parameters, schema, dialect)
     listed = ", ".join(identifier(name) for name in columns)
     return Statement(f"insert into {qualified(table)} ({listed})\n{body.sql}", body.parameters)
 
 
 def create_empty(
-    step: Step,
-    names: Mapping[str, Any],
-    parameters: Mapping[str, Any],
-    schema: str,
-    table: str,
-    dialect: Dialect,
+    step: Step, names: Values, parameters: Values, schema: str, table: str, dialect: Dialect
 ) -> Statement:
     """Render the statement that makes a table with a step's columns and no rows."""
     columns, body = _query(step, names, parameters, schema, dialect)
-    layout = f"\n{_layout(columns)}" if dialect == "redshift" else ""
-    made = f"create table {qualified(table)}{layout} as"
-    return Statement(f"{made}\nselect * from (\n{body.sql}\n) as shape where 1 = 0", body.parameters)
+    start = f"create table {qualified(table)}{_layout(columns, dialect)} as"
+    return Statement(f"{start}\nselect * from (\n{body.sql}\n) as shape where 1 = 0", body.parameters)
 
 
 def create_table(table: str, columns: Mapping[str, str], dialect: Dialect) -> str:
-    """Return the statement that makes a table, if it is not there, of columns with Redshift's types."""
+    """Return ``create table if not exists`` for columns with Redshift's types."""
     listed = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns.items())
-    made = sqlglot.parse_one(f"create table if not exists {qualified(table)} ({listed})", read="redshift")
-    layout = f"\n{_layout(tuple(columns))}" if dialect == "redshift" else ""
-    return made.sql(dialect=dialect) + layout
+    tree = sqlglot.parse_one(f"create table if not exists {qualified(table)} ({listed})", read="redshift")
+    return tree.sql(dialect=dialect) + _layout(tuple(columns), dialect)
 
 
-def render_for_humans(
-    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
-) -> str:
-    """Return a step's statement with its values written in as literals, to be read or pasted by a person."""
+def render_for_humans(step: Step, names: Values, parameters: Values, schema: str, dialect: Dialect) -> str:
+    """Return a step's statement with its values as literals, for a person to read or paste."""
     columns, _ = _query(step, names, parameters, schema, dialect)
     filled = _with_values(step, names, parameters, schema)
     body = filled.sql(dialect=dialect, pretty=True, comments=False)
@@ -296,10 +266,7 @@ def render_for_humans(
     return f"{header}{_create(step, schema, columns, body, dialect)};\n"
 
 
-def _with_values(
-    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str
-) -> exp.Expr:
-    """Return a step's query with its values in it as literals."""
+def _with_values(step: Step, names: Values, parameters: Values, schema: str) -> exp.Expr:
     filled: exp.Expr = _parsed(_filled(step.text, names, schema)).transform(
         lambda node: _literal(parameters[node.name]) if isinstance(node, exp.Placeholder) else node
     )
@@ -307,30 +274,30 @@ def _with_values(
 
 
 def _query(
-    step: Step, names: Mapping[str, Any], parameters: Mapping[str, Any], schema: str, dialect: Dialect
+    step: Step, names: Values, parameters: Values, schema: str, dialect: Dialect
 ) -> tuple[Sequence[str], Statement]:
     """Return the columns and the text of a step's query."""
-    made = _translated(_filled(step.text, names, schema), dialect)
-    if made.columns is None:
+    translated = _translated(_filled(step.text, names, schema), dialect)
+    if translated.columns is None:
         raise RunError(f"{step.path} is no query: write one `select`, of which a {step.kind} is made")
-    return made.columns, _bound(made, parameters)
+    return translated.columns, _bound(translated, parameters)
 
 
 def _create(step: Step, schema: str, columns: Sequence[str], body: str, dialect: Dialect) -> str:
-    made = f"create {step.kind} {identifier(schema)}.{step.name}"
+    start = f"create {step.kind} {identifier(schema)}.{step.name}"
+    if step.kind == "table":
+        return f"{start}{_layout(columns, dialect)} as\n{body}"
+    # A view that binds late can read external tables, and its tables can be replaced.
+    return f"{start} as\n{body}" + ("\nwith no schema binding" if dialect == "redshift" else "")
+
+
+def _layout(columns: Sequence[str], dialect: Dialect) -> str:
+    """Return Redshift's distribution and sort keys of a table, on a line of their own."""
     if dialect != "redshift":
-        return f"{made} as\n{body}"
-    if step.kind == "view":
-        # Bound late, a view can read external tables, and keeps nobody from replacing a table that it reads.
-        return f"{made} as\n{body}\nwith no schema binding"
-    return f"{made}\n{_layout(columns)} as\n{body}"
-
-
-def _layout(columns: Sequence[str]) -> str:
-    """Return how Redshift lays out a table that has these columns; untold, it guesses from the plan."""
+        return ""
     distributed = f"distkey({DISTRIBUTED_BY})" if DISTRIBUTED_BY in columns else "diststyle auto"
     sorted_by = ", ".join(name for name in SORTED_BY if name in columns)
-    return f"{distributed} sortkey({sorted_by})" if sorted_by else distributed
+    return f"\n{distributed} sortkey({sorted_by})" if sorted_by else f"\n{distributed}"
 
 
 def _literal(value: Any) -> Any:

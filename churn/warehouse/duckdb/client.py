@@ -8,13 +8,12 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cache
 from glob import escape
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 from churn.core.errors import RunError, SourceError
 from churn.core.names import identifier
 from churn.core.tempdirs import temporary_folder
-from churn.warehouse.base import Dialect, InUseError, Session
+from churn.warehouse.base import Dialect, InUseError, Session, Values, Warehouse
 from churn.warehouse.duckdb.session import DISK_ADVICE, DuckDBSession, is_disk_fault
 from churn.warehouse.duckdb.source_files import check_files
 from churn.warehouse.duckdb.spill import remove_spills_of_the_dead, spill_folder
@@ -41,10 +40,11 @@ _BATCH_ROWS = 16_384
 _TRANSACTION_MEMORY = "256MB"
 _LOG_SIZE = "1GB"
 _BYTES = "parse_formatted_bytes('{}')"
-_PLACES = count()
+_SCRATCH_NUMBERS = count()
+_Config = dict[str, str | bool | int | float | list[str]]
 
 
-class DuckDBWarehouse:
+class DuckDBWarehouse(Warehouse):
     """A DuckDB file that sees a data folder's Parquet files as its source tables."""
 
     dialect: Dialect = "duckdb"
@@ -67,7 +67,7 @@ class DuckDBWarehouse:
             RunError: it is not a DuckDB file.
             SourceError: the data folder holds no tables, or files that cannot be read.
         """
-        config: dict[str, str | bool | int | float | list[str]] = {
+        config: _Config = {
             "memory_limit": memory,
             # Most tables of a run are dropped again: with one checkpoint at the end, none is compressed.
             "checkpoint_threshold": _LOG_SIZE,
@@ -107,7 +107,12 @@ class DuckDBWarehouse:
         folders = sorted(folder for folder in tables.glob("*.*") if any(folder.glob("*.parquet")))
         if not folders:
             raise SourceError(f"{tables} holds no tables: make them with `churn simulate` or `churn ingest`")
-        self._forget_sources()
+        # Drop the views of the data folder that this database was opened with before.
+        views = self._connection.execute(
+            "select schema_name, view_name from duckdb_views() where comment = ?", [_SOURCE_MARK]
+        ).fetchall()
+        for schema, view in views:
+            self._connection.execute(f'drop view "{schema}"."{view}"')
         for folder in folders:
             named = _TABLE_FOLDER.match(folder.name)
             if named is None:
@@ -127,22 +132,14 @@ class DuckDBWarehouse:
                 raise SourceError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
             self._connection.execute(f'comment on view "{schema}"."{table}" is \'{_SOURCE_MARK}\'')
 
-    def _forget_sources(self) -> None:
-        """Drop the source views of the data folder that this database was opened with before."""
-        views = self._connection.execute(
-            "select schema_name, view_name from duckdb_views() where comment = ?", [_SOURCE_MARK]
-        ).fetchall()
-        for schema, view in views:
-            self._connection.execute(f'drop view "{schema}"."{view}"')
-
     def _cursor(self) -> DuckDBSession:
         return DuckDBSession(self._connection.cursor())
 
-    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
+    def execute(self, sql: str, parameters: Values | None = None) -> int:
         """Run one statement; return the rows it changed."""
         return self._cursor().execute(sql, parameters)
 
-    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    def fetch(self, sql: str, parameters: Values | None = None) -> pa.Table:
         """Run one query whose result is small."""
         return self._cursor().fetch(sql, parameters)
 
@@ -151,9 +148,6 @@ class DuckDBWarehouse:
     ) -> int:
         """Append Parquet files to a table by column name."""
         return self._cursor().load_parquet(table, paths, columns)
-
-    def analyze(self, *tables: str) -> None:
-        """Do nothing: DuckDB renews its statistics itself."""
 
     def checkpoint(self) -> None:
         """Write the log into the database file."""
@@ -169,12 +163,8 @@ class DuckDBWarehouse:
             f" select {listed} from read_parquet([{files}], hive_partitioning = false)"
         )
 
-    def grants(self, schema: str, tables: Sequence[str], group: str) -> list[str]:
-        """Return nothing: a DuckDB file has no groups."""
-        return []
-
     def columns(self, table: str) -> dict[str, str]:
-        """Return column names and types of ``schema.table``; empty when it does not exist."""
+        """Return column names and types of ``schema.table``."""
         schema, name = table.split(".")
         # Not from the catalogue of columns, which lists the columns of every table each time.
         existing = "select 1 as one from duckdb_{kind}s() where schema_name = $schema and {kind}_name = $name"
@@ -199,7 +189,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def stream(
-        self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
+        self, sql: str, parameters: Values | None = None, *, batch_rows: int
     ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """Run one query whose result is large."""
         cursor = self._connection.cursor()
@@ -207,18 +197,21 @@ class DuckDBWarehouse:
             session = DuckDBSession(cursor)
             with session.refusals(sql):
                 reader = session.query(sql, parameters).to_arrow_reader(batch_rows)
-            yield reader.schema, _batches(reader, lambda: session.refusals(sql))
+
+            def batches() -> Iterator[pa.RecordBatch]:
+                while True:
+                    with session.refusals(sql):
+                        batch = next(reader, None)
+                    if batch is None:
+                        return
+                    yield batch
+
+            yield reader.schema, batches()
         finally:
             cursor.close()
 
     def unload(
-        self,
-        sql: str,
-        parameters: Mapping[str, Any] | None,
-        folder: str,
-        *,
-        schema: pa.Schema,
-        rows_per_file: int,
+        self, sql: str, parameters: Values | None, folder: str, *, schema: pa.Schema, rows_per_file: int
     ) -> list[tuple[str, int]]:
         """Write a query's rows to Parquet files, in the query's order, all but the last of one size."""
         writer = Writer(folder, schema, rows_per_file)
@@ -237,10 +230,7 @@ class DuckDBWarehouse:
 
     @contextmanager
     def transaction(self, *, computes: bool = False) -> Iterator[Session]:
-        """Commit the block's statements together, or none of them.
-
-        Without ``computes`` the memory limit is lower.
-        """
+        """Commit the block's statements together; without ``computes``, within less memory."""
         with nullcontext() if computes else self._less_memory():
             session = self._cursor()
             session.execute("begin transaction")
@@ -253,17 +243,13 @@ class DuckDBWarehouse:
 
     @contextmanager
     def scratch(self, schema: str) -> Iterator[str]:
-        """Return a database in memory, which spills to DuckDB's temporary files, until the block ends.
-
-        Its tables are neither logged nor compressed, which would take longer than making them.
-        """
-        # A counter, as the schema may have the longest name possible; each thread's run has its own.
-        place = f"churn_scratch_{next(_PLACES)}"
-        self.execute(f"attach ':memory:' as {place}")
+        """Return a database in memory, whose tables are neither logged nor compressed, which saves time."""
+        name = f"churn_scratch_{next(_SCRATCH_NUMBERS)}"  # unique among the threads' runs
+        self.execute(f"attach ':memory:' as {name}")
         try:
-            yield place
+            yield name
         finally:
-            self.execute(f"detach {place}")
+            self.execute(f"detach {name}")
 
     @contextmanager
     def _less_memory(self) -> Iterator[None]:
@@ -299,9 +285,7 @@ class DuckDBWarehouse:
         self._exits.close()
 
 
-def _connect(
-    database: Path | None, config: dict[str, str | bool | int | float | list[str]]
-) -> duckdb.DuckDBPyConnection:
+def _connect(database: Path | None, config: _Config) -> duckdb.DuckDBPyConnection:
     if database is None:
         return duckdb.connect(":memory:", config=config)
     try:
@@ -341,17 +325,6 @@ def _make(database: Path) -> None:
             os.rename(unfinished, database)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _batches(
-    reader: pa.RecordBatchReader, refusals: Callable[[], AbstractContextManager[None]]
-) -> Iterator[pa.RecordBatch]:
-    while True:
-        with refusals():
-            batch = next(reader, None)
-        if batch is None:
-            return
-        yield batch
 
 
 @cache

@@ -6,27 +6,22 @@ outside transactions: after a break, its manifest, which is written last, shows 
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import fsspec.core
 import pyarrow as pa
 from sqlalchemy import Connection, Engine
-from tenacity import (
-    RetryCallState,
-    RetryError,
-    Retrying,
-    retry_if_exception,
-    retry_if_result,
-    stop_after_delay,
-)
+from tenacity import RetryCallState, RetryError, retry_if_exception, retry_if_result
 
 from churn.config.warehouse import WarehouseSettings
 from churn.core.errors import RunError
 from churn.core.names import identifier
-from churn.warehouse.base import Dialect, LostConnectionError, SerialisationError
+from churn.warehouse.base import Dialect, LostConnectionError, SerialisationError, Values, Warehouse
 from churn.warehouse.parquet import checked_files, read_manifest
 from churn.warehouse.quoting import bind, label_of, qualified
 from churn.warehouse.redshift.connect import Redactor, connect, make_engine, pause, retrying
@@ -47,7 +42,7 @@ def _width(type_: pa.DataType) -> int:
     return _TEXT_BYTES if pa.types.is_string(type_) else max(1, type_.bit_width // 8)
 
 
-class RedshiftWarehouse:
+class RedshiftWarehouse(Warehouse):
     """A Redshift cluster or workgroup."""
 
     dialect: Dialect = "redshift"
@@ -57,23 +52,18 @@ class RedshiftWarehouse:
     view_suffix = " with no schema binding"
 
     def __init__(self, settings: WarehouseSettings, *, progress_seconds: float = 60.0) -> None:
-        """Connect to nothing yet.
-
-        Args:
-            settings: host, login and retries.
-            progress_seconds: seconds between log lines of a long statement.
-        """
+        """Connect to nothing yet; a long statement logs its progress at this interval."""
         self.settings = settings
         self._once = settings.model_copy(update={"retries": 0})
         self.progress_seconds = progress_seconds
         self.redactor = Redactor()
         self.engine: Engine = make_engine(settings, self.redactor)
 
-    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
-        """Run one statement in a transaction of its own; return the rows it changed (0 when unknown)."""
+    def execute(self, sql: str, parameters: Values | None = None) -> int:
+        """Run one statement; return the rows it changed."""
         return self._until_done(lambda session: session.execute(sql, parameters))
 
-    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    def fetch(self, sql: str, parameters: Values | None = None) -> pa.Table:
         """Run one query whose result is small."""
         return self._until_done(lambda session: session.fetch(sql, parameters), reading=True)
 
@@ -88,12 +78,6 @@ class RedshiftWarehouse:
         for table in tables:
             self.execute(f"analyze {table}")
 
-    def checkpoint(self) -> None:
-        """Do nothing: the server writes its files."""
-
-    def view_on_files(self, name: str, paths: Sequence[str], columns: Sequence[str]) -> None:
-        """Return None: Redshift loads files."""
-
     def grants(self, schema: str, tables: Sequence[str], group: str) -> list[str]:
         """Return the statements that let a group read tables."""
         grantee = f'group "{identifier(group)}"'
@@ -103,11 +87,9 @@ class RedshiftWarehouse:
         ]
 
     def columns(self, table: str) -> dict[str, str]:
-        """Return column names and types of ``schema.table``; empty when it does not exist.
-
-        ``svv_columns`` has external tables and late-binding views too, ``information_schema`` does not.
-        """
+        """Return column names and types of ``schema.table``."""
         schema, name = qualified(table).split(".")
+        # Unlike information_schema, svv_columns has external tables and late-binding views.
         columns = self.fetch(
             "select column_name, data_type from svv_columns"
             " where table_schema = %(schema)s and table_name = %(name)s order by ordinal_position",
@@ -119,15 +101,11 @@ class RedshiftWarehouse:
         """Return how many rows a table has; Redshift counts them without reading any column."""
         return int(self.fetch(f"select count(*) as found from {qualified(table)}")["found"][0].as_py())
 
-    def stamps(self, table: str) -> dict[str, str]:
-        """Return nothing: a Redshift table has no files to look at."""
-        return {}
-
     @contextmanager
     def stream(
-        self, sql: str, parameters: Mapping[str, Any] | None = None, *, batch_rows: int
+        self, sql: str, parameters: Values | None = None, *, batch_rows: int
     ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-        """Run one query whose result is large, through a server cursor, at most 1,000 rows at once."""
+        """Run one query through a server cursor, at most 1,000 rows at once."""
         batch_rows = min(batch_rows, _LONGEST_FETCH)
         with self.transaction() as session:
             session.execute(f"declare churn_rows cursor for {sql}", parameters)
@@ -187,10 +165,8 @@ class RedshiftWarehouse:
             if isinstance(error, LostConnectionError):
                 self.terminate(error.backend)  # its process may hold locks that are needed now
 
-        policy = retrying(
-            self.settings, retry=retry_if_exception(changes_nothing_twice), before_sleep=prepare
-        )
-        return policy(attempt)
+        retry = retry_if_exception(changes_nothing_twice)
+        return retrying(self.settings, retry=retry, before_sleep=prepare)(attempt)
 
     def cancel(self, backend: int | None) -> None:
         """Ask the server to cancel the statement of one of its processes."""
@@ -214,13 +190,7 @@ class RedshiftWarehouse:
             logger.warning("%s(%d) failed: %s", function, backend, self.redactor.clean(str(error)))
 
     def unload(
-        self,
-        sql: str,
-        parameters: Mapping[str, Any] | None,
-        folder: str,
-        *,
-        schema: pa.Schema,
-        rows_per_file: int,
+        self, sql: str, parameters: Values | None, folder: str, *, schema: pa.Schema, rows_per_file: int
     ) -> list[tuple[str, int]]:
         """Write a query's rows to Parquet files on S3 by UNLOAD, and check what it wrote.
 
@@ -233,22 +203,16 @@ class RedshiftWarehouse:
 
         def attempt() -> list[tuple[str, int]] | None:
             prefix = f"{folder.rstrip('/')}/{uuid4().hex[:12]}_"
-            statement = unload_statement(
-                query,
-                prefix,
-                self.settings.iam_role or "",
-                max_file_size_mb=size,
-                kms_key=self.settings.kms_key,
-            )
+            role, key = self.settings.iam_role or "", self.settings.kms_key
+            statement = unload_statement(query, prefix, role, max_file_size_mb=size, kms_key=key)
+            files = None
             try:
                 manifest = self._unload_once(statement, prefix)
-                if manifest is not None:
-                    return checked_files(manifest, prefix, schema)
-            except BaseException:
-                self._sweep(prefix)
-                raise
-            self._sweep(prefix)
-            return None
+                files = None if manifest is None else checked_files(manifest, prefix, schema)
+            finally:
+                if files is None:
+                    self._sweep(prefix)
+            return files
 
         policy = retrying(
             self.settings,
@@ -277,22 +241,13 @@ class RedshiftWarehouse:
 
     def _await_manifest(self, url: str, backend: int | None) -> dict[str, Any] | None:
         """Wait for an UNLOAD whose connection was lost, while the server still works on it."""
-
-        def look() -> tuple[bool, dict[str, Any] | None]:
+        deadline = time.monotonic() + self.settings.unload_grace
+        for attempt in count():
             working = self._is_working(backend)
-            return working, read_manifest(url)  # in this order: it may end in between
-
-        def last(state: RetryCallState) -> tuple[bool, dict[str, Any] | None]:
-            assert state.outcome is not None
-            return cast(tuple[bool, dict[str, Any] | None], state.outcome.result())
-
-        policy = Retrying(
-            stop=stop_after_delay(self.settings.unload_grace),
-            wait=lambda state: min(_LONGEST_LOOK, pause(self.settings, state.attempt_number - 1)),
-            retry=retry_if_result(lambda seen: seen[0] and seen[1] is None),
-            retry_error_callback=last,
-        )
-        _, manifest = policy(look)
+            manifest = read_manifest(url)  # after the process: it may end in between
+            if manifest is not None or not working or time.monotonic() >= deadline:
+                break
+            time.sleep(min(_LONGEST_LOOK, pause(self.settings, attempt)))
         if manifest is None:
             self.terminate(backend)
         return manifest
@@ -300,11 +255,9 @@ class RedshiftWarehouse:
     def _is_working(self, backend: int | None) -> bool:
         if backend is None:
             return False
+        query = "select count(*) as sessions from stv_sessions where process = %(backend)s"
         try:
-            sessions = self.fetch(
-                "select count(*) as sessions from stv_sessions where process = %(backend)s",
-                {"backend": backend},
-            )
+            sessions = self.fetch(query, {"backend": backend})
         except RunError as error:
             logger.warning("cannot find out whether session %d still works: %s", backend, error)
             return True

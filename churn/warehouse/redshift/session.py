@@ -1,7 +1,7 @@
 """Statements of one Redshift transaction, on one connection."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, cast
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from churn.config.warehouse import WarehouseSettings
 from churn.core.errors import ChurnError, RunError
+from churn.warehouse.base import Session, Values
 from churn.warehouse.parquet import copy_manifest, differences, inspect_file
 from churn.warehouse.quoting import bind, label_of, qualified
 from churn.warehouse.redshift.arrow import batch_of, schema_of, table_of
@@ -36,7 +37,7 @@ class Server(Protocol):
         """Ask the server to end what one of its processes is doing."""
 
 
-class RedshiftSession:
+class RedshiftSession(Session):
     """One connection within one transaction."""
 
     def __init__(self, warehouse: Server, connection: Connection) -> None:
@@ -45,13 +46,17 @@ class RedshiftSession:
         self._connection = connection
         self.backend: int | None = connection.info.get(PID)
 
-    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
-        """Run one statement; return the rows it changed (0 when unknown)."""
+    def execute(self, sql: str, parameters: Values | None = None) -> int:
+        """Run one statement; return the rows it changed."""
         return self.run(label_of(sql), bind(sql, parameters), lambda result: max(0, result.rowcount))
 
-    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    def fetch(self, sql: str, parameters: Values | None = None) -> pa.Table:
         """Run one query whose result is small."""
-        return self.run(label_of(sql), bind(sql, parameters), _table)
+        return self.run(
+            label_of(sql),
+            bind(sql, parameters),
+            lambda result: table_of(_description(result), result.fetchall()),
+        )
 
     def fetch_part(self, rows: int, schema: pa.Schema | None) -> tuple[pa.Schema, pa.RecordBatch]:
         """Return the next rows of the cursor ``churn_rows``, and their schema, inferred if not given."""
@@ -65,12 +70,7 @@ class RedshiftSession:
     def load_parquet(
         self, table: str, paths: Sequence[str], columns: Sequence[str], *, scratch: str | None = None
     ) -> int:
-        """Append Parquet files on S3 by COPY; return the rows loaded.
-
-        Raises:
-            RunError: a file is not on S3, cannot be read, or has other columns (their order counts); or fewer
-                rows were loaded than the files have.
-        """
+        """Append Parquet files on S3 by COPY, which needs their columns in this order; return the rows."""
         if not paths:
             raise RunError(f"there are no files to load into {table}")
         files = inspect_file(s3_url(path) for path in paths)
@@ -95,7 +95,7 @@ class RedshiftSession:
         return loaded
 
     def lock(self, table: str) -> None:
-        """Lock the table until the transaction ends; wait until it is free."""
+        """Lock the table until the transaction ends."""
         self.execute(f"lock table {qualified(table)}")
 
     def run(self, label: str, sql: str, read: Callable[[CursorResult[Any]], Result]) -> Result:
@@ -137,11 +137,6 @@ class RedshiftSession:
 
 def _description(result: CursorResult[Any]) -> Sequence[Sequence[Any]]:
     return cast(Sequence[Sequence[Any]], result.cursor.description if result.cursor else ())
-
-
-def _table(result: CursorResult[Any]) -> pa.Table:
-    description = _description(result)
-    return table_of(description, result.fetchall())
 
 
 def remove_files(fs: Any, paths: Sequence[str]) -> None:
