@@ -49,6 +49,7 @@ class Migration:
         return "\n\n".join(f"{statement};" for statement in self.statements) or "-- exists already"
 
 
+@cache
 def migrations(dialect: Dialect, id_column: str, folder: Path | None = None) -> tuple[Migration, ...]:
     """Return every migration, in order.
 
@@ -63,18 +64,9 @@ def migrations(dialect: Dialect, id_column: str, folder: Path | None = None) -> 
     """
     if identifier(id_column) in datasets.REASONS.column_names[1:]:
         raise UsageError(f"id_column cannot be {id_column!r}: {REASONS} has another column of that name")
-    return _published_migrations(dialect, id_column) if folder is None else _read(dialect, id_column, folder)
-
-
-@cache
-def _published_migrations(dialect: Dialect, id_column: str) -> tuple[Migration, ...]:
-    return _read(dialect, id_column, sql_root() / "publish" / "migrations")
-
-
-def _read(dialect: Dialect, id_column: str, folder: Path) -> tuple[Migration, ...]:
     names = {"schema": SCHEMA, "id_column": id_column}
     loaded = []
-    for path in sorted(folder.glob("[0-9]*.sql")):
+    for path in sorted((folder or sql_root() / "publish" / "migrations").glob("[0-9]*.sql")):
         version, _, title = path.stem.partition("_")
         parts = path.read_text("utf-8").split(";\n")
         statements = tuple(render(part, names, {}, SCHEMA, dialect).sql for part in parts)
@@ -159,11 +151,8 @@ def _apply(warehouse: Warehouse, migration: Migration) -> bool:
             return False
         for statement in _remaining(warehouse, migration).statements:
             session.execute(statement)
-        row = {
-            "version": migration.version,
-            "title": migration.title,
-            "now": datetime.now(UTC).replace(tzinfo=None),
-        }
+        now = datetime.now(UTC).replace(tzinfo=None)
+        row = {"version": migration.version, "title": migration.title, "now": now}
         text = f"insert into {VERSIONS} (version, title, applied_at) values (:version, :title, :now)"
         statement_ = render(text, {}, row, SCHEMA, warehouse.dialect)
         session.execute(statement_.sql, statement_.parameters)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -170,18 +169,6 @@ def report_data(
     )
 
 
-def true_probabilities(data: Path, product: str, dates: Sequence[date]) -> pa.Table | None:
-    """Return the simulator's true churn probabilities of some as-of dates; None for real data."""
-    paths = [
-        data / "truth" / f"product={product}" / f"as_of_date={day}" / "part-00000.parquet" for day in dates
-    ]
-    if not all(path.is_file() for path in paths):
-        return None
-    return pa.concat_tables(
-        pq.ParquetFile(path).read(columns=["user_id", "as_of_date", "churn_probability"]) for path in paths
-    )
-
-
 def true_log_loss(data: Path, product: str, holdout: pa.Table, windows: Windows) -> float | None:
     """Return the log loss of the true probabilities on the holdout; None if they are unknown.
 
@@ -189,9 +176,12 @@ def true_log_loss(data: Path, product: str, holdout: pa.Table, windows: Windows)
     """
     if (windows.lead_weeks, windows.target_weeks) != (1, 1):
         return None
-    truth = true_probabilities(data, product, holdout["as_of_date"].unique().to_pylist())
-    if truth is None:
+    folder, dates = data / "truth" / f"product={product}", holdout["as_of_date"].unique().to_pylist()
+    paths = [folder / f"as_of_date={day}" / "part-00000.parquet" for day in dates]
+    if not all(path.is_file() for path in paths):
         return None
+    columns = ["user_id", "as_of_date", "churn_probability"]
+    truth = pa.concat_tables(pq.ParquetFile(path).read(columns=columns) for path in paths)
     joined = holdout.join(truth, keys=["user_id", "as_of_date"], join_type="left outer")
     if joined["churn_probability"].null_count:
         return None

@@ -7,7 +7,7 @@ a table beside it. Charts also work for one row, equal rows or zeros.
 import math
 from collections.abc import Sequence
 from datetime import date
-from typing import TypedDict
+from typing import Any
 
 from markupsafe import Markup
 
@@ -17,14 +17,7 @@ from churn.outputs.report.format import count, day, percent, short_day, signed
 from churn.outputs.report.svg import Canvas, nice_step, nice_ticks
 
 
-class _Shape(TypedDict):
-    name: str
-    width: float
-    height: float
-    css: str
-
-
-def _shape(name: str, narrow: bool) -> _Shape:
+def _shape(name: str, narrow: bool) -> dict[str, Any]:
     """The size of a chart as wide as the page, or of its narrow version for phones."""
     if narrow:
         return {"name": f"{name}-narrow", "width": 400, "height": 280, "css": "chart narrow"}
@@ -50,10 +43,8 @@ def histogram_chart(bins: Sequence[HistogramBin], mean: float, narrow: bool = Fa
     if canvas.x[0] <= mean <= canvas.x[1]:
         at = canvas.px(mean)
         canvas.add("line", "marker", x1=at, y1=canvas.top - 8, x2=at, y2=canvas.bottom)
-        side = "end" if at > canvas.width * 0.6 else "start"
-        canvas.text(
-            at + (-6 if side == "end" else 6), canvas.top - 1, f"average {percent(mean)}", "note", side
-        )
+        offset, anchor = (-6, "end") if at > canvas.width * 0.6 else (6, "start")
+        canvas.text(at + offset, canvas.top - 1, f"average {percent(mean)}", "note", anchor)
     return canvas.markup()
 
 
@@ -113,12 +104,11 @@ def gains_chart(rows: Sequence[GainsRow]) -> Markup:
     for r in rows:
         tip = f"riskiest {percent(r.share_of_users, 0)}: {percent(r.share_of_churners)}"
         canvas.dot((r.share_of_users, r.share_of_churners), radius=3, tip=tip)
-    first = rows[0]
-    if first.share_of_users <= 0.3:
-        canvas.dot((first.share_of_users, first.share_of_churners), "dot strong", 4.5)
-        label = f"top {percent(first.share_of_users, 0)} hold {percent(first.share_of_churners, 0)}"
-        at = canvas.px(first.share_of_users) + 12, canvas.py(first.share_of_churners) + 9
-        canvas.text(*at, label, "note strong on-area")
+    users, churners = rows[0].share_of_users, rows[0].share_of_churners
+    if users <= 0.3:
+        canvas.dot((users, churners), "dot strong", 4.5)
+        label = f"top {percent(users, 0)} hold {percent(churners, 0)}"
+        canvas.text(canvas.px(users) + 12, canvas.py(churners) + 9, label, "note strong on-area")
     return canvas.markup()
 
 
@@ -146,9 +136,8 @@ def trend_chart(points: Sequence[TrendPoint], as_of: date, expected: float, narr
     labels = _labels(ticks)
     cut = f" (the axis starts at {labels[0][1]})" if ticks[0] > 0 else ""
     canvas.y_axis(labels, f"Stayed away{cut}")
-    canvas.x_axis(
-        _date_ticks([p.as_of for p in points], start, as_of, most=3 if narrow else 6), "As-of date (Sunday)"
-    )
+    dates = _date_ticks([p.as_of for p in points], start, as_of, most=3 if narrow else 6)
+    canvas.x_axis(dates, "As-of date (Sunday)")
     rates = [p.churn_rate for p in points]
     upper = [(x, high) for x, (_, high) in zip(where, bands, strict=True)]
     lower = [(x, low) for x, (low, _) in zip(where, bands, strict=True)]
@@ -222,9 +211,8 @@ def _percent_ticks(low: float, high: float, target: int) -> list[tuple[float, st
 
 def _date_ticks(dates: Sequence[date], start: date, as_of: date, most: int) -> list[tuple[float, str]]:
     """The as-of date and at most ``most`` past dates back from it, evenly picked."""
-    past = list(dates)
-    every = max(1, math.ceil((len(past) + 1) / (most + 1)))
-    picked = past[::-1][every - 1 :: every]
+    every = max(1, math.ceil((len(dates) + 1) / (most + 1)))
+    picked = dates[::-1][every - 1 :: every]
     return [(float((d - start).days), short_day(d)) for d in [as_of, *picked]]
 
 

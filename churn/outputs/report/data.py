@@ -4,7 +4,7 @@ They hold totals, rates and descriptions, and no user ids: personal data stays i
 ``ReportData.model_dump_json()`` as ``report.json``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import date
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -303,22 +303,15 @@ class ReportData(ReportModel):
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> Self:
-        days = (
-            self.observation_start,
-            self.as_of,
-            self.lead_week_start,
-            self.lead_week_end,
-            self.target_week_start,
-            self.target_week_end,
-        )
+        observed, lead = (self.observation_start, self.as_of), (self.lead_week_start, self.lead_week_end)
+        days = (*observed, *lead, self.target_week_start, self.target_week_end)
         if not _increasing(days):
             shown = ", ".join(day.isoformat() for day in days)
             raise ValueError(f"observation, lead week and target week must follow each other, not {shown}")
-        if not _increasing(point.as_of for point in self.trend):
+        if not _increasing([point.as_of for point in self.trend]):
             raise ValueError("the trend needs each as-of date once, earliest first")
         return self
 
 
-def _increasing(days: Iterable[date]) -> bool:
-    ordered = list(days)
-    return all(a < b for a, b in pairwise(ordered))
+def _increasing(days: Sequence[date]) -> bool:
+    return all(a < b for a, b in pairwise(days))

@@ -42,7 +42,8 @@ def nice_ticks(low: float, high: float, target: int = 5) -> list[float]:
 class Canvas:
     """A plot area with linear scales, inside margins that hold the axes.
 
-    All lengths are SVG user units; ``x`` and ``y`` are (lowest, highest) in data units.
+    All lengths are SVG user units; ``x`` and ``y`` are (lowest, highest) in data units. ``left``, ``right``,
+    ``top`` and ``bottom`` are the edges of the plot area.
     """
 
     name: str
@@ -58,6 +59,9 @@ class Canvas:
 
     def __post_init__(self) -> None:
         """Open the drawing with its accessible name and description."""
+        top, right, bottom, left = self.margins
+        self.left, self.right = left, self.width - right
+        self.top, self.bottom = top, self.height - bottom
         title_id, description_id = f"{self.name}-title", f"{self.name}-desc"
         self.root = ET.Element(
             "svg",
@@ -70,26 +74,6 @@ class Canvas:
         )
         ET.SubElement(self.root, "title", {"id": title_id}).text = self.title
         ET.SubElement(self.root, "desc", {"id": description_id}).text = self.description
-
-    @property
-    def left(self) -> float:
-        """Left edge of the plot area."""
-        return self.margins[3]
-
-    @property
-    def right(self) -> float:
-        """Right edge of the plot area."""
-        return self.width - self.margins[1]
-
-    @property
-    def top(self) -> float:
-        """Upper edge of the plot area."""
-        return self.margins[0]
-
-    @property
-    def bottom(self) -> float:
-        """Lower edge of the plot area."""
-        return self.height - self.margins[2]
 
     def px(self, value: float) -> float:
         """Horizontal position of a data value."""

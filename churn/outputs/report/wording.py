@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from churn.outputs.report.data import Estimate, FeatureEffect, Holdout, MetricName, ReportData, SegmentRow
+from churn.outputs.report.data import Estimate, FeatureEffect, Holdout, MetricName, ReportData
 from churn.outputs.report.format import (
     DASH,
     count,
@@ -145,24 +145,23 @@ def track_record(holdout: Holdout) -> str | None:
 
 def missed_bins(holdout: Holdout) -> str | None:
     """Name the bins whose 95 % interval does not hold the prediction; None without intervals."""
-    rows = [(r, r.low, r.high) for r in holdout.calibration if r.low is not None and r.high is not None]
+    rows = [
+        (row, row.low <= row.mean_predicted <= row.high)
+        for row in holdout.calibration
+        if row.low is not None and row.high is not None
+    ]
     if not rows:
         return None
-    missed = [
-        row for row, low, high in rows if low is not None and not low <= row.mean_predicted <= (high or 0)
-    ]
+    missed = [row for row, inside in rows if not inside]
     if not missed:
-        return f"In {_all_bins(len(rows))} the prediction lies within the interval of what was observed."
+        bins = "its only bin" if len(rows) == 1 else f"all {len(rows)} bins"
+        return f"In {bins} the prediction lies within the interval of what was observed."
     named = [f"{r.bin} ({'more' if r.observed > r.mean_predicted else 'fewer'} stayed away)" for r in missed]
     bins = "bin" if len(missed) == 1 else "bins"
     return (
         f"In {bins} {join_words(named)} of {len(rows)} the interval misses the prediction; by chance alone, "
         "one bin in twenty does."
     )
-
-
-def _all_bins(bins: int) -> str:
-    return "its only bin" if bins == 1 else f"all {bins} bins"
 
 
 def stage(name: str) -> str:
@@ -210,17 +209,16 @@ def risk_bands(data: ReportData) -> str | None:
 
 def extremes(data: ReportData, least_share: float = 0.01) -> str | None:
     """The segments with the highest and lowest mean probability among those with enough users."""
-    enough = least_share * data.audience.users_scored
-    rows: list[tuple[float, str, SegmentRow]] = [
+    enough = max(least_share * data.audience.users_scored, 1)
+    rows = [
         (row.mean_probability, segment.title, row)
         for segment in data.segments
         for row in segment.rows
-        if row.mean_probability is not None and row.users >= max(enough, 1)
+        if row.mean_probability is not None and row.users >= enough
     ]
     if len(rows) < 2:
         return None
-    ordered = sorted(rows, key=lambda r: r[0])
-    (low, low_title, low_row), (high, high_title, high_row) = ordered[0], ordered[-1]
+    (low, low_title, low_row), *_, (high, high_title, high_row) = sorted(rows, key=lambda row: row[0])
     return (
         f"The risk is highest at {percent(high)} ({high_title}: {high_row.name}; {people(high_row.users)}) "
         f"and lowest at {percent(low)} ({low_title}: {low_row.name}; {people(low_row.users)})."
@@ -250,20 +248,11 @@ class MetricLine:
 
 def metric_lines(holdout: Holdout) -> list[MetricLine]:
     """The holdout's metrics in a fixed order, each with its reference values."""
-    lines = []
-    for name, (label, meaning, show) in METRICS.items():
-        estimate = holdout.metrics.get(name)
-        if estimate is not None:
-            lines.append(
-                MetricLine(
-                    label,
-                    meaning,
-                    show(estimate.value),
-                    interval(estimate, show),
-                    _references(name, holdout),
-                )
-            )
-    return lines
+    return [
+        MetricLine(label, meaning, show(estimate.value), interval(estimate, show), references(holdout))
+        for name, (label, meaning, show, references) in METRICS.items()
+        if (estimate := holdout.metrics.get(name)) is not None
+    ]
 
 
 def interval(estimate: Estimate, show: Callable[[float], str]) -> str:
@@ -273,22 +262,11 @@ def interval(estimate: Estimate, show: Callable[[float], str]) -> str:
     return f"{show(estimate.low)} {DASH} {show(estimate.high)}"
 
 
-def _references(name: MetricName, holdout: Holdout) -> tuple[str, ...]:
-    """The metric of a model that knows only the base rate, and of the true probabilities if known."""
-    rate = holdout.base_rate
-    if name == "log_loss":
-        base = f"base rate {_four(holdout.base_log_loss)}"
-        if holdout.true_log_loss is None:
-            return (base,)
-        return (base, f"best possible {_four(holdout.true_log_loss)}")
-    reference = {
-        "auc": "at random 0.500",
-        "pr_auc": f"at random {_three(rate)}",
-        "brier": f"base rate {_four(rate * (1 - rate))}",
-        "ece": "perfect 0",
-        "lift_top_decile": f"at random {times(1.0)}",
-    }
-    return (reference[name],)
+def _log_losses(holdout: Holdout) -> tuple[str, ...]:
+    base = f"base rate {_four(holdout.base_log_loss)}"
+    if holdout.true_log_loss is None:
+        return (base,)
+    return (base, f"best possible {_four(holdout.true_log_loss)}")
 
 
 def _three(value: float) -> str:
@@ -303,28 +281,44 @@ def _signed_points(gap: float) -> str:
     return "\u00b10.0" if abs(gap) < SAME_AS_USUAL else signed(gap * 100, 1)
 
 
-def _points(value: float) -> str:
-    return f"{decimal(value * 100, 2)} points"
-
-
-METRICS: dict[MetricName, tuple[str, str, Callable[[float], str]]] = {
-    "log_loss": ("Log loss", "how surprised the model was by what happened; lower is better", _four),
+# Label, meaning, number format, and the references: the metric of a model that knows only the base rate, and
+# that of the true probabilities if they are known.
+METRICS: dict[MetricName, tuple[str, str, Callable[[float], str], Callable[[Holdout], tuple[str, ...]]]] = {
+    "log_loss": (
+        "Log loss",
+        "how surprised the model was by what happened; lower is better",
+        _four,
+        _log_losses,
+    ),
     "auc": (
         "AUC",
         "how often somebody who stayed away had a higher probability than somebody who came",
         _three,
+        lambda _: ("at random 0.500",),
     ),
-    "pr_auc": ("PR AUC", "average precision when people are approached riskiest first", _three),
-    "brier": ("Brier score", "mean squared error of the probabilities; lower is better", _four),
+    "pr_auc": (
+        "PR AUC",
+        "average precision when people are approached riskiest first",
+        _three,
+        lambda holdout: (f"at random {_three(holdout.base_rate)}",),
+    ),
+    "brier": (
+        "Brier score",
+        "mean squared error of the probabilities; lower is better",
+        _four,
+        lambda holdout: (f"base rate {_four(holdout.base_rate * (1 - holdout.base_rate))}",),
+    ),
     "ece": (
         "Calibration error",
         "mean distance between predicted and observed rates over the bins; lower is better",
-        _points,
+        lambda value: f"{decimal(value * 100, 2)} points",
+        lambda _: ("perfect 0",),
     ),
     "lift_top_decile": (
         "Lift, top tenth",
         "churn rate among the riskiest tenth, as a multiple of everybody's",
         lift,
+        lambda _: (f"at random {times(1.0)}",),
     ),
 }
 
