@@ -116,20 +116,16 @@ def apply(warehouse: Warehouse, id_column: str, readers: str | None = None) -> l
     return applied
 
 
-def ensure_current(warehouse: Warehouse, id_column: str, automatic: bool | None = None) -> None:
-    """Apply pending migrations, or refuse to go on without them.
-
-    Args:
-        id_column: name of the user id column.
-        automatic: whether to migrate them; by default where this process has the warehouse to itself.
+def ensure_current(warehouse: Warehouse, id_column: str) -> None:
+    """Apply pending migrations if this process has the warehouse to itself; else refuse to go on.
 
     Raises:
-        RunError: migrations are pending and ``automatic`` is off: somebody must read the SQL first.
+        RunError: migrations are pending, and somebody must read the SQL first.
     """
     lacking = pending(warehouse, id_column)
     if not lacking:
         return
-    if not (warehouse.exclusive if automatic is None else automatic):
+    if not warehouse.exclusive:
         titles = ", ".join(f"{item.version} {item.title}" for item in lacking)
         raise RunError(
             f"the published tables need migrations first ({titles}): run `churn migrate`,"

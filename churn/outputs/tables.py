@@ -7,7 +7,7 @@ of the scores never wait.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_VALUE = 250  # characters, of up to four bytes
 _KEY = "product = :product and target_week_start_date = :week"
+_Names = Mapping[str, Any]
+_NONE: _Names = {}
 
 
 @dataclass(frozen=True)
@@ -45,26 +47,6 @@ class Published:
     reasons: int = 0
 
 
-@dataclass(frozen=True)
-class _Publication:
-    """One run's files and what they must hold."""
-
-    scores: tuple[str, ...]
-    reasons: tuple[str, ...] | None
-    rows: int
-    started_at: datetime
-    id_column: str
-    key: dict[str, Any]
-    scratch: str | None
-
-    @property
-    def run_id(self) -> str:
-        return str(self.key["run_id"])
-
-    def staging(self, what: str) -> str:
-        return f"{migrations.SCHEMA}.{identifier(f'staging_{what}_' + self.run_id.replace('-', '_'))}"
-
-
 def publish_scores(
     warehouse: Warehouse,
     paths: Sequence[str],
@@ -76,7 +58,6 @@ def publish_scores(
     rows: int,
     id_column: str = "user_id",
     reason_paths: Sequence[str] | None = None,
-    auto_migrate: bool | None = None,
     scratch: str | None = None,
 ) -> Published:
     """Replace the scores and reasons of a product and target week by one run's, in one transaction.
@@ -93,7 +74,6 @@ def publish_scores(
         id_column: name of the user id column in the tables.
         reason_paths: the run's reason files; ``None`` publishes no reasons and deletes those of the replaced
             run.
-        auto_migrate: whether to migrate the tables first; by default in the embedded warehouse only.
         scratch: folder for a temporary file that the warehouse may need; by default that of the files.
 
     Raises:
@@ -105,6 +85,7 @@ def publish_scores(
     """
     naive = started_at.astimezone(UTC).replace(tzinfo=None) if started_at.tzinfo else started_at
     publication = _Publication(
+        warehouse,
         scores=tuple(paths),
         reasons=None if reason_paths is None else tuple(reason_paths),
         rows=rows,
@@ -113,96 +94,85 @@ def publish_scores(
         key={"product": product, "week": target_week_start, "run_id": run_id},
         scratch=scratch,
     )
-    publication.staging(REASONS.name)  # refuses a run id that cannot be part of a table name
-    migrations.ensure_current(warehouse, id_column, auto_migrate)
-    return retry_transaction(
-        lambda: _Transaction(warehouse, publication).run(), f"publishing run {run_id} of {product}"
-    )
+    migrations.ensure_current(warehouse, id_column)
+    return retry_transaction(publication.run, f"publishing run {run_id} of {product}")
 
 
-class _Transaction:
-    """One attempt to publish."""
+@dataclass
+class _Publication:
+    """One run's files, what they must hold, and the transaction that publishes them."""
 
-    def __init__(self, warehouse: Warehouse, publication: _Publication) -> None:
-        self.warehouse = warehouse
-        self.publication = publication
-        self.staged_scores = publication.staging(SCORES.name)
-        self.staged_reasons = publication.staging(REASONS.name)
-        self.staged_kind = "table"
+    warehouse: Warehouse
+    scores: tuple[str, ...]
+    reasons: tuple[str, ...] | None
+    rows: int
+    started_at: datetime
+    id_column: str
+    key: dict[str, Any]
+    scratch: str | None
+    staged_kind: str = "table"
+
+    def __post_init__(self) -> None:
+        suffix = str(self.key["run_id"]).replace("-", "_")
+        self.staged_scores, self.staged_reasons = (
+            f"{migrations.SCHEMA}.{identifier(f'staging_{dataset.name}_{suffix}')}"
+            for dataset in (SCORES, REASONS)
+        )
 
     def run(self) -> Published:
         with self.warehouse.transaction() as session:
             session.lock(migrations.PUBLISHED)
             newer = self._newer(session)
             if newer is not None:
-                logger.warning(
-                    "%s: run %s is newer than %s and stays published",
-                    migrations.SCORES,
-                    newer,
-                    self.publication.run_id,
-                )
+                message = "%s: run %s is newer than %s and stays published"
+                logger.warning(message, migrations.SCORES, newer, self.key["run_id"])
                 return Published(migrations.SCORES, 0, 0, newer)
             model_version = self._stage_scores(session)
             reasons = self._stage_reasons(session)
             replaced = self._replace(session, reasons)
             self._record(session, model_version, reasons)
-        return Published(migrations.SCORES, self.publication.rows, replaced, reasons=reasons)
+        return Published(migrations.SCORES, self.rows, replaced, reasons=reasons)
 
     def _newer(self, session: Session) -> str | None:
         """Return the id of the published run if it is newer than this one."""
         text = f"select run_id, score_datetime from {migrations.PUBLISHED} where {_KEY}"
         for row in self._fetch(session, text):
-            if (row["score_datetime"], row["run_id"]) > (
-                self.publication.started_at,
-                self.publication.run_id,
-            ):
+            if (row["score_datetime"], row["run_id"]) > (self.started_at, self.key["run_id"]):
                 return str(row["run_id"])
         return None
 
     def _stage_scores(self, session: Session) -> str | None:
         """Load and check the scores; return their model version."""
-        names = {"staging": self.staged_scores}
-        loaded = self._stage(session, SCORES, self.publication.scores)
-        (counts,) = self._fetch(
-            session, _text("check_scores"), {**names, "required": SCORES.required_columns}
-        )
-        failures = [
-            *_score_failures(counts, loaded, self.publication.rows),
-            *_nulls(counts, SCORES.required_columns),
-        ]
-        if failures:
+        loaded = self._stage(session, SCORES, self.scores, self.staged_scores)
+        names = {"staging": self.staged_scores, "required": SCORES.required_columns}
+        (counts,) = self._fetch(session, _text("check_scores"), names)
+        if failures := [*_score_failures(counts, loaded, self.rows), *_nulls(counts, SCORES)]:
             raise CheckError("publish", failures)
         return None if counts["model_version"] is None else str(counts["model_version"])
 
     def _stage_reasons(self, session: Session) -> int:
         """Load and check the reasons, if there are any to publish; return their number."""
-        if self.publication.reasons is None:
+        if self.reasons is None:
             return 0
-        names = {
-            "staging": self.staged_reasons,
-            "scores": self.staged_scores,
-            "required": REASONS.required_columns,
-        }
-        loaded = self._stage(session, REASONS, self.publication.reasons)
-        (counts,) = self._fetch(session, _text("check_reasons"), names)
-        failures = [
-            *_reason_failures(counts, loaded, self.publication.rows),
-            *_nulls(counts, REASONS.required_columns),
-        ]
-        if failures:
+        loaded = self._stage(session, REASONS, self.reasons, self.staged_reasons)
+        names = {"staging": self.staged_reasons, "scores": self.staged_scores}
+        (counts,) = self._fetch(
+            session, _text("check_reasons"), {**names, "required": REASONS.required_columns}
+        )
+        if failures := [*_reason_failures(counts, loaded, self.rows), *_nulls(counts, REASONS)]:
             raise CheckError("publish reasons", failures)
         return int(counts["staged"])
 
-    def _stage(self, session: Session, dataset: RunDataset, paths: Sequence[str]) -> int | None:
+    def _stage(self, session: Session, dataset: RunDataset, paths: Sequence[str], staging: str) -> int | None:
         """Let SQL read a run's files; return the rows loaded, or None where they stay in the files."""
-        staging, columns = self.publication.staging(dataset.name), dataset.column_names
+        columns = dataset.column_names
         view = self.warehouse.view_on_files(staging, paths, columns)
         self.staged_kind = "table" if view is None else "view"
         if view is not None:
             session.execute(view)
             return None
         self._execute(session, _text(f"staging_{dataset.name}"), {"staging": staging})
-        return session.load_parquet(staging, paths, columns, scratch=self.publication.scratch)
+        return session.load_parquet(staging, paths, columns, scratch=self.scratch)
 
     def _replace(self, session: Session, reasons: int) -> int:
         """Replace the published rows by the staged ones; return how many scores were deleted."""
@@ -211,16 +181,16 @@ class _Transaction:
         columns = ", ".join(SCORES.column_names[1:])
         inserted = self._execute(
             session,
-            f'insert into {migrations.SCORES} ("{self.publication.id_column}", {columns})'
+            f'insert into {migrations.SCORES} ("{self.id_column}", {columns})'
             f" select user_id, {columns} from {self.staged_scores}",
         )
-        _check_inserted(migrations.SCORES, inserted, self.publication.rows)
-        if self.publication.reasons is not None:
+        _check_inserted(migrations.SCORES, inserted, self.rows)
+        if self.reasons is not None:
             inserted = self._execute(
                 session,
                 f"""
                 insert into {migrations.REASONS} (
-                    "{self.publication.id_column}", product, target_week_start_date, "rank", feature, "value",
+                    "{self.id_column}", product, target_week_start_date, "rank", feature, "value",
                     contribution, run_id
                 )
                 select
@@ -247,29 +217,20 @@ class _Transaction:
             values (:product, :week, :run_id, :started_at, :model_version, :scores, :reasons, :now)
             """,
             values={
-                "started_at": self.publication.started_at,
+                "started_at": self.started_at,
                 "model_version": model_version,
-                "scores": self.publication.rows,
+                "scores": self.rows,
                 "reasons": reasons,
                 "now": datetime.now(UTC).replace(tzinfo=None),
             },
         )
 
-    def _execute(
-        self,
-        session: Session,
-        text: str,
-        names: dict[str, Any] | None = None,
-        values: dict[str, Any] | None = None,
-    ) -> int:
-        parameters = self.publication.key | (values or {})
-        statement = render(text, names or {}, parameters, migrations.SCHEMA, self.warehouse.dialect)
+    def _execute(self, session: Session, text: str, names: _Names = _NONE, values: _Names = _NONE) -> int:
+        statement = render(text, names, {**self.key, **values}, migrations.SCHEMA, self.warehouse.dialect)
         return session.execute(statement.sql, statement.parameters)
 
-    def _fetch(
-        self, session: Session, text: str, names: dict[str, Any] | None = None
-    ) -> list[dict[str, Any]]:
-        statement = render(text, names or {}, self.publication.key, migrations.SCHEMA, self.warehouse.dialect)
+    def _fetch(self, session: Session, text: str, names: _Names = _NONE) -> list[dict[str, Any]]:
+        statement = render(text, names, self.key, migrations.SCHEMA, self.warehouse.dialect)
         rows: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
         return rows
 
@@ -284,10 +245,14 @@ def _check_inserted(table: str, inserted: int, checked: int) -> None:
         raise CheckError("publish", [f"{inserted:,} rows went into {table}, but {checked:,} were checked"])
 
 
-def _nulls(counts: dict[str, Any], required: Sequence[str]) -> Iterator[str]:
-    for column in required:
-        if count := int(counts[f"no_{column}"] or 0):
-            yield f"{count:,} rows have no {column}"
+def _nulls(counts: dict[str, Any], dataset: RunDataset) -> Iterator[str]:
+    return _faults(counts, {f"no_{column}": f"rows have no {column}" for column in dataset.required_columns})
+
+
+def _faults(counts: dict[str, Any], meanings: Mapping[str, str]) -> Iterator[str]:
+    for name, meaning in meanings.items():
+        if count := int(counts[name] or 0):
+            yield f"{count:,} {meaning}"
 
 
 def _score_failures(counts: dict[str, Any], loaded: int | None, expected: int) -> Iterator[str]:
@@ -297,13 +262,12 @@ def _score_failures(counts: dict[str, Any], loaded: int | None, expected: int) -
         yield f"{counts['repeated']:,} users occur more than once"
     if counts["models"] > 1:
         yield f"the scores are of {counts['models']} model versions"
-    for name, fault in (
-        ("improbable", "probabilities are not in [0, 1]"),
-        ("unclassified", "classifications are neither 0 nor 1"),
-        ("foreign_rows", "rows are of another product, target week or run"),
-    ):
-        if count := int(counts[name] or 0):
-            yield f"{count:,} {fault}"
+    meanings = {
+        "improbable": "probabilities are not in [0, 1]",
+        "unclassified": "classifications are neither 0 nor 1",
+        "foreign_rows": "rows are of another product, target week or run",
+    }
+    yield from _faults(counts, meanings)
 
 
 def _reason_failures(counts: dict[str, Any], loaded: int | None, users: int) -> Iterator[str]:
@@ -314,10 +278,9 @@ def _reason_failures(counts: dict[str, Any], loaded: int | None, users: int) -> 
             f"{staged:,} reasons of {counts['users']:,} users were loaded, but the run scored {users:,} users"
             f" and has {ranks} reasons of each"
         )
-    for name, fault in (
-        ("misnumbered", f"users do not have each rank from 1 to {ranks} once"),
-        ("strangers", "reasons are of users who were not scored"),
-        ("infinite", "contributions are not finite numbers"),
-    ):
-        if count := int(counts[name] or 0):
-            yield f"{count:,} {fault}"
+    meanings = {
+        "misnumbered": f"users do not have each rank from 1 to {ranks} once",
+        "strangers": "reasons are of users who were not scored",
+        "infinite": "contributions are not finite numbers",
+    }
+    yield from _faults(counts, meanings)

@@ -31,13 +31,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """Where a run was logged.
-
-    Attributes:
-        mlflow_run_id: MLflow's own id of the run.
-        model_name: the registered model, ``churn-<product>``.
-        model_version: its version that holds this run's model, such as ``"3"``.
-    """
+    """Where a run was logged: MLflow's id of it, and the model version (such as ``"3"``) that it made."""
 
     mlflow_run_id: str
     model_name: str
@@ -50,7 +44,6 @@ class Champion:
 
     Attributes:
         model_name: the registered model, ``churn-<product>``.
-        model_version: its version.
         run_id: the run (the lake's id) that trained it.
         as_of: the as-of date it was trained for.
         source: URI of its folder.
@@ -97,9 +90,7 @@ def log_run(
     Args:
         tracking_uri: MLflow's tracking and registry URI, such as ``sqlite:////data/out/mlflow.db``.
         artifact_root: folder or URI under which a new experiment stores its artefacts.
-        product: the product's name.
         run_id: the run's id in the lake; ids sort by start time.
-        as_of: the run's as-of date.
         params: training settings; they cannot change once logged.
         metrics: figures of the model; the latest logged value counts.
         tags: further tags of the run; ``mlflow.`` is reserved.
@@ -138,8 +129,7 @@ def is_logged(tracking_uri: str, *, product: str, run_id: str) -> bool:
         RunError: MLflow cannot be read; the message says what to do.
     """
     check_names(product, run_id)
-    file = sqlite_file(tracking_uri)
-    if file is not None and not file.exists():
+    if _is_new(tracking_uri):
         return False
     with mlflow_errors(tracking_uri, f"look for run {run_id} of {product}"):
         client = connect(tracking_uri)
@@ -153,8 +143,7 @@ def champion(tracking_uri: str, product: str) -> Champion | None:
         RunError: MLflow cannot be read; the message says what to do.
     """
     check_names(product)
-    file = sqlite_file(tracking_uri)
-    if file is not None and not file.exists():
+    if _is_new(tracking_uri):
         return None
     with mlflow_errors(tracking_uri, f"read the champion of {product}"):
         client = connect(tracking_uri)
@@ -166,13 +155,13 @@ def champion(tracking_uri: str, product: str) -> Champion | None:
             f"version {version.version} of {version.name} was not registered by a run (it has no as_of tag): "
             f"move the alias {CHAMPION} to a version that was"
         )
-    return Champion(
-        model_name=version.name,
-        model_version=str(version.version),
-        run_id=version.tags["run_id"],
-        as_of=date.fromisoformat(version.tags["as_of"]),
-        source=version.source,
-    )
+    run_id, as_of = version.tags["run_id"], date.fromisoformat(version.tags["as_of"])
+    return Champion(version.name, str(version.version), run_id, as_of, version.source)
+
+
+def _is_new(tracking_uri: str) -> bool:
+    file = sqlite_file(tracking_uri)
+    return file is not None and not file.exists()
 
 
 def _name(product: str) -> str:
@@ -208,11 +197,8 @@ def _experiment(client: Any, tracking_uri: str, name: str, artifact_root: str) -
     experiment = client.get_experiment_by_name(name)
     if experiment is not None and experiment.lifecycle_stage == "deleted":
         raise RunError(f"experiment {name} was deleted in MLflow: restore it, or purge it with `mlflow gc`")
-    if (
-        experiment is not None
-        and experiment.artifact_location != location
-        and sqlite_file(tracking_uri) is not None
-    ):
+    moved = experiment is not None and experiment.artifact_location != location
+    if moved and sqlite_file(tracking_uri) is not None:
         # The output folder was moved together with its database. MLflow cannot move an experiment and would
         # write to the old place. Renamed, the old records stay readable.
         client.rename_experiment(experiment.experiment_id, f"{name}-until-{_milliseconds()}")

@@ -189,6 +189,7 @@ def publish(warehouse: Warehouse, folder: str, rows: int) -> Published:
     """Publish what ``write_run`` wrote."""
     started: datetime = SCORED_AT
     names = [f"{partition_name(n)}.parquet" for n in range(-(-rows // FILE_ROWS))]
+    migrations.apply(warehouse, "user_id")
     return publish_scores(
         warehouse,
         [f"{folder}/scores/{name}" for name in names],
@@ -198,7 +199,6 @@ def publish(warehouse: Warehouse, folder: str, rows: int) -> Published:
         started_at=started,
         rows=rows,
         reason_paths=[f"{folder}/reasons/{name}" for name in names],
-        auto_migrate=True,
     )
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from churn.core import datasets
+from churn.outputs import migrations
 from churn.outputs.tables import Published, publish_scores
 from tests.support.data_folders import AS_OF
 
@@ -94,14 +95,15 @@ def _nullable(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field.with_nullable(True) for field in schema])
 
 
-def publish(warehouse: Any, paths: list[str], rows: int, **changes: Any) -> Published:
-    """Publish as the weekly run does."""
+def publish(warehouse: Any, paths: list[str], rows: int, migrate: bool = True, **changes: Any) -> Published:
+    """Publish as the weekly run does, after migrating the tables."""
+    if migrate:
+        migrations.apply(warehouse, changes.get("id_column", "user_id"))
     arguments = {
         "product": "food",
         "target_week_start": WEEK,
         "run_id": RUN,
         "started_at": STARTED,
-        "auto_migrate": True,
         **changes,
     }
     return publish_scores(warehouse, paths, rows=rows, **arguments)
