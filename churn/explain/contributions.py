@@ -45,10 +45,9 @@ def contributions(model: Model, X: NDArray[np.float32]) -> Contributions:
         model: a model with one output.
         X: encoded features, (rows, features); NaN = missing. Zero rows are allowed.
     """
-    booster = model.booster
-    if booster not in _explainers:
-        _explainers[booster] = _explainer(booster)
-    explainer = _explainers[booster]
+    if model.booster not in _explainers:
+        _explainers[model.booster] = _explainer(model.booster)
+    explainer = _explainers[model.booster]
     if explainer is None:
         return _by_xgboost(model, X)
     margin, phi = explainer.margin_and_contributions(X)
@@ -81,7 +80,6 @@ def additivity_gap(
     """Return how far bias plus contributions are from XGBoost's margin, on a sample of rows.
 
     Args:
-        model: the model.
         X: encoded features, (rows, features).
         explained: their contributions.
         rows: largest number of rows to compare, spread evenly.

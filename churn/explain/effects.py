@@ -7,7 +7,8 @@ most 1/8 of their value, which gives any quantile to that precision.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Self
@@ -25,20 +26,15 @@ from churn.core.errors import RunError
 from churn.core.prefetch import prefetch_map
 from churn.explain.loops import BITS_DROPPED, BUCKETS, FIRST_BUCKET, SIDE_BUCKETS, accumulate
 
-_TENTHS = np.arange(1, 10) / 10
-_MIDDLE = 0.5
+_LEVELS = np.array([*range(1, 10), 5]) / 10  # the tenths, and last the middle
 _MOST_CATEGORIES = 40  # with more, a bin holds several neighbouring codes
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class BinEffect(BaseModel):
-    """One bin of a feature's values.
+    """The rows with a feature's value in ``[low, high)`` (None = no edge), and their mean contribution.
 
-    Attributes:
-        low: lower edge, inclusive; None = no lower edge.
-        high: upper edge, exclusive; None = no upper edge.
-        rows: rows in it.
-        mean: their mean contribution, log-odds; None without rows.
+    ``mean`` is in log-odds; None without rows.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,7 +49,6 @@ class FeatureImportance(BaseModel):
     """One feature over all rows; contributions in log-odds.
 
     Attributes:
-        feature: its name.
         mean_abs: mean of the absolute contributions.
         mean: mean of the contributions.
         cut: median threshold of the model's splits; None for categories and unused features.
@@ -122,7 +117,7 @@ def bin_edges(
             codes = np.arange(1, len(categories[name])) - 0.5
             edges.append(BinEdges(tuple(codes[:: 1 + len(codes) // _MOST_CATEGORIES].tolist()), None))
         else:
-            at = thresholds[np.searchsorted(reached, reached[-1] * np.array([*_TENTHS, _MIDDLE]))].tolist()
+            at = thresholds[np.searchsorted(reached, reached[-1] * _LEVELS)].tolist()
             edges.append(BinEdges(tuple(sorted(set(at))), at[-1]))
     return tuple(edges)
 
@@ -131,8 +126,6 @@ class ContributionSummary:
     """Sums over rows, by feature; the summary of all rows is the sum of the partitions' summaries.
 
     Attributes:
-        features: the model's features.
-        cuts: their cuts.
         rows: rows summed over.
         total_abs: sum of absolute contributions, (features,).
         bin_rows: rows by bin of the feature's value, int64 (features, bins); the last bin holds missing ones.
@@ -185,7 +178,7 @@ class ContributionSummary:
         """Return the features by mean absolute contribution, largest first; none for a summary of no rows."""
         if not self.rows:
             return ()
-        features = [self._importance(i) for i in range(len(self.features))]
+        features = map(self._importance, range(len(self.features)))
         return tuple(sorted(features, key=lambda feature: -feature.mean_abs))
 
     def _importance(self, i: int) -> FeatureImportance:
@@ -230,9 +223,9 @@ class ContributionSummary:
             "middle": [cut.middle for cut in self.cuts],
             "rows": [self.rows] * len(self.features),
             "total_abs": self.total_abs,
-            "bin_rows": _lists(self.bin_rows),
-            "bin_totals": _lists(self.bin_totals),
-            "buckets": _lists(self.buckets),
+            "bin_rows": list(self.bin_rows),
+            "bin_totals": list(self.bin_totals),
+            "buckets": list(self.buckets),
         }
         return pa.table(columns, datasets.EFFECTS.schema)
 
@@ -268,20 +261,9 @@ def read_summary(run_folder: str) -> ContributionSummary:
         return pq.read_table(pa.BufferReader(fs.cat_file(file)))
 
     try:
-        return merge_summaries(map(ContributionSummary.of, prefetch_map(read, files)))
+        return reduce(operator.add, map(ContributionSummary.of, prefetch_map(read, files)))
     except ValueError as error:
         raise RunError(f"{run_folder}/{datasets.EFFECTS.name}: {error}; score the run again") from error
-
-
-def merge_summaries(summaries: Iterable[ContributionSummary]) -> ContributionSummary:
-    """Return the sum of one or more summaries, holding two at a time."""
-    return reduce(lambda total, summary: total + summary, summaries)
-
-
-def _lists(rows: NDArray[Any]) -> pa.Array:
-    """Return a matrix as an Arrow array of its rows."""
-    ends = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(rows.shape[1])
-    return pa.ListArray.from_arrays(ends, rows.ravel())
 
 
 def _mean(totals: Any, rows: Any) -> float | None:

@@ -81,7 +81,8 @@ def flatten(booster: xgb.Booster) -> FlatTrees:
     """
     learner = json.loads(booster.save_raw("json"))["learner"]
     trees = _supported_trees(learner)
-    used = sorted({f for tree in trees for f, left in zip(*_splits(tree), strict=True) if left >= 0})
+    children = ((tree["split_indices"], tree["left_children"]) for tree in trees)
+    used = sorted({f for pair in children for f, left in zip(*pair, strict=True) if left >= 0})
     slots = {feature: slot for slot, feature in enumerate(used)}
     flat: list[_Tree] = []
     for tree in trees:
@@ -190,10 +191,6 @@ def _unsupported(reason: str) -> UnsupportedModelError:
     )
 
 
-def _splits(tree: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-    return tree["split_indices"], tree["left_children"]
-
-
 def _gauss_legendre(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the points and weights on [0, 1]: exact for polynomials of degree < 2 n."""
     points, weights = np.polynomial.legendre.leggauss(n)
@@ -287,12 +284,8 @@ class _Tree:
             value = share * self.threshold[first] + other * value
             below, above = below * difference, above * difference
         last = path.get(feature, _NONE_ABOVE)
-        self.nodes.append(
-            (
-                *(self.slots[feature], depth, last.depth, 2 * depth + side, 2 * (depth + 1), 0),
-                *(second_is_leaf, last.sign, sign, limit, below, above, share, value),
-            )
-        )
+        areas = (self.slots[feature], depth, last.depth, 2 * depth + side, 2 * (depth + 1), 0)
+        self.nodes.append((*areas, second_is_leaf, last.sign, sign, limit, below, above, share, value))
         self.shares_above.append(last.share)
         self.distinct = max(self.distinct, len(path) + (feature not in path))
         return (

@@ -30,9 +30,7 @@ time proportional to nodes x points, with no branch that depends on a row. Newer
 in the same way (Wettenstein, Mitchell, Yu, Quadrature-TreeSHAP, arXiv 2605.04497, 2026).
 """
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import xgboost as xgb
@@ -120,7 +118,11 @@ class TreeShap:
             scratch = _aligned(self._trees.floats)
             self._kernel(matrix, tuple(self._trees), *part, scratch, self.bias, by_feature, margin)
 
-        _run_parallel(explain, parts)
+        if len(parts) > 1:
+            with ThreadPoolExecutor(len(parts)) as pool:
+                list(pool.map(explain, parts))
+        elif parts:
+            explain(parts[0])
         return margin.astype(np.float32), by_feature.T
 
     def _probe(self, booster: xgb.Booster) -> float:
@@ -140,15 +142,6 @@ class TreeShap:
                 "rows); use booster.predict(pred_contribs=True)"
             )
         return float(gap.mean())
-
-
-def _run_parallel(work: Any, parts: Sequence[tuple[int, int]]) -> None:
-    if len(parts) <= 1:
-        for part in parts:
-            work(part)
-        return
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(work, parts))
 
 
 def _aligned(floats: int) -> Floats:

@@ -17,15 +17,6 @@ from churn.features.catalogue import Feature, Range
 from churn.features.phrases import Phrases
 from churn.lake.readers import read_rows
 
-_SCORE_COLUMNS = [
-    "predicted_probability",
-    "product",
-    "target_week_start_date",
-    "as_of",
-    "run_id",
-    "__filename",
-]
-
 
 def explain_user(run_folder: str, user: str) -> list[str]:
     """Return the lines that `churn explain` prints: a user's probability of churn and its reasons.
@@ -58,7 +49,8 @@ def explain_user(run_folder: str, user: str) -> list[str]:
 def _explain(run_folder: str, user: str) -> list[str]:
     fs, path = url_to_fs(run_folder)
     scores = ds.dataset(f"{path}/scores", filesystem=fs, format="parquet")
-    matches = scores.to_table(columns=_SCORE_COLUMNS, filter=pc.field("user_id") == user).to_pylist()
+    columns = ["predicted_probability", "product", "target_week_start_date", "as_of", "run_id", "__filename"]
+    matches = scores.to_table(columns=columns, filter=pc.field("user_id") == user).to_pylist()
     if not matches:
         raise UsageError(
             f"user {user[:80]!r} was not scored: no such id, or not active in the last observed week, not "
@@ -70,29 +62,21 @@ def _explain(run_folder: str, user: str) -> list[str]:
     features = [catalogue[reason["feature"]] for reason in reasons if reason["feature"] in catalogue]
     file = PurePosixPath(score["__filename"]).name
     own, typical = _read_usual(fs, f"{path}/features/{file}", user, features)
+    lines = describe_reasons(reasons, catalogue, own, typical)
     return [
         f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in the "
         f"week of {score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
-        *(
-            f"  {number}. {line}"
-            for number, line in enumerate(describe_reasons(reasons, catalogue, own, typical), start=1)
-        ),
+        *(f"  {number}. {line}" for number, line in enumerate(lines, start=1)),
     ]
 
 
 def _read_catalogue(fs: AbstractFileSystem, path: str) -> dict[str, Feature]:
     with fs.open(path, "rt", encoding="utf-8") as file:
         entries = json.load(file)
-    return {
-        entry["name"]: Feature(
-            **{
-                **entry,
-                "phrases": Phrases(**entry.get("phrases", {})),
-                "range": Range(*entry.get("range", ())),
-            }
-        )
-        for entry in entries
-    }
+    for entry in entries:
+        entry["phrases"] = Phrases(**entry.get("phrases", {}))
+        entry["range"] = Range(*entry.get("range", ()))
+    return {entry["name"]: Feature(**entry) for entry in entries}
 
 
 def _read_usual(

@@ -128,26 +128,16 @@ def _factor(odds: float) -> str:
 
 @dataclass(frozen=True)
 class _Value:
-    """A value in a template.
-
-    Attributes:
-        value: the value.
-        unit: its unit, in the plural.
-        rough: whether to write 1.5 as "1 or 2", as for usual values.
-        bare: whether to omit the unit.
-    """
-
     value: float | str
-    unit: str
-    rough: bool = False
-    bare: bool = False
+    unit: str  # in the plural
+    rough: bool = False  # whether to write 1.5 as "1 or 2", as for usual values
+    bare: bool = False  # whether to omit the unit
 
     def __format__(self, spec: str) -> str:
         """Return the value in words.
 
         Specs: empty, with its unit; ``number``, without it; ``different``, with this word; ``/X``, divided by
-            X;
-        ``ratio``, ``change``, ``times``, ``every``; ``span`` of days; ``trend``, a slope a week;
+        X; ``ratio``, ``change``, ``times``, ``every``; ``span`` of days; ``trend``, a slope a week;
         ``crossing``, a week counted from the first observed one.
         """
         x = self.value
@@ -227,21 +217,6 @@ def _ratio(x: float) -> str:
     return "equal to" if x < 1.045 else f"{_percent(x - 1)} above" if x < 1.995 else f"{_number(x)} times"
 
 
-def _change(x: float) -> str:
-    """Return a relative change in words: "20% more", "5% fewer"."""
-    return f"{_percent(abs(x))} {'fewer' if x < 0 else 'more'}"
-
-
-def _times(x: float) -> str:
-    count = _number(x)
-    return {"0": "never", "1": "once", "2": "twice"}.get(count, f"{count} times")
-
-
-def _every(days: float) -> str:
-    count = _number(days)
-    return "every day" if count == "1" else f"every {count} days"
-
-
 def _trend(slope: float) -> str:
     if slope == 0:
         return "neither rising nor falling"
@@ -258,9 +233,9 @@ def _crossing(week: float) -> str:
 
 _SPECS: Mapping[str, Callable[[float], str]] = {
     "ratio": _ratio,
-    "change": _change,
-    "times": _times,
-    "every": _every,
+    "change": lambda x: f"{_percent(abs(x))} {'fewer' if x < 0 else 'more'}",
+    "times": lambda x: {"0": "never", "1": "once", "2": "twice"}.get(_number(x), f"{_number(x)} times"),
+    "every": lambda days: "every day" if _number(days) == "1" else f"every {_number(days)} days",
     "span": _span,
     "trend": _trend,
     "crossing": _crossing,

@@ -54,7 +54,6 @@ class TrainingRows:
     label_delay: timedelta = LABEL_DELAY
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return len(self.churned)
 
     @property
