@@ -107,12 +107,11 @@ def inspect_file(urls: Iterable[str]) -> list[FileFacts]:
     Raises:
         RunError: names a file that is missing or damaged.
     """
-    listed = list(urls)
     with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(_look_at, listed))
+        return list(pool.map(_inspect, urls))
 
 
-def _look_at(url: str) -> FileFacts:
+def _inspect(url: str) -> FileFacts:
     fs, path = fsspec.core.url_to_fs(url)
     try:
         size = int(fs.size(path))
@@ -145,12 +144,7 @@ def read_manifest(url: str) -> dict[str, Any] | None:
 
 
 def checked_files(manifest: dict[str, Any], prefix: str, schema: pa.Schema) -> list[tuple[str, int]]:
-    """Return the files that a manifest lists, with their rows, after checking them against it.
-
-    Args:
-        manifest: what ``read_manifest`` returned.
-        prefix: what every file's URL begins with.
-        schema: what the files should hold.
+    """Return the files of a manifest with their rows; check that they begin with a prefix and fit a schema.
 
     Raises:
         RunError: a file is missing, foreign, or has other rows or columns; all faults are listed.
@@ -174,25 +168,23 @@ def checked_files(manifest: dict[str, Any], prefix: str, schema: pa.Schema) -> l
     return [(url, rows) for url, rows in entries if rows]
 
 
-def differences(found: pa.Schema, expected: pa.Schema) -> list[str]:
+def differences(actual: pa.Schema, expected: pa.Schema) -> list[str]:
     """Return how a file's columns differ from those expected; int16 passes for int8."""
-    if found.names != expected.names:
-        return [f"its columns are {', '.join(found.names)}, not {', '.join(expected.names)}"]
+    if actual.names != expected.names:
+        return [f"its columns are {', '.join(actual.names)}, not {', '.join(expected.names)}"]
     return [
         f"{theirs.name} is {theirs.type}, not {ours.type}"
-        for theirs, ours in zip(found, expected, strict=True)
+        for theirs, ours in zip(actual, expected, strict=True)
         if not _fits(theirs.type, ours.type)
     ]
 
 
-def _fits(found: pa.DataType, expected: pa.DataType) -> bool:
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    if pa.types.is_string(expected):
-        return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
-    if pa.types.is_int8(expected):
-        return bool(found in (pa.int8(), pa.int16()))  # Redshift has no narrower one
-    return bool(found == expected)
+def _fits(actual: pa.DataType, expected: pa.DataType) -> bool:
+    if pa.types.is_dictionary(actual):
+        actual = actual.value_type
+    # Redshift has no type narrower than int16.
+    wider = {pa.string(): pa.large_string(), pa.int8(): pa.int16()}.get(expected, expected)
+    return bool(actual in (expected, wider))
 
 
 def copy_manifest(files: Sequence[FileFacts]) -> bytes:

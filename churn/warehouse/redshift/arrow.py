@@ -26,12 +26,7 @@ _TEXTS = frozenset({18, 19, 25, 705, 1042, 1043})
 
 
 def table_of(description: Sequence[Sequence[Any]], rows: Sequence[Sequence[Any]]) -> pa.Table:
-    """Return all rows of a result; decimals are as precise as the values need.
-
-    Args:
-        description: the cursor's: name and type code of each column, and its precision and scale.
-        rows: the rows.
-    """
+    """Return all rows of a result with the cursor's description; decimals are as precise as they need."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(description)
     arrays = [
         pa.array(values, column_type(column) or (None if any(v is not None for v in values) else _WHOLE))

@@ -21,10 +21,11 @@ from tenacity import RetryCallState, RetryError, retry_if_exception, retry_if_re
 from churn.config.warehouse import WarehouseSettings
 from churn.core.errors import RunError
 from churn.core.names import identifier
+from churn.core.redaction import mask_secrets
 from churn.warehouse.base import Dialect, LostConnectionError, SerialisationError, Values, Warehouse
 from churn.warehouse.parquet import checked_files, read_manifest
 from churn.warehouse.quoting import bind, label_of, qualified
-from churn.warehouse.redshift.connect import Redactor, connect, make_engine, pause, retrying
+from churn.warehouse.redshift.connect import connect, make_engine, pause, retrying
 from churn.warehouse.redshift.session import RedshiftSession, remove_files
 from churn.warehouse.redshift.unload_copy import LARGEST_FILE, SMALLEST_FILE, unload_statement
 from churn.warehouse.retries import error_of
@@ -56,8 +57,8 @@ class RedshiftWarehouse(Warehouse):
         self.settings = settings
         self._once = settings.model_copy(update={"retries": 0})
         self.progress_seconds = progress_seconds
-        self.redactor = Redactor()
-        self.engine: Engine = make_engine(settings, self.redactor)
+        self.secrets: set[str] = set()  # passwords, which no message may show
+        self.engine: Engine = make_engine(settings, self.secrets)
 
     def execute(self, sql: str, parameters: Values | None = None) -> int:
         """Run one statement; return the rows it changed."""
@@ -127,7 +128,7 @@ class RedshiftWarehouse(Warehouse):
             SerialisationError: another transaction conflicted; the block may be run again.
             LostConnectionError: the block may be run again if ``unchanged``.
         """
-        connection = connect(self.engine, self.settings, self.redactor)
+        connection = connect(self.engine, self.settings, self.secrets)
         session = RedshiftSession(self, connection)
         try:
             yield session
@@ -143,7 +144,7 @@ class RedshiftWarehouse(Warehouse):
         try:
             connection.rollback()
         except Exception as error:
-            logger.debug("rolling back: %s", self.redactor.clean(str(error)))
+            logger.debug("rolling back: %s", mask_secrets(str(error), self.secrets))
             connection.invalidate()
         connection.close()
 
@@ -180,22 +181,21 @@ class RedshiftWarehouse(Warehouse):
         if backend is None:
             return
         try:
-            connection = connect(self.engine, self._once, self.redactor)
+            connection = connect(self.engine, self._once, self.secrets)
             try:
                 connection.exec_driver_sql(f"select {function}({backend:d})").close()
                 connection.commit()
             finally:
                 self._give_back(connection)
         except Exception as error:  # the caller raises the error that led here
-            logger.warning("%s(%d) failed: %s", function, backend, self.redactor.clean(str(error)))
+            logger.warning("%s(%d) failed: %s", function, backend, mask_secrets(str(error), self.secrets))
 
     def unload(
         self, sql: str, parameters: Values | None, folder: str, *, schema: pa.Schema, rows_per_file: int
     ) -> list[tuple[str, int]]:
-        """Write a query's rows to Parquet files on S3 by UNLOAD, and check what it wrote.
+        """Write a query's rows to Parquet files on S3 by UNLOAD, in no order, and check them.
 
-        Each attempt has its own prefix, so that files of a failed attempt are never read. Redshift's slices
-        write in parallel: rows are in no order, and file sizes are approximate.
+        Each attempt has its own prefix, so that files of a failed attempt are never read.
         """
         query = bind(sql, parameters)
         megabytes = rows_per_file * sum(map(_width, schema.types)) // 1_000_000

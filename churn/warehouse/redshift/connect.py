@@ -43,30 +43,8 @@ _FINAL = re.compile(
 )
 
 
-class Redactor:
-    """Removes passwords from messages: those in use, and text that looks like one."""
-
-    def __init__(self) -> None:
-        """Start without any."""
-        self._secrets: set[str] = set()
-
-    def learn(self, secret: str) -> None:
-        """Remember what must not be shown."""
-        if secret:
-            self._secrets.add(secret)
-
-    def clean(self, text: str) -> str:
-        """Return the text without secrets."""
-        return mask_secrets(text, self._secrets)
-
-
 def log_in(settings: WarehouseSettings) -> Login:
-    """Return a user and password for one connection.
-
-    Raises:
-        ConfigError: they are to come from the environment, and are not there.
-        RunError: AWS refused.
-    """
+    """Return a user and password for one connection."""
     if settings.auth != "environment":
         return aws_login(settings)
     user, password = os.environ.get(USER_VARIABLE), os.environ.get(PASSWORD_VARIABLE)
@@ -77,23 +55,18 @@ def log_in(settings: WarehouseSettings) -> Login:
     return Login(user, password)
 
 
-def make_engine(settings: WarehouseSettings, redactor: Redactor) -> Engine:
-    """Return a pool of connections, none of them open yet. No password is kept in it.
-
-    Raises:
-        ConfigError: the driver is not installed.
-    """
+def make_engine(settings: WarehouseSettings, secrets: set[str]) -> Engine:
+    """Return a pool without open connections or passwords; each log-in adds its password to ``secrets``."""
     url = URL.create(
         f"redshift+{settings.driver}", host=settings.host, port=settings.port, database=settings.database
     )
-    # A connection that died in the pool is replaced when it is taken out, before a statement is sent.
     try:
         engine = create_engine(
             url,
             connect_args=_connect_arguments(settings),
             hide_parameters=True,
             **({"use_native_hstore": False} if settings.driver == "psycopg2" else {}),  # Redshift has none
-            pool_pre_ping=True,
+            pool_pre_ping=True,  # replaces a dead connection before a statement is sent
             pool_size=4,
             max_overflow=12,
         )
@@ -103,14 +76,15 @@ def make_engine(settings: WarehouseSettings, redactor: Redactor) -> Engine:
     @event.listens_for(engine, "do_connect")
     def _log_in(_dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> None:
         login = log_in(settings)
-        redactor.learn(login.password)
+        if login.password:
+            secrets.add(login.password)
         options.update(user=login.user, password=login.password)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, record: Any) -> None:
         cursor = connection.cursor()
         try:
-            # Times as the embedded warehouse has them, and numbers with all of their digits.
+            # Times as in the embedded warehouse, and numbers with all digits.
             cursor.execute("set timezone to 'UTC'")
             cursor.execute("set extra_float_digits to 2")
             if settings.statement_timeout:
@@ -122,8 +96,8 @@ def make_engine(settings: WarehouseSettings, redactor: Redactor) -> Engine:
         connection.commit()
 
     @event.listens_for(engine, "handle_error")
-    def _tell_lost(context: ExceptionContext) -> None:
-        # The pool must not keep dead connections, and SQLAlchemy does not know redshift_connector's words.
+    def _mark_lost(context: ExceptionContext) -> None:
+        # The pool must not keep dead connections; SQLAlchemy does not know redshift_connector's messages.
         if is_lost(context.original_exception):
             context.is_disconnect = True
 
@@ -131,17 +105,16 @@ def make_engine(settings: WarehouseSettings, redactor: Redactor) -> Engine:
 
 
 def _connect_arguments(settings: WarehouseSettings) -> dict[str, Any]:
+    interval = max(1, settings.keepalive // 3)
     if settings.driver == "redshift_connector":
-        verified = settings.ssl != "prefer"
-        return {
-            "ssl": verified,
-            **({"sslmode": settings.ssl} if verified else {}),
+        tls = {"ssl": False} if settings.ssl == "prefer" else {"ssl": True, "sslmode": settings.ssl}
+        return tls | {
             "application_name": "churn",
-            # Kept longer than until the next one, a prepared statement keeps the columns that its table had.
+            # A prepared statement that is kept longer keeps the columns that its table had.
             "max_prepared_statements": 1,
             "tcp_keepalive": True,
             "tcp_keepalive_idle": settings.keepalive,
-            "tcp_keepalive_interval": max(1, settings.keepalive // 3),
+            "tcp_keepalive_interval": interval,
             "tcp_keepalive_count": _KEEPALIVES,
         }
     return {
@@ -150,12 +123,12 @@ def _connect_arguments(settings: WarehouseSettings) -> dict[str, Any]:
         "connect_timeout": settings.connect_timeout,
         "keepalives": 1,
         "keepalives_idle": settings.keepalive,
-        "keepalives_interval": max(1, settings.keepalive // 3),
+        "keepalives_interval": interval,
         "keepalives_count": _KEEPALIVES,
     }
 
 
-def connect(engine: Engine, settings: WarehouseSettings, redactor: Redactor) -> Connection:
+def connect(engine: Engine, settings: WarehouseSettings, secrets: set[str]) -> Connection:
     """Take a connection from the pool; try again, with growing pauses, where the network is at fault.
 
     Raises:
@@ -164,34 +137,33 @@ def connect(engine: Engine, settings: WarehouseSettings, redactor: Redactor) -> 
     """
     where = f"{settings.host}:{settings.port}/{settings.database}"
 
+    def detail(error: BaseException) -> str:
+        return mask_secrets(_message(error), secrets)
+
+    def is_final(error: BaseException) -> bool:  # connecting again would fail in the same way
+        if isinstance(error, ChurnError) or not isinstance(error, Exception):
+            return True
+        return bool(_FINAL.search(detail(error))) and not _PASSING.search(detail(error))
+
     def log(state: RetryCallState) -> None:
-        first = redactor.clean(_message(cast(Exception, error_of(state)))).splitlines()[0]
+        first = detail(cast(Exception, error_of(state))).splitlines()[0]
         logger.warning("%s: no connection (%s); trying again", where, first[:200])
 
+    retry = retry_if_exception(lambda error: not is_final(error))
     try:
-        return retrying(
-            settings, retry=retry_if_exception(lambda error: not _is_final(error, redactor)), before_sleep=log
-        )(engine.connect)
+        return retrying(settings, retry=retry, before_sleep=log)(engine.connect)
     except ChurnError:
         raise
     except Exception as error:
-        final, detail = _is_final(error, redactor), redactor.clean(_message(error))
+        final, answer = is_final(error), detail(error)
     advice = "check the user and its rights" if final else "check host, port and network"
-    raise RunError(f"the warehouse at {where} cannot be used: {advice}. It says: {detail[:500]}") from None
-
-
-def _is_final(error: BaseException, redactor: Redactor) -> bool:
-    """Return whether connecting again would fail in the same way."""
-    if isinstance(error, ChurnError) or not isinstance(error, Exception):
-        return True
-    detail = redactor.clean(_message(error))
-    return bool(_FINAL.search(detail)) and not _PASSING.search(detail)
+    raise RunError(f"the warehouse at {where} cannot be used: {advice}. It says: {answer[:500]}") from None
 
 
 def retrying(
     settings: WarehouseSettings, *, retry: RetryBaseT, before_sleep: Callable[[RetryCallState], None]
 ) -> Retrying:
-    """Return the settings' retry policy: so many attempts, pauses that double, the last error raised."""
+    """Return the retry policy of the settings; it raises the last error."""
     return Retrying(
         stop=stop_after_attempt(settings.retries + 1),
         wait=lambda state: pause(settings, state.attempt_number - 1),
@@ -208,25 +180,19 @@ def pause(settings: WarehouseSettings, attempt: int) -> float:
 
 
 def as_run_error(
-    error: BaseException, statement: str, redactor: Redactor, *, backend: int | None, committing: bool = False
+    error: BaseException, statement: str, secrets: set[str], *, backend: int | None, committing: bool = False
 ) -> RunError:
     """Return an error of the driver or the network as a RunError, without secrets and values.
 
-    Args:
-        error: what the driver or SQLAlchemy raised.
-        statement: names the statement.
-        redactor: takes the secrets out.
-        backend: id of the server's process.
-        committing: whether a commit was under way, so that its outcome is unknown if the connection broke.
+    If the connection broke while ``committing``, the outcome is unknown.
     """
-    detail = redactor.clean(_message(error))[:1000]
+    detail = mask_secrets(_message(error), secrets)[:1000]
     state = _state(error)
     if state in _SERIALISATION_STATES or _SERIALISATION.search(detail):
         return SerialisationError(f"({statement}) gave way to another transaction: {detail}; run it again")
     if is_lost(error):
-        outcome = (
-            "may have been committed or not: look before it is run again" if committing else "was undone"
-        )
+        unknown = "may have been committed or not: look before it is run again"
+        outcome = unknown if committing else "was undone"
         return LostConnectionError(
             f"the connection to the warehouse broke during a statement ({statement}), which {outcome}."
             f" It says: {detail}",
@@ -238,40 +204,36 @@ def as_run_error(
 
 def is_lost(error: BaseException) -> bool:
     """Return whether an error means that the connection is gone, not that the server said no."""
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        original = error.orig
-    else:
-        original = error
-    if isinstance(original, OSError):
+    if isinstance(_original(error), OSError) or getattr(error, "connection_invalidated", False):
         return True
     state = _state(error)
-    # A server that names another state is there, whatever words its message has.
+    # A server that names another state is there, whatever its message says.
     return state in _LOST_STATES if state else bool(_LOST.search(_message(error)))
 
 
+def _original(error: BaseException) -> BaseException:
+    """Return the driver's error in one of SQLAlchemy's; any other error as it is."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
 def _state(error: BaseException) -> str | None:
-    original = error.orig if isinstance(error, DBAPIError) else error
+    original = _original(error)
     code = getattr(original, "pgcode", None)
-    if code is None and original is not None and original.args and isinstance(original.args[0], dict):
-        code = original.args[0].get("C")  # redshift_connector hands on the protocol's fields
+    if code is None and original.args and isinstance(original.args[0], dict):
+        code = original.args[0].get("C")  # redshift_connector passes the protocol's fields on
     return str(code) if code else None
 
 
 def _message(error: BaseException) -> str:
-    """The server's words, without the statement's text."""
-    original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    """Return the server's message without the statement's text."""
+    original = _original(error)
     first = original.args[0] if original.args else ""
+    driver = type(original).__module__.split(".")[0] in ("psycopg2", "redshift_connector")
     if isinstance(first, dict):
         text = " ".join(str(first[key]) for key in ("S", "M", "D", "H") if first.get(key))
-    elif isinstance(error, DBAPIError) or isinstance(original, OSError) or _is_driver(original):
+    elif isinstance(error, DBAPIError) or isinstance(original, OSError) or driver:
         text = ": ".join(str(part) for part in original.args) or type(original).__name__
     else:
         text = f"{type(original).__name__}: {original}"
-    # What follows quotes the statement, with the values in it.
+    # The text after this quotes the statement with its values.
     return re.split(r"\n+(?:LINE \d+:|\[SQL)", text, maxsplit=1)[0].strip() or type(original).__name__
-
-
-def _is_driver(error: BaseException) -> bool:
-    return type(error).__module__.split(".")[0] in ("psycopg2", "redshift_connector")

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 logger = logging.getLogger(__name__)
@@ -15,49 +16,40 @@ _GLANCE = 0.5  # seconds between checks for an interrupt
 def run_interruptible(
     work: Callable[[], Result], *, label: str, cancel: Callable[[], None], every: float
 ) -> Result:
-    """Run ``work`` in a thread of its own and wait for it, so that the waiting can be interrupted.
+    """Run ``work`` in a thread of its own and wait for it, so that the wait can be interrupted.
 
     Drivers wait for the server in C, where neither Ctrl-C nor a flow's cancellation reaches them.
 
     Args:
         work: one statement.
         label: names it in the log.
-        cancel: asks the server to end it, when the wait is interrupted. If that has no effect, the wait goes
-            on until the connection breaks: the connection cannot be used before.
+        cancel: asks the server to end it after an interrupt. If that has no effect, the wait goes on until
+            the connection breaks: the connection cannot be used before.
         every: seconds between two lines in the log.
-
-    Raises:
-        BaseException: what ``work`` raised, or what interrupted the wait.
     """
-    results: list[Result] = []
-    errors: list[BaseException] = []
-    done = threading.Event()
+    future: Future[Result] = Future()
 
     def run() -> None:
         try:
-            results.append(work())
+            future.set_result(work())
         except BaseException as error:  # the waiting thread raises it again
-            errors.append(error)
-        finally:
-            done.set()
+            future.set_exception(error)
 
     threading.Thread(target=run, name=f"sql {label}", daemon=True).start()
     try:
-        _wait(done, label, every)
+        _wait(future, label, every)
     except BaseException:
-        if not done.is_set():
+        if not future.done():
             logger.warning("%s: cancelled; waiting for the warehouse to end it", label)
             cancel()
-            _wait(done, label, every)
+            _wait(future, label, every)
         raise
-    if errors:
-        raise errors[0]
-    return results[0]
+    return future.result()
 
 
-def _wait(done: threading.Event, label: str, every: float) -> None:
+def _wait(future: Future[Result], label: str, every: float) -> None:
     started = logged = time.monotonic()
-    while not done.wait(min(_GLANCE, every)):
+    while not wait([future], min(_GLANCE, every)).done:
         now = time.monotonic()
         if now - logged >= every:
             logged = now

@@ -24,9 +24,7 @@ def aws_login(settings: WarehouseSettings) -> Login:
     """Return a user and password from AWS: new ones by ``iam``, the stored ones by ``secret``.
 
     Raises:
-        ConfigError: AWS' library is not installed.
-        RunError: AWS refused or was not reached, or the secret is not what it should be; nothing of the
-            secret is shown.
+        RunError: AWS refused or was not reached, or the secret is malformed; nothing of it is shown.
     """
     what = "read the secret" if settings.auth == "secret" else "get database credentials"
     with explained(what, "warehouse.region", "the warehouse's settings"):
@@ -46,18 +44,18 @@ def _client(service: str, settings: WarehouseSettings) -> Any:
 
 def _from_iam(settings: WarehouseSettings) -> Login:
     if settings.workgroup:
-        found = _client("redshift-serverless", settings).get_credentials(
+        answer = _client("redshift-serverless", settings).get_credentials(
             workgroupName=settings.workgroup, dbName=settings.database, durationSeconds=_PASSWORD_SECONDS
         )
-        return Login(found["dbUser"], found["dbPassword"])
-    found = _client("redshift", settings).get_cluster_credentials(
+        return Login(answer["dbUser"], answer["dbPassword"])
+    answer = _client("redshift", settings).get_cluster_credentials(
         ClusterIdentifier=settings.cluster_identifier,
         DbName=settings.database,
         DbUser=settings.db_user,
         DurationSeconds=_PASSWORD_SECONDS,
         AutoCreate=False,
     )
-    return Login(found["DbUser"], found["DbPassword"])
+    return Login(answer["DbUser"], answer["DbPassword"])
 
 
 def _from_secret(settings: WarehouseSettings) -> Login:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from uuid import uuid4
 
 import fsspec.core
@@ -11,36 +11,27 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import SQLAlchemyError
 
-from churn.config.warehouse import WarehouseSettings
 from churn.core.errors import ChurnError, RunError
 from churn.warehouse.base import Session, Values
 from churn.warehouse.parquet import copy_manifest, differences, inspect_file
 from churn.warehouse.quoting import bind, label_of, qualified
 from churn.warehouse.redshift.arrow import batch_of, schema_of, table_of
-from churn.warehouse.redshift.connect import PID, Redactor, as_run_error
+from churn.warehouse.redshift.connect import PID, as_run_error
 from churn.warehouse.redshift.interruptible import run_interruptible
 from churn.warehouse.redshift.unload_copy import copy_statement, s3_url
+
+if TYPE_CHECKING:
+    from churn.warehouse.redshift.client import RedshiftWarehouse
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 
-class Server(Protocol):
-    """What a session needs of its warehouse."""
-
-    settings: WarehouseSettings
-    redactor: Redactor
-    progress_seconds: float
-
-    def cancel(self, backend: int | None) -> None:
-        """Ask the server to end what one of its processes is doing."""
-
-
 class RedshiftSession(Session):
     """One connection within one transaction."""
 
-    def __init__(self, warehouse: Server, connection: Connection) -> None:
+    def __init__(self, warehouse: "RedshiftWarehouse", connection: Connection) -> None:
         """Use a connection that nobody else uses meanwhile."""
         self._warehouse = warehouse
         self._connection = connection
@@ -131,7 +122,7 @@ class RedshiftSession(Session):
     def translated(self, error: Exception, label: str, *, committing: bool = False) -> RunError:
         """Return an error of the driver or the network as a RunError."""
         return as_run_error(
-            error, label, self._warehouse.redactor, backend=self.backend, committing=committing
+            error, label, self._warehouse.secrets, backend=self.backend, committing=committing
         )
 
 

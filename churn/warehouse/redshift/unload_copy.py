@@ -13,19 +13,12 @@ _S3_URL = re.compile(
     r"(?:[A-Za-z0-9_=+@.:-]+/(?!\.{1,2}(?:/|\Z)))*[A-Za-z0-9_=+@.:-]*",
     re.ASCII,
 )
-
-
 # What Redshift accepts as MAXFILESIZE, in MB.
 SMALLEST_FILE, LARGEST_FILE = 5, 6200
 
 
 def unload_statement(
-    query: str,
-    destination: str,
-    iam_role: str,
-    *,
-    max_file_size_mb: int,
-    kms_key: str | None = None,
+    query: str, destination: str, iam_role: str, *, max_file_size_mb: int, kms_key: str | None = None
 ) -> str:
     """Return the statement that writes a query's rows to Parquet files, then a manifest.
 
@@ -33,13 +26,11 @@ def unload_statement(
         query: one query without parameters (see ``bind``).
         destination: ``s3://bucket/prefix`` of every file; no such file may exist.
         iam_role: ARN of the role that Redshift writes with, or ``default``.
-        max_file_size_mb: size of the largest file, in MB.
-        kms_key: key that the files are encrypted with.
 
     Raises:
-        RunError: a part could not be quoted safely, or Redshift would refuse it.
+        RunError: a part cannot be quoted safely, or Redshift would refuse it.
     """
-    query = bind(query)  # which refuses more than one statement, backslashes and open quotes
+    query = bind(query)  # refuses more than one statement, backslashes and open quotes
     if not SMALLEST_FILE <= max_file_size_mb <= LARGEST_FILE:
         raise RunError(f"files can have {SMALLEST_FILE} to {LARGEST_FILE} MB, not {max_file_size_mb}")
     if kms_key is not None and not KMS_KEY.fullmatch(kms_key):
@@ -58,13 +49,7 @@ def unload_statement(
 
 
 def copy_statement(table: str, columns: Sequence[str], manifest_url: str, iam_role: str) -> str:
-    """Return the statement that appends a manifest's Parquet files to a table.
-
-    Args:
-        table: ``schema.table``.
-        columns: the table's columns that the files hold, in the files' order.
-        manifest_url: S3 URL of the manifest.
-        iam_role: ARN of the role that Redshift reads with, or ``default``.
+    """Return the statement that appends a manifest's Parquet files, with these columns in order, to a table.
 
     Raises:
         RunError: the URL or the role is not valid.
