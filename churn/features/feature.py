@@ -1,10 +1,9 @@
 """One feature, and the catalogue of a product's features."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from churn.features.phrases import NO_PHRASES, Phrases
+from churn.features.phrases import NO_PHRASES, Phrases, say
 
 DOUBLE, INTEGER, TEXT = "double precision", "integer", "varchar(250)"
 
@@ -51,9 +50,13 @@ class Feature:
     range: Range = ANY
     seed_step: int | None = None
 
-    def with_phrases(self, phrases: Phrases) -> "Feature":
+    def phrased(self, phrases: Phrases) -> "Feature":
         """Return the feature with phrases."""
         return replace(self, phrases=phrases)
+
+    def says(self, *templates: str, **options: Any) -> "Feature":
+        """Return the feature with the phrases that ``phrases.say`` makes of the arguments."""
+        return self.phrased(say(*templates, **options))
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,32 @@ class Catalogue:
         return tuple(dict.fromkeys(feature.step for feature in self.features))
 
 
-def maker(group: str, step: str, seed_step: int | None = None) -> Callable[..., Feature]:
-    """Return a function that makes the features of one group; the range is 0 or more by default."""
+@dataclass(frozen=True)
+class Group:
+    """Makes the features of one group from their names, units and meanings."""
 
-    def feature(name: str, type_: str, unit: str, meaning: str, within: Range = COUNT) -> Feature:
-        return Feature(name, group, step, type_, unit, meaning, NO_PHRASES, within, seed_step)
+    name: str
+    step: str
+    seed_step: int | None = None
 
-    return feature
+    def number(
+        self, name: str, unit: str, meaning: str, within: Range = COUNT, type_: str = DOUBLE
+    ) -> Feature:
+        """Return a feature that is a number; its range is 0 or more by default."""
+        return Feature(name, self.name, self.step, type_, unit, meaning, NO_PHRASES, within, self.seed_step)
+
+    def count(self, name: str, unit: str, meaning: str, within: Range = COUNT) -> Feature:
+        """Return a feature that is a whole number; its range is 0 or more by default."""
+        return self.number(name, unit, meaning, within, INTEGER)
+
+    def share(self, name: str, meaning: str) -> Feature:
+        """Return a feature that is a number from 0 to 1."""
+        return self.number(name, "share", meaning, SHARE)
+
+    def flag(self, name: str, meaning: str) -> Feature:
+        """Return a feature that is 0 or 1."""
+        return self.number(name, "flag", meaning, FLAG, INTEGER)
+
+    def text(self, name: str, meaning: str) -> Feature:
+        """Return a feature that is a text."""
+        return self.number(name, "category", meaning, ANY, TEXT)

@@ -11,6 +11,11 @@ from churn.config.settings import Product
 
 TIMES_OF_USE = frozenset({"seconds", "minutes", "hours"})
 MONEY = frozenset({"dollars", "euros", "pounds"})
+# Spans of time: in a feature's name, in a reason, in a feature's meaning.
+LAST_WEEK = ("1w", "last week", "in the last observed week")
+WINDOW = ("13w", "in 13 weeks", "in 13 weeks")
+# The tail of a phrase for a number of days, such as "first seen 2 years ago".
+SPAN_AGO = ", typically {usual:span} ago"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from churn.config.settings import Product
-from churn.features.feature import ANY, FLAG, INTEGER, TEXT, Feature, Range, maker
+from churn.features.feature import Feature, Group, Range
 from churn.features.phrases import Phrases, say
 
 # The products that users are segmented for, and their titles.
@@ -25,17 +25,17 @@ def _named(what: str) -> Phrases:
 
 def profile(_: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
-    feature = maker("profile", "features_profile", 5)
+    group = Group("profile", "features_profile", 5)
     no_age = "no age known"
-    yield feature("account_age_days", INTEGER, "days", "age of the account").with_phrases(
-        say("account {only}{value:span} old", "", "no account date known")
+    yield group.count("account_age_days", "days", "age of the account").says(
+        "account {only}{value:span} old", "", "no account date known"
     )
-    yield feature(
-        "age", INTEGER, "years", "age of the person, given or predicted", Range(1, 120)
-    ).with_phrases(say("{value} old", "", no_age))
-    yield feature(
-        "is_16_to_34", INTEGER, "flag", "whether the person is 16 to 34 years old, given or predicted", FLAG
-    ).with_phrases(say("16 to 34 years old", "not 16 to 34 years old", no_age, compared=False))
+    yield group.count("age", "years", "age of the person, given or predicted", Range(1, 120)).says(
+        "{value} old", "", no_age
+    )
+    yield group.flag("is_16_to_34", "whether the person is 16 to 34 years old, given or predicted").says(
+        "16 to 34 years old", "not 16 to 34 years old", no_age, compared=False
+    )
     for name, meaning, what in (
         ("gender", "gender, given or predicted", "gender"),
         ("nation", "nation", "nation"),
@@ -44,37 +44,24 @@ def profile(_: Product) -> Iterator[Feature]:
         ("acorn_group", "neighbourhood group within the category (ACORN)", "neighbourhood group"),
         ("acorn_type", "neighbourhood type within the group (ACORN)", "neighbourhood type"),
     ):
-        yield feature(name, TEXT, "category", meaning, ANY).with_phrases(_named(what))
-    yield feature(
-        "is_uk", INTEGER, "flag", "whether the account is in the United Kingdom", FLAG
-    ).with_phrases(
-        say("in the United Kingdom", "outside the United Kingdom", "no location known", compared=False)
+        yield group.text(name, meaning).phrased(_named(what))
+    yield group.flag("is_uk", "whether the account is in the United Kingdom").says(
+        "in the United Kingdom", "outside the United Kingdom", "no location known", compared=False
     )
-    yield feature("personalisation", TEXT, "category", "whether personalisation is on", ANY).with_phrases(
-        say("personalisation on: {value}", "", "personalisation not known", compared=False)
+    yield group.text("personalisation", "whether personalisation is on").says(
+        "personalisation on: {value}", "", "personalisation not known", compared=False
     )
-    yield feature(
-        "mail_verified", TEXT, "category", "whether the e-mail address is verified", ANY
-    ).with_phrases(
-        say(
-            "e-mail address verified: {value}",
-            "",
-            "not known if the e-mail address is verified",
-            compared=False,
-        )
+    yield group.text("mail_verified", "whether the e-mail address is verified").says(
+        "e-mail address verified: {value}", "", "not known if the e-mail address is verified", compared=False
     )
 
 
 def segments(_: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
-    feature = maker("segments", "features_segments", 6)
+    group = Group("segments", "features_segments", 6)
     for name, title in SEGMENT_PRODUCTS.items():
-        yield feature(
-            f"segment_{name}", TEXT, "category", f"frequency segment for {title}", ANY
-        ).with_phrases(
-            say(
-                f"frequency segment for {title}: {{value}}",
-                missing=f"no frequency segment for {title} known",
-                compared=False,
-            )
+        yield group.text(f"segment_{name}", f"frequency segment for {title}").says(
+            f"frequency segment for {title}: {{value}}",
+            missing=f"no frequency segment for {title} known",
+            compared=False,
         )

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from churn.config.settings import Product
 from churn.core.names import slug
-from churn.features.feature import ANY, DOUBLE, Feature, Range, maker
+from churn.features.feature import ANY, Feature, Group, Range
 from churn.features.phrases import Phrases, escape, say, value_noun, weeks
 
 
 def schedule_match(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
-    feature = maker("schedule match", "features_schedule", 3)
+    group = Group("schedule match", "features_schedule", 3)
     week, value = f"due in {weeks('predicted', product.target_weeks)}", value_noun(product)
     meaning = f"releases of the target week relative to a usual week's, less 1, times the share of {value}"
 
@@ -23,11 +23,11 @@ def schedule_match(product: Product) -> Iterator[Feature]:
         )
 
     # An item of several categories counts in each of them, so the sum has no bound.
-    yield feature("schedule_match", DOUBLE, "change", f"{meaning}: sum over categories", ANY).with_phrases(
+    yield group.number("schedule_match", "change", f"{meaning}: sum over categories", ANY).phrased(
         match("releases", "each category counting as much as it is used")
     )
     for category in product.categories:
         # No releases are -1.
-        yield feature(
-            f"schedule_match_{slug(category)}", DOUBLE, "change", f"{meaning}: {category}", Range(-1)
-        ).with_phrases(match(f"releases in {escape(category)}", "counting as much as they are used"))
+        yield group.number(
+            f"schedule_match_{slug(category)}", "change", f"{meaning}: {category}", Range(-1)
+        ).phrased(match(f"releases in {escape(category)}", "counting as much as they are used"))

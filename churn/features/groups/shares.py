@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from churn.config.settings import Product
 from churn.core.names import slug
-from churn.features.feature import DOUBLE, INTEGER, SHARE, Feature, maker
+from churn.features.feature import Feature, Group
 from churn.features.phrases import kinds_used, share, value_noun
 from churn.sources.availability import Availability
 
@@ -36,31 +36,32 @@ def share_columns(product: Product, available: Availability) -> list[str]:
     ]
 
 
-def _share(group: str, column: str, product: Product, place: str, seed_step: int) -> Feature:
-    feature = maker(group, "features_shares", seed_step)
+def _share(group: Group, column: str, product: Product, place: str) -> Feature:
     meaning = f"share of {value_noun(product)} {place}"
-    return feature(f"share_{column}", DOUBLE, "share", meaning, SHARE).with_phrases(share(product, place))
+    return group.share(f"share_{column}", meaning).phrased(share(product, place))
 
 
 def category(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
-    feature = maker("category", "features_shares", 3)
-    yield feature("categories_used", INTEGER, "categories", "categories used in 13 weeks").with_phrases(
+    group = Group("category", "features_shares", 3)
+    yield group.count("categories_used", "categories", "categories used in 13 weeks").phrased(
         kinds_used(product, "category")
     )
     for value in product.categories:
-        yield _share("category", f"category_{slug(value)}", product, f"in {value}", 3)
-    yield _share("category", "other_category", product, "in no listed category", 3)
+        yield _share(group, f"category_{slug(value)}", product, f"in {value}")
+    yield _share(group, "other_category", product, "in no listed category")
 
 
 def daypart(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
+    group = Group("time of day", "features_shares", 11)
     for name, first, last in DAYPARTS:
         place = f"{_DAYPART_WORDS.get(name, 'at ' + name)} ({first:02}:00 to {last:02}:59)"
-        yield _share("time of day", f"daypart_{name}", product, place, 11)
+        yield _share(group, f"daypart_{name}", product, place)
 
 
 def weekday(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
+    group = Group("weekday", "features_shares", 11)
     for name in WEEKDAYS:
-        yield _share("weekday", f"weekday_{name}", product, f"on {name.title()}s", 11)
+        yield _share(group, f"weekday_{name}", product, f"on {name.title()}s")
