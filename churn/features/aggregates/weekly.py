@@ -251,6 +251,7 @@ def _clear_if_files_changed(warehouse: Warehouse, tables: VersionedTables, stamp
         return
     logger.info("weekly aggregates are made again: %s changed after they were made", changed[0])
     with warehouse.transaction() as session:
+        session.lock(tables.table(WEEKS.name))
         for name in (WEEKS.name, "files", *AGGREGATES):
             session.execute(f"delete from {tables.table(name)}")
 
