@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import click
@@ -12,8 +13,6 @@ import click
 from churn.core.calendar import MAX_WEEKS
 from churn.core.errors import ChurnError, UsageError
 from flows.console import at_exit, install_signal_handlers, silence_libraries, stop_requested
-
-# Prefect, XGBoost and the like are imported inside the commands, so that `--help` answers at once.
 
 
 class _Day(click.ParamType):
@@ -57,6 +56,11 @@ _profile = click.option(
 _yes = click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
 
 
+def _run(command: str, options: Mapping[str, Any]) -> None:
+    """Run a function of flows.commands, imported only now so that `--help` answers at once."""
+    resolve_name(f"flows.commands.{command}")(**options)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="churn")
 def cli() -> None:
@@ -74,9 +78,7 @@ def cli() -> None:
 def demo(**options: Any) -> None:
     """Simulate a broadcaster and run the weekly job for iPlayer and Sounds."""
     silence_libraries(prefect_home=options["into"] / "prefect")
-    from flows.commands.run import run_demo
-
-    run_demo(**options)
+    _run("run:run_demo", options)
 
 
 @cli.command()
@@ -87,9 +89,7 @@ def demo(**options: Any) -> None:
 @click.option("--end", type=_Day(), help="Last Sunday of the simulated history.")
 def simulate(**options: Any) -> None:
     """Write the source tables of a simulated broadcaster."""
-    from flows.commands.run import run_simulate
-
-    run_simulate(**options)
+    _run("run:run_simulate", options)
 
 
 @cli.command()
@@ -106,9 +106,7 @@ def simulate(**options: Any) -> None:
 @click.option("--force", is_flag=True, help="Replace an existing data folder.")
 def ingest(**options: Any) -> None:
     """Make a data folder from an event log: a Parquet or CSV file, or `grocery` or `cdnow`."""
-    from flows.commands.run import run_ingest
-
-    run_ingest(**options)
+    _run("run:run_ingest", options)
 
 
 @cli.command()
@@ -130,9 +128,7 @@ def ingest(**options: Any) -> None:
 def run(**options: Any) -> None:
     """Run the weekly job."""
     silence_libraries()
-    from flows.commands.run import run_weekly
-
-    run_weekly(**options)
+    _run("run:run_weekly", options)
 
 
 @cli.command()
@@ -146,9 +142,7 @@ def run(**options: Any) -> None:
 def backtest(**options: Any) -> None:
     """Train as of past dates with what was known then, and compare with what users did."""
     silence_libraries()
-    from flows.commands.run import run_backtest
-
-    run_backtest(**options)
+    _run("run:run_backtest", options)
 
 
 @cli.command()
@@ -166,9 +160,7 @@ def backtest(**options: Any) -> None:
 @_profile
 def render(**options: Any) -> None:
     """Print the SQL of every step without running it."""
-    from flows.commands.run import run_render
-
-    run_render(**options)
+    _run("run:run_render", options)
 
 
 @cli.command()
@@ -180,9 +172,7 @@ def render(**options: Any) -> None:
 def explain(**options: Any) -> None:
     """Print a user's score and top reasons, in words."""
     silence_libraries()
-    from flows.commands.run import run_explain
-
-    run_explain(**options)
+    _run("run:run_explain", options)
 
 
 @cli.command()
@@ -190,9 +180,7 @@ def explain(**options: Any) -> None:
 @_profile
 def products(**options: Any) -> None:
     """List the products of a data folder, or the built-in ones if it does not exist."""
-    from flows.commands.run import run_products
-
-    run_products(**options)
+    _run("run:run_products", options)
 
 
 @cli.command()
@@ -202,9 +190,7 @@ def products(**options: Any) -> None:
 def check(**options: Any) -> None:
     """Check everything that the settings name: store, warehouse, MLflow, scheduler, Prefect."""
     silence_libraries()
-    from flows.commands.maintain import run_check
-
-    run_check(**options)
+    _run("maintain:run_check", options)
 
 
 @cli.command()
@@ -215,9 +201,7 @@ def check(**options: Any) -> None:
 def migrate(**options: Any) -> None:
     """Bring the published tables up to date with this release; show the SQL first."""
     silence_libraries()
-    from flows.commands.maintain import run_migrate
-
-    run_migrate(**options)
+    _run("maintain:run_migrate", options)
 
 
 @cli.command()
@@ -235,9 +219,7 @@ def migrate(**options: Any) -> None:
 def prune(**options: Any) -> None:
     """Remove old runs from the lake, and tables of weekly aggregates that are out of date."""
     silence_libraries()
-    from flows.commands.maintain import run_prune
-
-    run_prune(**options)
+    _run("maintain:run_prune", options)
 
 
 @cli.command()
@@ -249,9 +231,7 @@ def prune(**options: Any) -> None:
 def erase(**options: Any) -> None:
     """Remove users from every run in the lake and from the published tables."""
     silence_libraries()
-    from flows.commands.maintain import run_erase
-
-    run_erase(**options)
+    _run("maintain:run_erase", options)
 
 
 @cli.command()
@@ -269,9 +249,7 @@ def erase(**options: Any) -> None:
 @_yes
 def sweep(**options: Any) -> None:
     """Stop Fargate tasks, and remove task definitions and clusters, that runs left behind."""
-    from flows.commands.maintain import run_sweep
-
-    run_sweep(**options)
+    _run("maintain:run_sweep", options)
 
 
 @cli.command()
@@ -291,9 +269,7 @@ def sweep(**options: Any) -> None:
 def alerts(**options: Any) -> None:
     """Set up notifications from the Prefect server of runs that fail, crash or do not start."""
     silence_libraries()
-    from flows.commands.alerts import run_alerts
-
-    run_alerts(**options)
+    _run("alerts:run_alerts", options)
 
 
 @cli.command()
@@ -307,9 +283,7 @@ def alerts(**options: Any) -> None:
 @click.option("--json", "json_file", type=_PATH, help="File for the figures.")
 def plan(**options: Any) -> None:
     """Estimate how many workers an audience needs, how long they take, and what they cost."""
-    from flows.commands.capacity import run_plan
-
-    run_plan(**options)
+    _run("capacity:run_plan", options)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

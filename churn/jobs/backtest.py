@@ -171,12 +171,7 @@ def backtest(
         clusters=table["user_id"].to_numpy(zero_copy_only=False),
         seed=settings.seed,
     )
-    return {
-        "product": product,
-        "dates": figures,
-        "all": overall.to_dict(),
-        "predictions": str(predictions),
-    }
+    return {"product": product, "dates": figures, "all": overall.to_dict(), "predictions": str(predictions)}
 
 
 def _predictions(snapshots: Snapshots, probability: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Table:

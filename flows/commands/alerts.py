@@ -142,6 +142,6 @@ def _upsert(automation: AutomationCore) -> str:
         if not existing:
             client.create_automation(automation)
             return "made"
-        for found in existing:
-            client.update_automation(found.id, automation)
+        for old in existing:
+            client.update_automation(old.id, automation)
         return "renewed"

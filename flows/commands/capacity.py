@@ -1,4 +1,4 @@
-"""What `churn plan` does: measure, reckon, and print."""
+"""What `churn plan` does: measure, estimate, and print."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def run_plan(
     from churn.jobs.capacity.calibrate import calibrate, check_size
     from churn.jobs.capacity.wording import assumptions
 
-    check_size(features, trees, depth)  # what is wrong is told before it is measured for
+    check_size(features, trees, depth)  # before the measurement, which takes 20 s
     if json_file is not None:
         _try_to_write(json_file)
 
@@ -56,10 +56,10 @@ def run_plan(
     rates = calibrate(features, trees, depth)
     choice = choose(job, seconds, rates, prices)
     plans = around(job, choice.plan.workers, rates, prices)
-    said = assumptions(choice.plan, rates, prices)
+    sentences = assumptions(choice.plan, rates, prices)
     if json_file is not None:
-        _write(json_file, choice, plans, rates, prices, said)
-    _print(choice, plans, rates, said, deadline)
+        _write(json_file, choice, plans, rates, prices, sentences)
+    _print(choice, plans, rates, sentences, deadline)
 
 
 def span(text: str) -> int:
@@ -68,8 +68,8 @@ def span(text: str) -> int:
     Raises:
         UsageError: it is none, or 0.
     """
-    found = _SPAN.fullmatch(text.strip())
-    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    match = _SPAN.fullmatch(text.strip())
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total = 3600 * hours + 60 * minutes + seconds
     if not total:
         raise UsageError(f"--deadline {text!r} is no time: give one such as 90s, 45m, 1h or 1h30m")
@@ -77,11 +77,11 @@ def span(text: str) -> int:
 
 
 def _try_to_write(path: Path) -> None:
-    """Open a file for writing; what is in it stays, and where there was none there is none."""
-    there = path.exists()
+    """Check that a file can be written, without changing or leaving it."""
+    existed = path.exists()
     with _writing(path):
         path.open("ab").close()
-        if not there:
+        if not existed:
             path.unlink()
 
 
@@ -99,19 +99,19 @@ def _write(
     plans: list["CapacityPlan"],
     rates: "Rates",
     prices: "Prices",
-    said: list[str],
+    sentences: list[str],
 ) -> None:
-    told = {
+    content = {
         "meets_deadline": choice.meets,
         "why_not": choice.why or None,
         "plan": _as_dict(choice.plan),
         "others": [_as_dict(plan) for plan in plans if plan != choice.plan],
         "rates": asdict(rates),
         "prices": prices.model_dump(mode="json"),
-        "assumptions": said,
+        "assumptions": sentences,
     }
     with _writing(path):
-        path.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 def _as_dict(plan: "CapacityPlan") -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _as_dict(plan: "CapacityPlan") -> dict[str, Any]:
 
 
 def _print(
-    choice: "Choice", plans: list["CapacityPlan"], rates: "Rates", said: list[str], deadline: str
+    choice: "Choice", plans: list["CapacityPlan"], rates: "Rates", sentences: list[str], deadline: str
 ) -> None:
     job = choice.plan.job
     click.echo(
@@ -137,7 +137,7 @@ def _print(
     terminal().print(_details(choice.plan))
     terminal().print(_measured(rates))
     click.echo("Assumptions:")
-    for sentence in said:
+    for sentence in sentences:
         click.echo(click.wrap_text(sentence, _WIDTH, "  - ", "    "))
 
 

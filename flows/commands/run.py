@@ -230,13 +230,7 @@ def run_backtest(
 
 
 def run_render(
-    *,
-    data: Path,
-    product: str,
-    as_of: date | None,
-    dialect: str,
-    step: str | None,
-    profile: str | None,
+    *, data: Path, product: str, as_of: date | None, dialect: str, step: str | None, profile: str | None
 ) -> None:
     """Print the SQL of every step."""
     from churn.dataset.plan import plan_without_data, rendered_steps

@@ -5,16 +5,7 @@ from collections.abc import Iterator
 from churn.config.settings import Product
 from churn.core.calendar import LAST_OBSERVED_OFFSET, OBSERVED_OFFSETS
 from churn.features.feature import ANY, Feature, Group, Range
-from churn.features.phrases import (
-    LAST_WEEK,
-    SPAN_AGO,
-    WINDOW,
-    amount,
-    escape,
-    event_noun,
-    value_noun,
-    verb,
-)
+from churn.features.phrases import LAST_WEEK, SPAN_AGO, WINDOW, amount, escape, event_noun, value_noun, verb
 
 # habit_days divided by the sum of its weights, 1 + 0.7 + ... + 0.7 ** 12, is days a week.
 _HABIT_WEEKS = sum(0.7**week for week in range(len(OBSERVED_OFFSETS)))

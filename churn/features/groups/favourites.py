@@ -35,9 +35,7 @@ def activation_titles(product: Product) -> Iterator[Feature]:
         f"{_CAME} for {{value}}", missing=unknown, compared=False
     )
     yield group.text("activation_master_brand", f"channel or station of {what}").says(
-        f"{_CAME} for {article} {item} of {{value}}",
-        missing=unknown,
-        compared=False,
+        f"{_CAME} for {article} {item} of {{value}}", missing=unknown, compared=False
     )
 
 
