@@ -11,6 +11,7 @@ from churn.core.errors import RunError
 from churn.core.names import identifier
 from churn.dataset.plan import DatasetPlan
 from churn.features import store
+from churn.features.aggregates.tables import query
 from churn.features.catalogue import DOUBLE, INTEGER
 from churn.warehouse.base import Warehouse
 from churn.warehouse.templates import Statement, render
@@ -58,8 +59,8 @@ def partition_size(rows: int, features: int, workers: int) -> int:
 def count_rows(warehouse: Warehouse, plan: DatasetPlan, purpose: str) -> int:
     """Return the number of snapshots to ``unload``."""
     text = "select count(*) as snapshots from {{ ref('feature_set') }} where purpose = :purpose"
-    query = render(text, {}, {"purpose": purpose}, plan.schema, warehouse.dialect)
-    return int(warehouse.fetch(query.sql, query.parameters)["snapshots"][0].as_py())
+    (row,) = query(warehouse, warehouse, text, {"purpose": purpose}, schema=plan.schema)
+    return int(row["snapshots"])
 
 
 def unload(
@@ -81,9 +82,9 @@ def unload(
         RunError: the folder cannot be written, the warehouse refused, or another run removed rows meanwhile.
     """
     schema = snapshot_schema(plan, labelled=purpose == "train")
-    query = _selection(plan, purpose, schema, warehouse)
+    selection = _selection(plan, purpose, schema, warehouse)
     files = warehouse.unload(
-        query.sql, query.parameters, str(folder), schema=schema, rows_per_file=rows_per_file
+        selection.sql, selection.parameters, str(folder), schema=schema, rows_per_file=rows_per_file
     )
     dates = plan.training_dates if purpose == "train" else (plan.windows.as_of,)
     store.check_still_there(warehouse, plan.tables.rows, dates)

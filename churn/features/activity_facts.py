@@ -17,10 +17,11 @@ from churn.core.calendar import (
 )
 from churn.core.errors import SourceError, UsageError
 from churn.features.aggregates import ledger, weekly
+from churn.features.aggregates.tables import query
 from churn.features.product_filter import match_names, match_parameters
 from churn.sources.availability import Availability, check_tables
 from churn.warehouse.base import Warehouse
-from churn.warehouse.templates import render, sql_root
+from churn.warehouse.templates import sql_root
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,9 @@ def check_data_covers(warehouse: Warehouse, settings: Settings, windows: Windows
     """
     check_week_is_over(windows.as_of, date.today())
     check_tables(warehouse, settings.source)
-    text = (sql_root() / "sources" / settings.source / "activity.sql").read_text("utf-8")
-    query = f"select max(activity_date) as last_date from (\n{text}) as activity"
-    statement = render(query, {}, {}, "unused", warehouse.dialect)
-    last: date | None = warehouse.fetch(statement.sql, statement.parameters)["last_date"][0].as_py()
+    activity = (sql_root() / "sources" / settings.source / "activity.sql").read_text("utf-8")
+    text = f"select max(activity_date) as last_date from (\n{activity}) as activity"
+    last: date | None = query(warehouse, warehouse, text, {})[0]["last_date"]
     if last is not None and last < windows.last_week_start:
         raise SourceError(
             f"the data end on {last}, and have nothing in the week that ends on the as-of date "
@@ -116,9 +116,7 @@ def profile_activity(
     def one_row(file: str) -> dict[str, Any]:
         text = (sql_root() / file).read_text("utf-8")
         names = {**day_offsets(), **match_names(product), "kept": weekly.aggregate_tables(settings).table}
-        statement = render(text, names, values, schema, warehouse.dialect)
-        rows: list[dict[str, Any]] = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
-        return rows[0]
+        return query(warehouse, warehouse, text, values, names, schema)[0]
 
     row = one_row("checks/activity.sql")
     if outside:
@@ -163,8 +161,8 @@ def profile_activity(
 
 def _empty_product(warehouse: Warehouse, settings: Settings, name: str, windows: Windows, schema: str) -> str:
     text = (sql_root() / "checks" / "products.sql").read_text("utf-8")
-    statement = render(text, {"kept": weekly.aggregate_tables(settings).table}, {}, schema, warehouse.dialect)
-    rows = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
+    names = {"kept": weekly.aggregate_tables(settings).table}
+    rows = query(warehouse, warehouse, text, {}, names, schema)
     listed = ", ".join(f"{row['product']} ({int(row['events']):,} events)" for row in rows) or "none"
     wanted = ", ".join(settings.products[name].match) or "any"
     return (

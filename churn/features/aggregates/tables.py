@@ -56,10 +56,15 @@ def run(warehouse: Warehouse, session: Session | Warehouse, text: str, values: M
 
 
 def query(
-    warehouse: Warehouse, session: Session | Warehouse, text: str, values: Mapping[str, Any]
+    warehouse: Warehouse,
+    session: Session | Warehouse,
+    text: str,
+    values: Mapping[str, Any],
+    names: Mapping[str, Any] | None = None,
+    schema: str = "kept",
 ) -> list[dict[str, Any]]:
-    """Run a short query in Redshift's dialect; return its rows."""
-    statement = render(text, {}, values, "kept", warehouse.dialect)
+    """Run a short query in Redshift's dialect; return its rows. See ``render`` for names and schema."""
+    statement = render(text, names or {}, values, schema, warehouse.dialect)
     rows: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
     return rows
 

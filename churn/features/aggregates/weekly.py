@@ -27,7 +27,7 @@ from churn.features.aggregates.ledger import (
     week_row,
     week_versions,
 )
-from churn.features.aggregates.tables import VersionedTables, digest, run
+from churn.features.aggregates.tables import VersionedTables, digest, query, run
 from churn.features.catalogue import DAYPARTS, WEEKDAYS
 from churn.sources.availability import activity_table
 from churn.warehouse.base import Session, Warehouse
@@ -40,7 +40,6 @@ from churn.warehouse.templates import (
     create_table,
     insert,
     load_step,
-    render,
 )
 
 logger = logging.getLogger(__name__)
@@ -161,16 +160,14 @@ def _source_rows(warehouse: Warehouse, source: str, schema: str, last_week: date
         " where activity_date between cast(:last as date) + 1 and cast(:today as date) + 1"
     )
     days = {"last": last_week + timedelta(days=6), "today": today}
-    statement = render(text, {}, days, schema, warehouse.dialect)
-    later = warehouse.fetch(statement.sql, statement.parameters)["later"][0].as_py()
-    return warehouse.row_count(activity_table(source)) - int(later)
+    (row,) = query(warehouse, warehouse, text, days, schema=schema)
+    return warehouse.row_count(activity_table(source)) - int(row["later"])
 
 
 def _rows_by_week(warehouse: Warehouse, schema: str, days: Mapping[str, date]) -> dict[date | None, int]:
     """Return the source's raw rows by Monday; None holds those whose date is missing or impossible."""
     text = load_step("aggregates/weeks_found.sql", {}).text
-    statement = render(text, {}, days, schema, warehouse.dialect)
-    rows = warehouse.fetch(statement.sql, statement.parameters).to_pylist()
+    rows = query(warehouse, warehouse, text, days, schema=schema)
     return {row["week_start"]: int(row["raw_rows"]) for row in rows}
 
 
