@@ -617,7 +617,9 @@ def test_scratch_of_a_killed_process_that_cannot_be_removed_is_named(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("churn.core.tempdirs.shutil.rmtree", refused)
-    with pytest.raises(RunError, match=rf"{left}, left by a killed process.*Permission denied.*remove it by hand"):
+    with pytest.raises(
+        RunError, match=rf"{left}, left by a killed process.*Permission denied.*remove it by hand"
+    ):
         kept_local.erase(USERS[:1])
 
 

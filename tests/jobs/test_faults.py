@@ -439,10 +439,7 @@ def unfinished(runs: Runs, data: Path, tmp_path_factory: pytest.TempPathFactory)
     }
     ended = runs(*line(data, out), environment=nobody)
     check_refused(ended, "no Dask scheduler answers at tcp://127.0.0.1:9")
-    assert (
-        f"warning: run {staged(out).name} is kept for 48 hours: run again to resume it"
-        in ended.err
-    )
+    assert f"warning: run {staged(out).name} is kept for 48 hours: run again to resume it" in ended.err
     assert committed(out) == []
     assert published(out) == {}
     return out
