@@ -131,12 +131,7 @@ def staged_folder(folder: str) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class ConfiguredTask(Generic[TaskT, RowT]):
-    """A function that uses the settings for S3 in any process that calls it.
-
-    Attributes:
-        settings: settings for S3.
-        function: a function of one argument that can be imported.
-    """
+    """A function of one argument that uses the settings for S3 in any process that calls it."""
 
     settings: StoreSettings
     function: Callable[[TaskT], RowT]

@@ -55,6 +55,7 @@ class RunFolder:
     Attributes:
         fs: the fsspec file system to write to.
         base: the folder, as a path in that file system.
+        checkpoint: the file that ``save_checkpoint`` writes.
         resumable: whether it can be resumed once it has a checkpoint.
         kept: whether it stayed to be resumed.
     """
@@ -70,7 +71,7 @@ class RunFolder:
         self.kept = False
         self._lake = lake
         self._claim: StagedRun | None = claim
-        self._checkpoint = claim.checkpoint
+        self.checkpoint = claim.checkpoint
 
     def path(self, *parts: str) -> str:
         """Return a path or address to write to, such as ``path("scores", "part-00000.parquet")``.
@@ -78,11 +79,6 @@ class RunFolder:
         Without parts, return the folder itself.
         """
         return address(self.fs, path_inside(self.base, parts))
-
-    @property
-    def checkpoint(self) -> str:
-        """Where ``save_checkpoint`` writes."""
-        return self._checkpoint
 
     def save_checkpoint(self, checkpoint: bytes) -> None:
         """Atomically write what another process needs to resume the run; from now on it can.
@@ -153,15 +149,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Pruned:
-    """A run that was, or would be, removed because its target week is long past.
-
-    Attributes:
-        product: the product.
-        week_start: Monday of its target week.
-        run_id: the run.
-        files: how many files it had.
-        bytes: their size in all.
-    """
+    """A run that was, or would be, removed: its target week, how many files it had, and their size."""
 
     product: str
     week_start: date
@@ -180,15 +168,7 @@ class Lake:
     """
 
     def __init__(self, root: str, settings: StoreSettings | None = None) -> None:
-        """Open a lake; nothing is read or written yet.
-
-        Args:
-            root: a local folder (a path or a file:// address) or ``s3://bucket/prefix``.
-            settings: settings for S3 of this process from now on; None = those that it uses already.
-
-        Raises:
-            UsageError: the root is empty, or on a store where a run cannot be committed in one step.
-        """
+        """Open a lake with the arguments of ``filesystem.open_root``; nothing is read or written yet."""
         self.fs, self._base = open_root(root, settings)
         self.root = root
         self._staging: StagingArea = (
@@ -225,13 +205,7 @@ class Lake:
         return RunFolder(self, product, target_week_start, run_id, claim)
 
     def resume_run(self, product: str, target_week_start: date) -> RunFolder | None:
-        """Claim a dead run of this week that has a checkpoint; None if there is none.
-
-        The caller checks the checkpoint and the files; ``RunFolder.discard`` removes them if they are wrong.
-
-        Raises:
-            RunError: the store refused.
-        """
+        """Claim a dead run of this week that has a checkpoint, which the caller checks; None without one."""
         check_names(product)
         with storage_errors("writing to the lake", self._base):
             claim = self._staging.resume(product, f"{target_week_start}")
@@ -262,11 +236,7 @@ class Lake:
         return next((runs[-1] for week in weeks if (runs := self._runs_of_week(product, week))), None)
 
     def committed(self, product: str, target_week_start: date) -> Run | None:
-        """Return the latest started run that is committed for a target week.
-
-        Raises:
-            RunError: a manifest of that week is damaged; the message names it.
-        """
+        """Return the latest started run that is committed for a target week; errors as for ``current``."""
         check_names(product)
         runs = self._runs_of_week(product, f"{target_week_start:%Y-%m-%d}")
         return runs[-1] if runs else None
@@ -304,10 +274,7 @@ class Lake:
         Args:
             product: the product; None = every product that has runs.
             keep_weeks: how many target weeks with a committed run to keep.
-            dry_run: whether to remove nothing.
-
-        Returns:
-            The runs that were, or would be, removed: by product, target week and run id.
+            dry_run: remove nothing; return what would be removed.
 
         Raises:
             UsageError: an unsafe product, or fewer than one week to keep.
@@ -326,15 +293,16 @@ class Lake:
         return pruned
 
     def _outdated(self, product: str, keep_weeks: int) -> Iterator[Pruned]:
-        weeks = [(week, ids) for week in self._weeks(product) if (ids := self._committed_ids(product, week))]
-        for week, run_ids in weeks[:-keep_weeks]:
-            for run_id in run_ids:
+        committed: dict[str, list[str]] = {}
+        for week in self._weeks(product):
+            for run_id in self._run_ids(product, week):
+                if self._is_committed(product, week, run_id):
+                    committed.setdefault(week, []).append(run_id)
+        for week in list(committed)[:-keep_weeks]:
+            for run_id in committed[week]:
                 files = self.fs.find(run_folder(self._base, product, week, run_id), detail=True)
                 size = sum(info["size"] for info in files.values())
                 yield Pruned(product, date.fromisoformat(week), run_id, len(files), size)
-
-    def _committed_ids(self, product: str, week: str) -> list[str]:
-        return [id_ for id_ in self._run_ids(product, week) if self._is_committed(product, week, id_)]
 
     def _partitions(self, folder: str, key: str) -> list[str]:
         """Return the values of the ``key=value`` folders in a folder, sorted; [] if it has none."""
@@ -346,14 +314,12 @@ class Lake:
         return sorted(name.removeprefix(f"{key}=") for name in names if name.startswith(f"{key}="))
 
     def _products(self) -> list[str]:
-        return [
-            name for name in self._partitions(f"{self._base}/runs", "product") if PRODUCT_NAME.fullmatch(name)
-        ]
+        return list(filter(PRODUCT_NAME.fullmatch, self._partitions(f"{self._base}/runs", "product")))
 
     def _weeks(self, product: str) -> list[str]:
         check_names(product)
         weeks = self._partitions(product_folder(self._base, product), "week_start")
-        return [week for week in weeks if _WEEK.fullmatch(week)]
+        return list(filter(_WEEK.fullmatch, weeks))
 
     def _run_ids(self, product: str, week: str) -> list[str]:
         return self._partitions(week_folder(self._base, product, week), "run")

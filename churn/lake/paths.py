@@ -1,7 +1,6 @@
 """Paths of a lake's folders and files."""
 
 MANIFEST = "manifest.json"
-POINTER = "current.json"
 
 
 def product_folder(root: str, product: str) -> str:
@@ -31,4 +30,4 @@ def copy_folder(root: str, product: str) -> str:
 
 def pointer(root: str, product: str) -> str:
     """Return the file that names a product's current run."""
-    return f"{product_folder(root, product)}/{POINTER}"
+    return f"{product_folder(root, product)}/current.json"

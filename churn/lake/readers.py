@@ -12,19 +12,13 @@ from churn.core.errors import RunError, UsageError
 def read_rows(
     run_folder: str, dataset: str, users: Sequence[str] | None = None, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Return rows of one dataset of a run; float16 columns come as float32.
-
-    Only the columns and row groups that may hold what is asked for are read.
+    """Return rows of one dataset of a run, with float16 columns as float32; see ``churn.lake.run.Run``.
 
     Args:
         run_folder: a run's folder, a path or an fsspec URL.
         dataset: ``scores``, ``shap``, ``reasons`` or ``features``.
-        users: their ids; None = everybody. An id that was not scored has no row.
-        columns: which columns beside ``user_id``, in this order; None = all.
-
-    Raises:
-        RunError: the run has no such dataset, or a file of it is damaged.
-        UsageError: the dataset has no such column; the message lists those it has.
+        users: their ids; None = everybody.
+        columns: which columns beside ``user_id``; None = all.
     """
     files = _open(run_folder, dataset)
     known = [name for name in files.schema.names if name != "user_id"]
@@ -34,8 +28,9 @@ def read_rows(
             f"{dataset} of {run_folder} has no column {', '.join(unknown)}: choose from {', '.join(known)}"
         )
     chosen = files.schema.names if columns is None else ["user_id", *columns]
+    wanted = None if users is None else ds.field("user_id").isin(pa.array(users, pa.string()))
     try:
-        return _float32(files.to_table(columns=chosen, filter=None if users is None else _of_users(users)))
+        return _float32(files.to_table(columns=chosen, filter=wanted))
     except (pa.ArrowInvalid, OSError) as error:
         raise _damaged(run_folder, dataset, error) from error
 
@@ -62,10 +57,6 @@ def _damaged(run_folder: str, dataset: str, error: Exception) -> RunError:
         f"a file of {run_folder}/{dataset} is damaged ({str(error).splitlines()[0]}): restore it from a "
         "backup, or make the run again with `churn run --force`"
     )
-
-
-def _of_users(users: Sequence[str]) -> ds.Expression:
-    return ds.field("user_id").isin(pa.array(users, pa.string()))
 
 
 def _float32(table: pa.Table) -> pa.Table:

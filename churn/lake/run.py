@@ -27,7 +27,13 @@ class Run:
     """A committed run.
 
     ``scores``, ``contributions``, ``reasons`` and ``features`` return Arrow tables; add ``.to_pandas()`` for
-    pandas. They read only the columns and row groups asked for, from a disk or from S3.
+    pandas. They read only the columns and row groups asked for, from a disk or from S3. Their arguments:
+
+    - ``users``: ids; None = everybody. An id that was not scored has no row.
+    - ``columns`` or ``features``: which columns beside ``user_id``, in this order; None = all.
+
+    They raise RunError if files are missing or damaged, and UsageError, which lists all columns, for a column
+    that does not exist.
 
     Example:
         >>> run = churn.open_lake(settings).current("iplayer")
@@ -54,16 +60,10 @@ class Run:
     def scores(self, users: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> "pa.Table":
         """Return one row a user: probability, log-odds, threshold, first reasons, ids and dates.
 
+        Arguments and errors: see ``Run``.
+
         Example:
             >>> run.scores(["u00000007"], ["predicted_probability", "reason_1"])
-
-        Args:
-            users: their ids; None = everybody. An id that was not scored has no row.
-            columns: which columns beside ``user_id``, in this order; None = all.
-
-        Raises:
-            RunError: the files are missing or damaged.
-            UsageError: there is no such column; the message lists them all.
         """
         return self._read("scores", users, columns)
 
@@ -73,33 +73,24 @@ class Run:
         """Return SHAP contributions in log-odds: ``user_id`` and one float32 column a feature.
 
         A user's contributions and the bias add up to the user's margin. The bias is in the schema's metadata.
+        Arguments and errors: see ``Run``.
 
         Example:
             >>> table = run.contributions(["u00000007"], ["days_w2"])
             >>> float(table.schema.metadata[b"bias"])
 
-        Args:
-            users: their ids; None = everybody. An id that was not scored has no row.
-            features: which features, in this order; None = all of the model's.
-
         Raises:
-            RunError: the files are missing or damaged, or the run was made with explain.contributions =
-                'none'.
-            UsageError: the model has no such feature; the message lists them all.
+            RunError: also if the run was made with explain.contributions = 'none'.
         """
         return self._read("shap", users, features)
 
     def reasons(self, users: Sequence[str] | None = None) -> "pa.Table":
         """Return the largest contributions of each user: user_id, rank, feature, value, contribution.
 
+        Arguments and errors: see ``Run``.
+
         Example:
             >>> run.reasons(["u00000007"]).to_pandas()
-
-        Args:
-            users: their ids; None = everybody. An id that was not scored has no row.
-
-        Raises:
-            RunError: the files are missing or damaged.
         """
         return self._read("reasons", users, None)
 
@@ -108,16 +99,10 @@ class Run:
     ) -> "pa.Table":
         """Return one row a user: the feature values that the scores were computed from.
 
+        Arguments and errors: see ``Run``.
+
         Example:
             >>> run.features(columns=["days_w2", "tenure_days"])
-
-        Args:
-            users: their ids; None = everybody. An id that was not scored has no row.
-            columns: which columns beside ``user_id``, in this order; None = all.
-
-        Raises:
-            RunError: the files are missing or damaged.
-            UsageError: there is no such column; the message lists them all.
         """
         return self._read("features", users, columns)
 

@@ -21,7 +21,8 @@ class StagedRun(Protocol):
     checkpoint: str
 
     def save_checkpoint(self, checkpoint: bytes) -> None:
-        """Atomically write what another process needs to resume the run."""
+        """Atomically write what another process needs to resume the run, where runs can be resumed."""
+        return
 
     def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
         """Publish the run in one step and end the claim; return the run's final folder.
@@ -37,6 +38,7 @@ class StagedRun(Protocol):
 
     def detach(self) -> bool:
         """End the claim if the run can be resumed; return whether it was ended."""
+        return False
 
     def discard(self) -> None:
         """End the claim and remove the files; what cannot be removed now is swept later."""
@@ -56,6 +58,7 @@ class StagingArea(Protocol):
 
     def resume(self, product: str, week: str) -> tuple[str, StagedRun] | None:
         """Claim a dead run of this week that has a checkpoint; return its id and the claim."""
+        return None
 
     def refresh_pointer(self, product: str, content: Callable[[], bytes | None]) -> None:
         """Remove the files of dead runs and write ``content`` to the product's ``current.json``.

@@ -25,20 +25,20 @@ from churn.core.files import file_lock, flush, place_folder, remove_folder, repl
 from churn.core.timing import StageTimer
 from churn.lake.claims import claim, release, sweep, take_over
 from churn.lake.manifest import FileStamp
-from churn.lake.paths import MANIFEST, pointer, run_folder, week_folder
-from churn.lake.staging import STALE_SECONDS
+from churn.lake.paths import MANIFEST, pointer, run_folder, staging_folder, week_folder
+from churn.lake.staging import STALE_SECONDS, StagedRun, StagingArea
 
 _CHECKPOINT = re.compile(r"\.checkpoint-(\d{4}-\d\d-\d\d)\.json")
 
 
-class LocalStagedRun:
-    """The right to write one staging folder; see ``churn.lake.staging.StagedRun``."""
+class LocalStagedRun(StagedRun):
+    """The right to write one staging folder."""
 
     def __init__(
         self, staging_area: "LocalStaging", product: str, week: str, run_id: str, owner: FileIO
     ) -> None:
         """Take over a staging folder whose owner file this process has locked."""
-        self.base = f"{staging_area.folder(product)}/{run_id}"
+        self.base = f"{staging_folder(staging_area.root, product)}/{run_id}"
         self.checkpoint = f"{self.base}/.checkpoint-{week}.json"
         self._staging = staging_area
         self._product = product
@@ -46,15 +46,11 @@ class LocalStagedRun:
         self._owner = owner
 
     def save_checkpoint(self, checkpoint: bytes) -> None:
-        """See ``churn.lake.staging.StagedRun``."""
+        """Replace the checkpoint file."""
         replace_file(self.checkpoint, checkpoint)
 
     def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
-        """See ``churn.lake.staging.StagedRun``.
-
-        Everything is flushed to disk before the rename, so that a power cut cannot damage a committed run.
-        Every file is read and hashed, which takes long; until that is done the run can be resumed.
-        """
+        """Hash every file, flush all to disk and rename the folder, so that a power cut cannot damage it."""
         Path(self.base, MANIFEST).unlink(missing_ok=True)  # from a process that was killed during its commit
         names, folders, scratch = _below(self.base)
         files = {
@@ -71,41 +67,32 @@ class LocalStagedRun:
         return self._target
 
     def detach(self) -> bool:
-        """See ``churn.lake.staging.StagedRun``."""
+        """End the claim if the run can be resumed: the product's next run resumes it or removes it."""
         if self._staging.resumable_week(self._product, self.base) is None:
             return False
-        self._owner.close()  # the product's next run resumes it or removes it
+        self._owner.close()
         return True
 
     def discard(self) -> None:
-        """See ``churn.lake.staging.StagedRun``."""
+        """Remove the folder and end the claim."""
         if remove_folder(self.base):
             release(self._owner)
         else:
             self._owner.close()
 
 
-class LocalStaging:
-    """The staging folders of a lake on a local disk; see ``churn.lake.staging.StagingArea``.
-
-    Args:
-        root: the lake's root.
-        folders: subfolders that every new run gets.
-    """
+class LocalStaging(StagingArea):
+    """The staging folders of a lake on a local disk."""
 
     resumable = True
 
     def __init__(self, root: str, folders: Sequence[str]) -> None:
-        """Store the root; create nothing yet."""
+        """Store the root, and the subfolders that every new run gets; create nothing yet."""
         self.root = root
         self._folders = folders
 
-    def folder(self, product: str) -> str:
-        """Return the folder of a product's staging folders."""
-        return f"{self.root}/.staging/product={product}"
-
     def claim(self, product: str, week: str, run_id: str) -> LocalStagedRun | None:
-        """See ``churn.lake.staging.StagingArea``. Runs that can be resumed for another week stay."""
+        """Claim a run id, and remove dead runs that cannot be resumed for another week."""
         with self._locked(product) as staging_area:
             sweep(staging_area, lambda staging: self._spared(product, week, staging))
             try:
@@ -122,7 +109,7 @@ class LocalStaging:
         return claimed
 
     def resume(self, product: str, week: str) -> tuple[str, LocalStagedRun] | None:
-        """See ``churn.lake.staging.StagingArea``."""
+        """Take over a dead run of this week that has a checkpoint."""
         with self._locked(product) as staging_area:
             for staging in sorted(str(path) for path in Path(staging_area).iterdir() if path.is_dir()):
                 if self.resumable_week(product, staging) != week:
@@ -137,7 +124,7 @@ class LocalStaging:
         return None
 
     def refresh_pointer(self, product: str, content: Callable[[], bytes | None]) -> None:
-        """See ``churn.lake.staging.StagingArea``."""
+        """Write the pointer if it changed, and remove dead runs that cannot be resumed."""
         with self._locked(product) as staging_area:
             sweep(staging_area, lambda staging: self.resumable_week(product, staging) is not None)
             wanted, path = content(), pointer(self.root, product)
@@ -145,7 +132,7 @@ class LocalStaging:
                 replace_file(path, wanted)
 
     def remove(self, product: str, week: str, run_id: str) -> None:
-        """See ``churn.lake.staging.StagingArea``. One rename hides the run before its files go."""
+        """Hide the run by one rename, then delete its files."""
         with self._locked(product) as staging_area:
             staging = f"{staging_area}/{run_id}"
             remove_folder(staging)  # files of a worker that outlived the run
@@ -172,21 +159,17 @@ class LocalStaging:
         """Return whether a dead run can be resumed for another week; log why if for none."""
         resumable = self.resumable_week(product, staging)
         if resumable is None and os.path.isdir(staging):
-            has_checkpoint = any(map(_is_checkpoint, os.listdir(staging)))
-            reason = (
-                "it is too old, or its week has a committed run"
-                if has_checkpoint
-                else "it ended before its model was trained, or in the last step of its commit"
-            )
-            StageTimer(product).log(
-                "prepare", f"the unfinished run {Path(staging).name} is not resumed: {reason}"
-            )
+            reason = "it ended before its model was trained, or in the last step of its commit"
+            if any(map(_is_checkpoint, os.listdir(staging))):
+                reason = "it is too old, or its week has a committed run"
+            message = f"the unfinished run {Path(staging).name} is not resumed: {reason}"
+            StageTimer(product).log("prepare", message)
         return resumable not in (None, week)
 
     @contextmanager
     def _locked(self, product: str) -> Iterator[str]:
         """Hold a product's lock, and yield its folder of staging folders."""
-        staging_area = self.folder(product)
+        staging_area = staging_folder(self.root, product)
         os.makedirs(staging_area, exist_ok=True)
         with file_lock(f"{staging_area}/.lock"):
             yield staging_area

@@ -43,7 +43,7 @@ from churn.core.io_errors import storage_errors
 from churn.lake.claims import OWNER_SUFFIX
 from churn.lake.manifest import FileStamp
 from churn.lake.paths import MANIFEST, copy_folder, pointer, run_folder, staging_folder
-from churn.lake.staging import STALE_SECONDS
+from churn.lake.staging import STALE_SECONDS, StagedRun, StagingArea
 
 _PROCESS = secrets.token_hex(8)
 _CONFLICT_PAUSES = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -54,8 +54,8 @@ _claimed_here: set[str] = set()  # owner files of this process' runs
 _logger = logging.getLogger(__name__)
 
 
-class S3StagedRun:
-    """The right to write one run; see ``churn.lake.staging.StagedRun``."""
+class S3StagedRun(StagedRun):
+    """The right to write one run."""
 
     def __init__(self, staging_area: "S3Staging", product: str, week: str, run_id: str, tag: str) -> None:
         """Write a run whose owner file this process has created; ``tag`` is its ETag."""
@@ -66,11 +66,8 @@ class S3StagedRun:
         self._owner = staging_area.owner_file(product, run_id)
         self._tag: str | None = tag
 
-    def save_checkpoint(self, checkpoint: bytes) -> None:
-        """Do nothing: a run on S3 cannot be resumed."""
-
     def commit(self, known: Mapping[str, FileStamp], finish: Callable[[dict[str, FileStamp]], bytes]) -> str:
-        """See ``churn.lake.staging.StagedRun``. Scratch (names that begin with a dot) is removed first."""
+        """Remove scratch (names that begin with a dot), then create the manifest."""
         if not self._renew("writing"):
             self._end()
             raise RunError(
@@ -95,12 +92,8 @@ class S3StagedRun:
         self._end()
         return self.base
 
-    def detach(self) -> bool:
-        """Return False: a run on S3 cannot be resumed."""
-        return False
-
     def discard(self) -> None:
-        """See ``churn.lake.staging.StagedRun``."""
+        """Remove the files unless the run was taken for dead."""
         if self._tag is None:
             return
         try:
@@ -128,9 +121,8 @@ class S3StagedRun:
         missing = sorted(known.keys() - sizes.keys())
         wrong = [name for name in known.keys() & sizes.keys() if known[name].size != sizes[name]]
         if missing or wrong:
-            raise RunError(
-                f"{self.base} lost or changed {', '.join([*missing, *sorted(wrong)][:5])}: run again"
-            )
+            listed = ", ".join([*missing, *sorted(wrong)][:5])
+            raise RunError(f"{self.base} lost or changed {listed}: run again")
 
         def stamp(name: str) -> FileStamp:
             if name in known:
@@ -142,18 +134,13 @@ class S3StagedRun:
             return dict(zip(sizes, pool.map(stamp, sizes), strict=True))
 
 
-class S3Staging:
-    """The runs of a lake on S3 that are not committed; see ``churn.lake.staging.StagingArea``.
-
-    Args:
-        fs: an ``s3fs.S3FileSystem`` that caches no listings.
-        root: the lake's root in it, ``bucket/prefix``.
-    """
+class S3Staging(StagingArea):
+    """The runs of a lake on S3 that are not committed."""
 
     resumable = False
 
     def __init__(self, fs: AbstractFileSystem, root: str) -> None:
-        """Store the root; read and write nothing yet."""
+        """Store an ``s3fs.S3FileSystem`` that caches no listings, and the root ``bucket/prefix`` in it."""
         self.fs = fs
         self.root = root
 
@@ -162,7 +149,7 @@ class S3Staging:
         return f"{staging_folder(self.root, product)}/{run_id}{OWNER_SUFFIX}"
 
     def claim(self, product: str, week: str, run_id: str) -> S3StagedRun | None:
-        """See ``churn.lake.staging.StagingArea``."""
+        """Create the owner file, after a sweep; None if it exists or the run is committed."""
         self._sweep(product)
         owner = self.owner_file(product, run_id)
         if owner in _claimed_here:
@@ -182,11 +169,8 @@ class S3Staging:
             return None
         return S3StagedRun(self, product, week, run_id, tag)
 
-    def resume(self, product: str, week: str) -> None:
-        """Return None: a run on S3 cannot be resumed."""
-
     def refresh_pointer(self, product: str, content: Callable[[], bytes | None]) -> None:
-        """See ``churn.lake.staging.StagingArea``."""
+        """Replace the pointer if it changed and nobody else did so meanwhile; else look again."""
         self._sweep(product)
         path = pointer(self.root, product)
         while True:
@@ -203,7 +187,7 @@ class S3Staging:
                 time.sleep(0.01 + secrets.randbelow(100) / 1000)
 
     def remove(self, product: str, week: str, run_id: str) -> None:
-        """See ``churn.lake.staging.StagingArea``. After a kill, a sweep finishes by the owner file."""
+        """Remove a run; after a kill, a sweep finishes by the owner file."""
         owner, base = self.owner_file(product, run_id), run_folder(self.root, product, week, run_id)
         self.fs.pipe_file(owner, _claim_text(week, "ended"))
         self.clear(base)
@@ -218,34 +202,25 @@ class S3Staging:
     def abort_uploads(self, base: str) -> None:
         """Remove the parts of unfinished uploads below a folder, which are invisible but cost money."""
         bucket, _, key = base.partition("/")
-        uploads = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/").get(
-            "Uploads", []
-        )
-        for upload in uploads:
+        answer = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/")
+        for upload in answer.get("Uploads", []):
             with suppress(FileNotFoundError):  # the upload has just ended
-                self.fs.call_s3(
-                    "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                )
+                names = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                self.fs.call_s3("abort_multipart_upload", Bucket=bucket, **names)
 
     def list(self, base: str) -> dict[str, int]:
         """Return the sizes of the files below a folder, by their paths below it."""
         return {path[len(base) + 1 :]: info["size"] for path, info in self._find(base).items()}
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Remove files; missing ones are ignored.
-
-        Raises:
-            OSError: some could not be removed.
-        """
+        """Remove files; missing ones are ignored."""
         keys = [path.partition("/")[2] for path in paths]
         bucket = self.root.partition("/")[0]
         for start in range(0, len(keys), _DELETED_AT_ONCE):
-            wanted = {
-                "Objects": [{"Key": key} for key in keys[start : start + _DELETED_AT_ONCE]],
-                "Quiet": True,
-            }
+            objects = [{"Key": key} for key in keys[start : start + _DELETED_AT_ONCE]]
+            delete = {"Objects": objects, "Quiet": True}
             # s3fs' bulk_delete ignores the errors in S3's answer.
-            refused = self.fs.call_s3("delete_objects", Bucket=bucket, Delete=wanted).get("Errors", [])
+            refused = self.fs.call_s3("delete_objects", Bucket=bucket, Delete=delete).get("Errors", [])
             if refused:
                 first = refused[0]
                 raise OSError(

@@ -231,17 +231,17 @@ while True:
 
 
 def test_staging_of_another_host_is_left_until_it_is_stale(lake: Lake, root: Path) -> None:
-    desk = root / ".staging/product=food"
-    (desk / "far").mkdir(parents=True)
-    owner = desk / "far.owner"
+    staging = root / ".staging/product=food"
+    (staging / "far").mkdir(parents=True)
+    owner = staging / "far.owner"
     owner.write_text("another-host\n42\n")
     lake.start_run("food", WEEK, "a").discard()
-    assert (desk / "far").exists()
+    assert (staging / "far").exists()
 
     long_ago = time.time() - 3 * 86400
     os.utime(owner, (long_ago, long_ago))
     lake.start_run("food", WEEK, "b").discard()
-    assert not (desk / "far").exists()
+    assert not (staging / "far").exists()
     assert not owner.exists()
 
 
@@ -266,7 +266,7 @@ def adoptable(lake: Lake) -> bool:
     return folder is not None
 
 
-def desk(root: Path, product: str = "food") -> list[str]:
+def staging_files(root: Path, product: str = "food") -> list[str]:
     return sorted(path.name for path in (root / f".staging/product={product}").iterdir())
 
 
@@ -282,7 +282,7 @@ def test_a_run_that_fails_after_its_checkpoint_can_be_adopted_and_committed(lake
     run.verify(checksums=True)
     assert not list(Path(run.base).glob(".*")), "the checkpoint is scratch"
     assert pointed(root) == "a"
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
 
 
 def test_without_a_checkpoint_or_without_an_error_nothing_is_kept(lake: Lake, root: Path) -> None:
@@ -292,7 +292,7 @@ def test_without_a_checkpoint_or_without_an_error_nothing_is_kept(lake: Lake, ro
         ended.save_checkpoint(b"")
     assert not folder.kept
     assert not ended.kept
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
     assert lake.resume_run("food", WEEK) is None
 
 
@@ -309,7 +309,7 @@ def test_an_adopted_run_that_fails_again_can_be_adopted_again(lake: Lake) -> Non
 def test_an_adopted_run_can_be_abandoned(lake: Lake, root: Path) -> None:
     kept(lake)
     assert adoptable(lake)
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
 
 
 @pytest.mark.parametrize("moment", ["stamp", "flush", "_remove", "place_folder"])
@@ -331,7 +331,7 @@ def test_a_commit_that_fails_can_be_adopted_until_its_last_step(
     again = lake.resume_run("food", WEEK)
     if moment == "place_folder":
         assert again is None
-        assert desk(root) == [".lock"]
+        assert staging_files(root) == [".lock"]
         return
     assert again is not None
     assert Path(again.path(".holdout.parquet")).read_bytes() == b"held out"
@@ -354,11 +354,11 @@ def test_what_cannot_be_adopted_is_swept_with_a_line_that_says_why(
         "the unfinished run died is not resumed: it ended before its model was trained, or in the last step "
         "of its commit"
     )
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
     caplog.clear()
     kept(lake, "forced")
     lake.start_run("food", WEEK, "anew").discard()
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
     assert not [record for record in caplog.records if record.name == "churn.core.timing"], "it was asked for"
 
 
@@ -405,7 +405,7 @@ def test_other_weeks_and_products_keep_what_can_be_adopted(lake: Lake, root: Pat
     lake.start_run("food", WEEK, "d").discard()
     assert not staging.exists(), "its own week begins anew"
     assert other.exists()
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
 
 
 def test_what_failed_beside_a_committed_run_of_its_week_is_not_kept(lake: Lake, root: Path) -> None:
@@ -415,7 +415,7 @@ def test_what_failed_beside_a_committed_run_of_its_week_is_not_kept(lake: Lake, 
     with pytest.raises(ZeroDivisionError), folder:
         _ = 1 / 0
     assert not folder.kept
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
 
 
 def test_what_can_be_adopted_goes_when_its_week_is_committed_by_another(lake: Lake, root: Path) -> None:
@@ -423,7 +423,7 @@ def test_what_can_be_adopted_goes_when_its_week_is_committed_by_another(lake: La
         staging = kept(lake)
         quicker.commit(manifest("quicker"))
     assert not staging.exists()
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
 
 
 @pytest.mark.parametrize("hours", [47, 49])
@@ -484,7 +484,7 @@ while True:
     folder = lake.resume_run("food", WEEK) or lake.start_run("food", WEEK, "last")
     with folder:
         folder.commit(manifest(folder.run_id))
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
 
 
 def test_what_a_worker_writes_that_outlived_its_run_is_swept(lake: Lake, root: Path) -> None:
@@ -494,7 +494,7 @@ def test_what_a_worker_writes_that_outlived_its_run_is_swept(lake: Lake, root: P
     with lake.start_run("food", WEEK, "b") as other:
         assert not Path(folder.base).exists()
         assert Path(other.base).exists()
-    assert desk(root) == [".lock"]
+    assert staging_files(root) == [".lock"]
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ class RedshiftWarehouse(Warehouse):
 
     def row_count(self, table: str) -> int:
         """Return how many rows a table has; Redshift counts them without reading any column."""
-        return int(self.fetch(f"select count(*) as found from {qualified(table)}")["found"][0].as_py())
+        return int(self.fetch(f"select count(*) as total from {qualified(table)}")["total"][0].as_py())
 
     @contextmanager
     def stream(
