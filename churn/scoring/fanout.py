@@ -47,23 +47,14 @@ RowT = TypeVar("RowT", bound=Counted)
 
 @dataclass(frozen=True)
 class Done(Generic[RowT]):
-    """Progress after one finished task.
-
-    Attributes:
-        name: the task's name.
-        row: what it returned.
-        done: finished tasks, with this one.
-        total: tasks in all.
-        rows: rows of the finished tasks.
-        seconds: wall time since the start.
-    """
+    """Progress after one finished task."""
 
     name: str
-    row: RowT
-    done: int
+    row: RowT  # what the task returned
+    done: int  # finished tasks, with this one
     total: int
-    rows: int
-    seconds: float
+    rows: int  # rows of the finished tasks
+    seconds: float  # wall time since the start
 
     @property
     def rows_per_second(self) -> float:

@@ -25,35 +25,20 @@ def partition_name(index: int) -> str:
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """The input of a worker for one partition.
+    """The input of a worker for one partition."""
 
-    Attributes:
-        index: the partition's number, the same in features and outputs.
-        features: its features Parquet, a path or fsspec URL.
-        run_folder: the folder of the unfinished run, a path or fsspec URL.
-        product: the product.
-        as_of: the as-of date.
-        target_week_start: Monday of the target week.
-        run_id: the run.
-        model_folder: the model artefact.
-        score_datetime: one moment for the whole run, with a time zone; written in UTC.
-        reasons: how many reasons each user gets.
-        contributions: type of the contributions; ``none`` = they are not written.
-        batch_rows: rows in memory at once; None = as many as their features allow.
-    """
-
-    index: int
-    features: str
-    run_folder: str
+    index: int  # the same in features and outputs
+    features: str  # Parquet, a path or fsspec URL
+    run_folder: str  # the folder of the unfinished run, a path or fsspec URL
     product: str
     as_of: date
-    target_week_start: date
+    target_week_start: date  # Monday of the target week
     run_id: str
     model_folder: str
-    score_datetime: datetime
-    reasons: int = 5
-    contributions: ContributionType = "float32"
-    batch_rows: int | None = None
+    score_datetime: datetime  # one moment for the whole run, with a time zone; written in UTC
+    reasons: int = 5  # for each user
+    contributions: ContributionType = "float32"  # `none` = they are not written
+    batch_rows: int | None = None  # rows in memory at once; None = as many as their features allow
 
     @property
     def name(self) -> str:
@@ -67,43 +52,25 @@ class PartitionTask:
 
 
 class PartitionResult(BaseModel):
-    """The result of one partition: what the run's totals need.
-
-    Attributes:
-        index: the partition's number.
-        task: fingerprint of the task.
-        rows: users scored.
-        files: size and SHA-256 of its file in each dataset.
-        model_version: version of the model.
-        bias: the model's bias, log-odds.
-        probability_sum: sum of the probabilities.
-        classified: users at or above the threshold.
-        margin_range: least and greatest margin; None without rows.
-        checked_rows: users whose margin XGBoost predicted too.
-        additivity_gap: largest difference between bias + contributions and that margin, log-odds.
-        rounding: largest rounding error of contributions written as float16, log-odds; 0 for float32.
-        ignored: columns of the features file that the model does not use.
-        seconds: wall time by stage.
-        cpu: CPU time by stage.
-    """
+    """The result of one partition: what the run's totals need."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     index: int
-    task: str
-    rows: int
-    files: dict[str, FileStamp]
+    task: str  # its fingerprint
+    rows: int  # users scored
+    files: dict[str, FileStamp]  # size and SHA-256 of its file in each dataset
     model_version: str
-    bias: float
+    bias: float  # log-odds
     probability_sum: float
-    classified: int
-    margin_range: tuple[float, float] | None
-    checked_rows: int
-    additivity_gap: float
-    rounding: float
-    ignored: tuple[str, ...]
-    seconds: dict[str, float]
-    cpu: dict[str, float]
+    classified: int  # users at or above the threshold
+    margin_range: tuple[float, float] | None  # least and greatest margin; None without rows
+    checked_rows: int  # users whose margin XGBoost predicted too
+    additivity_gap: float  # largest difference between bias + contributions and that margin, log-odds
+    rounding: float  # largest rounding error of contributions written as float16, log-odds; 0 for float32
+    ignored: tuple[str, ...]  # columns of the features file that the model does not use
+    seconds: dict[str, float]  # wall time by stage
+    cpu: dict[str, float]  # CPU time by stage
 
     @property
     def bytes(self) -> int:
@@ -120,37 +87,21 @@ class PartitionResult(BaseModel):
 
 @dataclass(frozen=True)
 class RunSummary:
-    """Totals over the partitions of a run.
-
-    Attributes:
-        partitions: how many.
-        rows: users scored.
-        bytes: total size of their files.
-        datasets: names of the datasets they wrote.
-        model_version: version of the model.
-        bias: the model's bias, log-odds.
-        mean_probability: mean predicted probability.
-        classified: users at or above the threshold.
-        checked_rows: users whose margin was predicted by XGBoost too.
-        additivity_gap: greatest distance of bias + contributions from that margin, log-odds.
-        rounding: greatest error of contributions written as float16, log-odds; 0 for float32.
-        ignored: columns of the features that the model does not use.
-        cpu: CPU seconds of the workers by stage.
-    """
+    """Totals over the partitions of a run."""
 
     partitions: int
-    rows: int
-    bytes: int
-    datasets: frozenset[str]
+    rows: int  # users scored
+    bytes: int  # total size of the files
+    datasets: frozenset[str]  # those written
     model_version: str
-    bias: float
+    bias: float  # log-odds
     mean_probability: float
-    classified: int
-    checked_rows: int
-    additivity_gap: float
-    rounding: float
-    ignored: tuple[str, ...]
-    cpu: dict[str, float]
+    classified: int  # users at or above the threshold
+    checked_rows: int  # users whose margin XGBoost predicted too
+    additivity_gap: float  # largest difference between bias + contributions and that margin, log-odds
+    rounding: float  # largest rounding error of contributions written as float16, log-odds; 0 for float32
+    ignored: tuple[str, ...]  # columns of the features file that the model does not use
+    cpu: dict[str, float]  # CPU seconds of the workers by stage
 
 
 def summarise_partitions(

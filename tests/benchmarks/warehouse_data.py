@@ -22,7 +22,7 @@ from churn.explain.reasons import REASONS
 from churn.features import store
 from churn.features.aggregates.tables import VersionedTables
 from churn.features.catalogue import DOUBLE, INTEGER, TEXT
-from churn.jobs.capacity.sample import AS_OF, SCORED_AT, TARGET, Snapshots
+from churn.jobs.capacity.sample import AS_OF, SCORED_AT, TARGET
 from churn.outputs import migrations
 from churn.outputs.tables import Published, publish_scores
 from churn.scoring.partition import partition_name
@@ -31,7 +31,7 @@ from churn.scoring.scorer import score_partition
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
 from churn.warehouse.redshift.connect import connect
-from tests.benchmarks.score_data import FEATURES, SHAPE, write_snapshots
+from tests.benchmarks.score_data import FEATURES, SHAPE, Snapshots, write_snapshots
 
 FILE_ROWS = 100_000
 RUN = "20260629t180000z-3fa1c2"

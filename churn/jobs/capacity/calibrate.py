@@ -53,23 +53,14 @@ _IDLE_SECONDS, _PAUSE = 1.5, 0.02
 
 @dataclass(frozen=True)
 class Calibration:
-    """How much a calibration does.
+    """How much a calibration does."""
 
-    Attributes:
-        small: users of a small partition.
-        large: users of a large one; None = two whole batches.
-        smalls: small partitions in a round.
-        larges: large ones in a round.
-        rounds: how often both are measured.
-        tasks: partitions that do nothing.
-    """
-
-    small: int = 1_000
-    large: int | None = None
-    smalls: int = 12
-    larges: int = 1
-    rounds: int = 5
-    tasks: int = 400
+    small: int = 1_000  # users of a small partition
+    large: int | None = None  # the same of a large one; None = two whole batches
+    smalls: int = 12  # small partitions in a round
+    larges: int = 1  # large partitions in a round
+    rounds: int = 5  # how often both sizes are measured
+    tasks: int = 400  # empty partitions
 
 
 def calibrate(features: int, trees: int, depth: int, effort: Calibration | None = None) -> Rates:

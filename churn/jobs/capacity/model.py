@@ -34,15 +34,10 @@ _OTHER_FILES = 12  # model, charts, logs
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """What is to be planned.
+    """What is to be planned."""
 
-    Attributes:
-        users: users that each product scores.
-        products: how many products, one after the other.
-    """
-
-    users: int
-    products: int = 1
+    users: int  # of each product
+    products: int = 1  # scored one after the other
 
     def __post_init__(self) -> None:
         """Refuse what is no job.
@@ -60,43 +55,24 @@ class ScoringJob:
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """What one number of workers comes to. Seconds, bytes and requests are of one product if not said.
-
-    Attributes:
-        job: what was asked for.
-        workers: tasks with one thread each.
-        worker: their size.
-        partitions: how many partitions a product has.
-        partition_rows: users in each, but for the last.
-        seconds: wall time by part: ``start``, ``load``, ``score`` and ``commit``.
-        worker_s: CPU seconds of all workers.
-        client_s: CPU seconds of the client, with its share of the scheduler's.
-        tasks_a_second: partitions that the scheduler hands out while it scores.
-        most_tasks_a_second: the same, if workers took no time.
-        scheduler_bound: whether the scheduler, and not the workers, sets the time of scoring.
-        bytes: read (``features``) and written, by dataset.
-        requests: to S3, of workers and client.
-        requests_a_second: while it scores; writes and reads.
-        worker_bytes: peak memory that a worker needs.
-        dollars: of all products: ``on demand``, ``spot`` (workers only; the scheduler never is),
-            ``requests``, and ``a month`` for keeping what was written.
-    """
+    """What one number of workers comes to. Seconds, bytes and requests are of one product if not said."""
 
     job: ScoringJob
-    workers: int
-    worker: Size
-    partitions: int
-    partition_rows: int
-    seconds: Mapping[str, float]
-    worker_s: float
-    client_s: float
-    tasks_a_second: float
-    most_tasks_a_second: float
-    scheduler_bound: bool
-    bytes: Mapping[str, float]
-    requests: Requests
-    requests_a_second: Requests
-    worker_bytes: float
+    workers: int  # tasks with one thread each
+    worker: Size  # their size
+    partitions: int  # of a product
+    partition_rows: int  # users in each, but for the last
+    seconds: Mapping[str, float]  # wall time by part: `start`, `load`, `score` and `commit`
+    worker_s: float  # CPU, all workers
+    client_s: float  # CPU of the client, with its share of the scheduler's
+    tasks_a_second: float  # partitions that the scheduler hands out while it scores
+    most_tasks_a_second: float  # the same, if workers took no time
+    scheduler_bound: bool  # the scheduler, and not the workers, sets the time of scoring
+    bytes: Mapping[str, float]  # read (`features`) and written, by dataset
+    requests: Requests  # to S3, of workers and client
+    requests_a_second: Requests  # while it scores; writes and reads
+    worker_bytes: float  # peak memory that a worker needs
+    # All products: `on demand`, `spot` (workers only), `requests`, and storage for `a month`
     dollars: Mapping[str, float]
 
     @property
@@ -253,17 +229,11 @@ def _bounds(users: int, features: int, workers: int) -> Sequence[int]:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which plan to follow.
+    """Which plan to follow."""
 
-    Attributes:
-        plan: the one with the fewest workers that meets the deadline; none: the fastest there is.
-        meets: whether it does.
-        why: where it does not: what keeps more workers from helping.
-    """
-
-    plan: CapacityPlan
+    plan: CapacityPlan  # with the fewest workers that meets the deadline, else the fastest
     meets: bool
-    why: str = ""
+    why: str = ""  # why more workers do not help, if it does not meet the deadline
 
 
 def choose(job: ScoringJob, deadline_s: float, rates: Rates, prices: Prices) -> Choice:

@@ -43,39 +43,21 @@ class S3Price(_Frozen):
 
 
 class Place(_Frozen):
-    """What the place is like where workers run.
+    """What the place is like where workers run."""
 
-    Attributes:
-        task_start_seconds: from asking for a task to its program running.
-        vcpu_speed: of a vCPU against a core of the machine that rates were measured on.
-        request_seconds: until the store answers.
-        megabytes_a_second: between a worker and the store.
-        writes_a_second: that the store takes for one prefix.
-        reads_a_second: the same for reading.
-    """
-
-    task_start_seconds: NonNegativeFloat
-    vcpu_speed: PositiveFloat = 1.0
-    request_seconds: NonNegativeFloat
-    megabytes_a_second: PositiveFloat
-    writes_a_second: PositiveFloat
+    task_start_seconds: NonNegativeFloat  # from asking for a task until its program runs
+    vcpu_speed: PositiveFloat = 1.0  # relative to a core of the machine that was measured
+    request_seconds: NonNegativeFloat  # until the store answers
+    megabytes_a_second: PositiveFloat  # between a worker and the store
+    writes_a_second: PositiveFloat  # the store's limit for one prefix
     reads_a_second: PositiveFloat
 
 
 class Prices(_Frozen):
-    """A price file.
-
-    Attributes:
-        region: AWS region that the prices are of.
-        as_of: when a person last looked at them.
-        fargate: tasks on demand.
-        fargate_spot: tasks that AWS may take back.
-        s3: requests and storage.
-        place: what Fargate and S3 are like.
-    """
+    """A price file."""
 
     region: str = Field(min_length=1)
-    as_of: date
+    as_of: date  # when a person last looked at them
     fargate: FargatePrice
     fargate_spot: TaskPrice
     s3: S3Price

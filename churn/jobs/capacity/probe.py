@@ -8,12 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Nothing:
-    """A partition without work, and what comes of it.
-
-    Attributes:
-        index: its number.
-        rows: none.
-    """
+    """A partition without work, and what comes of it."""
 
     index: int
     rows: int = 0

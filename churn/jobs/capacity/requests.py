@@ -24,15 +24,10 @@ _COMMIT_WRITES, _COMMIT_READS = 12, 20  # owner file, model, report, manifest, p
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests by what they cost.
+    """Requests by what they cost."""
 
-    Attributes:
-        writes: PUT, POST, COPY and LIST.
-        reads: GET and HEAD.
-    """
-
-    writes: float
-    reads: float
+    writes: float  # PUT, POST, COPY and LIST
+    reads: float  # GET and HEAD
 
     def __add__(self, other: "Requests") -> "Requests":
         """Return both together."""

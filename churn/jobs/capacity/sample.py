@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from churn import __version__
 from churn.core.errors import UsageError
 from churn.model.artifact import FeatureSchema, Model, ModelCard
-from churn.scoring.partition import PartitionTask, partition_name
+from churn.scoring.partition import PartitionTask
 
 AS_OF, TARGET = date(2026, 6, 28), date(2026, 7, 6)
 SCORED_AT = datetime(2026, 6, 29, 18, tzinfo=UTC)
@@ -37,13 +37,9 @@ _QUICK = {"max_bin": 16, "subsample": 0.5, "colsample_bytree": 0.2, "min_child_w
 
 @dataclass(frozen=True)
 class Shape:
-    """How many features there are, and of which kinds.
+    """How many features there are, and of which kinds."""
 
-    Attributes:
-        features: how many in all; at least 8.
-    """
-
-    features: int
+    features: int  # at least 8
 
     def __post_init__(self) -> None:
         """Refuse what cannot hold every kind."""
@@ -194,54 +190,3 @@ def partition_task(index: int, features: Path, run: Path, model: Path) -> Partit
         model_folder=str(model),
         score_datetime=SCORED_AT,
     )
-
-
-@dataclass(frozen=True)
-class Snapshots:
-    """Features files in a folder, and a model.
-
-    Attributes:
-        files: the files in order, each with its rows.
-        model_folder: the artefact.
-    """
-
-    files: tuple[tuple[Path, int], ...]
-    model_folder: Path
-
-    @property
-    def rows(self) -> list[int]:
-        """Rows of each partition."""
-        return [rows for _, rows in self.files]
-
-    def first(self, rows: int) -> "Snapshots":
-        """Return the files that hold the first ``rows`` rows.
-
-        Raises:
-            UsageError: these rows do not end with a file.
-        """
-        count = int(np.searchsorted(np.cumsum(self.rows), rows)) + 1
-        found = Snapshots(self.files[:count], self.model_folder)
-        if sum(found.rows) != rows:
-            raise UsageError(f"{rows:,} rows are no whole number of partitions")
-        return found
-
-    def tasks(self, run: Path) -> list[PartitionTask]:
-        """Return what scores them into a run's folder."""
-        return [
-            partition_task(index, path, run, self.model_folder) for index, (path, _) in enumerate(self.files)
-        ]
-
-
-def write_snapshots(
-    folder: Path, shape: Shape, model: Model, rows: int, partition_rows: int, rng: np.random.Generator
-) -> Snapshots:
-    """Write snapshots, in partitions of equal size, and their model into a folder."""
-    model_folder, features = folder / "model", folder / "features"
-    model.save(model_folder)
-    features.mkdir()
-    files = []
-    for index, start in enumerate(range(0, rows, partition_rows)):
-        path, size = features / f"{partition_name(index)}.parquet", min(partition_rows, rows - start)
-        write_features(path, shape, rng, size)
-        files.append((path, size))
-    return Snapshots(tuple(files), model_folder)

@@ -12,15 +12,10 @@ _UNITS_PER_VCPU, _MIB_PER_GB = 1024, 1024
 
 @dataclass(frozen=True)
 class Size:
-    """A Fargate task.
-
-    Attributes:
-        vcpus: how many vCPUs.
-        gb: memory in GB (2**30 bytes, as AWS counts).
-    """
+    """A Fargate task."""
 
     vcpus: int
-    gb: int
+    gb: int  # memory, of 2**30 bytes as AWS counts
 
 
 def smallest(peak_bytes: float) -> Size:

@@ -56,17 +56,11 @@ _USERS = "erased_users"
 
 @dataclass(frozen=True)
 class Erased:
-    """Rows of the given users in one place.
+    """Rows of the given users in one place."""
 
-    Attributes:
-        where: the run, or the warehouse.
-        dataset: the run's dataset, or the table.
-        rows: how many were removed, or would be.
-    """
-
-    where: str
-    dataset: str
-    rows: int
+    where: str  # the run, or the warehouse
+    dataset: str  # the run's dataset, or the table
+    rows: int  # removed, or to be removed in a dry run
 
 
 def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry_run: bool) -> list[Erased]:

@@ -29,23 +29,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Resource:
-    """Something in ECS that carries this program's tags.
-
-    Attributes:
-        kind: what it is.
-        arn: its name to AWS.
-        ecs_cluster: where it runs, of a task.
-        cluster: name of the Dask cluster that it belongs to.
-        created: when that was made.
-        run: the run that it was made for.
-        product: that run's product.
-    """
+    """Something in ECS that carries this program's tags."""
 
     kind: Literal["task", "task definition", "ECS cluster"]
     arn: str
-    ecs_cluster: str
-    cluster: str
-    created: datetime
+    ecs_cluster: str  # a task's; else empty
+    cluster: str  # name of its Dask cluster
+    created: datetime  # when the Dask cluster was made
     run: str
     product: str
 

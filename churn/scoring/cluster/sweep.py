@@ -9,15 +9,10 @@ from churn.scoring.cluster.ecs import Resource, aws_client, find, remove
 
 @dataclass(frozen=True)
 class Swept:
-    """The result of a sweep.
+    """The result of a sweep."""
 
-    Attributes:
-        stale: resources older than the limit.
-        recent: the number of younger resources, which may belong to a running run.
-    """
-
-    stale: tuple[Resource, ...]
-    recent: int
+    stale: tuple[Resource, ...]  # older than the limit
+    recent: int  # number of younger ones, which a running run may use
 
 
 def sweep(settings: ClusterSettings, older_than: timedelta, *, dry_run: bool) -> Swept:
