@@ -74,12 +74,10 @@ class FeatureImportance(BaseModel):
 
 @dataclass(frozen=True)
 class BinEdges:
-    """The edges of a feature's bins, ascending.
+    """The edges of a feature's bins.
 
-    Attributes:
-        cuts: lower edges of all bins but the first.
-        middle: the cut at the median of the training data that reached the feature's splits; None for a
-            category or an unused feature.
+    ``cuts`` are the lower edges of all bins but the first, ascending. ``middle`` is the cut at the median of
+    the training data that reached the feature's splits; None for a category or an unused feature.
     """
 
     cuts: tuple[float, ...]
@@ -92,8 +90,7 @@ def bin_edges(
     """Return each feature's cuts: the booster's thresholds at the tenths of their cover.
 
     Args:
-        booster: a tree booster.
-        features: its features in order.
+        features: the booster's features in order.
         categories: category features with their values; each of their codes gets a bin.
     """
     trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]

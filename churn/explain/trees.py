@@ -26,39 +26,22 @@ class UnsupportedModelError(RunError):
 
 
 class FlatTrees(NamedTuple):
-    """Trees as the kernel reads them, and the layout of its scratch memory.
+    """Trees as the kernel reads them, and the layout of its scratch memory."""
 
-    Attributes:
-        features: (used,) int32, the columns that some tree splits on, ascending.
-        nodes: (splits,) of ``NODE``.
-        steps: (steps, 4) uint32: what to do, node, its first child, its second child (if they are low).
-        tree_steps: (trees + 1,) uint64, where each tree's steps start.
-        tree_points: (trees,) int64, points of quadrature for each tree.
-        flush: (trees,) bool, whether sums are flushed after the tree.
-        weights: (points + 1, points) float32: row n has the weights of the rule of n points.
-        coefficients: float32, for each point c and dc/dp; nodes share them if none is on a feature again.
-        depth: of the deepest split, root = 0.
-        rows: of a block.
-        sums: where the sums of each feature start in the scratch.
-        p: where P starts: for each depth, of a first and a second child, for each row and point.
-        g: how far behind P is G.
-        floats: size of the scratch.
-    """
-
-    features: NDArray[np.int32]
-    nodes: NDArray[Any]
-    steps: NDArray[np.uint32]
-    tree_steps: NDArray[np.uint64]
-    tree_points: NDArray[np.int64]
-    flush: NDArray[np.bool_]
-    weights: NDArray[np.float32]
-    coefficients: NDArray[np.float32]
-    depth: int
-    rows: int
-    sums: int
-    p: int
-    g: int
-    floats: int
+    features: NDArray[np.int32]  # (used,), the columns that some tree splits on, ascending
+    nodes: NDArray[Any]  # (splits,) of NODE
+    steps: NDArray[np.uint32]  # (steps, 4): what to do, node, its first and second child (if they are low)
+    tree_steps: NDArray[np.uint64]  # (trees + 1,), where each tree's steps start
+    tree_points: NDArray[np.int64]  # (trees,), points of quadrature for each tree
+    flush: NDArray[np.bool_]  # (trees,), whether sums are flushed after the tree
+    weights: NDArray[np.float32]  # (points + 1, points): row n has the weights of the rule of n points
+    coefficients: NDArray[np.float32]  # c and dc/dp of each point; shared by nodes without a repeated feature
+    depth: int  # of the deepest split, root = 0
+    rows: int  # of a block
+    sums: int  # where the sums of each feature start in the scratch
+    p: int  # where P starts: for each depth, of a first and a second child, for each row and point
+    g: int  # how far behind P is G
+    floats: int  # size of the scratch
 
 
 class _Above(NamedTuple):
@@ -99,7 +82,7 @@ def flatten(booster: xgb.Booster) -> FlatTrees:
     flush = np.diff(np.cumsum(splits) // _NODES_BETWEEN_FLUSHES, prepend=0) > 0
     flush[-1:] = True
     depth = int(nodes["h"].max(initial=0))
-    areas, floats = _place(nodes, np.repeat(points, splits), len(used), depth, most)
+    layout = _place(nodes, np.repeat(points, splits), len(used), depth, most)
     return FlatTrees(
         np.array(used, np.int32),
         nodes,
@@ -110,18 +93,17 @@ def flatten(booster: xgb.Booster) -> FlatTrees:
         weights,
         coefficients,
         depth,
-        *areas,
-        floats,
+        *layout,
     )
 
 
 def _place(
     nodes: NDArray[Any], points: NDArray[np.int64], used: int, depth: int, most: int
-) -> tuple[tuple[int, int, int, int], int]:
+) -> tuple[int, int, int, int, int]:
     """Replace the area numbers in ``nodes`` by positions in the scratch memory.
 
     Returns:
-        Rows of a block, the first sum, P, and how far G is behind P; and the size of the scratch.
+        Rows of a block, the first sum, P, how far G is behind P, and the size of the scratch.
     """
     row_floats = 2 * used + depth + 1 + 4 * (depth + 2) * most
     rows = min(max(_BLOCK_FLOATS // row_floats, _LEAST_ROWS), _MOST_ROWS, _SCRATCH_FLOATS // row_floats)
@@ -133,7 +115,7 @@ def _place(
     nodes["repeat"] = np.where(nodes["repeat"] >= 0, h + nodes["repeat"] * rows, -1)
     nodes["own"] = p + nodes["own"] * rows * points
     nodes["first"] = p + nodes["first"] * rows * points
-    return (rows, used * rows, p, 2 * (depth + 2) * most * rows), row_floats * rows
+    return rows, used * rows, p, 2 * (depth + 2) * most * rows, row_floats * rows
 
 
 def _coefficients(

@@ -199,8 +199,7 @@ def _duration(seconds: float) -> str:
     for limit, length, unit in ((59.5, 1, "seconds"), (59.5 * 60, 60, "minutes")):
         if abs(seconds) < limit:
             return _with_unit(f"{round(seconds / length)}", unit)
-    hours = seconds / 3600
-    return _with_unit(_number(hours), "hours")
+    return _with_unit(_number(seconds / 3600), "hours")
 
 
 def _span(days: float) -> str:

@@ -45,9 +45,7 @@ class FeatureSchema:
     (Fisher, JASA 1958; Breiman et al., Classification and Regression Trees, 1984, section 4.2). See
     ``order_values``.
 
-    Attributes:
-        names: feature columns in the order of the model's matrix.
-        categories: category feature -> values in order; a value's code is its position.
+    ``names`` are the columns of the model's matrix; a category value's code is its position in its list.
     """
 
     names: tuple[str, ...]

@@ -34,19 +34,10 @@ TOP_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of the probabilities of some snapshots.
+    """Metrics of the probabilities of some snapshots; the module states their formulas.
 
-    Attributes:
-        rows: number of snapshots.
-        churn_rate: share that churned.
-        mean_probability: mean predicted probability.
-        base_log_loss: log loss of predicting the churn rate for everybody (its entropy, in nats).
-        log_loss: mean negative log likelihood in nats.
-        auc: area under the ROC curve; None if everybody or nobody churned.
-        pr_auc: average precision; None as above.
-        brier: mean squared error.
-        ece: expected calibration error over ten bins of equal mass.
-        lift_top_decile: churn rate of the top tenth over that of all; None as above.
+    ``base_log_loss`` is that of predicting the churn rate for everybody, its entropy. Log losses are in nats.
+    ``auc``, ``pr_auc`` and ``lift_top_decile`` are None if everybody or nobody churned.
     """
 
     rows: int
@@ -171,13 +162,11 @@ def calibration_table(
     y, p = y[order], p[order]
     bin_of = _mass_bins(p, bins)
     table = []
-    for number in range(bins):
+    for number in np.unique(bin_of):
         inside = bin_of == number
-        count = int(inside.sum())
-        if count:
-            observed = float(y[inside].mean())
-            low, high = wilson_interval(observed, count)
-            table.append(CalibrationBin(str(number + 1), float(p[inside].mean()), observed, count, low, high))
+        observed, count = float(y[inside].mean()), int(inside.sum())
+        low, high = wilson_interval(observed, count)
+        table.append(CalibrationBin(str(number + 1), float(p[inside].mean()), observed, count, low, high))
     return table
 
 

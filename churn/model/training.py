@@ -87,7 +87,6 @@ def train(
         snapshots: user_id, as_of_date, churned (0 or 1) and feature columns; rows in any order.
         product: name of the product, for the card.
         as_of: the run's as-of date, a Sunday; every label must be known by then.
-        settings: hyperparameters and splits.
         label_delay: time from an as-of date until its label is known.
         seed: seed of row and column sampling, and of the holdout's intervals.
         threads: largest number of threads; 0 = all. Few rows use fewer. The model does not depend on it.

@@ -54,8 +54,6 @@ def migrations(dialect: Dialect, id_column: str, folder: Path | None = None) -> 
     """Return every migration, in order.
 
     Args:
-        dialect: dialect of the statements.
-        id_column: name of the user id column.
         folder: folder of the files; by default ``sql/publish/migrations``.
 
     Raises:
@@ -92,7 +90,6 @@ def apply(warehouse: Warehouse, id_column: str, readers: str | None = None) -> l
     """Apply the pending migrations. Safe to repeat and to run concurrently.
 
     Args:
-        id_column: name of the user id column.
         readers: a group that is granted the right to read the published tables.
 
     Returns:

@@ -63,11 +63,8 @@ def publish_scores(
     """Replace the scores and reasons of a product and target week by one run's, in one transaction.
 
     Args:
-        warehouse: where to publish.
         paths: the run's score files.
-        product: the product.
         target_week_start: the target week's Monday.
-        run_id: the run.
         started_at: the run's ``score_datetime``; without a time zone it is UTC. A run that started later is
             never overwritten; of two that started together, the id that sorts last counts as later.
         rows: number of scores in the run.

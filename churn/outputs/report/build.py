@@ -106,15 +106,11 @@ def report_data(
 
     Args:
         plan: the dataset of the run: product, windows, features.
-        run: ids, versions and stages.
-        card: the model's card.
         evaluation: the holdout's metrics, by a model that was not fitted on it.
         holdout: the holdout's snapshots with ``churned`` and ``predicted_probability``.
         true_log_loss: log loss of the true probabilities on the holdout; None for real data.
-        summary: sums over the partitions.
         importance: features by mean absolute contribution, largest first.
         scored: totals of the score files.
-        passed: checks that passed.
         warnings: sentences for the reader.
     """
     windows = plan.windows
@@ -206,14 +202,13 @@ def _histogram(counts: NDArray[np.int64]) -> tuple[parts.HistogramBin, ...]:
 def _segments(scored: ScoreAggregates) -> tuple[parts.Segment, ...]:
     segments = []
     for name, (title, bands) in _SEGMENTS.items():
-        users, sums = scored.segments[name]
         rows = tuple(
             parts.SegmentRow(
                 name=str(low) if low == high else f"{low} to {high}",
-                users=int(users[index]),
-                mean_probability=float(sums[index] / users[index]) if users[index] else None,
+                users=int(users),
+                mean_probability=float(total / users) if users else None,
             )
-            for index, (low, high) in enumerate(bands)
+            for (low, high), users, total in zip(bands, *scored.segments[name], strict=True)
         )
         segments.append(parts.Segment(title=title, rows=rows))
     return tuple(segments)

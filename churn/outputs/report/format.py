@@ -92,13 +92,9 @@ def days(values: Sequence[date]) -> str:
     if len(ordered) <= 3:
         return join_words([day(value) for value in ordered])
     years = ordered[0].year != ordered[-1].year
-    every = "every week, " if is_weekly(ordered) else ""
+    weekly = all(b - a == timedelta(days=7) for a, b in pairwise(ordered))
+    every = "every week, " if weekly else ""
     return f"{day(ordered[0], years)} to {day(ordered[-1], years)} ({every}{len(ordered)} dates)"
-
-
-def is_weekly(ordered: Sequence[date]) -> bool:
-    """Whether sorted dates follow each other week by week."""
-    return all(b - a == timedelta(days=7) for a, b in pairwise(ordered))
 
 
 def moment(value: datetime) -> str:

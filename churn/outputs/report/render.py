@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -55,7 +54,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters: dict[str, Any] = {
+    filters = {
         name: getattr(format, name)
         for name in (
             "count", "day", "days", "decimal", "lift", "moment", "percent", "people", "plural", "seconds",
