@@ -5,7 +5,6 @@ rows are at least that much later than fitted rows. No split is random.
 """
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -107,9 +106,11 @@ def _holdout_by_date(
 
 
 def _folds_by_date(rows: TrainingRows, development: Mask, settings: TrainingSettings) -> tuple[Fold, ...]:
+    dates = np.unique(rows.dates[development])
     for size in range(settings.validation_dates, 0, -1):
         folds: list[Fold] = []
-        for validate in _blocks(rows, development, size):
+        for end in range(len(dates), size - 1, -size):
+            validate = development & (rows.dates >= dates[end - size]) & (rows.dates <= dates[end - 1])
             fit = development & (rows.dates <= rows.dates[validate][0] - rows.label_delay)
             too_short = bool(folds) and 2 * fit.sum() < development.sum()
             if too_short or not (_both_classes(rows, fit) and _both_classes(rows, validate, 1)):
@@ -120,13 +121,6 @@ def _folds_by_date(rows: TrainingRows, development: Mask, settings: TrainingSett
         if folds:
             return tuple(folds)
     return ()
-
-
-def _blocks(rows: TrainingRows, development: Mask, size: int) -> Iterator[Mask]:
-    dates = np.unique(rows.dates[development])
-    for end in range(len(dates), size - 1, -size):
-        block = dates[end - size : end]
-        yield development & (rows.dates >= block[0]) & (rows.dates <= block[-1])
 
 
 def _folds_by_user(rows: TrainingRows, development: Mask, settings: TrainingSettings) -> tuple[Fold, ...]:

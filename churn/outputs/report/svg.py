@@ -85,12 +85,15 @@ class Canvas:
         low, high = self.y
         return self.bottom - (self.bottom - self.top) * (value - low) / (high - low)
 
-    def add(self, tag: str, css: str, **attributes: float | str) -> ET.Element:
-        """Append an element; numbers are rounded, underscores in names become hyphens."""
+    def add(self, tag: str, css: str, tip: str = "", **attributes: float | str) -> ET.Element:
+        """Append an element; numbers are rounded, underscores become hyphens, ``tip`` shows on hover."""
         shown = {
             k.replace("_", "-"): v if isinstance(v, str) else _n(v) for k, v in attributes.items() if v != ""
         }
-        return ET.SubElement(self.root, tag, {"class": css, **shown})
+        element = ET.SubElement(self.root, tag, {"class": css, **shown})
+        if tip:
+            ET.SubElement(element, "title").text = tip
+        return element
 
     def text(self, x: float, y: float, text: str, css: str = "note", anchor: str = "start") -> None:
         """Write text at a position in user units; ``anchor`` is start, middle or end."""
@@ -109,18 +112,13 @@ class Canvas:
 
     def dot(self, point: Point, css: str = "dot", radius: float = 3.5, tip: str = "") -> None:
         """Draw a point; ``tip`` shows on hover."""
-        circle = self.add("circle", css, cx=self.px(point[0]), cy=self.py(point[1]), r=radius)
-        if tip:
-            ET.SubElement(circle, "title").text = tip
+        self.add("circle", css, tip, cx=self.px(point[0]), cy=self.py(point[1]), r=radius)
 
     def column(self, low: float, high: float, value: float, css: str = "column", tip: str = "") -> None:
         """Draw a column from the baseline, with a hairline to its neighbours."""
         left, right, top = self.px(low) + 0.75, self.px(high) - 0.75, self.py(value)
-        rect = self.add(
-            "rect", css, x=left, y=top, width=max(right - left, 0.5), height=max(self.bottom - top, 0)
-        )
-        if tip:
-            ET.SubElement(rect, "title").text = tip
+        width, height = max(right - left, 0.5), max(self.bottom - top, 0)
+        self.add("rect", css, tip, x=left, y=top, width=width, height=height)
 
     def x_axis(self, ticks: Iterable[tuple[float, str]], title: str) -> None:
         """Draw the base line, tick labels below it and the axis title under those."""
