@@ -87,13 +87,8 @@ def check_names(product: str, run_id: str = "0") -> None:
     Raises:
         UsageError: the name is not 1 to 63 of the allowed characters.
     """
+    rule = "cannot name a folder: use 1 to 63 of a-z,"
     if not PRODUCT_NAME.fullmatch(product):
-        raise UsageError(
-            f"product {product!r} cannot name a folder: use 1 to 63 of a-z, 0-9, '_' and '-', "
-            "a letter or digit first"
-        )
+        raise UsageError(f"product {product!r} {rule} 0-9, '_' and '-', a letter or digit first")
     if not RUN_ID.fullmatch(run_id):
-        raise UsageError(
-            f"run id {run_id!r} cannot name a folder: use 1 to 63 of a-z, 0-9 and '-', "
-            "a letter or digit first"
-        )
+        raise UsageError(f"run id {run_id!r} {rule} 0-9 and '-', a letter or digit first")

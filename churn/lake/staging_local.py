@@ -34,15 +34,13 @@ _CHECKPOINT = re.compile(r"\.checkpoint-(\d{4}-\d\d-\d\d)\.json")
 class LocalStagedRun(StagedRun):
     """The right to write one staging folder."""
 
-    def __init__(
-        self, staging_area: "LocalStaging", product: str, week: str, run_id: str, owner: FileIO
-    ) -> None:
+    def __init__(self, area: "LocalStaging", product: str, week: str, run_id: str, owner: FileIO) -> None:
         """Take over a staging folder whose owner file this process has locked."""
-        self.base = f"{staging_folder(staging_area.root, product)}/{run_id}"
+        self.base = f"{staging_folder(area.root, product)}/{run_id}"
         self.checkpoint = f"{self.base}/.checkpoint-{week}.json"
-        self._staging = staging_area
+        self._staging = area
         self._product = product
-        self._target = run_folder(staging_area.root, product, week, run_id)
+        self._target = run_folder(area.root, product, week, run_id)
         self._owner = owner
 
     def save_checkpoint(self, checkpoint: bytes) -> None:

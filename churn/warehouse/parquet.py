@@ -60,39 +60,36 @@ class Writer:
         # Arrow writes local files itself; an upload is opened here, so that a failed one can be discarded.
         upload = None if self._fs.protocol[0] in ("file", "local") else self._fs.open(path, "wb")
         texts = [f.name for f in self._schema if pa.types.is_string(f.type) and f.name != "user_id"]
-        writer = pq.ParquetWriter(
-            path if upload is None else upload,
-            self._schema,
-            compression="snappy",  # as UNLOAD does
-            use_dictionary=texts,
-        )
+        target = path if upload is None else upload
+        # Snappy as UNLOAD does.
+        writer = pq.ParquetWriter(target, self._schema, compression="snappy", use_dictionary=texts)
         self._current = (writer, upload)
         self.files.append((f"{self._folder}/{name}", 0))
         return self._current
 
     def close(self) -> None:
         """Finish the open file, if there is one; a failure is not retried."""
-        current, self._current = self._current, None
-        if current is not None:
-            writer, upload = current
-            with ExitStack() as failing:
-                failing.callback(_discard, upload)
-                writer.close()
-                failing.pop_all()
-            if upload is not None:
-                upload.close()
+        if self._current is None:
+            return
+        (writer, upload), self._current = self._current, None
+        with ExitStack() as failing:
+            failing.callback(_discard, upload)
+            writer.close()
+            failing.pop_all()
+        if upload is not None:
+            upload.close()
 
     def abandon(self) -> None:
         """Discard the open file; an upload leaves nothing."""
-        current, self._current = self._current, None
-        if current is not None:
-            writer, upload = current
-            try:
-                writer.close()  # or it would write to the upload when it is collected
-            except (OSError, pa.ArrowException) as error:
-                logger.debug("discarding an unfinished file: %s", error)
-            finally:
-                _discard(upload)
+        if self._current is None:
+            return
+        (writer, upload), self._current = self._current, None
+        try:
+            writer.close()  # or it would write to the upload when it is collected
+        except (OSError, pa.ArrowException) as error:
+            logger.debug("discarding an unfinished file: %s", error)
+        finally:
+            _discard(upload)
 
 
 def _discard(upload: AbstractBufferedFile | None) -> None:

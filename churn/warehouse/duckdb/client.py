@@ -40,6 +40,12 @@ _BATCH_ROWS = 16_384
 _TRANSACTION_MEMORY = "256MB"
 _LOG_SIZE = "1GB"
 _BYTES = "parse_formatted_bytes('{}')"
+_SET_UP = (
+    # Global, because each statement runs on a cursor, which is its own connection.
+    "set global TimeZone = 'UTC'",
+    "set global integer_division = true",  # as Redshift divides
+    "set enable_progress_bar = false",
+)
 _SCRATCH_NUMBERS = count()
 _Config = dict[str, str | bool | int | float | list[str]]
 
@@ -80,20 +86,15 @@ class DuckDBWarehouse(Warehouse):
         self._tables = data / "tables"
         self._lock, self._transactions = threading.Lock(), 0
         self._exits = ExitStack()
-        # In memory, DuckDB would share one spill folder between all processes of a working directory.
-        spill = (
-            spill_folder(database) if database else self._exits.enter_context(temporary_folder()) / "spill"
-        )
+        if database:
+            spill = spill_folder(database)
+        else:  # by default all processes of a working directory would share one folder
+            spill = self._exits.enter_context(temporary_folder()) / "spill"
         self._connection = _connect(database, config | {"temp_directory": str(spill)})
         try:
             if database is not None:
                 remove_spills_of_the_dead(database)
-            # Global, because each statement runs on a cursor, which is its own connection.
-            self._connection.execute("set global TimeZone = 'UTC'")
-            # Redshift divides integers into integers; the local engine must agree.
-            self._connection.execute("set global integer_division = true")
-            self._connection.execute("set enable_progress_bar = false")
-            for statement in _functions():
+            for statement in (*_SET_UP, *_functions()):
                 self._connection.execute(statement)
             self._define_sources(self._tables)
         except BaseException as error:
@@ -221,9 +222,8 @@ class DuckDBWarehouse(Warehouse):
                     writer.write(pa.Table.from_batches([batch]).cast(schema))
             writer.close()
         except OSError as error:
-            raise RunError(
-                f"{folder} cannot be written: {error.strerror or error}; free some space and run again"
-            ) from error
+            reason = error.strerror or error
+            raise RunError(f"{folder} cannot be written: {reason}; free some space and run again") from error
         finally:
             writer.abandon()
         return writer.files
@@ -257,9 +257,8 @@ class DuckDBWarehouse(Warehouse):
         with self._lock:
             self._transactions += 1
             if self._transactions == 1:
-                self._limit_memory(
-                    f"least({_BYTES.format(self._memory)}, {_BYTES.format(_TRANSACTION_MEMORY)})"
-                )
+                smaller = f"least({_BYTES.format(self._memory)}, {_BYTES.format(_TRANSACTION_MEMORY)})"
+                self._limit_memory(smaller)
         try:
             yield
         finally:
