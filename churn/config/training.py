@@ -15,7 +15,7 @@ class TrainingSettings(BaseModel):
         sampling: ``cohort`` takes each user at one past as-of date, chosen by a hash of the id; ``all`` takes
             every eligible user at every past as-of date, for small products.
         max_dates: most past as-of dates to train on; the latest ones. More help small products.
-        holdout_dates: latest as-of dates, held out to judge the honest model.
+        holdout_dates: latest as-of dates, held out to judge the model before it is refitted on all dates.
         validation_dates: as-of dates in one block of rows that choose the number of trees.
         validation_rows: if one block has fewer rows, earlier blocks are added (forward chaining) until there
             are this many; with few rows the best number of trees is mostly chance.

@@ -15,6 +15,7 @@ from churn.core.errors import RunError, UsageError
 from churn.explain.wording import describe_reasons, habit
 from churn.features.catalogue import Feature, Range
 from churn.features.phrases import Phrases
+from churn.lake.paths import MANIFEST
 from churn.lake.readers import read_rows
 
 
@@ -64,10 +65,17 @@ def _explain(run_folder: str, user: str) -> list[str]:
     own, typical = _read_usual(fs, f"{path}/features/{file}", user, features)
     lines = describe_reasons(reasons, catalogue, own, typical)
     return [
-        f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in the "
-        f"week of {score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
+        f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in "
+        f"{_target(fs, path)} {score['target_week_start_date']} "
+        f"(as of {score['as_of']}, run {score['run_id']})",
         *(f"  {number}. {line}" for number, line in enumerate(lines, start=1)),
     ]
+
+
+def _target(fs: AbstractFileSystem, path: str) -> str:
+    manifest = json.loads(fs.cat_file(f"{path}/{MANIFEST}")) if fs.exists(f"{path}/{MANIFEST}") else {}
+    weeks = manifest.get("target_weeks", 1)
+    return "the week of" if weeks == 1 else f"the {weeks} weeks from"
 
 
 def _read_catalogue(fs: AbstractFileSystem, path: str) -> dict[str, Feature]:

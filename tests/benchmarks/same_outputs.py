@@ -30,7 +30,7 @@ LAST_SUNDAY = date(2026, 6, 28)
 # They differ between two runs of one checkout (run, time), or with the version and its words.
 OF_THE_RUN = {"run_id", "score_datetime", "published_at", "model_version", "learner_type", "learner_name"}
 DATASETS = ("features", "scores", "shap", "reasons", "effects")
-PUBLISHED = ("scores", "score_reasons")
+PUBLISHED = ("scores", "reasons")
 
 
 def make(checkout: Path, folder: Path, arguments: argparse.Namespace) -> float:
@@ -40,6 +40,7 @@ def make(checkout: Path, folder: Path, arguments: argparse.Namespace) -> float:
         "PYTHONPATH": str(checkout),
         "PREFECT_HOME": str(folder / "prefect"),
         "NUMBA_CACHE_DIR": str(folder / "numba"),
+        "CHURN_PUBLISH_REASONS": "true",
     }
     size = ["--users", arguments.users, "--weeks", arguments.weeks, "--seed", arguments.seed]
     commands = [["simulate", "--into", folder / "data", *size, "--end", LAST_SUNDAY]]

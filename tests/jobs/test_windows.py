@@ -11,6 +11,7 @@ from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core.errors import CheckError, SourceError
 from churn.dataset.build import plan_dataset
+from churn.explain.user import explain_user
 from churn.jobs.backtest import backtest, prepare_snapshots
 from churn.model.artifact import Model
 from churn.model.rows import read_rows
@@ -110,3 +111,5 @@ def test_a_weekly_run_says_what_it_predicts(runs: Runs, data: Path, tmp_path: Pa
     report = run.fs.cat_file(run.path("charts", "report.html")).decode()
     assert "expected to stay away in the 2 weeks from 8\u00a0July" in report
     assert "Target weeks" in report
+    user = run.scores(columns=["margin"])["user_id"][0].as_py()
+    assert "stay away from food in the 2 weeks from 2024-07-08 (as of" in explain_user(run.path(), user)[0]
