@@ -15,7 +15,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from distributed import Client, Future, KilledWorker, as_completed
@@ -27,6 +27,7 @@ from churn.core.io_errors import disk_advice
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds
 _CENSUS_SECONDS = 2.0
 _RESULT_SECONDS = 30.0
+_RESUBMISSIONS = 3  # of a task lost with its worker
 
 _GONE = (OSError, RuntimeError, ClosedClientError)
 
@@ -67,32 +68,18 @@ class Done(Generic[RowT]):
         return self.seconds / self.done * (self.total - self.done)
 
 
+@dataclass
 class FanOut:
     """Run a function over many tasks on a Dask cluster; the module describes the guarantees.
-
-    Args:
-        client: a connected Dask client.
-        in_flight: the most futures in flight; None = twice the cluster's current number of threads.
-        resubmissions: how often a task lost with its worker is submitted again.
-        worker_timeout: seconds to wait while the cluster has no worker.
 
     Example:
         >>> rows = FanOut(client).run(score_partition, tasks, key=lambda task: task.name)
     """
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        in_flight: int | None = None,
-        resubmissions: int = 3,
-        worker_timeout: float = 300.0,
-    ) -> None:
-        """Store the settings."""
-        self.client = client
-        self.in_flight = in_flight
-        self.resubmissions = resubmissions
-        self.worker_timeout = worker_timeout
+    client: Client
+    _: KW_ONLY
+    in_flight: int | None = None  # most futures in flight; None = twice the cluster's current threads
+    worker_timeout: float = 300.0  # seconds to wait while the cluster has no worker
 
     def run(
         self,
@@ -205,9 +192,7 @@ class _Job(Generic[TaskT, RowT]):
             row = future.result(timeout=_RESULT_SECONDS)
         except Exception as error:
             if isinstance(error, TimeoutError) and future.status != "error":
-                self.completed.add(
-                    future
-                )  # its worker died before sending the result: Dask computes it again
+                self.completed.add(future)  # its worker died before the answer: Dask computes it again
                 return None
             cancelled = future.status == "cancelled"
             position, was_alone = self._release(future)
@@ -232,7 +217,7 @@ class _Job(Generic[TaskT, RowT]):
         return position, was_alone
 
     def _suspect(self, position: int, was_alone: bool, error: KilledWorker) -> None:
-        if was_alone or self.settings.resubmissions == 0:
+        if was_alone:
             raise RunError(
                 f"{self.names[position]} kills the worker that runs it, every time (last: "
                 f"{error.last_worker.address}). Most often it needs more memory than a worker has: give "
@@ -242,11 +227,10 @@ class _Job(Generic[TaskT, RowT]):
 
     def _resubmit(self, position: int, queue: deque[int], error: BaseException) -> None:
         name = self.names[position]
-        if self.resubmitted[position] >= self.settings.resubmissions:
-            losses = self.resubmitted[position] + 1
+        if self.resubmitted[position] >= _RESUBMISSIONS:
             raise RunError(
-                f"{name} was lost with its worker {losses} times: the cluster's workers do not live long "
-                "enough; look at their logs"
+                f"{name} was lost with its worker {_RESUBMISSIONS + 1} times: the cluster's workers do not "
+                "live long enough; look at their logs"
             ) from error
         self.resubmitted[position] += 1
         _logger.warning(

@@ -23,7 +23,6 @@ from churn.lake.manifest import FileStamp
 from churn.lake.paths import MANIFEST
 
 SCRATCH = ".tmp"  # readers and the lake's commit pass over names that begin with a dot
-_READ_BYTES = 1 << 20
 # The writer passes on one page of one column at a time: they are collected, then hashed and written.
 _WRITE_BYTES = 1 << 18
 _ZSTD: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
@@ -34,22 +33,12 @@ class PartitionFiles:
     """Writes one Parquet file into each of several folders of a run, all under the partition's name.
 
     Use it as a context manager: without ``close`` no file is left behind.
-
-    Args:
-        fs: file system of the run's folder.
-        folder: the run's folder in it.
-        name: the partition: ``part-00003``.
-        schemas: the datasets to write, and the schema of each.
     """
 
     def __init__(
-        self,
-        fs: AbstractFileSystem,
-        folder: str,
-        name: str,
-        schemas: Mapping[RunDataset, pa.Schema],
+        self, fs: AbstractFileSystem, folder: str, name: str, schemas: Mapping[RunDataset, pa.Schema]
     ) -> None:
-        """Open the files; on a disk, under scratch names of this attempt."""
+        """Open a file per dataset in a run's folder; on a disk, under scratch names of this attempt."""
         self._fs = fs
         self._renames = is_local(fs)
         self._folder = folder
@@ -93,7 +82,7 @@ class PartitionFiles:
             writer.close()
             self._buffers[dataset].flush()
         if not self._renames:
-            refuse_committed(self._fs, self._folder)
+            _refuse_committed(self._fs, self._folder)
         for dataset in self._sinks:
             self._close(dataset)
         if self._renames:
@@ -195,7 +184,7 @@ def write_small(fs: AbstractFileSystem, folder: str, path: str, content: bytes) 
         RunError: the run has been committed.
     """
     if not is_local(fs):
-        refuse_committed(fs, folder)
+        _refuse_committed(fs, folder)
         fs.pipe_file(path, content)
         return
     scratch = f"{folder}/{SCRATCH}/{uuid.uuid4().hex}"
@@ -205,12 +194,7 @@ def write_small(fs: AbstractFileSystem, folder: str, path: str, content: bytes) 
     fs.mv(scratch, path)
 
 
-def refuse_committed(fs: AbstractFileSystem, folder: str) -> None:
-    """Refuse to write to a committed run.
-
-    Raises:
-        RunError: the run has a manifest.
-    """
+def _refuse_committed(fs: AbstractFileSystem, folder: str) -> None:
     if fs.exists(f"{folder}/{MANIFEST}"):
         raise RunError(f"{folder} is committed and cannot be changed: start a new run")
 
@@ -219,8 +203,5 @@ def is_intact(fs: AbstractFileSystem, path: str, stamp: FileStamp) -> bool:
     """Return whether a file has the stamped size and SHA-256."""
     if not fs.exists(path) or fs.size(path) != stamp.size:
         return False
-    digest = hashlib.sha256()
     with fs.open(path, "rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest() == stamp.sha256
+        return hashlib.file_digest(file, "sha256").hexdigest() == stamp.sha256

@@ -77,13 +77,6 @@ class PartitionResult(BaseModel):
         """Total size of its files."""
         return sum(stamp.size for stamp in self.files.values())
 
-    @property
-    def checksum(self) -> str:
-        """SHA-256 over the checksums of its files."""
-        return hashlib.sha256(
-            "".join(self.files[name].sha256 for name in sorted(self.files)).encode()
-        ).hexdigest()
-
 
 @dataclass(frozen=True)
 class RunSummary:

@@ -31,20 +31,9 @@ from churn.explain.reasons import reason_table, top_reasons
 from churn.model.artifact import KEYS, FeatureSchema, Matrix, Model, sigmoid
 from churn.scoring.files import PartitionFiles, is_intact, path_of, write_small
 from churn.scoring.partition import PartitionResult, PartitionTask, RunSummary, summarise_partitions
-from churn.scoring.schema import (
-    score_reasons,
-    score_table,
-    shap_schema,
-    shap_table,
-)
+from churn.scoring.schema import score_reasons, score_table, shap_schema, shap_table
 
-__all__ = [
-    "PartitionResult",
-    "PartitionTask",
-    "RunSummary",
-    "score_partition",
-    "summarise_partitions",
-]
+__all__ = ["PartitionResult", "PartitionTask", "RunSummary", "score_partition", "summarise_partitions"]
 
 ADDITIVITY = 1e-4  # log-odds, or relative to margins beyond 1
 CHECKED_ROWS = 256  # per batch: XGBoost predicts their margins too

@@ -153,7 +153,7 @@ def test_a_damaged_row_is_written_again(tmp_path, model, text):
     row = score_partition(task)
     path = tmp_path / "logs/partitions/part-00000.json"
     path.write_text(text)
-    assert score_partition(task).checksum == row.checksum
+    assert score_partition(task).files == row.files
     assert json.loads(path.read_text())["rows"] == 200
 
 

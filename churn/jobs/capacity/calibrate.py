@@ -74,8 +74,7 @@ def calibrate(features: int, trees: int, depth: int, effort: Calibration | None 
     effort = effort or Calibration()
     begun = time.perf_counter()
     with TemporaryDirectory(prefix="churn-plan-") as folder:
-        bench = _Bench(Path(folder), Shape(features), trees, depth, effort)
-        rates = bench.measure()
+        rates = _Bench(Path(folder), Shape(features), trees, depth, effort).measure()
     return Rates(
         features=features,
         trees=trees,
@@ -88,11 +87,7 @@ def calibrate(features: int, trees: int, depth: int, effort: Calibration | None 
 
 
 def check_size(features: int, trees: int, depth: int) -> None:
-    """Refuse what cannot be measured.
-
-    Raises:
-        UsageError: features, trees or depth are out of range.
-    """
+    """Raise UsageError if features, trees or depth are out of range."""
     Shape(features)
     if features > MOST_FEATURES:
         raise UsageError(f"{features:,} features are more than can be planned for: {MOST_FEATURES:,} at most")
@@ -136,10 +131,8 @@ class _Bench:
                     cpu[kind].append(used / done)
             (peak,) = client.run(peak_bytes).values()
             watch_worker = _watch_worker(client)
-        by_kind = {kind: _calm(values) for kind, values in cpu.items()}
-        user, partition = _line(
-            self.sizes["small"][0], by_kind["small"], self.sizes["large"][0], by_kind["large"]
-        )
+        by_kind = {kind: _lower_quartile(values) for kind, values in cpu.items()}
+        user, partition = self._line(by_kind["small"], by_kind["large"])
         return {
             "user_s": user,
             "partition_s": partition,
@@ -201,7 +194,7 @@ class _Bench:
             read_summary(str(self.run)).importance()
             _manifest(rows).model_dump_json(indent=2)
 
-        user, partition = _line(self.sizes["small"][0], once("small"), self.sizes["large"][0], once("large"))
+        user, partition = self._line(once("small"), once("large"))
         return {"merge_user_s": user, "merge_partition_s": partition + _cpu(sums) / len(rows)}
 
     def _hash(self) -> float:
@@ -227,7 +220,14 @@ class _Bench:
     def _stages(self) -> dict[str, dict[str, float]]:
         large = [row for kind, row in self.scored if kind == "large"]
         stages = [stage for stage in large[0].cpu if stage != "load"]
-        return {"stages": {s: _calm([row.cpu[s] / row.rows for row in large]) for s in stages}}
+        return {"stages": {s: _lower_quartile([row.cpu[s] / row.rows for row in large]) for s in stages}}
+
+    def _line(self, small_s: float, large_s: float) -> tuple[float, float]:
+        """Return slope and intercept, neither below 0, of the line through both sizes; noise can tilt it."""
+        small, large = (rows for rows, _ in self.sizes.values())
+        slope = (large_s - small_s) / (large - small)
+        slope = min(max(slope, 0.0), large_s / large)
+        return slope, max(0.0, small_s - slope * small)
 
 
 def _watch_worker(client: Any) -> float:
@@ -243,29 +243,16 @@ def _watch_worker(client: Any) -> float:
     return max(0.0, shares[0] - shares[1])
 
 
-def _calm(values: Sequence[float]) -> float:
-    """Return the lower quartile."""
-    return sorted(values)[(len(values) - 1) // 4]
-
-
-def _line(small: int, small_s: float, large: int, large_s: float) -> tuple[float, float]:
-    """Return slope and intercept, neither below 0, of the line through two points; noise can tilt it."""
-    slope = (large_s - small_s) / (large - small)
-    slope = min(max(slope, 0.0), large_s / large)
-    return slope, max(0.0, small_s - slope * small)
+def _lower_quartile(values: Sequence[float]) -> float:
+    return float(np.percentile(values, 25, method="lower"))
 
 
 def _start_seconds() -> float:
     """Return the CPU seconds of a fresh worker process until it can work: local ones share a server's."""
     program = f"import distributed, {WORKER_MODULE}, time; print(time.process_time())"
     try:
-        ran = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_START_TIMEOUT,
-        )
+        command = [sys.executable, "-c", program]
+        ran = subprocess.run(command, capture_output=True, check=True, timeout=_START_TIMEOUT)
         return float(ran.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise RunError(f"a worker's program does not start with {sys.executable} ({error})") from error

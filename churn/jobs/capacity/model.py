@@ -40,15 +40,9 @@ class ScoringJob:
     products: int = 1  # scored one after the other
 
     def __post_init__(self) -> None:
-        """Refuse what is no job.
-
-        Raises:
-            UsageError: there is nobody to score, or more than a plan can say anything about.
-        """
-        for name, value, most in (
-            ("users", self.users, MOST_USERS),
-            ("products", self.products, MOST_PRODUCTS),
-        ):
+        """Raise UsageError for numbers out of range."""
+        for name, most in (("users", MOST_USERS), ("products", MOST_PRODUCTS)):
+            value = getattr(self, name)
             if not 1 <= value <= most:
                 raise UsageError(f"{value:,} {name} cannot be planned for: give 1 to {most:,}")
 
@@ -119,7 +113,10 @@ class _Arithmetic:
         self.partitions = -(-users // self.size)
         # What a partition may hold with so many users or fewer: see the module.
         self.longest = min(users, max(self.size, *_bounds(users, rates.features, self.workers)))
-        self.asked = self._of_partition(self.longest)
+        written = {name: each * self.longest for name, each in rates.written_bytes.items()}
+        self.asked = requests.of_partition(
+            rates.read_bytes * self.longest, {**written, EFFECTS.name: rates.effects_bytes}
+        )
 
     def plan(self) -> CapacityPlan:
         rates, place, job = self.rates, self.place, self.job
@@ -132,7 +129,7 @@ class _Arithmetic:
         asked, merged = self._requests()
         seconds = {
             "start": place.task_start_seconds + rates.start_s / place.vcpu_speed,
-            "load": rates.load_s / place.vcpu_speed + requests.of_model().all * place.request_seconds,
+            "load": rates.load_s / place.vcpu_speed + requests.OF_MODEL.all * place.request_seconds,
             "score": score,
             "commit": self._commit_seconds(),
         }
@@ -171,14 +168,9 @@ class _Arithmetic:
         waits = self.asked.all * place.request_seconds
         return cpu / place.vcpu_speed + waits + moved / (1e6 * place.megabytes_a_second)
 
-    def _of_partition(self, rows: float) -> Requests:
-        rates = self.rates
-        written = {name: each * rows for name, each in rates.written_bytes.items()}
-        return requests.of_partition(rates.read_bytes * rows, {**written, EFFECTS.name: rates.effects_bytes})
-
     def _requests(self) -> tuple[Requests, Requests]:
         """Return what workers ask of S3, and what the client asks when they are done."""
-        asked = self.asked.times(self.partitions) + requests.of_model().times(self.workers)
+        asked = self.asked.times(self.partitions) + requests.OF_MODEL.times(self.workers)
         files = _PARTITION_FILES * self.partitions + _OTHER_FILES
         each = requests.of_merge(self._row_groups()) + requests.of_stamp(self.rates.read_bytes * self.longest)
         return asked, each.times(self.partitions) + requests.of_commit(files)

@@ -71,22 +71,16 @@ def read_prices(path: Path | None = None) -> Prices:
         ConfigError: it cannot be read, is not TOML, or lacks or misspells something; the message names the
             file and lists every fault.
     """
+    built_in = resources.files("churn.jobs.capacity").joinpath(BUILT_IN)
     name = f"{path}" if path else f"churn/jobs/capacity/{BUILT_IN}"
     try:
-        text = (
-            path.read_text("utf-8")
-            if path
-            else resources.files("churn.jobs.capacity").joinpath(BUILT_IN).read_text()
-        )
-        return Prices.model_validate(tomllib.loads(text))
+        return Prices.model_validate(tomllib.loads((path or built_in).read_text("utf-8")))
     except OSError as error:
         raise ConfigError(f"the price file {name} cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"the price file {name} is not TOML ({error})") from error
     except ValidationError as error:
-        faults = "\n".join(
-            f"  - {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
-        )
+        faults = "\n".join(f"  - {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise ConfigError(
             f"the price file {name} cannot be used; compare it with churn/jobs/capacity/{BUILT_IN}:\n{faults}"
         ) from error

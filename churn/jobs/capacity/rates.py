@@ -35,11 +35,7 @@ class Rates:
     cores: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what no machine can have measured.
-
-        Raises:
-            UsageError: a rate that must be above 0 is not, or one is below 0.
-        """
+        """Raise UsageError for rates that no machine can have measured."""
         positive = ("user_s", "tasks_a_second", "read_bytes", "worker_bytes")
         wrong = [name for name in positive if not getattr(self, name) > 0]
         others = [name for name, value in vars(self).items() if isinstance(value, float)]

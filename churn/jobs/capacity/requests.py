@@ -14,10 +14,9 @@ PART_BYTES = StoreSettings().part_megabytes << 20
 # Of a partition. Writes: lists of the model's folder, and where HEAD has found nothing: its row twice, the
 # manifest twice; its row. Reads: HEAD of its row twice, of features twice, of the manifest twice.
 _WRITES, _READS = 6, 6
-_MODEL_READS = 4  # HEAD and GET of two files, once a worker
 # Of the client, for each partition: its sums of effects; HEAD and footer of features and scores. Of these, as
 # of row groups, it reads some partitions at once.
-SUM_READS, _SCORED_READS = 2, 4
+_SUM_READS, _SCORED_READS = 2, 4
 _LISTED_AT_ONCE = 1_000
 _COMMIT_WRITES, _COMMIT_READS = 12, 20  # owner file, model, report, manifest, pointer
 
@@ -43,13 +42,11 @@ class Requests:
         return self.writes + self.reads
 
 
-def of_partition(read_bytes: float, written: Mapping[str, float]) -> Requests:
-    """Return what scoring one partition takes.
+OF_MODEL = Requests(0, 4)  # once a worker: HEAD and GET of two files
 
-    Args:
-        read_bytes: size of its features file.
-        written: size of each file that it writes.
-    """
+
+def of_partition(read_bytes: float, written: Mapping[str, float]) -> Requests:
+    """Return what scoring a partition takes, by the sizes of its features and of the files it writes."""
     return Requests(_WRITES + sum(map(of_upload, written.values())), _READS + ceil(read_bytes / PART_BYTES))
 
 
@@ -58,23 +55,14 @@ def of_upload(size: float) -> int:
     return 1 if size < PART_BYTES else 2 + ceil(size / PART_BYTES)
 
 
-def of_model() -> Requests:
-    """Return what a worker takes once."""
-    return Requests(0, _MODEL_READS)
-
-
 def of_merge(row_groups: int) -> Requests:
-    """Return what the client takes to read what a partition adds to the report.
-
-    Args:
-        row_groups: of its features and of its scores.
-    """
-    return Requests(0, SUM_READS + _SCORED_READS + 2 * row_groups)
+    """Return what the client takes to add a partition of so many row groups to the report."""
+    return Requests(0, _SUM_READS + _SCORED_READS + 2 * row_groups)
 
 
 def waits_of_merge(row_groups: int) -> float:
     """Return for how many answers, one after the other, the client waits for a partition."""
-    return (SUM_READS + _SCORED_READS + 2 * row_groups) / PREFETCH
+    return of_merge(row_groups).reads / PREFETCH
 
 
 def of_stamp(read_bytes: float) -> Requests:

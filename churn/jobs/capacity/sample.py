@@ -134,11 +134,7 @@ def labels(shape: Shape, rng: np.random.Generator, table: pa.Table) -> NDArray[n
 
 
 def fitted_model(
-    shape: Shape,
-    rng: np.random.Generator,
-    trees: int,
-    params: dict[str, Any],
-    rows: int,
+    shape: Shape, rng: np.random.Generator, trees: int, params: dict[str, Any], rows: int
 ) -> Model:
     """Return a model of so many trees, fitted on one thread."""
     table = batch(shape, rng, rows)

@@ -29,13 +29,7 @@ from churn.core.names import identifier
 from churn.core.tempdirs import remove_stale
 from churn.dataset.run_schemas import drop_schema, leftover_schemas
 from churn.features.aggregates.tables import names_by_schema
-from churn.jobs.erase.inventory import (
-    KEPT_COLUMN,
-    RUN_DATASETS,
-    TABLES,
-    is_kept,
-    table_columns,
-)
+from churn.jobs.erase.inventory import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kept
 from churn.jobs.erase.run_files import erase_from_run, erase_unfinished
 from churn.jobs.prune import LEDGERS
 from churn.jobs.weekly.run import is_dead
@@ -64,16 +58,9 @@ class Erased:
 
 
 def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry_run: bool) -> list[Erased]:
-    """Erase users from every run in the lake and from the warehouse.
+    """Erase users from every run in the lake and from the warehouse; return the places with their rows.
 
-    Args:
-        settings: they name the lake, and the id column of the published tables.
-        warehouse: where the published tables are.
-        users: their ids; an unknown id is no error.
-        dry_run: only count.
-
-    Returns:
-        The places that had rows of them.
+    An unknown id is no error. A dry run only counts.
 
     Raises:
         UsageError: there is no user, or an id is not valid.
@@ -121,11 +108,6 @@ def has_lake(settings: Settings) -> bool:
 
 def count_found(settings: Settings, warehouse: Warehouse, users: Sequence[str]) -> int:
     """Return how many of the users have a row anywhere; call it before ``erase``.
-
-    Args:
-        settings: they name the lake, and the id column of the published tables.
-        warehouse: where the published tables are.
-        users: their ids.
 
     Raises:
         UsageError: there is no user, or what cannot be a user id.
@@ -263,16 +245,14 @@ def _name(run: Run) -> str:
 
 def _columns(settings: Settings, warehouse: Warehouse) -> dict[str, str]:
     """Return the published tables that are there, and the column of each that holds the user id."""
-    columns = {}
-    for table, column in table_columns(settings).items():
-        existing = warehouse.columns(table)
-        if existing and column not in existing:
+    column = settings.id_column
+    published = {table: existing for table in TABLES if (existing := warehouse.columns(table))}
+    for table, existing in published.items():
+        if column not in existing:
             raise RunError(
                 f"{table} has no column {column!r}, which the setting id_column names: set it to the table's"
             )
-        if existing:
-            columns[table] = column
-    return columns | dict.fromkeys(_kept_tables(settings, warehouse), KEPT_COLUMN)
+    return dict.fromkeys(published, column) | dict.fromkeys(_kept_tables(settings, warehouse), KEPT_COLUMN)
 
 
 def _kept_tables(settings: Settings, warehouse: Warehouse) -> list[str]:

@@ -7,7 +7,6 @@ and a warehouse, and fails where it finds a user id that is not listed here.
 import re
 from collections.abc import Mapping
 
-from churn.config.settings import Settings
 from churn.core.datasets import DATASETS, PUBLISHED, USER_ID
 
 # Dataset of a run -> the column of its Parquet files with the user id.
@@ -25,8 +24,3 @@ KEPT_COLUMN = USER_ID
 def is_kept(table: str) -> bool:
     """Return whether a table of the kept schema holds users, by its name."""
     return any(re.fullmatch(rf"{name}_[0-9a-f]+", table) for name in KEPT_TABLES)
-
-
-def table_columns(settings: Settings) -> dict[str, str]:
-    """Return the published tables of users, and the column of each with the user id."""
-    return dict.fromkeys(TABLES, settings.id_column)

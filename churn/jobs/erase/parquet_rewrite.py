@@ -20,13 +20,8 @@ def count_rows_of(source: Any, column: str, values: pa.Array) -> int:
 def without_rows_of(source: Any, target: Any, column: str, values: pa.Array) -> int:
     """Copy a Parquet file without the rows that have one of ``values`` in ``column``.
 
-    It reads one row group at a time, and leaves out one that loses all its rows.
-
-    Args:
-        source: the open file to read.
-        target: the open file to write.
-        column: the column to look at.
-        values: strings; a null in the column never matches.
+    It reads one row group at a time, and leaves out one that loses all its rows. A null never matches. Source
+    and target are open files.
 
     Returns:
         The number of rows written.

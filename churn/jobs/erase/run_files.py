@@ -11,10 +11,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Container, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from hashlib import file_digest
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,7 +50,10 @@ def erase_from_run(run: Run, ids: pa.Array, *, dry_run: bool) -> dict[str, int]:
     rows = _count(run, ids)
     if not dry_run and (rows or run.manifest.erasing):
         _erase(run, rows, ids)
-    return _by_dataset(rows)
+    by_dataset: Counter[str] = Counter()
+    for name, count in rows.items():
+        by_dataset[_dataset(name)] += count
+    return dict(by_dataset)
 
 
 def _count(run: Run, ids: pa.Array) -> dict[str, int]:
@@ -57,7 +62,7 @@ def _count(run: Run, ids: pa.Array) -> dict[str, int]:
     for name in sorted(run.manifest.files):
         column = RUN_DATASETS.get(_dataset(name))
         if column is not None and name.endswith(".parquet"):
-            with _parquet_errors(run, name), run.fs.open(_path(run, name), "rb") as source:
+            with _opened(run, name) as source:
                 found[name] = count_rows_of(source, column, ids)
     return {name: rows for name, rows in found.items() if rows}
 
@@ -132,7 +137,7 @@ def _rewrite(run: Run, name: str, ids: pa.Array) -> FileStamp:
     with nullcontext(folder) if local else temporary_folder() as scratch_place:
         scratch_name = f".{file_name}{_SCRATCH}"
         scratch = f"{scratch_place}/{scratch_name}"
-        with _parquet_errors(run, name), run.fs.open(path, "rb") as source, open(scratch, "wb") as target:
+        with _opened(run, name) as source, open(scratch, "wb") as target:
             without_rows_of(source, target, column, ids)
         with storage_errors("erasing users", path):
             size, sha256 = stamp(str(scratch_place), [scratch_name], durably=local)[scratch_name]
@@ -156,7 +161,7 @@ def _rows_of(run: Run, dataset: str) -> int:
     rows = 0
     for name in run.manifest.files:
         if _dataset(name) == dataset:
-            with _parquet_errors(run, name), run.fs.open(_path(run, name), "rb") as source:
+            with _opened(run, name) as source:
                 rows += pq.read_metadata(source).num_rows
     return rows
 
@@ -165,23 +170,19 @@ def _path(run: Run, name: str) -> str:
     return path_inside(run.base, (name,))
 
 
-def _by_dataset(rows: Mapping[str, int]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for name, count in rows.items():
-        found[_dataset(name)] = found.get(_dataset(name), 0) + count
-    return found
-
-
 def _dataset(name: str) -> str:
     return name.partition("/")[0]
 
 
 @contextmanager
-def _parquet_errors(run: Run, name: str) -> Iterator[None]:
-    """Name the file in errors of Arrow and the store; a file that is no valid Parquet is damaged."""
+def _opened(run: Run, name: str) -> Iterator[Any]:
+    """Open a Parquet file of a run, and name it in errors; one that is not valid is damaged."""
     try:
-        with storage_errors("erasing users", f"{run.base}/{name}"):
-            yield
+        with (
+            storage_errors("erasing users", f"{run.base}/{name}"),
+            run.fs.open(_path(run, name), "rb") as file,
+        ):
+            yield file
     except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError) as error:
         raise RunError(f"{run.base}/{name} is damaged ({error}). {REMAKE}") from error
 
@@ -191,12 +192,6 @@ def _parquet_errors(run: Run, name: str) -> Iterator[None]:
 
 def erase_unfinished(fs: AbstractFileSystem, root: str, ids: pa.Array, *, dry_run: bool) -> dict[str, int]:
     """Remove the unfinished runs of dead processes that hold any of the users, with all that is in them.
-
-    Args:
-        fs: the lake's file system.
-        root: the lake's root in it.
-        ids: the users.
-        dry_run: only count.
 
     Returns:
         Rows of the users by run: ``food, unfinished run 20260629t180000z-3fa1c2``.
@@ -209,9 +204,9 @@ def erase_unfinished(fs: AbstractFileSystem, root: str, ids: pa.Array, *, dry_ru
     with storage_errors("reading the lake", root):
         for staging in _folders(fs, f"{root}/.staging"):
             with file_lock(f"{staging}/.lock") if is_local(fs) else nullcontext():
-                told = _erase_unfinished_of(fs, root, staging, ids, dry_run=dry_run)
+                rows_of = _erase_unfinished_of(fs, root, staging, ids, dry_run=dry_run)
             product = staging.rpartition("product=")[2]
-            for base, rows in told.items():
+            for base, rows in rows_of.items():
                 name = f"{product}, unfinished run {base.rpartition('/')[2].removeprefix('run=')}"
                 if rows is None:
                     left.append(name)
@@ -236,7 +231,7 @@ def _erase_unfinished_of(
     if not is_local(fs):
         return {base: None for base, (found, _) in rows.items() if found or claimed[base]}
     holding = [base for base, (found, unclear) in rows.items() if found or unclear]
-    sweep(staging, _NotIn(holding))
+    sweep(staging, spare=lambda folder: folder not in holding)
     return {
         base: found if not os.path.exists(base) else None
         for base, (found, _) in rows.items()
@@ -253,16 +248,6 @@ def _is_dead(staging: str) -> bool:
     return True
 
 
-class _NotIn:
-    """Return whether a staging folder is none of these."""
-
-    def __init__(self, folders: Container[str]) -> None:
-        self._folders = folders
-
-    def __call__(self, staging: str) -> bool:
-        return staging not in self._folders
-
-
 def _folders(fs: AbstractFileSystem, folder: str) -> list[str]:
     with suppress(FileNotFoundError):
         return sorted(info["name"] for info in fs.ls(folder, detail=True) if info["type"] == "directory")
@@ -275,13 +260,12 @@ def _claimed_on_s3(fs: AbstractFileSystem, root: str, staging: str) -> dict[str,
     for owner in sorted(path for path in fs.find(staging) if path.endswith(OWNER_SUFFIX)):
         claim = staging_s3.read(fs, owner)
         if claim is not None:
-            told = json.loads(claim[0])
+            content = json.loads(claim[0])
             product = staging.rpartition("product=")[2]
-            base = run_folder(
-                root, product, told["week"], owner.rpartition("/")[2].removesuffix(OWNER_SUFFIX)
-            )
+            run_id = owner.rpartition("/")[2].removesuffix(OWNER_SUFFIX)
+            base = run_folder(root, product, content["week"], run_id)
             if not fs.exists(f"{base}/{MANIFEST}"):
-                found[base] = told["state"] != "ended"
+                found[base] = content["state"] != "ended"
     return found
 
 

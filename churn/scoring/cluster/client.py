@@ -37,8 +37,7 @@ def open_client(
     """Yield a client of the cluster that the settings describe; a cluster that was made is closed afterwards.
 
     Args:
-        settings: which cluster.
-        labels: what it is for, such as run and product; Fargate's tasks are tagged with them.
+        labels: run and product, for the tags of Fargate's tasks.
         stop: once it is set, Fargate's start is given up.
 
     Raises:

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
 from typing import Any, Literal
 
 from churn.core.aws import aws_errors, explained, make_client, reason
@@ -41,12 +40,7 @@ class Resource:
 
 
 def tags_of(name: str, labels: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags of all that belongs to a Dask cluster.
-
-    Args:
-        name: the cluster's.
-        labels: ``run`` and ``product``, as far as they are known.
-    """
+    """Return the tags of all that belongs to a Dask cluster; labels may have ``run`` and ``product``."""
     optional = {RUN_TAG: labels.get("run"), PRODUCT_TAG: labels.get("product")}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {NAME_TAG: name, CREATED_TAG: now, **{key: value for key, value in optional.items() if value}}
@@ -86,12 +80,10 @@ def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Res
     """
     resources: list[Resource] = []
     with explain_ecs_errors("look for tasks and task definitions"):
-        families = ecs.get_paginator("list_task_definition_families").paginate(
-            familyPrefix=name or PREFIX, status="ACTIVE"
-        )
-        for family in [each for page in families for each in page["families"]]:
-            pages = ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family, status="ACTIVE")
-            for arn in [each for page in pages for each in page["taskDefinitionArns"]]:
+        active = {"familyPrefix": name or PREFIX, "status": "ACTIVE"}
+        for family in _all_pages(ecs, "list_task_definition_families", "families", **active):
+            active = {"familyPrefix": family, "status": "ACTIVE"}
+            for arn in _all_pages(ecs, "list_task_definitions", "taskDefinitionArns", **active):
                 described = ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
                 resources += _if_tagged("task definition", arn, "", described.get("tags", []))
         for cluster in _ecs_clusters(ecs, ecs_cluster):
@@ -105,8 +97,7 @@ def find(ecs: Any, ecs_cluster: str | None, name: str | None = None) -> list[Res
 def running_tasks(ecs: Any, ecs_cluster: str, **only: str) -> list[dict[str, Any]]:
     """Describe the tasks of an ECS cluster that are to run (or, with ``desiredStatus``, were stopped)."""
     asked = {"desiredStatus": "RUNNING", **only}
-    pages = ecs.get_paginator("list_tasks").paginate(cluster=ecs_cluster, **asked)
-    arns = [arn for page in pages for arn in page["taskArns"]]
+    arns = _all_pages(ecs, "list_tasks", "taskArns", cluster=ecs_cluster, **asked)
     return [
         task
         for chunk in _chunks(arns, _CHUNK)
@@ -115,8 +106,7 @@ def running_tasks(ecs: Any, ecs_cluster: str, **only: str) -> list[dict[str, Any
 
 
 def _ecs_clusters(ecs: Any, only: str | None) -> list[dict[str, Any]]:
-    pages = ecs.get_paginator("list_clusters").paginate() if only is None else [{"clusterArns": [only]}]
-    arns = [arn for page in pages for arn in page["clusterArns"]]
+    arns = _all_pages(ecs, "list_clusters", "clusterArns") if only is None else [only]
     described = [
         cluster
         for chunk in _chunks(arns, _CHUNK)
@@ -125,10 +115,13 @@ def _ecs_clusters(ecs: Any, only: str | None) -> list[dict[str, Any]]:
     return [cluster for cluster in described if cluster["status"] == "ACTIVE"]
 
 
-def _chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk
+def _all_pages(ecs: Any, operation: str, key: str, **arguments: str) -> list[str]:
+    pages = ecs.get_paginator(operation).paginate(**arguments)
+    return list(pages.build_full_result().get(key, []))
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _if_tagged(

@@ -41,10 +41,7 @@ if TYPE_CHECKING:
 _PORT = 8786
 _LOST_SECONDS = 60  # a worker that a nanny replaces is back by then; else its task is stopped and replaced
 _LOOK_SECONDS = 0.5
-_LOOKS, _LOOK_PAUSE = (
-    10,
-    1.0,
-)  # ECS may list a new task late: what is removed is looked for until there is none
+_LOOKS, _LOOK_PAUSE = 10, 1.0  # ECS may list a new task late: look until there is none left
 _STOP_SECONDS = 120  # that Fargate leaves a task to end by itself, the most that it allows
 
 _VARIABLES: Mapping[str, str] = {
@@ -132,17 +129,17 @@ def check_fargate(settings: ClusterSettings) -> str:
             described = ecs.describe_clusters(clusters=[fargate.ecs_cluster])["clusters"]
             faults += _faults_of_cluster(fargate, described)
     with closing(aws_client("ec2", fargate.region)) as ec2, explain_ecs_errors("look at the network"):
-        subnets = ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": [*fargate.subnets]}])[
-            "Subnets"
-        ]
-        groups = ec2.describe_security_groups(
-            Filters=[{"Name": "group-id", "Values": [*fargate.security_groups]}]
-        )["SecurityGroups"]
-    for asked, there in (
-        (fargate.subnets, {each["SubnetId"]: each["VpcId"] for each in subnets}),
-        (fargate.security_groups, {each["GroupId"]: each["VpcId"] for each in groups}),
-    ):
-        faults += [f"{each} is not in {fargate.vpc}" for each in asked if there.get(each) != fargate.vpc]
+        named = [{"Name": "subnet-id", "Values": [*fargate.subnets]}]
+        subnets = ec2.describe_subnets(Filters=named)["Subnets"]
+        named = [{"Name": "group-id", "Values": [*fargate.security_groups]}]
+        groups = ec2.describe_security_groups(Filters=named)["SecurityGroups"]
+    in_vpc = {each["SubnetId"] for each in subnets if each["VpcId"] == fargate.vpc}
+    in_vpc |= {each["GroupId"] for each in groups if each["VpcId"] == fargate.vpc}
+    faults += [
+        f"{each} is not in {fargate.vpc}"
+        for each in (*fargate.subnets, *fargate.security_groups)
+        if each not in in_vpc
+    ]
     with closing(aws_client("logs", fargate.region)) as logs, explain_ecs_errors("look at log groups"):
         named = logs.describe_log_groups(logGroupNamePrefix=fargate.log_group)["logGroups"]
     if fargate.log_group not in [each["logGroupName"] for each in named]:
@@ -221,12 +218,7 @@ def _make_ecs_cluster(ecs: Any, name: str, tags: Mapping[str, str]) -> str:
 
 
 def _arguments(
-    ecs: Any,
-    settings: ClusterSettings,
-    place: str,
-    name: str,
-    tags: Mapping[str, str],
-    security: Security,
+    ecs: Any, settings: ClusterSettings, place: str, name: str, tags: Mapping[str, str], security: Security
 ) -> dict[str, Any]:
     """Return the library's arguments: everything is given, so that it makes, finds or guesses nothing."""
     fargate = _required(settings)
@@ -313,10 +305,7 @@ def _register(ecs: Any, settings: ClusterSettings, who: str, name: str, tags: Ma
             networkMode="awsvpc",
             containerDefinitions=[container],
             requiresCompatibilities=["FARGATE"],
-            runtimePlatform={
-                "cpuArchitecture": fargate.cpu_architecture,
-                "operatingSystemFamily": "LINUX",
-            },
+            runtimePlatform={"cpuArchitecture": fargate.cpu_architecture, "operatingSystemFamily": "LINUX"},
             cpu=str(cpu),
             memory=str(memory),
             tags=aws_tags(tags),
@@ -341,9 +330,7 @@ def _security(fargate: FargateSettings) -> Security:
     return tls_security(*parts)
 
 
-def _not_started(
-    ecs: Any, fargate: FargateSettings, place: str, name: str, error: BaseException | None
-) -> str:
+def _not_started(ecs: Any, fargate: FargateSettings, place: str, name: str, error: Exception | None) -> str:
     """Say what did not start, and how far its tasks have come as ECS sees them."""
     what = "scheduler" if error is not None else "first worker"
     if error is None or isinstance(error, TimeoutError):

@@ -7,21 +7,13 @@ of Python do not matter.
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
 from churn.core.errors import RunError
 
-# Package -> names of its distributions. The version of an imported module wins.
-PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "churn": ("churn",),
-    "dask": ("dask",),
-    "distributed": ("distributed",),
-    "numpy": ("numpy",),
-    "xgboost": ("xgboost", "xgboost-cpu"),
-    "numba": ("numba",),
-    "pyarrow": ("pyarrow",),
-}
+PACKAGES = ("churn", "dask", "distributed", "numpy", "xgboost", "numba", "pyarrow")
 _ABSENT = "none"
 _NAMED = 3  # workers, of each version
 
@@ -29,26 +21,21 @@ _NAMED = 3  # workers, of each version
 def installed_versions() -> dict[str, str]:
     """Return the versions of this process: Python's (minor), and each package's or ``none``."""
     versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
-    for name, distributions in PACKAGES.items():
+    for name in PACKAGES:
         imported = getattr(sys.modules.get(name), "__version__", None)
-        versions[name] = str(imported) if imported else _of_distribution(distributions)
+        versions[name] = str(imported) if imported else _distribution_version(name)
     return versions
 
 
-def _of_distribution(names: tuple[str, ...]) -> str:
-    for name in names:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+def _distribution_version(package: str) -> str:
+    for distribution in (package, f"{package}-cpu"):  # xgboost-cpu is xgboost without GPU code
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
     return _ABSENT
 
 
 def check_versions(client: Any) -> None:
-    """Compare the versions of client, scheduler and all workers that are there now.
-
-    Args:
-        client: a connected Dask client.
+    """Compare the versions of a Dask client, its scheduler and all workers that are there now.
 
     Raises:
         RunError: some differ, or one lacks this program; the message lists them.
@@ -81,8 +68,7 @@ def _no_answer(error: Exception) -> str:
 def compare(by_process: Mapping[str, Mapping[str, str] | str]) -> list[str]:
     """Return a sentence for each package whose versions differ, and each process without an answer.
 
-    Args:
-        by_process: for each process its versions by package, or why it has none.
+    The argument has for each process its versions by package, or why it has none.
     """
     faults = [f"{who} {said}" for who, said in by_process.items() if isinstance(said, str)]
     answers = {who: said for who, said in by_process.items() if not isinstance(said, str)}
