@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up everything they need: a virtual environment in .venv, nothing else.
+# `make demo` and `make test` set up all they need in a virtual environment, .venv.
 .DELETE_ON_ERROR:
 PYTHON ?= python3
 VENV := .venv
@@ -7,14 +7,15 @@ DEMO_ARGS ?=
 
 .PHONY: help demo test test-all chaos image-check lint format lock clean
 help:
-	@echo "make demo   set up and run the weekly job on a simulated broadcaster (DEMO_ARGS='--users 200000')"
-	@echo "make test   set up and run lint, types, import contract and tests (about 10 minutes)"
-	@echo "make test-all all tests: also those that take long and rarely break, and make chaos (about an hour)"
-	@echo "make chaos  let connections, servers, S3, workers and runs fail at hundreds of moments (make test: a few)"
-	@echo "make image-check carry out the Dockerfile's steps without Docker, and score with what comes of it"
-	@echo "make format put every file into house style"
-	@echo "make lock   renew the lock files from pyproject.toml (needs uv)"
-	@echo "make clean  remove .venv and demo/"
+	@echo "make demo         set up .venv and run the weekly job on simulated data (DEMO_ARGS='--users 200000')"
+	@echo "make test         set up .venv and run lint, types, import contract and tests (about 10 minutes)"
+	@echo "make test-all     run all tests, including slow ones and make chaos (about an hour)"
+	@echo "make chaos        make connections, servers, S3, workers and runs fail at hundreds of moments"
+	@echo "make image-check  run the Dockerfile's steps without Docker, and score with the result"
+	@echo "make lint         check style, types and the import contract"
+	@echo "make format       fix and format every file with ruff"
+	@echo "make lock         renew the lock files from pyproject.toml (needs uv)"
+	@echo "make clean        remove .venv and demo/"
 
 demo: $(VENV)/.installed
 	@$(BIN)/churn demo $(DEMO_ARGS)
@@ -54,7 +55,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
-	@echo "Adding what the tests need ..."
+	@echo "Adding the test packages ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
