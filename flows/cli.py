@@ -76,7 +76,10 @@ def cli() -> None:
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same data.")
 @click.option("--into", type=_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
 def demo(**options: Any) -> None:
-    """Simulate a broadcaster and run the weekly job for iPlayer and Sounds."""
+    """Simulate a broadcaster and run its weekly job.
+
+    For iPlayer and Sounds.
+    """
     silence_libraries(prefect_home=options["into"] / "prefect")
     _run("run:run_demo", options)
 
@@ -105,7 +108,10 @@ def simulate(**options: Any) -> None:
 @click.option("--timezone", help="Local time zone for times that carry one, for example Europe/London.")
 @click.option("--force", is_flag=True, help="Replace an existing data folder.")
 def ingest(**options: Any) -> None:
-    """Make a data folder from an event log: a Parquet or CSV file, or `grocery` or `cdnow`."""
+    """Make a data folder from an event log.
+
+    SOURCE is a Parquet or CSV file, or `grocery` or `cdnow`.
+    """
     _run("run:run_ingest", options)
 
 
@@ -140,7 +146,10 @@ def run(**options: Any) -> None:
 @click.option("--json", "json_file", type=_PATH, required=True, help="File for the figures.")
 @_profile
 def backtest(**options: Any) -> None:
-    """Train as of past dates with what was known then, and compare with what users did."""
+    """Train as of past dates, and compare with what users did.
+
+    Each date uses only what was known then.
+    """
     silence_libraries()
     _run("run:run_backtest", options)
 
@@ -179,7 +188,10 @@ def explain(**options: Any) -> None:
 @_data
 @_profile
 def products(**options: Any) -> None:
-    """List the products of a data folder, or the built-in ones if it does not exist."""
+    """List the products of a data folder.
+
+    Without a data folder, list the built-in ones.
+    """
     _run("run:run_products", options)
 
 
@@ -188,7 +200,10 @@ def products(**options: Any) -> None:
 @_out
 @_profile
 def check(**options: Any) -> None:
-    """Check everything that the settings name: store, warehouse, MLflow, scheduler, Prefect."""
+    """Check everything that the settings name.
+
+    Store, warehouse, MLflow, scheduler and Prefect.
+    """
     silence_libraries()
     _run("maintain:run_check", options)
 
@@ -199,7 +214,10 @@ def check(**options: Any) -> None:
 @_profile
 @_yes
 def migrate(**options: Any) -> None:
-    """Bring the published tables up to date with this release; show the SQL first."""
+    """Bring the published tables up to date.
+
+    Shows the SQL first.
+    """
     silence_libraries()
     _run("maintain:run_migrate", options)
 
@@ -217,7 +235,7 @@ def migrate(**options: Any) -> None:
 @_profile
 @_yes
 def prune(**options: Any) -> None:
-    """Remove old runs from the lake, and tables of weekly aggregates that are out of date."""
+    """Remove old runs and out-of-date weekly aggregates."""
     silence_libraries()
     _run("maintain:run_prune", options)
 
@@ -229,7 +247,7 @@ def prune(**options: Any) -> None:
 @_profile
 @_yes
 def erase(**options: Any) -> None:
-    """Remove users from every run in the lake and from the published tables."""
+    """Remove users from the lake and the published tables."""
     silence_libraries()
     _run("maintain:run_erase", options)
 
@@ -248,7 +266,10 @@ def erase(**options: Any) -> None:
 @_profile
 @_yes
 def sweep(**options: Any) -> None:
-    """Stop Fargate tasks, and remove task definitions and clusters, that runs left behind."""
+    """Remove what runs left behind in ECS.
+
+    Stops Fargate tasks, and removes task definitions and clusters.
+    """
     _run("maintain:run_sweep", options)
 
 
@@ -267,7 +288,10 @@ def sweep(**options: Any) -> None:
     help="Seconds without a heartbeat after which a run counts as crashed.",
 )
 def alerts(**options: Any) -> None:
-    """Set up notifications from the Prefect server of runs that fail, crash or do not start."""
+    """Notify when a run fails, crashes or does not start.
+
+    Sets up automations on the Prefect server.
+    """
     silence_libraries()
     _run("alerts:run_alerts", options)
 
@@ -282,7 +306,7 @@ def alerts(**options: Any) -> None:
 @click.option("--price-file", type=_PATH, help="List prices (default: the built-in ones).")
 @click.option("--json", "json_file", type=_PATH, help="File for the figures.")
 def plan(**options: Any) -> None:
-    """Estimate how many workers an audience needs, how long they take, and what they cost."""
+    """Estimate workers, time and cost for an audience."""
     _run("capacity:run_plan", options)
 
 

@@ -182,14 +182,14 @@ def _taken_down(ecs: Any, name: str) -> Iterator[list[str]]:
         yield places
     finally:
         try:
-            left = _remove_all(ecs, places[0] if places else None, name)
+            remaining = _remove_all(ecs, places[0] if places else None, name)
         except ChurnError as error:
-            left = [str(error)]
-        if left:
+            remaining = [str(error)]
+        if remaining:
             _logger.error(
                 "parts of the Fargate cluster %s may be left behind and cost money; run `churn sweep`: %s",
                 name,
-                "; ".join(left),
+                "; ".join(remaining),
             )
 
 
@@ -211,10 +211,10 @@ def _remove_all(ecs: Any, place: str | None, name: str) -> list[str]:
 
 def _make_ecs_cluster(ecs: Any, name: str, tags: Mapping[str, str]) -> str:
     with explain_ecs_errors("make an ECS cluster"):
-        made = ecs.create_cluster(
+        created = ecs.create_cluster(
             clusterName=name, tags=aws_tags(tags), capacityProviders=["FARGATE", "FARGATE_SPOT"]
         )
-    return str(made["cluster"]["clusterArn"])
+    return str(created["cluster"]["clusterArn"])
 
 
 def _arguments(
@@ -269,10 +269,10 @@ def _register(ecs: Any, settings: ClusterSettings, who: str, name: str, tags: Ma
     cpu, memory = getattr(fargate, f"{who}_cpu"), getattr(fargate, f"{who}_memory")
     role = (who == "scheduler" and fargate.scheduler_role) or fargate.task_role
     variables = {**_VARIABLES, **fargate.environment}
-    kept = []
+    secrets = []
     if fargate.tls_secret:
         variables["DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION"] = "True"
-        kept = [
+        secrets = [
             {"name": variable, "valueFrom": f"{fargate.tls_secret}:{key}::"}
             for variable, key in _TLS_VARIABLES.items()
         ]
@@ -285,7 +285,7 @@ def _register(ecs: Any, settings: ClusterSettings, who: str, name: str, tags: Ma
         "cpu": cpu,
         "memory": memory,
         "environment": [{"name": key, "value": value} for key, value in sorted(variables.items())],
-        "secrets": kept,
+        "secrets": secrets,
         "stopTimeout": _STOP_SECONDS,
         "ulimits": [{"name": "nofile", "softLimit": 65535, "hardLimit": 65535}],
         "logConfiguration": {
@@ -323,8 +323,8 @@ def _security(fargate: FargateSettings) -> Security:
     ):
         text = client.get_secret_value(SecretId=fargate.tls_secret).get("SecretString")
     try:
-        kept = json.loads(text or "")
-        parts = [str(kept[key]) for key in ("ca", "cert", "key")]
+        secret = json.loads(text or "")
+        parts = [str(secret[key]) for key in ("ca", "cert", "key")]
     except (ValueError, KeyError, TypeError):
         raise ConfigError("cluster.fargate.tls_secret must be JSON with ca, cert and key, each PEM") from None
     return tls_security(*parts)
@@ -334,15 +334,15 @@ def _not_started(ecs: Any, fargate: FargateSettings, place: str, name: str, erro
     """Say what did not start, and how far its tasks have come as ECS sees them."""
     what = "scheduler" if error is not None else "first worker"
     if error is None or isinstance(error, TimeoutError):
-        told = f"no {what} answered within {fargate.start_timeout:g} s"
+        fault = f"no {what} answered within {fargate.start_timeout:g} s"
     else:
-        told = f"the {what} did not start ({str(error)[:300]})"
+        fault = f"the {what} did not start ({str(error)[:300]})"
     try:
         states = _states(ecs, place, name)
     except RunError as unknown:
         states = str(unknown)
     return (
-        f"the Fargate cluster did not start: {told}; tasks: {states}. Look at the log streams {name}/... in "
+        f"the Fargate cluster did not start: {fault}; tasks: {states}. Look at the log streams {name}/... in "
         f"{fargate.log_group}, and whether the security groups let tasks and this process reach each other"
     )
 

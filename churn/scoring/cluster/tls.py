@@ -44,19 +44,19 @@ def load_security(ca: str, cert: str, key: str) -> Security:
         ConfigError: they cannot be used, or key and certificate are not a pair.
     """
     ca, cert, key = (f"{text.strip()}\n" for text in (ca, cert, key))  # Dask knows PEM by its line ends
-    made = Security(
+    security = Security(
         require_encryption=True,
         tls_ca_file=ca,
         **{f"tls_{role}_cert": cert for role in ("client", "scheduler", "worker")},
         **{f"tls_{role}_key": key for role in ("client", "scheduler", "worker")},
     )
     try:
-        made.get_connection_args("client")
+        security.get_connection_args("client")
     except (ssl.SSLError, OSError, ValueError) as error:
         raise ConfigError(
             f"the certificates or the key for TLS cannot be used ({_reason(error)}): {_HOW}"
         ) from None
-    return made
+    return security
 
 
 def _reason(error: Exception) -> str:
