@@ -77,8 +77,7 @@ def resampled(
 def interval(value: float, drawn: Floats) -> Estimate:
     """Return the bias-corrected percentile interval, widened if necessary to hold the estimate.
 
-    Resampling increases a sum of absolute values such as ECE, so plain percentiles would lie above the
-    estimate.
+    Not for a sum of absolute values such as ECE; see ``normal_interval``.
     """
     drawn = drawn[~np.isnan(drawn)]
     if math.isnan(value) or not len(drawn):
@@ -89,3 +88,21 @@ def interval(value: float, drawn: Floats) -> Estimate:
     tails = [_NORMAL.cdf(2 * bias - reach), _NORMAL.cdf(2 * bias + reach)]
     low, high = np.quantile(drawn, tails)
     return Estimate(value, min(float(low), value), max(float(high), value))
+
+
+def normal_interval(value: float, drawn: Floats, least: float = 0.0) -> Estimate:
+    """Return the estimate with 1.96 standard errors on either side, cut at ``least``.
+
+    For a sum of absolute values such as ECE. Resampling adds noise under the absolute values, so nearly all
+    resamples lie above the estimate and percentiles end at it. Their spread is right, and the interval covers
+    the mean of the estimate over samples of this size (``python -m tests.benchmarks.intervals``). That mean
+    is not 0 for perfect predictions; ``Evaluation.chance_ece`` is what it is then.
+
+    Example:
+        >>> normal_interval(0.02, np.array([0.02, 0.03, 0.04]))
+        Estimate(value=0.02, low=0.004..., high=0.036...)
+    """
+    if math.isnan(value) or not len(drawn):
+        return Estimate(value)
+    reach = _NORMAL.inv_cdf((1 + LEVEL) / 2) * float(drawn.std())
+    return Estimate(value, max(value - reach, least), value + reach)

@@ -12,7 +12,9 @@ Formulas and their sources:
 - lift of the top decile: churn rate of the tenth with the highest scores over the churn rate of all.
 - intervals: bootstrap of rows, or of users if they have several rows (Efron, Annals of Statistics 1979), with
   bias-corrected percentiles (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 14, no
-  acceleration); the churn rate's by Wilson (JASA 1927).
+  acceleration); for ECE 1.96 bootstrap standard errors on either side; for the churn rate Wilson (JASA 1927).
+- chance ECE: the mean ECE if every probability were right, ``sum share_b E|error_b|``, with the error of a
+  bin's rate taken as normal, so that ``E|error_b| = sqrt(2 / pi) sd_b``.
 
 The order of rows with equal scores does not matter.
 """
@@ -26,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from churn.core.errors import CheckError
-from churn.model.bootstrap import Estimate, Floats, cluster_codes, interval, resampled
+from churn.model.bootstrap import Estimate, Floats, cluster_codes, interval, normal_interval, resampled
 
 ECE_BINS = 10
 TOP_SHARE = 0.1
@@ -37,6 +39,7 @@ class Evaluation:
     """Metrics of the probabilities of some snapshots; the module states their formulas.
 
     ``base_log_loss`` is that of predicting the churn rate for everybody, its entropy. Log losses are in nats.
+    ``chance_ece`` is the mean ECE of right probabilities on this many rows: an ECE near it shows no fault.
     ``auc``, ``pr_auc`` and ``lift_top_decile`` are None if everybody or nobody churned.
     """
 
@@ -49,6 +52,7 @@ class Evaluation:
     pr_auc: Estimate | None
     brier: Estimate
     ece: Estimate
+    chance_ece: float
     lift_top_decile: Estimate | None
 
     @property
@@ -122,7 +126,10 @@ def evaluate(
     if intervals:
         groups = None if clusters is None else cluster_codes(clusters, rows)[ranked.order]
         drawn = resampled(ranked.metrics, rows, groups, seed, bootstrap)
-        estimates = [interval(value, column) for value, column in zip(values, drawn.T, strict=True)]
+        estimates = [
+            (normal_interval if name == "ece" else interval)(value, column)
+            for name, value, column in zip(METRICS, values, drawn.T, strict=True)
+        ]
     named = {
         name: None if math.isnan(estimate.value) else estimate
         for name, estimate in zip(METRICS, estimates, strict=True)
@@ -134,6 +141,7 @@ def evaluate(
         churn_rate=Estimate(rate, low, high),
         mean_probability=float(p.mean()),
         base_log_loss=float(np.mean(_log_losses(y, np.full(rows, rate)))),
+        chance_ece=ranked.chance_ece(),
         **named,  # type: ignore[arg-type]  # log loss, Brier and ECE are numbers for any labels
     )
 
@@ -230,6 +238,27 @@ def best_threshold(churned: ArrayLike, probability: ArrayLike) -> float:
     return float(scores[best] if best + 1 == len(scores) else (scores[best] + scores[best + 1]) / 2)
 
 
+def precision_and_recall(
+    churned: ArrayLike, probability: ArrayLike, threshold: float
+) -> tuple[float | None, float | None]:
+    """Return which share of the rows at or above a threshold churned, and which share of churners they are.
+
+    Example:
+        >>> precision_and_recall([0, 1, 1, 1], [0.6, 0.9, 0.7, 0.2], 0.5)
+        (0.666..., 0.666...)
+
+    Returns:
+        Precision, None if no row reaches the threshold; and recall, None if nobody churned.
+
+    Raises:
+        CheckError: as ``evaluate``.
+    """
+    y, p = _checked(churned, probability)
+    flagged = p >= threshold
+    caught = float(y[flagged].sum())
+    return caught / flagged.sum() if flagged.any() else None, caught / y.sum() if y.any() else None
+
+
 class _Ranked:
     """Labels and scores by descending score, for weighted metrics."""
 
@@ -243,6 +272,7 @@ class _Ranked:
         self.squares = (p - y) ** 2
         self.excess = p - y
         self.bins = _mass_bins(p[::-1], ECE_BINS)[::-1]
+        self._variances = p * (1 - p)
 
     def cumulative(self, weights: Floats) -> tuple[Floats, Floats]:
         """Return cumulative weights of rows and of churners at each distinct score, starting with 0."""
@@ -250,6 +280,11 @@ class _Ranked:
         caught = np.cumsum(weights * self.y)
         ends = np.r_[self.starts[1:], len(self.y)] - 1
         return np.r_[0.0, users[ends]], np.r_[0.0, caught[ends]]
+
+    def chance_ece(self) -> float:
+        """Return the mean ECE if each row churned with its probability."""
+        deviations = np.sqrt(np.bincount(self.bins, self._variances, ECE_BINS))
+        return float(math.sqrt(2 / math.pi) * deviations.sum() / len(self.y))
 
     def metrics(self, weights: Floats) -> Floats:
         """Return ``METRICS``; NaN if there is only one class."""

@@ -106,6 +106,7 @@ def train(
     params = _params(settings, seed, useful_threads)
     trees, by_fold = _choose_trees(rows, parts.folds, params, settings)
     logger.info("%s: %d trees; by validation block: %s", stage, trees, ", ".join(map(str, by_fold)))
+    notes = [*parts.notes, *_too_few_trees(product, trees, settings)]
 
     churned = rows.churned[parts.holdout]
     probability = _fit(rows, parts.development, params, trees).probability(rows, parts.holdout)
@@ -136,7 +137,7 @@ def train(
         data_fingerprint=fingerprint,
         code_version=code_version,
         created_at=created_at or datetime.now(UTC),
-        notes=parts.notes,
+        notes=tuple(notes),
     )
     holdout = rows.keys.filter(pa.array(parts.holdout)).append_column(
         "predicted_probability", pa.array(probability, pa.float64())
@@ -239,6 +240,17 @@ def _choose_trees(
             break
     by_fold = np.argmin(np.array(curves), axis=0) + 1
     return best, tuple(int(trees) for trees in by_fold)
+
+
+def _too_few_trees(product: str, trees: int, settings: TrainingSettings) -> list[str]:
+    """Return a warning if the limit on trees ended the fit while more trees still helped."""
+    if trees < settings.max_trees:
+        return []
+    return [
+        f"The model has {trees:,} trees, all that max_trees allows, and was still getting better: its "
+        f"probabilities are too close to the average. Raise max_trees or learning_rate of "
+        f"[products.{product}.training]."
+    ]
 
 
 def _check_numbers(probability: NDArray[Any], stage: str) -> None:

@@ -15,6 +15,7 @@ from churn.model.metrics import (
     calibration_table,
     evaluate,
     lift_table,
+    precision_and_recall,
     wilson_interval,
 )
 
@@ -94,6 +95,37 @@ def test_users_who_recur_widen_the_interval():
     users = evaluate(y[repeated], p[repeated], clusters=repeated.astype(str)).log_loss
     assert rows.value == pytest.approx(users.value)
     assert (users.high - users.low) / (rows.high - rows.low) == pytest.approx(3, rel=0.25)
+
+
+@FEW
+@given(st.integers(0, 10_000))
+def test_the_interval_of_the_calibration_error_never_ends_at_its_estimate(seed):
+    rng = np.random.default_rng(seed)
+    p = rng.beta(1.2, 3, 800)
+    ece = evaluate((rng.random(800) < p).astype(int), p, bootstrap=100, seed=seed).ece
+    assert ece.low < ece.value < ece.high
+
+
+def test_the_chance_ece_is_the_mean_ece_of_right_probabilities():
+    rng = np.random.default_rng(5)
+    p = rng.beta(1.2, 3, 1_000)
+    drawn = [evaluate((rng.random(1_000) < p).astype(int), p, intervals=False) for _ in range(200)]
+    mean = np.mean([evaluation.ece.value for evaluation in drawn])
+    assert drawn[0].chance_ece == pytest.approx(mean, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [(0.5, (2 / 3, 2 / 3)), (0.6, (2 / 3, 2 / 3)), (0.65, (1, 2 / 3)), (0.95, (None, 0)), (0, (0.6, 1))],
+)
+def test_precision_and_recall_count_rows_at_the_threshold(threshold, expected):
+    assert precision_and_recall([0, 1, 1, 1, 0], [0.6, 0.9, 0.7, 0.2, 0.1], threshold) == pytest.approx(
+        expected
+    )
+
+
+def test_without_churners_there_is_no_recall():
+    assert precision_and_recall([0, 0], [0.6, 0.1], 0.5) == (0, None)
 
 
 def test_the_same_seed_gives_the_same_intervals_and_another_gives_others():

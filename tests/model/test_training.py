@@ -92,6 +92,14 @@ def test_the_holdout_is_the_latest_date_and_the_dates_before_it_have_their_roles
     assert holdout.num_rows == 150
 
 
+def test_trees_that_reach_their_limit_are_warned_of():
+    card = fit(snapshots(), QUICK.model_copy(update={"max_trees": 2})).model.card
+    assert card.trees == 2
+    assert len(card.notes) == 1
+    assert "2 trees, all that max_trees allows" in card.notes[0]
+    assert "[products.food.training]" in card.notes[0]
+
+
 def test_the_threshold_is_the_holdout_s_best(result):
     expected = best_threshold(result.holdout["churned"], result.holdout["predicted_probability"])
     assert result.model.card.threshold == expected
@@ -163,7 +171,7 @@ def test_small_data_gets_more_validation_blocks_than_large():
 
 @pytest.mark.parametrize("dates", [1, 2])
 def test_with_too_few_dates_other_users_judge(dates):
-    found = fit(snapshots(dates=dates, users=600))
+    found = fit(snapshots(dates=dates, users=600), QUICK.model_copy(update={"max_trees": 200}))
     held = set(found.holdout["user_id"].to_pylist())
     assert found.model.card.judged_on == "other_users"
     assert 60 < len(held) < 180
@@ -178,7 +186,7 @@ def test_with_too_few_dates_other_users_judge(dates):
 
 @pytest.mark.parametrize("dates", [3, 4])
 def test_with_few_dates_later_dates_judge_and_other_users_choose_the_trees(dates):
-    found = fit(snapshots(dates=dates, users=300))
+    found = fit(snapshots(dates=dates, users=300), QUICK.model_copy(update={"max_trees": 200}))
     assert found.model.card.judged_on == "later_dates"
     assert len(found.model.card.notes) == 1
     assert "chosen on other users" in found.model.card.notes[0]

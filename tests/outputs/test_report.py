@@ -516,17 +516,40 @@ def test_the_track_record_adds_up_the_calibration_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("users", "expected"),
+    ("users", "flagged", "expected"),
     [
-        ((10, 89, 1), "1 person is more likely to stay away than to come and 10 people have a probability"),
-        ((1, 99, 0), "Nobody is more likely to stay away than to come and 1 person has a probability"),
+        ((10, 89, 1), 1, "1 person is flagged, with a probability of 40.0 % or more and 10 people have a"),
+        (
+            (1, 99, 0),
+            0,
+            "Nobody is flagged, with a probability of 40.0 % or more and 1 person has a probability",
+        ),
     ],
 )
-def test_the_risk_bands_count_both_ends_of_the_histogram(users: tuple[int, ...], expected: str) -> None:
+def test_the_risk_bands_count_both_ends(users: tuple[int, ...], flagged: int, expected: str) -> None:
     edges = ((0.0, 0.1), (0.1, 0.5), (0.5, 1.0))
     bins = [{"low": low, "high": high, "users": n} for (low, high), n in zip(edges, users, strict=True)]
     audience = {"users_scored": 100, "expected_churners": 20, "mean_probability": 0.2, "histogram": bins}
-    assert plain(wording.risk_bands(changed(audience=audience)) or "").startswith(expected)
+    data = changed(audience=audience, flagged={"threshold": 0.4, "users": flagged})
+    assert plain(wording.risk_bands(data) or "").startswith(expected)
+
+
+def test_the_report_counts_as_flagged_who_reaches_the_threshold_and_no_other_line() -> None:
+    data = changed(flagged={"threshold": 0.39, "users": 1234, "precision": 0.61, "recall": 0.7})
+    page = plain(Page(render_report(data)).text)
+    assert "probability of 39.0 % or more" in page
+    assert "1,234" in page
+    assert "of those flagged, 61 % stayed away, and of those who stayed away, 70 % were flagged" in page
+    assert "half" not in page
+
+
+def test_the_calibration_error_is_compared_with_that_of_chance() -> None:
+    holdout = example_report().holdout
+    assert holdout is not None
+    lines = {
+        line.label: line for line in wording.metric_lines(holdout.model_copy(update={"chance_ece": 0.0071}))
+    }
+    assert lines["Calibration error"].references == ("by chance alone 0.71 points",)
 
 
 def test_the_extremes_pass_over_segments_with_hardly_anybody() -> None:

@@ -21,7 +21,7 @@ from churn.explain.wording import limit
 from churn.features.catalogue import Feature
 from churn.lake.filesystem import is_local
 from churn.model.artifact import ModelCard
-from churn.model.metrics import Evaluation, calibration_table, lift_table, log_loss
+from churn.model.metrics import Evaluation, calibration_table, lift_table, log_loss, precision_and_recall
 from churn.outputs.report import data as parts
 from churn.scoring.scorer import RunSummary
 
@@ -131,6 +131,7 @@ def report_data(
             mean_probability=summary.mean_probability,
             histogram=_histogram(scored.histogram),
         ),
+        flagged=_flagged(card.threshold, summary, holdout),
         reasons=_reasons(plan, summary.rows, importance),
         segments=_segments(scored),
         holdout=_holdout(card, evaluation, holdout, true_log_loss),
@@ -189,6 +190,13 @@ def stages_of(records: Sequence[StageRecord]) -> tuple[parts.Stage, ...]:
     return tuple(
         parts.Stage(name=record.name, seconds=record.seconds, rows=record.rows) for record in records
     )
+
+
+def _flagged(threshold: float, summary: RunSummary, holdout: pa.Table) -> parts.Flagged:
+    precision, recall = precision_and_recall(
+        holdout["churned"].to_numpy(), holdout["predicted_probability"].to_numpy(), threshold
+    )
+    return parts.Flagged(threshold=threshold, users=summary.classified, precision=precision, recall=recall)
 
 
 def _histogram(counts: NDArray[np.int64]) -> tuple[parts.HistogramBin, ...]:
@@ -259,6 +267,7 @@ def _holdout(
         base_rate=evaluation.churn_rate.value,
         metrics={name: parts.Estimate(**estimate.to_dict()) for name, estimate in evaluation.metrics.items()},
         base_log_loss=evaluation.base_log_loss,
+        chance_ece=evaluation.chance_ece,
         true_log_loss=true_log_loss,
         calibration=tuple(
             parts.CalibrationRow(**asdict(row)) for row in calibration_table(churned, probability)

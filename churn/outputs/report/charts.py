@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from churn.model.metrics import wilson_interval
 from churn.outputs.report.data import CalibrationRow, GainsRow, HistogramBin, TrendPoint, ValueEffect
-from churn.outputs.report.format import count, day, percent, short_day, signed
+from churn.outputs.report.format import count, day, people, percent, short_day, signed
 from churn.outputs.report.svg import Canvas, nice_step, nice_ticks
 
 
@@ -24,12 +24,17 @@ def _shape(name: str, narrow: bool) -> dict[str, Any]:
     return {"name": name, "width": 780, "height": 270, "css": "chart wide"}
 
 
-def histogram_chart(bins: Sequence[HistogramBin], mean: float, narrow: bool = False) -> Markup:
-    """Users by predicted probability; those above one half are highlighted, the mean is marked."""
+def histogram_chart(
+    bins: Sequence[HistogramBin], mean: float, threshold: float | None = None, narrow: bool = False
+) -> Markup:
+    """Users by predicted probability; the mean and the threshold are marked.
+
+    Columns whose middle reaches the threshold are highlighted.
+    """
     ticks = nice_ticks(0, max(max(b.users for b in bins), 1), 4)
     canvas = Canvas(
         title="Predicted probability of staying away",
-        description=f"{count(sum(b.users for b in bins))} people; the average is {percent(mean)}.",
+        description=f"{people(sum(b.users for b in bins))}; the average is {percent(mean)}.",
         x=(min(b.low for b in bins), max(b.high for b in bins)),
         y=(0, ticks[-1]),
         margins=(34, 24, 48, 58),
@@ -37,15 +42,24 @@ def histogram_chart(bins: Sequence[HistogramBin], mean: float, narrow: bool = Fa
     )
     canvas.y_axis([(t, count(t)) for t in ticks if t == round(t)], "People")
     for b in bins:
-        tip = f"{bin_name(b)}: {count(b.users)} people"
-        canvas.column(b.low, b.high, b.users, "column high" if b.low >= 0.5 - 1e-9 else "column", tip)
+        tip = f"{bin_name(b)}: {people(b.users)}"
+        flagged = threshold is not None and (b.low + b.high) / 2 >= threshold
+        canvas.column(b.low, b.high, b.users, "column high" if flagged else "column", tip)
     canvas.x_axis(_percent_ticks(*canvas.x, target=5), "Predicted probability of staying away")
-    if canvas.x[0] <= mean <= canvas.x[1]:
-        at = canvas.px(mean)
-        canvas.add("line", "marker", x1=at, y1=canvas.top - 8, x2=at, y2=canvas.bottom)
-        offset, anchor = (-6, "end") if at > canvas.width * 0.6 else (6, "start")
-        canvas.text(at + offset, canvas.top - 1, f"average {percent(mean)}", "note", anchor)
+    _mark(canvas, mean, f"average {percent(mean)}", canvas.top - 1)
+    if threshold is not None:
+        _mark(canvas, threshold, f"flagged from {percent(threshold)}", canvas.top + 15)
     return canvas.markup()
+
+
+def _mark(canvas: Canvas, value: float, label: str, height: float) -> None:
+    """Draw an upright line at a value, with its label at a height."""
+    if not canvas.x[0] <= value <= canvas.x[1]:
+        return
+    at = canvas.px(value)
+    canvas.add("line", "marker", x1=at, y1=height - 7, x2=at, y2=canvas.bottom)
+    offset, anchor = (-6, "end") if at > canvas.width * 0.6 else (6, "start")
+    canvas.text(at + offset, height, label, "note", anchor)
 
 
 def calibration_chart(rows: Sequence[CalibrationRow]) -> Markup:

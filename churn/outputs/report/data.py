@@ -87,6 +87,19 @@ class Audience(ReportModel):
         return self
 
 
+class Flagged(ReportModel):
+    """The people at or above the threshold; their ``optimal_classification`` is 1.
+
+    On the holdout, ``precision`` is the share of the flagged who churned, ``recall`` the share of churners
+    who were flagged. None where there are none.
+    """
+
+    threshold: Probability
+    users: Count
+    precision: Probability | None = None
+    recall: Probability | None = None
+
+
 class TrendPoint(ReportModel):
     """The churn rate that was observed for one past as-of date.
 
@@ -130,7 +143,8 @@ class Holdout(ReportModel):
     """How the model did on as-of dates later than its training dates.
 
     ``base_log_loss`` is that of predicting the base rate for everybody; ``true_log_loss`` that of the true
-    probabilities, known for simulated data only. ``base_rate`` is the holdout's churn rate.
+    probabilities, known for simulated data only. ``base_rate`` is the holdout's churn rate. ``chance_ece`` is
+    the mean calibration error of right probabilities on as many snapshots.
     """
 
     as_of_dates: tuple[date, ...]
@@ -138,6 +152,7 @@ class Holdout(ReportModel):
     base_rate: Probability
     metrics: dict[MetricName, Estimate]
     base_log_loss: NonNegative
+    chance_ece: NonNegative | None = None
     true_log_loss: NonNegative | None = None
     calibration: tuple[CalibrationRow, ...] = ()
     gains: tuple[GainsRow, ...] = ()
@@ -290,6 +305,7 @@ class ReportData(ReportModel):
     target_week_end: date
     run: RunFacts
     audience: Audience
+    flagged: Flagged | None = None
     reasons: Reasons | None = None
     segments: tuple[Segment, ...] = ()
     holdout: Holdout | None = None

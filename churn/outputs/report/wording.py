@@ -73,9 +73,9 @@ def key_figures(data: ReportData) -> list[KeyFigure]:
         gap = audience.mean_probability - usual
         explanation = f"recently observed: {percent(usual)}"
         figures.append(KeyFigure(_signed_points(gap), "Points against recent weeks", explanation))
-    likely = likelier_than_not(data)
-    if likely is not None:
-        figures.append(KeyFigure(count(likely), "Above one half", "more likely to stay away than to come"))
+    if data.flagged is not None:
+        explanation = f"a probability of {percent(data.flagged.threshold)} or more"
+        figures.append(KeyFigure(count(data.flagged.users), "Flagged", explanation))
     metrics = data.holdout.metrics if data.holdout else {}
     if "lift_top_decile" in metrics:
         factor = lift(metrics["lift_top_decile"].value)
@@ -90,14 +90,6 @@ def usual_rate(data: ReportData) -> float | None:
     """The mean of the latest observed churn rates, or None without a trend."""
     rates = [p.churn_rate for p in data.trend[-RECENT:]]
     return sum(rates) / len(rates) if rates else None
-
-
-def likelier_than_not(data: ReportData) -> int | None:
-    """Users with a probability of at least one half, or None where no bin begins there."""
-    bins = data.audience.histogram
-    if not any(math.isclose(b.low, 0.5) for b in bins):
-        return None
-    return sum(b.users for b in bins if b.low >= 0.5 - 1e-9)
 
 
 def comparison(data: ReportData, subject: str = "That") -> str | None:
@@ -193,18 +185,30 @@ def best_possible(holdout: Holdout) -> str | None:
 
 
 def risk_bands(data: ReportData) -> str | None:
-    """How many users are above one half and below 10 %, if bins end there."""
+    """How many users are flagged, and how many are below 10 %, if a bin ends there."""
     bins = data.audience.histogram
     parts = []
-    likely = likelier_than_not(data)
-    if likely is not None:
-        who = f"{people(likely)} {'is' if likely == 1 else 'are'}" if likely else "nobody is"
-        parts.append(f"{who} more likely to stay away than to come")
+    if data.flagged is not None:
+        users = data.flagged.users
+        who = f"{people(users)} {'is' if users == 1 else 'are'}" if users else "nobody is"
+        parts.append(f"{who} flagged, with a probability of {percent(data.flagged.threshold)} or more")
     if any(math.isclose(b.high, 0.1) for b in bins):
         safe = sum(b.users for b in bins if b.high <= 0.1 + 1e-9)
         verb = "has" if safe == 1 else "have"
         parts.append(f"{people(safe)} {verb} a probability below {percent(0.1, 0)}")
     return f"{sentence(join_words(parts))}." if parts else None
+
+
+def flags_that_came_true(data: ReportData) -> str | None:
+    """How right flagging was on the holdout; None without a holdout or without people to flag."""
+    flagged = data.flagged
+    if flagged is None or flagged.precision is None or flagged.recall is None:
+        return None
+    return (
+        f"Flagging balances two aims as well as the test allows (the best F1): of those flagged, "
+        f"{percent(flagged.precision, 0)} stayed away, and of those who stayed away, "
+        f"{percent(flagged.recall, 0)} were flagged. To approach a fixed number, take the riskiest first."
+    )
 
 
 def extremes(data: ReportData, least_share: float = 0.01) -> str | None:
@@ -269,6 +273,12 @@ def _log_losses(holdout: Holdout) -> tuple[str, ...]:
     return (base, f"best possible {_four(holdout.true_log_loss)}")
 
 
+def _chance(holdout: Holdout) -> tuple[str, ...]:
+    if holdout.chance_ece is None:
+        return ("perfect 0",)
+    return (f"by chance alone {decimal(holdout.chance_ece * 100, 2)} points",)
+
+
 def _three(value: float) -> str:
     return decimal(value, 3)
 
@@ -312,7 +322,7 @@ METRICS: dict[MetricName, tuple[str, str, Callable[[float], str], Callable[[Hold
         "Calibration error",
         "mean distance between predicted and observed rates over the bins; lower is better",
         lambda value: f"{decimal(value * 100, 2)} points",
-        lambda _: ("perfect 0",),
+        _chance,
     ),
     "lift_top_decile": (
         "Lift, top tenth",
