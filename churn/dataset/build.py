@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 from churn.config.settings import Settings
+from churn.core import notices
 from churn.core.calendar import WEEK, labelled_dates
 from churn.core.names import identifier
 from churn.core.timing import StageTimer
@@ -34,7 +35,8 @@ def plan_dataset(
 ) -> DatasetPlan:
     """Check the sources and plan the SQL of one product and as-of date.
 
-    Creates the run's schema with the source views, and aggregates the weeks of activity that are new.
+    Creates the run's schema with the source views, and aggregates the weeks of activity that are new. The
+    plan's warnings are logged.
 
     Args:
         schema: where the run's tables are made; no other run may use it.
@@ -80,7 +82,7 @@ def plan_dataset(
         versions = ledger.week_versions(warehouse, plan.tables.aggregates)
         lifetime.update_lifetime(warehouse, plan.tables.lifetime, versions)
     known = {week: version for week, version in versions.items() if week <= as_of}
-    return replace(_reuse_stored_rows(warehouse, plan, known), warnings=update.warnings)
+    return replace(_reuse_stored_rows(warehouse, plan, known), warnings=notices.warn(name, update.warnings))
 
 
 def _reuse_stored_rows(warehouse: Warehouse, plan: DatasetPlan, versions: Mapping[date, str]) -> DatasetPlan:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from churn import __version__
 from churn.config.load import load_settings
 from churn.config.settings import Settings
+from churn.core import notices
 from churn.core.errors import SourceError
 from churn.core.tempdirs import temporary_folder
 from churn.dataset.build import plan_dataset, run_steps
@@ -119,7 +120,8 @@ def backtest(
 
     Returns:
         Metrics with 95% intervals by date (``dates``) and of all dates together (``all``, users resampled as
-        a whole), ready for JSON; and the path of the predictions.
+        a whole), ready for JSON; each date's warnings, which are also logged; and the path of the
+        predictions.
 
     Raises:
         UsageError: unknown product, or a date that is not a Sunday.
@@ -142,6 +144,7 @@ def backtest(
                 seed=settings.seed,
                 code_version=__version__,
             ).model
+            warnings = [*snapshots.plan.warnings, *notices.warn(product, model.card.notes)]
             probability = model.probability(model.schema.encode(snapshots.scored))
             churned = snapshots.scored["churned"].to_numpy()
             evaluation = evaluate(churned, probability, seed=settings.seed)
@@ -149,6 +152,7 @@ def backtest(
                 {
                     "as_of": as_of.isoformat(),
                     "model_version": model.card.model_version,
+                    "warnings": warnings,
                     **evaluation.to_dict(),
                 }
             )

@@ -142,8 +142,15 @@ def table(run: Run, dataset: str) -> pa.Table:
 # --- what the command says ---
 
 
-def test_progress_is_a_line_a_stage_and_nothing_else(demo: Demo) -> None:
+def test_progress_is_a_line_a_stage_and_each_warning_of_the_reports(demo: Demo) -> None:
+    """What a run knows is said when it knows it: the report says no other warnings than the terminal."""
     lines = demo.progress.splitlines()
+    told = [line for line in lines if line.startswith("  warning: ")]
+    reports = {name: Path(run.path("charts", "report.json")) for name, run in demo.runs.items()}
+    known = {name: json.loads(report.read_text("utf-8"))["warnings"] for name, report in reports.items()}
+    assert all(known.values())
+    assert told == [f"  warning: {name}: {sentence}" for name, each in known.items() for sentence in each]
+    lines = [line for line in lines if line not in told]
     stage = (
         r"  (iplayer|sounds) +(prepare|train|score|publish)  +([a-z][\w ]*?\w)  +(?:[\d,]+ rows)? +[\d.]+ s"
     )

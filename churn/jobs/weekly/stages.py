@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from churn import __version__
+from churn.core import notices
 from churn.core.errors import RunError
 from churn.core.files import remove_folder
 from churn.core.io_errors import storage_errors
@@ -75,11 +76,11 @@ def _rename_feature_files(run: WeeklyRun, files: Files) -> Files:
     return [(name, rows) for name, (_, rows) in zip(names, files, strict=True)]
 
 
-def train_model(run: WeeklyRun, plan: DatasetPlan, files: Files) -> list[str]:
+def train_model(run: WeeklyRun, plan: DatasetPlan, files: Files) -> tuple[str, ...]:
     """Fit the product's model on unloaded snapshots; save it and its holdout in the run's folder.
 
     Returns:
-        Warnings for the report.
+        Warnings for the report; they are logged.
     """
     snapshots = read_snapshots(files)
     result = train(
@@ -96,7 +97,12 @@ def train_model(run: WeeklyRun, plan: DatasetPlan, files: Files) -> list[str]:
         with staged_folder(run.folder.path("model")) as draft:
             result.model.save(draft)
         pq.write_table(result.holdout, holdout, filesystem=fs)
-    return [*_warn_model(run.name, result.evaluation), *warn_features(snapshots, plan.catalogue.names)]
+    warnings = [
+        *_warn_model(result.evaluation),
+        *warn_features(snapshots, plan.catalogue.names),
+        *result.model.card.notes,
+    ]
+    return notices.warn(run.name, warnings)
 
 
 def save_checkpoint(
@@ -214,7 +220,7 @@ def commit(
         importance=read_summary(folder.path()).importance(),
         scored=aggregate_scores(features, scores),
         passed=passed,
-        warnings=[*state.warnings, *card.notes],
+        warnings=state.warnings,
     )
     with staged_folder(folder.path("charts")) as charts:
         write_report(data, charts / "report.html")
@@ -243,17 +249,15 @@ def _rounded(summary: RunSummary) -> list[CheckResult]:
     ]
 
 
-def _warn_model(name: str, evaluation: Evaluation) -> list[str]:
-    """Return and log a warning if the model is no better than the churn rate alone."""
+def _warn_model(evaluation: Evaluation) -> list[str]:
+    """Return a warning if the model is no better than the churn rate alone."""
     model, base = evaluation.log_loss.value, evaluation.base_log_loss
     if model < base:
         return []
-    sentence = (
-        f"the model of {name} is no better than the churn rate alone on {evaluation.rows:,} held-out "
-        f"snapshots (log loss {model:.4f} against {base:.4f}): do not act on single scores"
-    )
-    logger.warning("%s", sentence)
-    return [sentence]
+    return [
+        f"the model is no better than the churn rate alone on {evaluation.rows:,} held-out snapshots "
+        f"(log loss {model:.4f} against {base:.4f}): do not act on single scores"
+    ]
 
 
 def _manifest(run: WeeklyRun, data: ReportData, training_rows: int) -> Manifest:
