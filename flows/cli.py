@@ -27,6 +27,23 @@ class _Day(click.ParamType):
             self.fail(f"{value!r} is not a date like 2026-06-28", param, ctx)
 
 
+class _Command(click.Command):
+    """A command that refuses an option given twice, where click would take the last one."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for option in order:
+            flag = isinstance(option, click.Option) and option.is_flag
+            if not (option.multiple or flag) and order.count(option) > 1:
+                name = option.opts[0]
+                raise click.UsageError(f"{name} is given {order.count(option)} times: give it once", ctx)
+        return super().parse_args(ctx, args)
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
 class _Path(click.Path):
     """A path in UTF-8 and within the length limits of file systems."""
 
@@ -61,7 +78,7 @@ def _run(command: str, options: Mapping[str, Any]) -> None:
     resolve_name(f"flows.commands.{command}")(**options)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="churn")
 def cli() -> None:
     """Who will stop coming, why, and what that adds up to."""
@@ -121,7 +138,13 @@ def ingest(**options: Any) -> None:
 @click.option(
     "--product", "products", multiple=True, help="Product name; repeat it for several (default: all)."
 )
-@_as_of
+@click.option(
+    "--as-of",
+    "dates",
+    type=_Day(),
+    multiple=True,
+    help="Sunday on which features end; repeat it to back-fill several (default: last Sunday).",
+)
 @click.option("--force", is_flag=True, help="Make a new run even if one is committed or can be resumed.")
 @click.option(
     "--rebuild-weeks",

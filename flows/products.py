@@ -12,19 +12,22 @@ if TYPE_CHECKING:
     from churn.jobs.weekly.finish import RunResult
 
 
-def names_and_date(
-    settings: Settings, products: Sequence[str] | None, as_of: date | None
-) -> tuple[list[str], date]:
-    """Return the products to run, each once, and their as-of date; by default all products, last Sunday.
+def names_and_dates(
+    settings: Settings, products: Sequence[str] | None, dates: Sequence[date]
+) -> tuple[list[str], list[date]]:
+    """Return the products to run and their as-of dates, each once, the dates in order.
+
+    The default is all products, last Sunday.
 
     Raises:
-        UsageError: unknown product, or ``as_of`` is not a Sunday.
+        UsageError: unknown product, or a date is not a Sunday.
     """
     names = list(dict.fromkeys(products or settings.products))
-    as_of = as_of or last_complete_as_of(date.today())
+    days = sorted(set(dates)) or [last_complete_as_of(date.today())]
     for name in names:
-        settings.product(name).windows(as_of)
-    return names, as_of
+        for day in days:
+            settings.product(name).windows(day)
+    return names, days
 
 
 def run_each(

@@ -11,7 +11,7 @@ from churn.config.load import load_settings
 from churn.core.calendar import check_weeks
 from churn.core.errors import RunError
 from churn.jobs.weekly.finish import RunResult
-from flows.products import names_and_date, run_each
+from flows.products import names_and_dates, run_each
 from flows.run_names import PART_TAG, flow_run_name, log_stages
 from flows.weekly import weekly_churn
 from tasks.artifacts import show_products
@@ -57,7 +57,7 @@ def weekly_all(
     log_stages()
     chosen = load_settings(data, out, settings)
     check_weeks("rebuild_weeks", rebuild_weeks)
-    names, as_of = names_and_date(chosen, products, as_of)
+    names, (as_of,) = names_and_dates(chosen, products, [as_of] if as_of else [])
 
     def run(name: str, weeks: int) -> RunResult:
         # The flow's result, not its state: a state that Prefect had to ask for twice comes without its data.

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from churn.core.calendar import Windows, last_complete_as_of
 from churn.core.errors import ChurnError, ConfigError, UsageError
 from flows.console import show_progress, start_server
 from flows.credentials import credentials
-from flows.products import names_and_date, run_each
+from flows.products import names_and_dates, run_each
 
 if TYPE_CHECKING:
     from churn.jobs.weekly.finish import RunResult
@@ -36,7 +37,11 @@ def run_demo(*, users: int, weeks: int, seed: int, into: Path) -> None:
         simulated_end = run_simulate(into=into / "data", users=users, weeks=weeks, seed=seed, end=None)
         server.result()
     run_weekly(
-        data=into / "data", out=into / "out", products=("iplayer", "sounds"), as_of=simulated_end, force=True
+        data=into / "data",
+        out=into / "out",
+        products=("iplayer", "sounds"),
+        dates=[simulated_end],
+        force=True,
     )
 
 
@@ -62,6 +67,8 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str
         name, equals, column = pair.partition("=")
         if not (name and equals):
             raise UsageError(f"--column {pair!r} should look like user_id=customer: NAME=COLUMN")
+        if name in mapping:
+            raise UsageError(f"--column names {name} twice ({mapping[name]} and {column}): leave one out")
         mapping[name] = column
     log = ingest(source, into, columns=mapping, timezone=timezone, force=force)
     click.echo(
@@ -86,44 +93,53 @@ def run_weekly(
     data: Path,
     out: Path,
     products: Sequence[str],
-    as_of: date | None,
+    dates: Sequence[date],
     force: bool,
     rebuild_weeks: int = 0,
     profile: str | None = None,
 ) -> None:
-    """Run the weekly flow for each product, then print a table.
+    """Run the weekly flow for each date and product, the dates in order, then print a table.
 
-    A product that fails does not keep the others from running; its error is raised at the end.
+    A run that fails does not keep the others from running; its error is raised at the end.
     """
     settings = load_settings(data, out, chosen(profile))
-    names, as_of = names_and_date(settings, products, as_of)
+    names, days = names_and_dates(settings, products, dates)
     show_progress()
     if not products:
         click.echo(f"  all products: {', '.join(names)} (--product NAME runs one)", err=True)
+    results: list[RunResult] = []
+    failures: dict[str, Exception] = {}
     with credentials(settings):
-        results, failures = run_each(
-            names,
-            rebuild_weeks,
-            lambda name, weeks: _run_one(settings, name, as_of, force or rebuild_weeks > 0, weeks),
-            passing_over=ChurnError,
-        )
-    for result in results.values():
+        for day in days:
+            if len(days) > 1:
+                click.echo(f"  as of {day}", err=True)
+            done, failed = run_each(
+                names,
+                rebuild_weeks,
+                partial(_run_one, settings, day, force or rebuild_weeks > 0),
+                passing_over=ChurnError,
+            )
+            results += done.values()
+            when = f" as of {day}" if len(days) > 1 else ""
+            failures |= {f"{name}{when}": error for name, error in failed.items()}
+    for result in results:
         if result.repeated:
             click.echo(
                 f"{result.product}: run {result.run_id} is already committed for {result.as_of}; "
                 "nothing was computed (--force makes a new run)"
             )
     if results:
-        _print_results(list(results.values()))
-    if len(failures) == len(names) and len({str(error) for error in failures.values()}) == 1:
-        raise failures[names[0]]  # one message for a fault that they share
+        _print_results(results, dated=len(days) > 1)
+    if failures and not results and len({str(error) for error in failures.values()}) == 1:
+        raise next(iter(failures.values()))  # one message for a fault that they share
     if failures:
         listed = "\n".join(f"  - {name}: {error}" for name, error in failures.items())
         kind = UsageError if all(isinstance(e, UsageError) for e in failures.values()) else ChurnError
-        raise kind(f"{len(failures)} of {len(names)} products failed:\n{listed}")
+        what = "products" if len(days) == 1 else "runs"
+        raise kind(f"{len(failures)} of {len(names) * len(days)} {what} failed:\n{listed}")
 
 
-def _run_one(settings: Settings, name: str, as_of: date, force: bool, rebuild_weeks: int) -> "RunResult":
+def _run_one(settings: Settings, as_of: date, force: bool, name: str, rebuild_weeks: int) -> "RunResult":
     from churn.features.activity_facts import check_data_covers
     from churn.jobs.weekly.finish import finish_existing
     from churn.lake.open import check_lake
@@ -156,15 +172,17 @@ def chosen(profile: str | None) -> dict[str, Any]:
     return {} if profile is None else {"profile": profile}
 
 
-def _print_results(results: Sequence["RunResult"]) -> None:
+def _print_results(results: Sequence["RunResult"], *, dated: bool) -> None:
     parts = [f"{part} s" for part in _PARTS]
+    headings = ["product", *(["as of"] if dated else [])]
     table = new_table(
-        "product", "users scored", "churn predicted", "log loss", "best possible", "AUC", *parts
+        *headings, "users scored", "churn predicted", "log loss", "best possible", "AUC", *parts
     )
     for result in results:
         figures = result.metrics
         table.add_row(
             result.title,
+            *([str(result.as_of)] if dated else []),
             f"{result.users:,}",
             f"{figures['mean_probability']:.1%}",
             *(_figure(figures, name) for name in ("log_loss", "true_log_loss", "auc")),

@@ -59,6 +59,12 @@ def refusal(called: Called, code: int) -> str:
         (["run", "--as-of", "29.6.2026"], r"'29.6.2026' is not a date like 2026-06-28"),
         (["run", "--as-of", "2026-02-30"], r"'2026-02-30' is not a date like"),
         (["run", "--as-of"], r"--as-of' requires an argument"),
+        (["demo", "--users", "2000", "--users", "3000"], r"--users is given 2 times: give it once"),
+        (["run", "--out", "a", "--out", "a"], r"--out is given 2 times"),
+        (
+            ["ingest", "log.csv", "--into", "here", "--column", "user_id=a", "--column", "user_id=b"],
+            r"--column names user_id twice \(a and b\)",
+        ),
         (["demo", "--users", "many"], r"'many' is not a valid integer"),
         (["demo", "--users", "100"], r"100 is not in the range x>=1500"),
         (["demo", "--weeks", "12"], r"12 is not in the range x>=20"),
@@ -102,6 +108,15 @@ def test_wrong_usage_is_told_in_one_sentence(
 ) -> None:
     assert re.search(told, refusal(call(*arguments), 2))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_option_of_any_command_is_dropped_when_it_is_given_twice(call: Call, name: str) -> None:
+    options = [option for option in flows.cli.cli.commands[name].params if isinstance(option, click.Option)]
+    once = [option.opts[0] for option in options if not (option.multiple or option.is_flag)]
+    assert once
+    for option in once:
+        assert refusal(call(name, option, "1", option, "2"), 2) == f"{option} is given 2 times: give it once"
 
 
 @pytest.fixture

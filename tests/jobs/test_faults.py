@@ -536,6 +536,23 @@ def test_a_product_that_fails_does_not_keep_the_others_from_running(
     assert published(out) == {run.manifest.run_id: run.manifest.rows["scores"]}
 
 
+def test_several_dates_are_back_filled_in_their_order(runs: Runs, data: Path, out: Path) -> None:
+    before = AS_OF - timedelta(weeks=1)
+    ended = runs(*line(data, out, "--as-of", f"{before}", "--as-of", f"{AS_OF}"))
+    assert ended.code == 0, ended.err
+    assert re.findall(r"^  as of (.*)$", ended.err, flags=re.M) == [f"{before}", f"{AS_OF}"]
+    assert re.findall(rf"^  Food +({before}|{AS_OF}) +\d+ ", ended.out, flags=re.M) == [
+        f"{before}",
+        f"{AS_OF}",
+    ]
+    made = committed(out)
+    assert [run.manifest.as_of for run in sorted(made, key=lambda run: run.manifest.run_id)] == [
+        before,
+        AS_OF,
+    ]
+    assert published(out) == {run.manifest.run_id: run.manifest.rows["scores"] for run in made}
+
+
 # --- full disks, and other things that refuse ---
 
 
