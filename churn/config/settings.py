@@ -77,7 +77,8 @@ class Product(_Frozen):
         minimum_value: eligible users have more than this value in the observation window; none = no rule.
         lead_weeks: weeks between the as-of date and the target: the time to act.
         target_weeks: weeks that are predicted; a user who is not active in any of them has churned.
-        minimum_account_age_days: younger accounts are left out of training, if account dates are known.
+        minimum_account_age_days: younger accounts are neither trained on, nor scored, nor counted; accounts
+            whose date is unknown are old enough. 0 = no rule.
         categories: categories that get a share feature each.
         devices: devices that get a share feature each.
         factors: number of item factors that a recommender gives the product's content.
@@ -93,7 +94,7 @@ class Product(_Frozen):
     minimum_value: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     lead_weeks: int = Field(default=LEAD_WEEKS, ge=1, le=LONGEST_LEAD)
     target_weeks: int = Field(default=TARGET_WEEKS, ge=1, le=LONGEST_TARGET)
-    minimum_account_age_days: int = Field(default=14, ge=0)
+    minimum_account_age_days: int = Field(default=0, ge=0)
     categories: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     factors: int = Field(default=0, ge=0, le=20)

@@ -168,6 +168,7 @@ def _names(
         "has_titles": available.titles,
         "has_predictions": available.predictions,
         "has_minimum_value": product.minimum_value is not None,
+        "has_minimum_account_age": product.minimum_account_age_days > 0,
         "categories": [slug(value) for value in product.categories] if available.category else [],
         "devices": [slug(value) for value in product.devices] if available.device else [],
         "weekdays": WEEKDAYS,

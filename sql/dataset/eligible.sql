@@ -1,8 +1,9 @@
 -- Makes: eligible, the one definition of eligible users, on the run's date and on past dates without stored feature rows.
 -- Grain: user and as-of date.
 -- From: user_week, and profile where there is one.
--- Eligible: active in the last observed week, and above the minimum value in the observation window. Trainable: the
--- account was old enough. With cohorts, each user is at one past date.
+-- Eligible: active in the last observed week, above the minimum value in the observation window, and of an account that
+-- is old enough, if its age is known. Training, scoring and every figure are about these users. With cohorts, each
+-- user is at one past date.
 {% from 'dataset/cohorts.jinja' import drawn_slots, is_drawn %}
 with as_of_dates as (
 {% for index in range(new_dates) %}
@@ -50,17 +51,13 @@ valued as (
 {% endif %}
 select
     observed.user_id,
-    observed.as_of_date,
-{% if has_profile %}
-    case
-        when coalesce(observed.as_of_date - profile.created_date, 10000) > :minimum_account_age_days then 1
-        else 0
-    end as trainable
-{% else %}
-    1 as trainable
-{% endif %}
+    observed.as_of_date
 from {{ "valued" if has_minimum_value else "present" }} as observed
 {% if has_profile %}
 left join {{ ref('profile') }} as profile on observed.user_id = profile.user_id
-where coalesce(profile.usable, true)
+where
+    coalesce(profile.usable, true)
+{% if has_minimum_account_age %}
+    and coalesce(observed.as_of_date - profile.created_date >= :minimum_account_age_days, true)
+{% endif %}
 {% endif %}

@@ -5,7 +5,6 @@
 select
     eligible.user_id,
     eligible.as_of_date,
-    cast(eligible.trainable as smallint) as trainable,
 {% for group, column, type in feature_columns %}
     cast({{ group }}.{{ column }} as {{ type }}) as {{ column }}{{ "," if not loop.last }}
 {% endfor %}

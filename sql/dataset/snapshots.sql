@@ -52,17 +52,8 @@ left join active
         and active.target_start = feature_rows.as_of_date + {{ target_start_days }}
 {% if has_profile %}
 left join {{ ref('profile') }} as profile on feature_rows.user_id = profile.user_id
+where coalesce(profile.usable, true)
 {% endif %}
-where
-    (
-        as_of_dates.purpose = 'score'
-        or (
-            feature_rows.trainable = 1
 {% if cohorts %}
-            and {{ is_drawn("feature_rows.user_id", slots, "drawn.slots") }}
-{% endif %}
-        )
-    )
-{% if has_profile %}
-    and coalesce(profile.usable, true)
+{{ "and" if has_profile else "where" }} (as_of_dates.purpose = 'score' or {{ is_drawn("feature_rows.user_id", slots, "drawn.slots") }})
 {% endif %}

@@ -96,7 +96,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDBWareho
     opened = DuckDBWarehouse(None, data, memory="500MB", threads=1)
     opened.execute("create schema run")
     for table, rows in {
-        "eligible": [{"user_id": user, "as_of_date": day, "trainable": 1} for user, day in SNAPSHOTS],
+        "eligible": [{"user_id": user, "as_of_date": day} for user, day in SNAPSHOTS],
         "title_state": [{"as_of_date": day, **title} for title in TITLES for day in DATES],
         "factors": FACTORS,
     }.items():

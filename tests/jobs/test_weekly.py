@@ -656,6 +656,68 @@ def test_backtest_outcomes_are_what_the_log_says(demo: Demo, backtest_file: Path
     assert {user for user, churned in found.items() if churned} == set(found) - here
 
 
+def people_of(demo: Demo, as_of: date) -> dict[str, bool]:
+    """Who counts on an as-of date, and whether they came in its target week, straight from the source tables."""
+    tables = demo.data / "tables"
+    rows = duckdb.execute(
+        f"""
+        with activity as (
+            select audience_id, date_of_event as day, playback_time_total as seconds
+            from read_parquet('{tables}/audience.audience_activity_daily_summary_enriched/*.parquet')
+            where destination = 'PS_IPLAYER'
+        ),
+        refused as (
+            select bbc_hid3 from read_parquet('{tables}/prez.id_profile/*.parquet')
+            group by bbc_hid3 having count(*) > 1 or max(status) = 'deleted'
+        )
+        select audience_id, bool_or(day between $day + 8 and $day + 14)
+        from activity
+        where audience_id not in (select bbc_hid3 from refused)
+        group by audience_id
+        having bool_or(day between $day - 6 and $day)
+            and sum(seconds) filter (day between $day - 90 and $day) > 180
+        """,
+        {"day": as_of},
+    ).fetchall()
+    return dict(rows)
+
+
+def test_every_figure_of_the_audience_is_about_the_same_people(demo: Demo, backtest_file: Path) -> None:
+    """Scored, trained on, held out, in the trend, in each segment and in a back-test: one rule, also for new accounts."""
+    run = demo.runs["iplayer"]
+    report = json.loads(Path(run.path("charts", "report.json")).read_text("utf-8"))
+    now = people_of(demo, AS_OF)
+    scored = table(run, "scores")
+    assert set(scored["user_id"].to_pylist()) == set(now)
+    ages = table(run, "features")["account_age_days"].drop_null().to_pylist()
+    assert any(age <= 14 for age in ages)  # new accounts are among them
+    assert report["audience"]["users_scored"] == report["reasons"]["users"] == len(now)
+    for parts in (report["audience"]["histogram"], *(each["rows"] for each in report["segments"])):
+        assert sum(part["users"] for part in parts) == len(now)
+
+    past = {point["as_of"]: people_of(demo, date.fromisoformat(point["as_of"])) for point in report["trend"]}
+    assert past
+    for point in report["trend"]:
+        came = past[point["as_of"]].values()
+        assert point["snapshots"] == len(came), point
+        assert point["churn_rate"] == pytest.approx(1 - sum(came) / len(came))
+    assert report["training"]["snapshots"] == sum(map(len, past.values()))
+    holdout = report["holdout"]
+    (held_out,) = holdout["as_of_dates"]
+    judged = past[held_out]
+    assert holdout["snapshots"] == sum(row["count"] for row in holdout["calibration"]) == len(judged)
+    assert holdout["gains"][-1]["users"] == len(judged)
+    assert holdout["base_rate"] == pytest.approx(1 - sum(judged.values()) / len(judged))
+
+    if not backtest_file.exists():
+        pytest.skip("the back-test did not run")
+    tested = pq.read_table(backtest_file.with_suffix(".parquet"))
+    assert tested["as_of"].unique().to_pylist() == [date.fromisoformat(held_out)]
+    assert dict(zip(tested["user_id"].to_pylist(), tested["churned"].to_pylist(), strict=True)) == {
+        user: not came for user, came in judged.items()
+    }
+
+
 def test_backtest_of_a_week_that_is_not_over_is_refused(demo: Demo, call: Call, tmp_path: Path) -> None:
     places = ["--data", str(demo.data), "--product", "iplayer", "--json", str(tmp_path / "f.json")]
     code, _, err = call("backtest", *places, "--as-of", "2026-06-21")

@@ -175,8 +175,8 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
     },
     "user_life_kept": LIFE,
     "user_state_kept": LIFE,
-    "eligible": {"user_id": "varchar", "as_of_date": "date", "trainable": "smallint"},
-    "feature_rows": {"user_id": "varchar", "as_of_date": "date", "trainable": "smallint"},
+    "eligible": {"user_id": "varchar", "as_of_date": "date"},
+    "feature_rows": {"user_id": "varchar", "as_of_date": "date"},
     "snapshots": {
         "user_id": "varchar",
         "as_of_date": "date",

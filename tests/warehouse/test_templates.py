@@ -307,7 +307,7 @@ def test_no_statement_uses_a_column_that_the_same_select_names(plan: DatasetPlan
         made = tables.lifetime if name in (lifetime.LIFETIME, lifetime.LATEST) else tables.aggregates
         weekly[made.name(name)] = dict.fromkeys(tree.named_selects, "text")
     if plan.steps[-1].name == "snapshots":  # reads feature rows that were made before
-        own["feature_rows"] = dict.fromkeys(("user_id", "as_of_date", "trainable"), "text")
+        own["feature_rows"] = dict.fromkeys(("user_id", "as_of_date"), "text")
     for path, tree in trees(plan):
         # Without expansion, a name that only the same select's list makes cannot be resolved.
         qualified = qualify(tree.copy(), dialect="redshift", schema=schema, expand_alias_refs=False)
