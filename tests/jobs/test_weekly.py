@@ -692,6 +692,7 @@ def test_every_figure_of_the_audience_is_about_the_same_people(demo: Demo, backt
     ages = table(run, "features")["account_age_days"].drop_null().to_pylist()
     assert any(age <= 14 for age in ages)  # new accounts are among them
     assert report["audience"]["users_scored"] == report["reasons"]["users"] == len(now)
+    assert report["flagged"]["users"] == sum(scored["optimal_classification"].to_pylist())
     for parts in (report["audience"]["histogram"], *(each["rows"] for each in report["segments"])):
         assert sum(part["users"] for part in parts) == len(now)
 
