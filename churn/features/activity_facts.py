@@ -10,7 +10,6 @@ from churn.core.calendar import (
     WEEK,
     Windows,
     day_offsets,
-    labelled_dates,
     last_complete_as_of,
     monday_of,
     sunday_on_or_before,
@@ -184,11 +183,10 @@ def check_history(name: str, windows: Windows, facts: ActivityFacts) -> None:
             f"on {facts.last_date}, so the latest as-of date is {latest}"
         )
     least = minimum_training_dates(windows)
-    if len(labelled_dates(windows, facts.first_date, least)) < least:
+    needed, have = weeks_of_history(windows, facts.first_date)
+    if have < needed:
         first_week = monday_of(facts.first_date + timedelta(days=6))
         delay = windows.label_delay // WEEK
-        needed = OBSERVATION_WEEKS + delay + least - 1
-        have = max(0, (windows.as_of - first_week).days // 7 + 1)
         earliest = first_week + needed * WEEK - timedelta(days=1)
         raise SourceError(
             f"product {name!r} has {have} full weeks of history on {windows.as_of} (activity starts on "
@@ -196,3 +194,15 @@ def check_history(name: str, windows: Windows, facts: ActivityFacts) -> None:
             f"the label is known, and {least - 1} more for {least} as-of dates to train and judge on. "
             f"The earliest as-of date is {earliest}"
         )
+
+
+def weeks_of_history(windows: Windows, first_date: date) -> tuple[int, int]:
+    """Return how many full weeks of history a run needs, and how many there are on its as-of date.
+
+    Args:
+        windows: the run's windows.
+        first_date: day of the first activity.
+    """
+    needed = OBSERVATION_WEEKS + windows.label_delay // WEEK + minimum_training_dates(windows) - 1
+    first_week = monday_of(first_date + timedelta(days=6))
+    return needed, max(0, (windows.as_of - first_week).days // 7 + 1)

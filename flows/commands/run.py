@@ -1,6 +1,7 @@
 """What the commands for running, reading and trying do."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from churn.config.load import builtin_products, load_settings
 from churn.config.settings import Settings
-from churn.core.calendar import Windows, last_complete_as_of
+from churn.core.calendar import Windows, last_complete_as_of, sunday_on_or_before
 from churn.core.errors import ChurnError, ConfigError, UsageError
 from flows.console import show_progress, start_server
 from flows.credentials import credentials
@@ -24,6 +25,7 @@ from flows.products import names_and_dates, run_each
 
 if TYPE_CHECKING:
     from churn.jobs.weekly.finish import RunResult
+    from churn.sources.ingest import Ingested
 
 _PARTS = ("prepare", "train", "score", "publish")
 
@@ -77,14 +79,34 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str
     )
     click.echo(f"Columns: {', '.join(f'{name} from {column}' for name, column in log.columns)}")
     click.echo(f"Times: {log.times}")
+    if log.unused:
+        click.echo(f"Not used: {', '.join(log.unused)}")
     for what, rows in [
         *log.adjusted,
         *([("repeated rows (kept)", log.duplicates)] if log.duplicates else []),
     ]:
         click.echo(f"Note: {what}: {rows:,}")
+    for warning in log.warnings:
+        click.echo(f"Warning: {warning}")
     click.echo(f"Products: {', '.join(log.products)}; edit {into / 'churn.toml'} to change them.")
-    click.echo(
-        f"Next: churn run --data {into} --product {log.products[0]} --as-of {log.last_sunday} --out out"
+    click.echo(_next_step(log))
+
+
+def _next_step(log: "Ingested") -> str:
+    """Return a command that can follow: for the largest product with enough history, if there is one."""
+    from churn.features.activity_facts import weeks_of_history
+
+    longest = needed = 0
+    for product, (first, last) in zip(log.products, log.spans, strict=True):
+        as_of = min(sunday_on_or_before(last.date()), last_complete_as_of(date.today()))
+        needed, have = weeks_of_history(Windows(as_of), first.date())
+        if have >= needed:
+            command = ["churn", "run", "--data", str(log.path), "--product", product, "--as-of", str(as_of)]
+            return f"Next: {shlex.join([*command, '--out', 'out'])}"
+        longest = max(longest, have)
+    return (
+        f"Next: ingest a longer log; a run needs {needed} full weeks up to a Sunday, and no product here has "
+        f"more than {longest}"
     )
 
 

@@ -309,7 +309,7 @@ def test_times_without_a_zone_are_taken_as_they_stand(tmp_path: Path, kind: pa.D
 
 @settings(max_examples=12, deadline=None)
 @given(
-    st.datetimes(datetime(1973, 4, 1), datetime(2026, 6, 1)).map(
+    st.datetimes(datetime(1991, 1, 1), datetime(2026, 6, 1)).map(
         lambda moment: moment.replace(microsecond=0)
     ),
     st.sampled_from([1, 1_000, 1_000_000, 1_000_000_000]),
@@ -472,13 +472,13 @@ def test_a_missing_file_is_refused_with_near_names(tmp_path: Path) -> None:
         (
             "a.csv",
             b"user_id,occurred_at\n1,2026-06-22\n1,2026-06-22,9\n",
-            "Expected Number of Columns: 2 Found: 3",
+            "1 line has more fields than the header's 2",
         ),
-        ("a.csv", b"user_id,occurred_at\n1,2026-06-22\n1\n", "CSV Error on Line: 3"),
-        ("a.csv", b'user_id,occurred_at\n"1,2026-06-22\n', "unterminated quote"),
+        ("a.csv", b"user_id,occurred_at\n1,2026-06-22\n1\n", "fewer fields than the header's 2"),
+        ("a.csv", b'user_id,occurred_at\n"1,2026-06-22\n', "in line 2 a double quote opens"),
         ("a.csv", b"user_id,occurred_at\ncaf\xe9,2026-06-22\n", "is not UTF-8 text"),
         ("a.csv", b"user_id,occurred_at,caf\xe9\nx,2026-06-22,1\n", "not UTF-8"),
-        ("a.csv.gz", b"user_id,occurred_at\n1,2026-06-22\n", "not readable as CSV"),
+        ("a.csv.gz", b"user_id,occurred_at\n1,2026-06-22\n", "not readable as gzip"),
         ("a.xlsx", b"PK", "neither Parquet (.parquet, .pq) nor CSV"),
     ],
 )
@@ -504,7 +504,7 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     (tmp_path / "headers").mkdir()
     text(tmp_path, "user_id,occurred_at\nx,2026-06-22\n", "headers/a.csv")
     text(tmp_path, "user_id,when\nx,2026-06-22\n", "headers/b.csv")
-    assert "need the same header" in refused(tmp_path / "headers", tmp_path)
+    assert "b.csv lacks the column 'occurred_at'" in refused(tmp_path / "headers", tmp_path)
     (tmp_path / "nothing").mkdir()
     assert "holds no Parquet or CSV" in refused(tmp_path / "nothing", tmp_path)
 

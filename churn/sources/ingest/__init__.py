@@ -19,20 +19,23 @@ import duckdb
 
 from churn.config.settings import CONFIG_FILE
 from churn.core.calendar import sunday_on_or_before
-from churn.core.errors import ChurnError, RunError, SourceError
+from churn.core.errors import RunError, SourceError
 from churn.sources.ingest.checks import check_log, product_names
 from churn.sources.ingest.columns import resolve_columns
-from churn.sources.ingest.engine import connect, first_lines
+from churn.sources.ingest.engine import can_scan, cannot_write, connect, first_lines
+from churn.sources.ingest.find import open_log
 from churn.sources.ingest.folder import check_target, staging
-from churn.sources.ingest.log import Log, open_log
+from churn.sources.ingest.log import Log
 from churn.sources.ingest.named import NAMED_SOURCES, open_named
 from churn.sources.ingest.settings import settings_text
 from churn.sources.ingest.times import read_clock
-from churn.sources.ingest.write import summarise, write_activity
+from churn.sources.ingest.write import Summary, summarise, write_activity
 
 __all__ = ["NAMED_SOURCES", "Ingested", "ingest"]
 
 _log = logging.getLogger(__name__)
+_MOST_LISTED = 5
+_FEWEST_USERS = 3  # of which one can stand out
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class Ingested:
         times: how times were interpreted, in words.
         duplicates: rows that equal an earlier row in every column; they are kept.
         adjusted: pairs of a change to the data and the number of changed rows.
+        unused: the log's columns that were not read, in its order.
+        warnings: sentences about what looks wrong in the data but was taken.
+        spans: first and last time of each product, in the order of ``products``.
     """
 
     source: str
@@ -64,6 +70,9 @@ class Ingested:
     times: str
     duplicates: int
     adjusted: tuple[tuple[str, int], ...]
+    unused: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    spans: tuple[tuple[datetime, datetime], ...] = ()
 
     @property
     def last_sunday(self) -> date:
@@ -117,12 +126,17 @@ def ingest(
                 settings, summary = _build(con, log, column_of, stage, into, label, timezone)
             except duckdb.OutOfMemoryException as error:
                 raise RunError(f"memory or temporary space ran out: {first_lines(error)}") from error
-            except duckdb.IOException as error:
-                raise _classify(error, stage, label) from error
             except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
                 raise  # a bug in our SQL
-            except duckdb.Error as error:
-                raise SourceError(f"{label} cannot be read: {first_lines(error)}") from error
+            except duckdb.IOException as error:
+                if cannot_write(error, stage):
+                    raise RunError(
+                        f"the data folder could not be written; nothing has changed: {first_lines(error)}"
+                    ) from error
+                raise SourceError(_damaged(con, log, column_of)) from None
+            except duckdb.Error:
+                # The text of the error may quote rows.
+                raise SourceError(_damaged(con, log, column_of)) from None
             (stage / CONFIG_FILE).write_text(settings, "utf-8")
     except OSError as error:
         raise RunError(f"{into} could not be written: {error}; nothing in it has changed") from error
@@ -140,7 +154,7 @@ def _build(
     timezone: str | None,
 ) -> tuple[str, Ingested]:
     """Check the log, write the table into the staging folder and describe it."""
-    local = log.localise(con, stage, column_of.values())
+    local = log.localise(con, stage, column_of)
     clock = read_clock(
         con, local, column_of["occurred_at"], timezone or log.timezone, given=timezone is not None
     )
@@ -167,13 +181,32 @@ def _build(
         times=clock.words,
         duplicates=summary.duplicates,
         adjusted=(("empty value taken as 0", checked.empty_values),) if checked.empty_values else (),
+        unused=tuple(name for name in log.columns if name not in column_of.values()),
+        warnings=_crowd(summary),
+        spans=tuple(
+            (summary.products[value or name].first, summary.products[value or name].last)
+            for name, value in ordered.items()
+        ),
     )
     return settings_text(ingested.source, summary, ordered, unit, log.verb), ingested
 
 
-def _classify(error: duckdb.Error, stage: Path, label: str) -> ChurnError:
-    """Return a RunError if the staging folder cannot be written, else a SourceError."""
-    text = str(error)
-    if str(stage) in text or "space" in text.lower() or "could not write" in text.lower():
-        return RunError(f"the data folder could not be written; nothing has changed: {first_lines(error)}")
-    return SourceError(f"{label} cannot be read: {first_lines(error)}")
+def _damaged(con: Any, log: Log, column_of: Mapping[str, str]) -> str:
+    """Return which files' rows cannot be read."""
+    damaged = [part.label for part in log.parts if part.scan and not can_scan(con, part.scan, column_of)]
+    where = ", ".join(damaged[:_MOST_LISTED]) or log.label
+    return (
+        f"{where} cannot be read: the data inside are damaged or incomplete. Copy or write "
+        f"{'them' if len(damaged) > 1 else 'it'} anew"
+    )
+
+
+def _crowd(summary: Summary) -> tuple[str, ...]:
+    """Return a warning if one user id holds so many rows that it is hardly one person."""
+    share = summary.most_rows / summary.rows
+    if share < max(0.01, min(0.5, 20 / summary.users)) or summary.users < _FEWEST_USERS:
+        return ()
+    return (
+        f"one user id holds {summary.most_rows:,} of {summary.rows:,} rows ({share:.0%}): is it a word for "
+        "everybody unknown, a test or a bot? Remove its rows if so",
+    )

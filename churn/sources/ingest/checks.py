@@ -10,15 +10,21 @@ from churn.core.errors import SourceError, UsageError
 from churn.core.names import slug
 from churn.sources.ingest.columns import is_number, is_text
 from churn.sources.ingest.engine import identifier
-from churn.sources.ingest.log import Log
+from churn.sources.ingest.ids import (
+    LONG_NUMBER,
+    POINT_DIGITS,
+    POINT_ZERO,
+    ROUNDED_NUMBER,
+    SCIENTIFIC,
+    matches_sql,
+    placeholder_sql,
+)
+from churn.sources.ingest.log import NOT_TAKEN, Log, listed_faults
 from churn.sources.ingest.times import WANTED, Clock
 
 MOST_PRODUCTS = 50
 _EXAMPLES = 5
 _EARLIEST = "1970-01-02"  # exports often turn an empty time into 1970-01-01
-_NO_ID = "('null', 'NULL', 'None', 'nan', 'NaN', '<NA>', 'N/A', 'n/a')"
-
-
 _LONGEST_ID = 250  # characters; `churn erase` accepts no longer ids
 # Characters that Python's strip removes (DuckDB's trim removes only spaces), and line ends.
 _UNFIT_ID = r"'^[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]|[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]$|[\n\r\x{00}]'"
@@ -47,12 +53,18 @@ class _Rule:
         broken: SQL condition of faulty rows.
         says: the message, formatted with the count.
         personal: whether the column's values must not be shown.
+        unless: SQL condition that makes the rule void if any row meets it.
+        least: distinct values that must break the rule; fewer are taken for chance.
+        kinds: SQL of a faulty row's kind; the message lists the kinds with their counts.
     """
 
     column: str
     broken: str
     says: str
     personal: bool = False
+    unless: str = "false"
+    least: int = 1
+    kinds: str = ""
 
 
 def number_sql(log: Log, column: str) -> str:
@@ -80,70 +92,51 @@ def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) ->
         SourceError: the log is empty, or rows break a rule; the message lists every fault.
     """
     rules = _rules(log, column_of, clock)
-    counts = ", ".join(f"count(*) FILTER ({rule.broken})" for rule in rules)
+    counts = "".join(
+        f", count(*) FILTER ({rule.broken}), coalesce(bool_or({rule.unless}), false)" for rule in rules
+    )
     empty_value = blank_sql(log, column_of["value"]) if "value" in column_of else "false"
     row = con.execute(
-        f"SELECT count(*), count(*) FILTER ({empty_value}), CAST(max({clock.sql}) AS VARCHAR), {counts} "
+        f"SELECT count(*), count(*) FILTER ({empty_value}), CAST(max({clock.sql}) AS VARCHAR){counts} "
         f"FROM {log.scan}"
     ).fetchone()
-    rows, empty_values, latest, *broken = row
-    if not rows:
+    rows, empty_values, latest, *found = row
+    faults = [*log.faults, *clock.faults]
+    if not rows and not faults:
         raise SourceError(f"{log.label} holds no rows")
-    faults = [
-        rule.says.format(count=f"{count:,} of {rows:,} rows", latest=latest) + _examples(con, log, rule)
-        for rule, count in zip(rules, broken, strict=True)
-        if count
-    ]
+    for rule, count, void in zip(rules, found[::2], found[1::2], strict=True):
+        if count and not void and _enough(con, log, rule):
+            said = rule.says.format(
+                count=f"{count:,} of {rows:,} rows", latest=latest, kinds=_kinds(con, log, rule)
+            )
+            faults.append(said + _examples(con, log, rule))
     if faults:
-        lines = "\n".join(f"  - {fault}" for fault in faults)
-        raise SourceError(
-            f"{log.label} was not taken, and nothing was written:\n{lines}\nRow 1 is the first event."
-        )
+        told = "Row 1 is the first event" + ", without lines that cannot be read." * bool(log.faults)
+        raise SourceError(f"{listed_faults(log.label, NOT_TAKEN, faults)}\n{told.rstrip('.')}.")
     return Checked(int(rows), int(empty_values))
 
 
+def _enough(con: Any, log: Log, rule: _Rule) -> bool:
+    if rule.least == 1:
+        return True
+    (values,) = con.execute(
+        f"SELECT count(DISTINCT {identifier(rule.column)}) FILTER ({rule.broken}) FROM {log.scan}"
+    ).fetchone()
+    return int(values) >= rule.least
+
+
+def _kinds(con: Any, log: Log, rule: _Rule) -> str:
+    """Return the kinds of faulty rows with their counts, the largest first."""
+    if not rule.kinds:
+        return ""
+    rows = con.execute(
+        f"SELECT {rule.kinds}, count(*) FROM {log.scan} WHERE {rule.broken} GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    return ", ".join(f"{count:,} {kind}" for kind, count in rows)
+
+
 def _rules(log: Log, column_of: Mapping[str, str], clock: Clock) -> list[_Rule]:
-    user, when, name = column_of["user_id"], column_of["occurred_at"], identifier(column_of["user_id"])
-    no_user = blank_sql(log, user)
-    unfit = []
-    if is_text(log.columns[user]):
-        no_user = f"({no_user} OR trim({name}) IN {_NO_ID})"
-        unfit = [
-            _Rule(
-                user,
-                f"NOT {no_user} AND regexp_matches({name}, {_UNFIT_ID})",
-                "{count} have a user id with spaces around it or a line break in it: `churn erase` could not "
-                "find such people; trim it",
-                personal=True,
-            ),
-            _Rule(
-                user,
-                f"length({name}) > {_LONGEST_ID}",
-                f"{{count}} have a user id of more than {_LONGEST_ID} characters, which `churn erase` could "
-                "not take: use a shorter one, such as a hash of it",
-                personal=True,
-            ),
-        ]
-    rules = [
-        _Rule(user, no_user, "{count} have no user id (null, blank, or a word such as 'null' or 'nan')"),
-        *unfit,
-        _Rule(when, clock.empty, "{count} have no time"),
-        _Rule(
-            when,
-            f"NOT {clock.empty} AND ({clock.sql}) IS NULL",
-            f"{{count}} have a time that cannot be read ({WANTED})",
-        ),
-        _Rule(
-            when,
-            f"({clock.sql}) < TIMESTAMP '{_EARLIEST}'",
-            f"{{count}} are dated before {_EARLIEST} (an empty time?)",
-        ),
-        _Rule(
-            when,
-            f"({clock.sql}) > TIMESTAMP '{clock.latest.isoformat(' ')}'",
-            "{count} are dated in the future, the latest {latest}: an event log ends now",
-        ),
-    ]
+    rules = [*_user_rules(log, column_of["user_id"]), *_time_rules(column_of["occurred_at"], clock)]
     if "product" in column_of:
         product = column_of["product"]
         rules.append(_Rule(product, blank_sql(log, product), "{count} have no product"))
@@ -175,6 +168,89 @@ def _rules(log: Log, column_of: Mapping[str, str], clock: Clock) -> list[_Rule]:
             ),
         ]
     return rules
+
+
+def _user_rules(log: Log, column: str) -> list[_Rule]:
+    text = f"CAST({identifier(column)} AS VARCHAR)"
+    placeholder = placeholder_sql(text)
+    no_user = f"({placeholder}) IS NOT NULL"
+    rules = [
+        _Rule(
+            column,
+            no_user,
+            "{count} have no user id ({kinds}): such events would count as one person; remove them, or give "
+            "them an id",
+            kinds=placeholder,
+        ),
+        _Rule(
+            column,
+            f"{matches_sql(text, LONG_NUMBER)} AND {matches_sql(text, ROUNDED_NUMBER)}",
+            "{count} have a user id of 16 or more digits that ends in 000, as all such ids do: a spreadsheet "
+            "or a floating-point number has rounded them, so that different people share one; export ids as "
+            "text",
+            personal=True,
+            unless=f"{matches_sql(text, LONG_NUMBER)} AND NOT {matches_sql(text, ROUNDED_NUMBER)}",
+            least=5,
+        ),
+    ]
+    if not is_text(log.columns[column]):
+        return rules
+    return [
+        *rules,
+        _Rule(
+            column,
+            matches_sql(text, SCIENTIFIC),
+            "{count} have a user id in scientific notation, such as 1.2E+15: a spreadsheet or a floating-"
+            "point number has cut its digits off, so that different people share one; export ids as text",
+            personal=True,
+        ),
+        _Rule(
+            column,
+            matches_sql(text, POINT_ZERO),
+            "{count} have a user id that ends in .0: it was a floating-point number, and 12.0 and 12 would "
+            "be two people; export ids as text or integers",
+            personal=True,
+            unless=matches_sql(text, POINT_DIGITS),
+        ),
+        _Rule(
+            column,
+            f"NOT ({no_user}) AND regexp_matches({text}, {_UNFIT_ID})",
+            "{count} have a user id with spaces around it or a line break in it: `churn erase` could not "
+            "find such people; trim it",
+            personal=True,
+        ),
+        _Rule(
+            column,
+            f"length({text}) > {_LONGEST_ID}",
+            f"{{count}} have a user id of more than {_LONGEST_ID} characters, which `churn erase` could "
+            "not take: use a shorter one, such as a hash of it",
+            personal=True,
+        ),
+    ]
+
+
+def _time_rules(column: str, clock: Clock) -> list[_Rule]:
+    missing = _Rule(column, clock.empty, "{count} have no time")
+    if clock.faults:
+        return [missing]
+    return [
+        missing,
+        _Rule(
+            column,
+            f"NOT {clock.empty} AND ({clock.sql}) IS NULL",
+            f"{{count}} have a time that cannot be read ({WANTED})",
+        ),
+        _Rule(
+            column,
+            f"({clock.sql}) < TIMESTAMP '{_EARLIEST}'",
+            f"{{count}} are dated before {_EARLIEST} (an empty time?)",
+        ),
+        _Rule(
+            column,
+            f"({clock.sql}) > TIMESTAMP '{clock.latest.isoformat(' ')}'",
+            "{count} are dated in the future, the latest {latest}: an event log ends now",
+        ),
+    ]
 
 
 def _examples(con: Any, log: Log, rule: _Rule) -> str:

@@ -62,6 +62,8 @@ def resolve_columns(log: Log, given: Mapping[str, str]) -> dict[str, str]:
         if wanted in log.columns:
             chosen[name] = wanted
             fault = _type_fault(name, wanted, log.columns[wanted])
+            if wanted in log.repeated:
+                fault = f"{name}: the header names a column twice: {wanted!r}; rename one of them"
             if fault:
                 faults.append(fault)
         elif name in given and wanted:

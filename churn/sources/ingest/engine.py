@@ -1,7 +1,7 @@
 """DuckDB for ingest: limited memory, spill files beside the data, no downloads."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def file_literal(path: Path) -> str:
+    """Quote a path for SQL; absolute, so that it is not taken for a URL."""
+    return literal(str(path.absolute()))
+
+
 def first_lines(error: Exception) -> str:
     """Return the first lines of a DuckDB error, without its list of candidates and options."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -55,3 +60,19 @@ def first_lines(error: Exception) -> str:
         if line:
             shown.append(line)
     return "; ".join(shown[:4])[:600]
+
+
+def cannot_write(error: duckdb.Error, stage: Path) -> bool:
+    """Return whether an error is about writing the staging folder, not about reading the log."""
+    text = str(error).lower()
+    return str(stage).lower() in text or "no space left" in text or "could not write" in text
+
+
+def can_scan(con: Any, scan: str, column_of: Mapping[str, str]) -> bool:
+    """Return whether the wanted columns of every row can be read."""
+    columns = ", ".join(identifier(column) for column in column_of.values())
+    try:
+        con.execute(f"SELECT max(hash({columns})) FROM {scan}").fetchone()
+    except duckdb.Error:
+        return False
+    return True

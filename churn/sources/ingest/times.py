@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from churn.core.errors import SourceError, UsageError
+from churn.core.errors import UsageError
 from churn.sources.ingest.columns import is_number, is_text
 from churn.sources.ingest.engine import identifier, literal
 from churn.sources.ingest.log import Log
@@ -20,6 +20,11 @@ _TIME = r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
 _WALL = rf"{_DATE}([T ]{_TIME})?"
 _AWARE = rf"{_DATE}[T ]{_TIME} ?(Z|UTC|GMT|[+-]\d{{2}}(:?\d{{2}})?)"
 _DAY = r"(19|20)\d{6}"
+# Digits that code a wall time, by their number. As a Unix epoch, as many digits would be of 1976, of the
+# future or of no unit. So digits that mostly are such times are not read as epochs; where they might be
+# milliseconds of 1976 they are refused.
+_AMBIGUOUS_DIGITS = 12
+_CODED = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%g"}
 _EPOCH = r"\d{9,19}(\.\d+)?"
 
 # Epoch units by magnitude, with wide gaps between them: 1973-03-03 to 2286-11-20, whatever the unit.
@@ -29,13 +34,21 @@ _UNITS = {
     "microseconds": (1e14, 1.0),
     "nanoseconds": (1e17, 1e-3),
 }
+# Numbers of 100 nanoseconds from 1990 to 2050 that do not count from 1970. As Unix nanoseconds they would be
+# of 1973, 1974, 1989 or 1990.
+_TICKS = {
+    "Windows file times (from the year 1601)": (1.227e17, 1.418e17),
+    ".NET ticks (from the year 1)": (6.276e17, 6.468e17),
+}
 _SPREAD = 100.0  # ratio of the largest to the smallest value of a unit
 
 WANTED = (
     "wanted: a timestamp, ISO 8601 text (2026-06-28 21:00:00, with or without Z or +01:00), a date, "
-    "yyyymmdd, or a Unix epoch after 1973 in seconds, milliseconds, microseconds or nanoseconds"
+    "yyyymmdd with or without HHMMSS, or a Unix epoch after 1973 in seconds, milliseconds, microseconds or "
+    "nanoseconds"
 )
 _UNREADABLE = "unreadable"
+_NO_TIME = "CAST(NULL AS TIMESTAMP)"
 
 # The zone furthest ahead of UTC is 14 hours ahead, so a wall time may be that much later than now in UTC.
 _FURTHEST_ZONE_HOURS = 14
@@ -51,6 +64,7 @@ class Clock:
         empty: SQL condition that is true if there is no time.
         latest: the latest time that is not in the future.
         words: how times are read, in words.
+        faults: why the column cannot be read, in words; then ``sql`` is null.
     """
 
     column: str
@@ -58,6 +72,11 @@ class Clock:
     empty: str
     latest: datetime
     words: str
+    faults: tuple[str, ...] = ()
+
+
+class _Ambiguous(Exception):
+    """The times of a column could mean different moments; the message says why."""
 
 
 def read_clock(con: Any, log: Log, column: str, timezone: str, *, given: bool) -> Clock:
@@ -72,7 +91,6 @@ def read_clock(con: Any, log: Log, column: str, timezone: str, *, given: bool) -
 
     Raises:
         UsageError: the zone is unknown, or was named for times without a zone.
-        SourceError: no time can be read, or the column mixes sorts of times.
     """
     _check_zone(con, timezone)
     kind, name = log.columns[column], identifier(column)
@@ -80,10 +98,16 @@ def read_clock(con: Any, log: Log, column: str, timezone: str, *, given: bool) -
         empty = (
             f"({name} IS NULL OR trim({name}) IN ('', 'null', 'NULL', 'None', 'nan', 'NaN', 'NaT', 'N/A'))"
         )
-        sort, sql = _read_text(con, log, column, empty)
+        try:
+            sort, sql = _read_text(con, log, column, empty)
+        except _Ambiguous as fault:
+            return Clock(column, _NO_TIME, empty, _utc_now(), _UNREADABLE, (str(fault),))
     elif is_number(kind):
         empty = f"({name} IS NULL OR isnan(CAST({name} AS DOUBLE)))"
-        sort, sql = _read_numbers(con, log, column, empty)
+        try:
+            sort, sql = _read_numbers(con, log, column, empty)
+        except _Ambiguous as fault:
+            return Clock(column, _NO_TIME, empty, _utc_now(), _UNREADABLE, (str(fault),))
     else:
         empty = f"{name} IS NULL"
         aware = "TIME ZONE" in kind or "TZ" in kind
@@ -138,7 +162,7 @@ def _check_zone(con: Any, timezone: str) -> None:
 
 def _epoch(number: str, sort: str) -> str:
     if sort == _UNREADABLE:
-        return "CAST(NULL AS TIMESTAMP)"
+        return _NO_TIME
     unit = sort.removeprefix("Unix ")
     micros = f"CAST(round({number} * {_UNITS[unit][1]!r}) AS BIGINT)"
     return f"CASE WHEN {_in_unit(number, unit)} THEN make_timestamp({micros}) END"
@@ -157,6 +181,22 @@ def _whole(number: str) -> str:
     return f"CASE WHEN {number} = floor({number}) THEN CAST(TRY_CAST({number} AS BIGINT) AS VARCHAR) END"
 
 
+def _coded(text: str, digits: int) -> str:
+    """Return SQL for the wall time that so many digits code, null if they code none."""
+    return (
+        f"CASE WHEN regexp_full_match({text}, '(19|20)\\d{{{digits - 2}}}') "
+        f"THEN try_strptime({text}, '{_CODED[digits]}') END"
+    )
+
+
+def _coded_tests(text: str) -> dict[str, str]:
+    tests = {}
+    for digits in _CODED:
+        tests[f"coded {digits}"] = f"({_coded(text, digits)}) IS NOT NULL"
+        tests[f"of {digits}"] = f"regexp_full_match({text}, '\\d{{{digits}}}')"
+    return tests
+
+
 def _read_text(con: Any, log: Log, column: str, empty: str) -> tuple[str, str]:
     text, number = "trim(t)", "TRY_CAST(trim(t) AS DOUBLE)"
     tests = {
@@ -168,20 +208,22 @@ def _read_text(con: Any, log: Log, column: str, empty: str) -> tuple[str, str]:
             unit: f"regexp_full_match({text}, '{_EPOCH}') AND coalesce({_in_unit(number, unit)}, false)"
             for unit in _UNITS
         },
+        **_coded_tests(text),
+        **_ticks_tests(number),
     }
     counts = _count(con, log, column, empty, tests)
-    sorts = {
-        "wall times": counts["wall"] + counts["days"],
-        "instants": counts["aware"],
-        **{f"Unix {unit}": counts[unit] for unit in _UNITS},
-    }
-    sort = _only(log, column, sorts)
+    codings = _take_codings(counts)
+    wall = {"wall times": ("wall", "days", *(f"coded {digits}" for digits in codings))}
+    sort = _only(con, log, column, empty, tests, counts, {**wall, "instants": ("aware",)})
     text = f"trim({identifier(column)})"
     if sort == "wall times":
-        if counts["wall"] == counts["dates"]:
+        if not codings and counts["wall"] == counts["dates"]:
             sort = "dates"
         iso = f"CASE WHEN regexp_full_match({text}, '{_WALL}') THEN TRY_CAST({text} AS TIMESTAMP) END"
-        return sort, f"coalesce({iso}, {_day(text)})" if counts["days"] else iso
+        return (
+            sort,
+            f"coalesce({', '.join([iso, _day(text), *(_coded(text, digits) for digits in codings)])})",
+        )
     if sort == "instants":
         joined = f"replace(replace({text}, ' +', '+'), ' -', '-')"  # DuckDB wants no space before an offset
         instant = f"TRY_CAST(TRY_CAST({joined} AS TIMESTAMPTZ) AS TIMESTAMP)"
@@ -194,14 +236,36 @@ def _read_numbers(con: Any, log: Log, column: str, empty: str) -> tuple[str, str
     tests = {
         "days": f"{_day(text)} IS NOT NULL",
         **{unit: _in_unit(number, unit) for unit in _UNITS},
+        **_coded_tests(text),
+        **_ticks_tests(number),
     }
     counts = _count(con, log, column, empty, tests)
-    sorts = {"dates": counts["days"], **{f"Unix {unit}": counts[unit] for unit in _UNITS}}
-    sort = _only(log, column, sorts)
+    codings = _take_codings(counts)
+    wall = {"dates": ("days",), "wall times": tuple(f"coded {digits}" for digits in codings)}
+    sort = _only(con, log, column, empty, tests, counts, wall)
     name = identifier(column)
     if sort == "dates":
         return sort, _day(_whole(name))
+    if sort == "wall times":
+        return sort, f"coalesce({', '.join(_coded(_whole(name), digits) for digits in codings)})"
     return sort, _epoch(f"CAST({name} AS DOUBLE)", sort)
+
+
+def _ticks_tests(number: str) -> dict[str, str]:
+    return {
+        name: f"coalesce({number} BETWEEN {low!r} AND {high!r}, false)"
+        for name, (low, high) in _TICKS.items()
+    }
+
+
+def _take_codings(counts: dict[str, int]) -> list[int]:
+    """Return the numbers of digits that code wall times here; take these values out of the epochs' counts."""
+    codings = [digits for digits in _CODED if counts[f"coded {digits}"] * 2 > counts[f"of {digits}"]]
+    for digits in codings:
+        for unit, (low, _) in _UNITS.items():
+            if low <= 10.0 ** (digits - 1) < low * _SPREAD:
+                counts[unit] -= counts[f"of {digits}"]
+    return codings
 
 
 def _count(con: Any, log: Log, column: str, empty: str, tests: dict[str, str]) -> dict[str, int]:
@@ -212,15 +276,62 @@ def _count(con: Any, log: Log, column: str, empty: str, tests: dict[str, str]) -
     return dict(zip(tests, (int(count) for count in row), strict=True))
 
 
-def _only(log: Log, column: str, sorts: dict[str, int]) -> str:
-    """Return the only kind of time in a column."""
-    present = {sort: count for sort, count in sorts.items() if count}
+def _only(
+    con: Any,
+    log: Log,
+    column: str,
+    empty: str,
+    tests: dict[str, str],
+    counts: dict[str, int],
+    others: dict[str, tuple[str, ...]],
+) -> str:
+    """Return the only sort of times in a column.
+
+    Args:
+        tests: SQL condition over ``t`` by name.
+        counts: rows that meet each.
+        others: sorts besides Unix epochs, with the tests that count for them.
+
+    Raises:
+        _Ambiguous: there are several, or the numbers count from another year than 1970.
+    """
+    sorts = {**others, **{f"Unix {unit}": (unit,) for unit in _UNITS}}
+    if counts[f"coded {_AMBIGUOUS_DIGITS}"] * 2 > counts[f"of {_AMBIGUOUS_DIGITS}"]:
+        coded = f"coded {_AMBIGUOUS_DIGITS}"
+        raise _Ambiguous(
+            f"the times in {column!r} are digits like yyyymmddHHMM in {counts[coded]:,} rows"
+            f"{_first_row(con, log, column, empty, [tests[coded]])}; as a Unix epoch they would be of 1976: "
+            "write them as ISO 8601 (2026-06-28 21:00)"
+        )
+    sizes = {sort: sum(counts[test] for test in of) for sort, of in sorts.items()}
+    present = {sort: size for sort, size in sizes.items() if size > 0}
+    for name in _TICKS:
+        if counts[name] and counts[name] == present.get("Unix nanoseconds"):
+            raise _Ambiguous(
+                f"the times in {column!r} look like {name}, which as Unix nanoseconds would be of another "
+                "century: write them as ISO 8601"
+            )
     if len(present) == 1:
         return next(iter(present))
     if present:
-        listed = ", ".join(f"{count:,} {sort}" for sort, count in present.items())
-        raise SourceError(
-            f"{log.label}: the times in {column!r} mix {listed}: it cannot be known which hour or unit is "
-            "meant; write all of them one way"
+        listed = ", ".join(
+            f"{size:,} {sort}{_first_row(con, log, column, empty, [tests[test] for test in sorts[sort]])}"
+            for sort, size in present.items()
+        )
+        raise _Ambiguous(
+            f"the times in {column!r} mix {listed}: it cannot be known which hour or unit is meant; write "
+            "all of them one way"
         )
     return _UNREADABLE  # check_log counts these rows
+
+
+def _first_row(con: Any, log: Log, column: str, empty: str, tests: list[str]) -> str:
+    """Return where the first row is that meets one of some tests, in brackets."""
+    for part in log.parts:
+        (row,) = con.execute(
+            f"SELECT min(n) FILTER (NOT {empty} AND ({' OR '.join(tests)})) FROM (SELECT *, "
+            f"{identifier(column)} AS t, row_number() OVER () AS n FROM {part.scan})"
+        ).fetchone()
+        if row is not None:
+            return f" (such as {part.label} row {row})" if len(log.parts) > 1 else f" (such as row {row})"
+    return ""

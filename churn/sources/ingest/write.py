@@ -20,17 +20,24 @@ _ROW_GROUPS_A_FILE = 32  # some 4 million rows, 50 to 100 MB
 
 @dataclass(frozen=True)
 class ProductSummary:
-    """One product's size, its categories and its devices, each the largest first."""
+    """One product's size and times, its categories and its devices, each the largest first."""
 
     rows: int
     users: int
     categories: tuple[str, ...]
     devices: tuple[str, ...]
+    first: datetime = datetime.min
+    last: datetime = datetime.max
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A summary of the table; ``products`` by the raw value of the product column."""
+    """A summary of the table.
+
+    Attributes:
+        most_rows: rows of the user with the most rows.
+        products: by the raw value of the product column.
+    """
 
     rows: int
     users: int
@@ -38,6 +45,7 @@ class Summary:
     last: datetime
     duplicates: int
     products: Mapping[str, ProductSummary]
+    most_rows: int = 0
 
 
 def write_activity(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock, stage: Path) -> list[Path]:
@@ -80,8 +88,9 @@ def _column(log: Log, column_of: Mapping[str, str], name: str, clock: Clock) -> 
 def summarise(con: Any, parts: Sequence[Path]) -> Summary:
     """Return a summary of a written table."""
     scan = f"read_parquet([{', '.join(literal(str(part)) for part in parts)}])"
-    rows, users, first, last = con.execute(
-        f"SELECT count(*), count(DISTINCT user_id), min(occurred_at), max(occurred_at) FROM {scan}"
+    rows, users, first, last, most = con.execute(
+        "SELECT sum(n), count(*), min(first), max(last), max(n) FROM (SELECT count(*) AS n, "
+        f"min(occurred_at) AS first, max(occurred_at) AS last FROM {scan} GROUP BY user_id)"
     ).fetchone()
     # Equal rows are neighbours in the sorted files, so one pass finds them in constant memory.
     (duplicates,) = con.execute(
@@ -89,16 +98,22 @@ def summarise(con: Any, parts: Sequence[Path]) -> Summary:
         f"(SELECT hash({', '.join(CONTRACT)}) AS h FROM {scan}))"
     ).fetchone()
     sizes = con.execute(
-        f"SELECT product, count(*), count(DISTINCT user_id) FROM {scan} GROUP BY 1"
+        "SELECT product, count(*), count(DISTINCT user_id), min(occurred_at), max(occurred_at) "
+        f"FROM {scan} GROUP BY 1"
     ).fetchall()
     categories, devices = _largest(con, scan, "category"), _largest(con, scan, "device")
     products = {
         product: ProductSummary(
-            int(count), int(people), tuple(categories.get(product, ())), tuple(devices.get(product, ()))
+            int(count),
+            int(people),
+            tuple(categories.get(product, ())),
+            tuple(devices.get(product, ())),
+            began,
+            ended,
         )
-        for product, count, people in sizes
+        for product, count, people, began, ended in sizes
     }
-    return Summary(int(rows), int(users), first, last, int(duplicates), products)
+    return Summary(int(rows), int(users), first, last, int(duplicates), products, int(most))
 
 
 def _largest(con: Any, scan: str, column: str) -> dict[str, list[str]]:
