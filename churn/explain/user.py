@@ -1,7 +1,8 @@
-"""One user's score and reasons, in words."""
+"""One user's score and reasons, in words, which add up."""
 
 import json
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from churn.core.errors import RunError, UsageError
-from churn.explain.wording import describe_reasons, habit
+from churn.explain.wording import NO_EFFECT, describe_reasons, describe_sum, habit
 from churn.features.catalogue import Feature, Range
 from churn.features.phrases import Phrases
 from churn.lake.paths import MANIFEST
@@ -20,7 +21,9 @@ from churn.lake.readers import read_rows
 
 
 def explain_user(run_folder: str, user: str) -> list[str]:
-    """Return the lines that `churn explain` prints: a user's probability of churn and its reasons.
+    """Return the lines that `churn explain` prints: a user's probability of churn and how it adds up.
+
+    The lines between: the starting point (the model's bias), the reasons, and the sum of all other features.
 
     Example:
         >>> churn.explain_user(run.path(), "u00000007")[0]
@@ -50,7 +53,8 @@ def explain_user(run_folder: str, user: str) -> list[str]:
 def _explain(run_folder: str, user: str) -> list[str]:
     fs, path = url_to_fs(run_folder)
     scores = ds.dataset(f"{path}/scores", filesystem=fs, format="parquet")
-    columns = ["predicted_probability", "product", "target_week_start_date", "as_of", "run_id", "__filename"]
+    columns = ["predicted_probability", "product", "target_week_start_date", "as_of", "run_id"]
+    columns += ["margin", "__filename"]
     matches = scores.to_table(columns=columns, filter=pc.field("user_id") == user).to_pylist()
     if not matches:
         raise UsageError(
@@ -63,19 +67,31 @@ def _explain(run_folder: str, user: str) -> list[str]:
     features = [catalogue[reason["feature"]] for reason in reasons if reason["feature"] in catalogue]
     file = PurePosixPath(score["__filename"]).name
     own, typical = _read_usual(fs, f"{path}/features/{file}", user, features)
-    lines = describe_reasons(reasons, catalogue, own, typical)
+    telling = [reason for reason in reasons if abs(reason["contribution"]) >= NO_EFFECT]
+    lines = describe_reasons(telling, catalogue, own, typical)
+    manifest = _read_json(fs, f"{path}/{MANIFEST}")
+    weeks = manifest.get("target_weeks", 1)
+    partition = _read_json(fs, f"{path}/logs/partitions/{PurePosixPath(file).stem}.json")
+    start: list[str] = []
+    end: list[str] = []
+    if "bias" in partition:
+        start, end = describe_sum(
+            partition["bias"], [reason["contribution"] for reason in telling], score["margin"], len(catalogue)
+        )
     return [
-        f"{user}: {score['predicted_probability']:.1%} likely to stay away from {score['product']} in "
-        f"{_target(fs, path)} {score['target_week_start_date']} "
-        f"(as of {score['as_of']}, run {score['run_id']})",
+        f"{user}: {score['predicted_probability']:.1%} likely to stay away from "
+        f"{manifest.get('title') or score['product']} in "
+        f"{'the week of' if weeks == 1 else f'the {weeks} weeks from'} "
+        f"{score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
+        *start,
         *(f"  {number}. {line}" for number, line in enumerate(lines, start=1)),
+        *end,
     ]
 
 
-def _target(fs: AbstractFileSystem, path: str) -> str:
-    manifest = json.loads(fs.cat_file(f"{path}/{MANIFEST}")) if fs.exists(f"{path}/{MANIFEST}") else {}
-    weeks = manifest.get("target_weeks", 1)
-    return "the week of" if weeks == 1 else f"the {weeks} weeks from"
+def _read_json(fs: AbstractFileSystem, path: str) -> dict[str, Any]:
+    """Return an object from a file; empty if there is none, as in runs of earlier versions."""
+    return dict(json.loads(fs.cat_file(path))) if fs.exists(path) else {}
 
 
 def _read_catalogue(fs: AbstractFileSystem, path: str) -> dict[str, Feature]:

@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from churn.core.calendar import OBSERVATION_WEEKS
 from churn.features.catalogue import INTEGER, Feature
 from churn.features.phrases import MONEY, NO_PHRASES
 
+NO_EFFECT = 0.005  # log-odds; smaller contributions are x1.00, and no reason
 _FAR_BELOW = 0.75  # a value up to this share of the usual one is told with "only"
 _LEAST_WEEKS = 2  # a habit needs at least so many active weeks
 _SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600}
@@ -33,8 +34,48 @@ def describe_reasons(
     ]
 
 
+def describe_sum(
+    bias: float, contributions: Sequence[float], margin: float, features: int
+) -> tuple[list[str], list[str]]:
+    """Return the lines before and after a user's reasons, so that the printed numbers add up.
+
+    Args:
+        bias: the model's bias, log-odds: where every user starts.
+        contributions: of the reasons shown.
+        margin: the user's log-odds: bias and all contributions.
+        features: how many features the model has, those shown included.
+
+    Example:
+        >>> describe_sum(-1.0, [0.5], 0.2, 9)
+        (['  Everybody starts at 26.9% (-1.00).'],
+         ['  The 8 other signs together raise the risk: x2.0 odds, +0.70.', '  In all 55.0% (+0.20).'])
+    """
+    shown = round(bias, 2), sum(round(value, 2) for value in contributions), round(margin, 2)
+    rest = round(shown[2] - shown[0] - shown[1], 2)
+    others = features - len(contributions)
+    if rest == 0:
+        effect = "do not change the risk, +0.00"
+    else:
+        effect = f"{'raise' if rest > 0 else 'lower'} the risk: {_factor(math.exp(rest))} odds, {rest:+.2f}"
+    return (
+        [f"  Everybody starts at {_probability(bias):.1%} ({shown[0]:+.2f})."],
+        [
+            f"  The {others:,} other signs together {effect}.",
+            f"  In all {_probability(margin):.1%} ({shown[2]:+.2f}).",
+        ],
+    )
+
+
+def _probability(margin: float) -> float:
+    return 1 / (1 + math.exp(-margin)) if margin >= 0 else math.exp(margin) / (1 + math.exp(margin))
+
+
 def limit(feature: Feature, value: float) -> str:
     """Return a value in words that can follow "below", such as "4.5 hours" or "37%"."""
+    if feature.unit in ("ratio", "change"):
+        return f"{100 * value:.3g}%"
+    if "{value:crossing}" in feature.phrases.raises:
+        return _with_unit(_number(_weeks_ahead(value)), "weeks")
     spec = re.search(r"\{value:(/[^}]*|span)\}", feature.phrases.raises)
     text = format(_Value(value, feature.unit), spec[1] if spec else "")
     if text[0] in "-0123456789":
@@ -42,7 +83,7 @@ def limit(feature: Feature, value: float) -> str:
     # Words such as "under 1%" cannot follow "below".
     if feature.unit == "share":
         return f"{100 * value:.3g}%"
-    return f"{value:.2g}" if feature.unit == "ratio" else f"{value:.2g} {feature.unit}"
+    return f"{value:.2g} {feature.unit}"
 
 
 def habit(feature: Feature) -> tuple[str, ...]:
@@ -61,7 +102,7 @@ def _line(
     if feature and feature.phrases != NO_PHRASES:
         phrase = _phrase(feature, value, contribution, _usual(feature, own, typical))
     else:
-        name = feature.meaning if feature else str(reason["feature"]).replace("_", " ")
+        name = feature.sign if feature else str(reason["feature"]).replace("_", " ")
         phrase = f"{name}: {'unknown' if value is None else _Value(value, '')}"
     if contribution == 0:
         return f"{phrase} (does not change the risk, +0.00)"
@@ -72,7 +113,7 @@ def _line(
 def _phrase(feature: Feature, value: float | str | None, contribution: float, usual: float | None) -> str:
     phrases, unit = feature.phrases, feature.unit
     if value is None:
-        return phrases.missing.format() or f"{feature.meaning}: unknown"
+        return phrases.missing.format() or f"{feature.sign}: unknown"
     nothing = value == 0 and bool(phrases.zero)
     template = phrases.zero if nothing else phrases.raises if contribution > 0 else phrases.lowers
     if isinstance(value, str) or usual is None or (nothing and usual == 0):
@@ -222,8 +263,12 @@ def _trend(slope: float) -> str:
     return f"{'rising' if slope > 0 else 'falling'} by {_number(abs(slope))} a week"
 
 
+def _weeks_ahead(week: float) -> float:
+    return week - (OBSERVATION_WEEKS - 1)  # weeks are counted from 0, so the last observed one is 12
+
+
 def _crossing(week: float) -> str:
-    ahead = week - (OBSERVATION_WEEKS - 1)  # weeks are counted from 0, so the last observed one is 12
+    ahead = _weeks_ahead(week)
     weeks = "more than a year" if abs(ahead) > 52 else _with_unit(f"{round(abs(ahead))}", "weeks")
     if abs(ahead) < 0.5:
         return "reaches zero now"

@@ -35,9 +35,10 @@ class Feature:
         unit: what it is measured in, plural: "days"; "flag", "share", "ratio", "change" and "category" have
             no unit.
         meaning: one line that can follow the value: "active days in the last observed week".
-        phrases: how a reason states the value. Without phrases it states the meaning and the value.
+        phrases: how a reason states the value. Without phrases it states the sign and the value.
         range: the values that it can have, if it is a number. Rows outside it are refused.
         seed_step: the step (1 to 12) of the earlier pipeline that had this feature; None: it had none.
+        plain: what a report calls it, where the meaning is a definition. Empty: the meaning.
     """
 
     name: str
@@ -49,6 +50,16 @@ class Feature:
     phrases: Phrases = NO_PHRASES
     range: Range = ANY
     seed_step: int | None = None
+    plain: str = ""
+
+    @property
+    def sign(self) -> str:
+        """What reports call it: "active days a week lately"."""
+        return self.plain or self.meaning
+
+    def reported_as(self, plain: str) -> "Feature":
+        """Return the feature with another name in reports."""
+        return replace(self, plain=plain)
 
     def phrased(self, phrases: Phrases) -> "Feature":
         """Return the feature with phrases."""

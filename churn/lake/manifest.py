@@ -35,6 +35,7 @@ class Manifest(BaseModel):
     """A run's description of itself; the commit fills in ``files``, ``committed_at`` and ``status``.
 
     Attributes:
+        title: the product's name for people.
         target_week_start: Monday of the first target week.
         lead_weeks: weeks between the as-of date and the target.
         target_weeks: weeks of the target.
@@ -53,6 +54,7 @@ class Manifest(BaseModel):
     schema_version: Literal[1] = 1
     run_id: str
     product: str
+    title: str = ""
     as_of: date
     target_week_start: date
     lead_weeks: int = LEAD_WEEKS

@@ -196,10 +196,11 @@ def chosen(profile: str | None) -> dict[str, Any]:
 
 def _print_results(results: Sequence["RunResult"], *, dated: bool) -> None:
     parts = [f"{part} s" for part in _PARTS]
+    # The best possible log loss is known of simulated data only.
+    known = any("true_log_loss" in result.metrics for result in results)
+    shown = {"log loss": "log_loss", **({"best possible": "true_log_loss"} if known else {}), "AUC": "auc"}
     headings = ["product", *(["as of"] if dated else [])]
-    table = new_table(
-        *headings, "users scored", "churn predicted", "log loss", "best possible", "AUC", *parts
-    )
+    table = new_table(*headings, "users scored", "churn predicted", *shown, *parts)
     for result in results:
         figures = result.metrics
         table.add_row(
@@ -207,7 +208,7 @@ def _print_results(results: Sequence["RunResult"], *, dated: bool) -> None:
             *([str(result.as_of)] if dated else []),
             f"{result.users:,}",
             f"{figures['mean_probability']:.1%}",
-            *(_figure(figures, name) for name in ("log_loss", "true_log_loss", "auc")),
+            *(_figure(figures, name) for name in shown.values()),
             *(f"{result.seconds.get(part, 0.0):.1f}" for part in _PARTS),
         )
     terminal().print(table)

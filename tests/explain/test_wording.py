@@ -15,7 +15,7 @@ from churn.config.settings import Product
 from churn.core import datasets
 from churn.core.errors import RunError, UsageError
 from churn.explain.user import explain_user
-from churn.explain.wording import describe_reasons, habit, limit
+from churn.explain.wording import describe_reasons, describe_sum, habit, limit
 from churn.features.catalogue import TEXT, Feature, catalogue
 from churn.features.phrases import Phrases
 from churn.sources.availability import Availability
@@ -345,14 +345,19 @@ AS_OF = "2026-06-28"
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Two partitions of five users each: what a run keeps that an explanation needs."""
-    for name in ("scores", "reasons", "features", "logs"):
-        (tmp_path / name).mkdir()
-    reasons = [("days_w2", "1", 0.47), ("age", None, -0.2), ("days_4w", "2", 0.1), ("gone", "3", 0.05)]
+    for name in ("scores", "reasons", "features", "logs/partitions"):
+        (tmp_path / name).mkdir(parents=True)
+    reasons = [
+        ("days_w2", "1", 0.47), ("age", None, -0.2), ("days_4w", "2", 0.1), ("gone", "3", 0.05),
+        ("days_w3", "2", 0.004),
+    ]  # fmt: skip
+    (tmp_path / "manifest.json").write_text(json.dumps({"title": "BBC iPlayer", "target_weeks": 1}))
     for part in range(2):
         users = [f"u{part}{i}" for i in range(5)]
         scores = {
             "user_id": users, "predicted_probability": [0.254] * 5, "product": ["iplayer"] * 5,
             "target_week_start_date": ["2026-07-06"] * 5, "as_of": [AS_OF] * 5, "run_id": ["r1"] * 5,
+            "margin": [-1.0774] * 5,
         }  # fmt: skip
         features = {
             "user_id": users, "days_w2": [1, 2, 3, 4, 5], "days_13w": [40, 9, 9, 9, 9],
@@ -366,6 +371,7 @@ def run(tmp_path: Path) -> Path:
         file = f"part-{part:05d}.parquet"
         pq.write_table(pa.table(scores), tmp_path / "scores" / file)
         pq.write_table(pa.table(features), tmp_path / "features" / file)
+        (tmp_path / "logs" / "partitions" / f"part-{part:05d}.json").write_text(json.dumps({"bias": -1.386}))
         pq.write_table(
             pa.Table.from_pylist(rows, schema=datasets.REASONS.schema), tmp_path / "reasons" / file
         )
@@ -376,30 +382,45 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_user_is_explained_with_own_habits_and_the_median_of_others(run: Path) -> None:
     assert explain_user(str(run), "u00") == [
-        "u00: 25.4% likely to stay away from iplayer in the week of 2026-07-06 (as of 2026-06-28, run r1)",
+        "u00: 25.4% likely to stay away from BBC iPlayer in the week of 2026-07-06 (as of 2026-06-28, run r1)",
+        "  Everybody starts at 20.0% (-1.39).",
         "  1. watched on only 1 day last week, usually 4 (raises the risk: x1.6 odds, +0.47)",
         "  2. no age known (lowers the risk: x0.82 odds, -0.20)",
         "  3. watched on only 2 days in 4 weeks, typically 4 (raises the risk: x1.1 odds, +0.10)",
         "  4. gone: 3 (raises the risk: x1.05 odds, +0.05)",
+        f"  The {len(BY_NAME['iplayer']) - 4} other signs together lower the risk: x0.90 odds, -0.11.",
+        "  In all 25.4% (-1.08).",
     ]
 
 
+@given(
+    st.floats(-6, 6),
+    st.lists(st.floats(-3, 3), max_size=5),
+    st.floats(-9, 9),
+)
+def test_the_printed_numbers_add_up(bias: float, contributions: list[float], margin: float) -> None:
+    start, end = describe_sum(bias, contributions, margin, 20)
+    printed = [float(number) for number in re.findall(r"[+-]\d+\.\d\d", " ".join([*start, *end]))]
+    first, rest, total = printed
+    assert first + sum(round(value, 2) for value in contributions) + rest == pytest.approx(total, abs=1e-6)
+
+
 def test_others_are_those_of_the_users_own_partition(run: Path) -> None:
-    assert "typically 14" in explain_user(f"file://{run}", "u10")[3]
-    assert "usually" not in explain_user(f"file://{run}", "u14")[1], "one week makes no habit"
+    assert "typically 14" in explain_user(f"file://{run}", "u10")[4]
+    assert "usually" not in explain_user(f"file://{run}", "u14")[2], "one week makes no habit"
 
 
 def test_a_run_is_explained_in_its_own_words(run: Path) -> None:
     path = run / "logs" / "features.json"
     path.write_text(path.read_text().replace("watched on ", "looked at on "))
-    assert explain_user(str(run), "u00")[1].startswith("  1. looked at on only 1 day last week, usually 4 (")
+    assert explain_user(str(run), "u00")[2].startswith("  1. looked at on only 1 day last week, usually 4 (")
 
 
 def test_a_run_from_before_there_were_phrases_is_explained_by_meanings(run: Path) -> None:
     path = run / "logs" / "features.json"
     entries = [{k: v for k, v in entry.items() if k != "phrases"} for entry in json.loads(path.read_text())]
     path.write_text(json.dumps(entries))
-    assert explain_user(str(run), "u00")[1].startswith(
+    assert explain_user(str(run), "u00")[2].startswith(
         "  1. active days in the last observed week: 1 (raises"
     )
 
@@ -459,7 +480,9 @@ def test_a_comparison_that_tells_nothing_is_left_out(feature, value, usual, text
         ("iplayer", "share_due_target", 0.004, "0.4%"),
         ("iplayer", "share_due_target", 0.997, "99.7%"),
         ("iplayer", "tenure_days", 400.0, "13 months"),
-        ("iplayer", "value_last_to_mean", 0.8, "0.8"),
+        ("iplayer", "value_last_to_mean", 0.8, "80%"),
+        ("iplayer", "schedule_match", -0.12, "-12%"),
+        ("iplayer", "events_zero_week", 14.0, "2 weeks"),
         ("iplayer", "gaps", 2.0, "2 gaps"),
         ("iplayer", "events_slope", -0.25, "-0.2 plays a week"),
         ("iplayer", "age", 26.0, "26 years"),

@@ -1,4 +1,5 @@
 import doctest
+import re
 from dataclasses import replace
 from types import ModuleType
 
@@ -173,6 +174,16 @@ def test_meanings_can_follow_the_value() -> None:
     assert meanings["share_category_drama"] == "share of playback in Drama"
     assert meanings["share_daypart_peak"] == "share of playback at peak (20:00 to 21:59)"
     assert len(set(meanings.values())) == len(meanings)
+
+
+def test_reports_name_features_in_words_and_not_by_formulas() -> None:
+    signs = {feature.name: feature.sign for feature in catalogue(TV, EVERYTHING).features}
+    assert signs["habit_days"] == "active days a week lately"
+    assert len(set(signs.values())) == len(signs)
+    formula = re.compile(
+        r"relative to|counting for|times the share|less 1|as a share of|sum over|\d\.\d|, each "
+    )
+    assert [sign for sign in signs.values() if formula.search(sign) or len(sign) > 100] == []
 
 
 def test_each_hour_is_in_one_daypart_and_weekdays_count_as_in_sql() -> None:

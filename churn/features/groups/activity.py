@@ -54,14 +54,22 @@ def activity(product: Product) -> Iterator[Feature]:
         yield group.count(f"active_weeks_{weeks}w", "weeks", meaning, Range(least, weeks)).says(
             f"active in {{only}}{{value:number}} of the last {weeks} weeks", inactive
         )
-    yield group.number(
-        "habit_days", "days", "active days of 13 weeks, each week back counting for 0.7 of the week after it"
-    ).says(f"{did} on {{only}}{{value:/{_HABIT_WEEKS:.4f}}} a week lately", "not active lately")
+    yield (
+        group.number(
+            "habit_days",
+            "days",
+            "active days of 13 weeks, each week back counting for 0.7 of the week after it",
+        )
+        .says(f"{did} on {{only}}{{value:/{_HABIT_WEEKS:.4f}}} a week lately", "not active lately")
+        .reported_as("active days a week lately")
+    )
     average = "last week {value:ratio} the average of 13 weeks"
     for name, what, zero in (("value", value, no_value), ("days", "active days", "not active")):
         meaning = f"{what} of the last week, relative to the usual week"
-        yield group.number(f"{name}_last_to_mean", "ratio", meaning, Range(0, 13)).says(
-            f"{escape(what)} {average}", f"{zero} last week", f"{zero} in 13 weeks", compared=False
+        yield (
+            group.number(f"{name}_last_to_mean", "ratio", meaning, Range(0, 13))
+            .says(f"{escape(what)} {average}", f"{zero} last week", f"{zero} in 13 weeks", compared=False)
+            .reported_as(f"{what} last week, compared with the usual week")
         )
 
 
@@ -73,9 +81,11 @@ def page_views(product: Product) -> Iterator[Feature]:
         yield group.count(f"page_views_{span}", "pages", f"page views {within}").says(
             f"{{only}}{{value}} viewed {when}", f"no pages viewed {when}"
         )
-    yield group.number(
-        "page_views_per_event", f"pages a {event}", "page views for each event in 13 weeks"
-    ).says("{value} in 13 weeks", "no pages viewed in 13 weeks")
+    yield (
+        group.number("page_views_per_event", f"pages a {event}", "page views for each event in 13 weeks")
+        .says("{value} in 13 weeks", "no pages viewed in 13 weeks")
+        .reported_as(f"page views for each {event}")
+    )
 
 
 def trend(product: Product) -> Iterator[Feature]:
@@ -83,20 +93,32 @@ def trend(product: Product) -> Iterator[Feature]:
     group = Group("trend", "features_trend", 1)
     plays = event_noun(product)
     steady = f"weekly {plays} neither rising nor falling"
-    yield group.number(
-        "events_slope", f"{plays} a week", f"change of weekly {plays}, week by week", ANY
-    ).says(f"weekly {plays} {{value:trend}}", steady, steady, compared=False)
-    yield group.number("events_intercept", plays, f"weekly {plays} at the start of the trend line", ANY).says(
-        f"trend of weekly {plays} began 13 weeks ago at {{value:number}}"
+    yield (
+        group.number("events_slope", f"{plays} a week", f"change of weekly {plays}, week by week", ANY)
+        .says(f"weekly {plays} {{value:trend}}", steady, steady, compared=False)
+        .reported_as(f"trend of weekly {plays}")
     )
-    yield group.number(
-        "events_zero_week", "weeks", f"week in which the trend of {plays} reaches zero", ANY
-    ).says(f"trend of weekly {plays} {{value:crossing}}", "", steady, compared=False)
+    yield (
+        group.number("events_intercept", plays, f"weekly {plays} at the start of the trend line", ANY)
+        .says(f"trend of weekly {plays} began 13 weeks ago at {{value:number}}")
+        .reported_as(f"weekly {plays} 13 weeks ago, by the trend")
+    )
+    yield (
+        group.number("events_zero_week", "weeks", f"week in which the trend of {plays} reaches zero", ANY)
+        .says(f"trend of weekly {plays} {{value:crossing}}", "", steady, compared=False)
+        .reported_as(f"weeks until weekly {plays} reach zero, by the trend")
+    )
     yield group.flag("events_falling", f"whether weekly {plays} are falling").says(
         f"weekly {plays} falling", f"weekly {plays} not falling", compared=False
     )
-    yield group.number("days_slope", "days a week", "change of active days, week by week", ANY).says(
-        "active days a week {value:trend}", "active days a week neither rising nor falling", compared=False
+    yield (
+        group.number("days_slope", "days a week", "change of active days, week by week", ANY)
+        .says(
+            "active days a week {value:trend}",
+            "active days a week neither rising nor falling",
+            compared=False,
+        )
+        .reported_as("trend of active days a week")
     )
     yield group.number("days_deviation", "days", "how much active days vary from week to week").says(
         "active days varying by {value:number} from week to week", "as many active days in every week"
@@ -138,10 +160,15 @@ def lifetime(product: Product) -> Iterator[Feature]:
     yield group.number("days_between_visits", "days", "usual days between two active days").says(
         "active {value:every} as a rule", "", once
     )
-    yield group.number(
-        "days_since_last_to_usual", "ratio", "days since last active, relative to the usual gap"
-    ).says(
-        "time since last active {value:ratio} the usual gap", "active on the last day", once, compared=False
+    yield (
+        group.number("days_since_last_to_usual", "ratio", "days since last active, relative to the usual gap")
+        .says(
+            "time since last active {value:ratio} the usual gap",
+            "active on the last day",
+            once,
+            compared=False,
+        )
+        .reported_as("time since last active, compared with the usual gap")
     )
     yield group.count("longest_gap_weeks", "weeks", "longest time away, in weeks").says(
         "away for {value} at the longest", "never away for a whole week"
@@ -152,10 +179,14 @@ def lifetime(product: Product) -> Iterator[Feature]:
     yield group.count("streak_weeks", "weeks", "weeks in a row with activity").says(
         "active for {only}{value} in a row", "not active last week"
     )
-    yield group.number(
-        "gap_variation", "share", "how much the time between active weeks varies, as a share of its mean"
-    ).says(
-        "time between active weeks varying by {value} of its mean",
-        "always the same time between active weeks",
-        "fewer than three active weeks so far",
+    yield (
+        group.number(
+            "gap_variation", "share", "how much the time between active weeks varies, as a share of its mean"
+        )
+        .says(
+            "time between active weeks varying by {value} of its mean",
+            "always the same time between active weeks",
+            "fewer than three active weeks so far",
+        )
+        .reported_as("how irregular the time between active weeks is")
     )

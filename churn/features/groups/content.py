@@ -30,9 +30,13 @@ def items(product: Product) -> Iterator[Feature]:
     yield group.number("items_per_day", "items a day", "different items an active day").says(
         "{only}{value:different} when active", unknown, unknown
     )
-    yield group.number(
-        "repeat_rate", f"{plays} an item", f"{plays} for each different item and week, in 13 weeks"
-    ).says("{value} in a week", unknown, unknown)
+    yield (
+        group.number(
+            "repeat_rate", f"{plays} an item", f"{plays} for each different item and week, in 13 weeks"
+        )
+        .says("{value} in a week", unknown, unknown)
+        .reported_as(f"{plays} of the same item in a week")
+    )
 
 
 def content(product: Product) -> Iterator[Feature]:
@@ -135,6 +139,8 @@ def last_week(_: Product) -> Iterator[Feature]:
         "no episode played twice last week, ten minutes each time",
     )
     for name, change in (("finales", "ended"), ("premieres", "began")):
-        yield group.count(
-            f"{name}_1w", "series", f"series {within} of which a season {change} in it"
-        ).phrased(played("series", f"as a season {change} last week"))
+        yield (
+            group.count(f"{name}_1w", "series", f"series {within} of which a season {change} in it")
+            .phrased(played("series", f"as a season {change} last week"))
+            .reported_as(f"series of which a season {change} last week")
+        )

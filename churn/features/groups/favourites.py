@@ -31,11 +31,15 @@ def activation_titles(product: Product) -> Iterator[Feature]:
     item, unknown = _item(product), f"not known for what the user {_CAME}"
     article = "an" if item == "item" else "a"
     what = f"the {item} with which the user came, or came back after 13 weeks away"
-    yield group.text("activation_genre", f"genre of {what}").says(
-        f"{_CAME} for {{value}}", missing=unknown, compared=False
+    yield (
+        group.text("activation_genre", f"genre of {what}")
+        .says(f"{_CAME} for {{value}}", missing=unknown, compared=False)
+        .reported_as(f"genre of the {item} that brought people")
     )
-    yield group.text("activation_master_brand", f"channel or station of {what}").says(
-        f"{_CAME} for {article} {item} of {{value}}", missing=unknown, compared=False
+    yield (
+        group.text("activation_master_brand", f"channel or station of {what}")
+        .says(f"{_CAME} for {article} {item} of {{value}}", missing=unknown, compared=False)
+        .reported_as(f"channel or station of the {item} that brought people")
     )
 
 

@@ -23,11 +23,15 @@ def schedule_match(product: Product) -> Iterator[Feature]:
         )
 
     # An item of several categories counts in each of them, so the sum has no bound.
-    yield group.number("schedule_match", "change", f"{meaning}: sum over categories", ANY).phrased(
-        match("releases", "each category counting as much as it is used")
+    yield (
+        group.number("schedule_match", "change", f"{meaning}: sum over categories", ANY)
+        .phrased(match("releases", "each category counting as much as it is used"))
+        .reported_as(f"more releases than usual {week} of what people like")
     )
     for category in product.categories:
         # No releases are -1.
-        yield group.number(
-            f"schedule_match_{slug(category)}", "change", f"{meaning}: {category}", Range(-1)
-        ).phrased(match(f"releases in {escape(category)}", "counting as much as they are used"))
+        yield (
+            group.number(f"schedule_match_{slug(category)}", "change", f"{meaning}: {category}", Range(-1))
+            .phrased(match(f"releases in {escape(category)}", "counting as much as they are used"))
+            .reported_as(f"more releases than usual {week} in {category}, for those who like them")
+        )

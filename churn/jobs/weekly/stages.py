@@ -271,6 +271,7 @@ def _manifest(run: WeeklyRun, data: ReportData, training_rows: int) -> Manifest:
     return Manifest(
         run_id=run.run_id,
         product=run.name,
+        title=data.title,
         as_of=run.windows.as_of,
         target_week_start=run.windows.target_week_start,
         lead_weeks=run.windows.lead_weeks,

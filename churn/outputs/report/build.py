@@ -23,14 +23,12 @@ from churn.lake.filesystem import is_local
 from churn.model.artifact import ModelCard
 from churn.model.metrics import Evaluation, calibration_table, lift_table, log_loss, precision_and_recall
 from churn.outputs.report import data as parts
+from churn.outputs.report.segments import FEATURES, SegmentTotals
+from churn.outputs.report.wording import NO_EFFECT
 from churn.scoring.scorer import RunSummary
 
 _SHOWN_FEATURES = 15
 _HISTOGRAM_BINS = 20
-_SEGMENTS = {
-    "days_w2": ("Active days in the last observed week", ((1, 1), (2, 2), (3, 4), (5, 7))),
-    "active_weeks_13w": ("Active weeks of the last 13", ((1, 3), (4, 6), (7, 9), (10, 12), (13, 13))),
-}
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,11 @@ class ScoreAggregates:
 
     Attributes:
         histogram: users in 20 equal bins of probability.
-        segments: (feature, band) -> users and sum of probabilities.
+        segments: users and their probabilities by segment.
     """
 
     histogram: NDArray[np.int64]
-    segments: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]
+    segments: SegmentTotals
 
 
 def aggregate_scores(features: Sequence[str], scores: Sequence[str]) -> ScoreAggregates:
@@ -54,18 +52,11 @@ def aggregate_scores(features: Sequence[str], scores: Sequence[str]) -> ScoreAgg
         scores: the score file of each features file, in the same order.
     """
     histogram = np.zeros(_HISTOGRAM_BINS, np.int64)
-    segments = {
-        name: (np.zeros(len(bands), np.int64), np.zeros(len(bands))) for name, (_, bands) in _SEGMENTS.items()
-    }
+    segments = SegmentTotals()
     for values, score in _read_side_by_side(features, scores):
         probability = score["predicted_probability"].to_numpy()
         histogram += np.histogram(probability, _HISTOGRAM_BINS, (0.0, 1.0))[0]
-        for name, (_, bands) in _SEGMENTS.items():
-            column = values[name].to_numpy()
-            for index, (low, high) in enumerate(bands):
-                inside = (column >= low) & (column <= high)
-                segments[name][0][index] += int(inside.sum())
-                segments[name][1][index] += float(probability[inside].sum())
+        segments.add(values, probability)
     return ScoreAggregates(histogram, segments)
 
 
@@ -73,19 +64,20 @@ def _read_side_by_side(features: Sequence[str], scores: Sequence[str]) -> Iterat
     """Yield features and probabilities of each partition in order; on S3, prefetch a few at a time."""
 
     def read(pair: tuple[str, str]) -> tuple[pa.Table, pa.Table]:
-        return _read(pair[0], list(_SEGMENTS)), _read(pair[1], ["predicted_probability"])
+        return _read(pair[0], FEATURES), _read(pair[1], ("predicted_probability",))
 
     pairs = list(zip(features, scores, strict=True))
     yield from prefetch_map(read, pairs, PREFETCH if any("://" in address for address in features) else 1)
 
 
-def _read(address: str, columns: list[str]) -> pa.Table:
+def _read(address: str, columns: Sequence[str]) -> pa.Table:
+    """Return those of the columns that the file has."""
     fs, path = url_to_fs(address)
-    if is_local(fs):
-        return pq.read_table(path, columns=columns, partitioning=None)
     # Only a few columns are read: without a cache, fsspec fetches their bytes and no whole blocks.
-    with fs.open(path, "rb", cache_type="none") as file:
-        return pq.read_table(file, columns=columns)
+    with fs.open(path, "rb", **({} if is_local(fs) else {"cache_type": "none"})) as stream:
+        file = pq.ParquetFile(stream)
+        names = set(file.schema_arrow.names)
+        return file.read(columns=[name for name in columns if name in names])
 
 
 def report_data(
@@ -133,14 +125,14 @@ def report_data(
         ),
         flagged=_flagged(card.threshold, summary, holdout),
         reasons=_reasons(plan, summary.rows, importance),
-        segments=_segments(scored),
+        segments=scored.segments.segments(),
         holdout=_holdout(card, evaluation, holdout, true_log_loss),
         trend=tuple(
             parts.TrendPoint(
                 as_of=day.as_of,
                 snapshots=day.rows,
                 churn_rate=day.churn_rate,
-                role=None if day.role == "gap" else day.role,
+                role=day.role,
             )
             for day in card.dates
         ),
@@ -207,35 +199,27 @@ def _histogram(counts: NDArray[np.int64]) -> tuple[parts.HistogramBin, ...]:
     )
 
 
-def _segments(scored: ScoreAggregates) -> tuple[parts.Segment, ...]:
-    segments = []
-    for name, (title, bands) in _SEGMENTS.items():
-        rows = tuple(
-            parts.SegmentRow(
-                name=str(low) if low == high else f"{low} to {high}",
-                users=int(users),
-                mean_probability=float(total / users) if users else None,
-            )
-            for (low, high), users, total in zip(bands, *scored.segments[name], strict=True)
-        )
-        segments.append(parts.Segment(title=title, rows=rows))
-    return tuple(segments)
-
-
 def _reasons(plan: DatasetPlan, users: int, importance: Sequence[FeatureImportance]) -> parts.Reasons:
     by_name = {feature.name: feature for feature in plan.catalogue.features}
     groups: dict[str, list[float]] = {}
     for effect in importance:
         groups.setdefault(by_name[effect.feature].group, []).append(effect.mean_abs)
     ranked = sorted(groups.items(), key=lambda item: -sum(item[1]))
+    telling = [effect for effect in importance if _has_effect(effect)]
     return parts.Reasons(
-        features=tuple(_effect(by_name[e.feature], e) for e in importance[:_SHOWN_FEATURES]),
+        features=tuple(_effect(by_name[e.feature], e) for e in telling[:_SHOWN_FEATURES]),
         groups=tuple(
             parts.GroupEffect(name=name, features=len(sizes), mean_abs=sum(sizes)) for name, sizes in ranked
         ),
         users=users,
         ends="users on either side of the value at which the model typically divides them",
     )
+
+
+def _has_effect(effect: FeatureImportance) -> bool:
+    """Return whether a feature changes the odds at an end of its values, or has no ends (categories)."""
+    ends = [abs(end) for end in (effect.low, effect.high) if end is not None]
+    return not ends or max(ends) >= NO_EFFECT
 
 
 def _effect(feature: Feature, effect: FeatureImportance) -> parts.FeatureEffect:
@@ -250,7 +234,7 @@ def _effect(feature: Feature, effect: FeatureImportance) -> parts.FeatureEffect:
     return parts.FeatureEffect(
         name=feature.name,
         group=feature.group,
-        meaning=feature.meaning,
+        meaning=feature.sign,
         mean_abs=effect.mean_abs,
         mean=effect.mean,
         **ends,

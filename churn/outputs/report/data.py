@@ -109,7 +109,7 @@ class TrendPoint(ReportModel):
     as_of: date
     snapshots: Count
     churn_rate: Probability
-    role: Literal["training", "validation", "holdout"] | None = None
+    role: Literal["training", "validation", "gap", "holdout"] | None = None
 
 
 class CalibrationRow(ReportModel):
@@ -216,7 +216,7 @@ class Reasons(ReportModel):
 
 
 class SegmentRow(ReportModel):
-    """One part of a segmentation; ``mean_probability`` is None where it holds no users."""
+    """One part of a segmentation; ``mean_probability`` is None where it holds few users or none."""
 
     name: str
     users: Count

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from churn.outputs.report.data import Estimate, FeatureEffect, Holdout, MetricName, ReportData
+from churn.outputs.report.data import Estimate, FeatureEffect, Holdout, MetricName, ReportData, TrendPoint
 from churn.outputs.report.format import (
     DASH,
     count,
@@ -22,6 +22,7 @@ from churn.outputs.report.format import (
 )
 
 RECENT = 8  # past as-of dates that this run is compared with
+NO_EFFECT = math.log(1.05)  # log-odds; smaller contributions are shown as ×1.0
 SAME_AS_USUAL = 0.0005  # differences below a twentieth of a point are no difference
 
 
@@ -161,6 +162,11 @@ def stage(name: str) -> str:
     return STAGES.get(name, name.replace("_", " "))
 
 
+def used_for(point: TrendPoint) -> str:
+    """What the cases of a past date were used for."""
+    return USED_FOR[point.role] if point.role else DASH
+
+
 def holdout_scope(holdout: Holdout) -> str:
     """Which cases the holdout has."""
     dates = f", as of {days(holdout.as_of_dates)}" if holdout.as_of_dates else ""
@@ -230,11 +236,11 @@ def extremes(data: ReportData, least_share: float = 0.01) -> str | None:
 
 
 def in_words(feature: FeatureEffect) -> str | None:
-    """A feature's two ends as factors on the odds; None for a feature without ends."""
+    """A feature's ends as factors on the odds, without those of ×1.0; None if none is left."""
     parts = [
         f"{end.value}: odds {times(math.exp(end.contribution), 2 if end.contribution < 0 else 1)}"
         for end in (feature.low, feature.high)
-        if end is not None
+        if end is not None and abs(end.contribution) >= NO_EFFECT
     ]
     return " \u00b7 ".join(parts) if parts else None
 
@@ -330,6 +336,13 @@ METRICS: dict[MetricName, tuple[str, str, Callable[[float], str], Callable[[Hold
         lift,
         lambda _: (f"at random {times(1.0)}",),
     ),
+}
+
+USED_FOR = {
+    "training": "training",
+    "validation": "training, and the number of trees",
+    "gap": "training after the test only: outcomes were not known in time for it",
+    "holdout": "test, then training",
 }
 
 STAGES = {
