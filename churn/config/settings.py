@@ -22,6 +22,7 @@ from churn.core.calendar import LEAD_WEEKS, LONGEST_LEAD, LONGEST_TARGET, TARGET
 from churn.core.datasets import PUBLISHED, USER_ID
 from churn.core.errors import UsageError
 from churn.core.names import _LONGEST_PRODUCT, identifier, slug
+from churn.core.values import DEFAULT_DECIMALS, MOST_DECIMALS
 
 _LARGEST_SEED = 2**32 - 1  # XGBoost's generator takes 32 bits: larger seeds would repeat
 # A SQLite file, a server or a database: MLflow no longer supports a folder of files.
@@ -133,6 +134,7 @@ class Settings(_Frozen):
         seed: seed of all random numbers.
         id_column: name of the user id column in published tables.
         kept_schema: warehouse schema of the weekly aggregates.
+        value_decimals: decimals with which ``activity.value`` is kept and added up.
         publish_reasons: whether to publish the reasons beside the scores.
         partition_rows: most users in a scoring partition; none = from users, features and workers.
         sql_memory: memory limit of the embedded warehouse, for example ``4GB``.
@@ -152,6 +154,7 @@ class Settings(_Frozen):
     seed: int = Field(default=1, ge=0, le=_LARGEST_SEED)
     id_column: IdColumn = "user_id"
     kept_schema: Identifier = "churn_kept"
+    value_decimals: int = Field(default=DEFAULT_DECIMALS, ge=0, le=MOST_DECIMALS)
     publish_reasons: bool = False
     partition_rows: int | None = Field(default=None, ge=1)
     sql_memory: str = Field(

@@ -176,6 +176,7 @@ def _names(
         "follow_kinds": product.follows,
         "segment_products": list(SEGMENT_PRODUCTS),
         "share_columns": share_columns(product, available),
+        "value_type": tables.aggregates.names["value_type"],
         **day_offsets(product.lead_weeks, product.target_weeks),
         "observed_offsets": list(OBSERVED_OFFSETS),
         "training_dates": len(training_dates),
@@ -284,7 +285,7 @@ def rendered_steps(plan: DatasetPlan, dialect: Dialect) -> dict[str, str]:
             replace(step, name=name), aggregates.names, values, plan.schema, dialect
         )
     by_week, latest = lifetime.steps(totals)
-    empty = create_table(totals.table(lifetime.LATEST), lifetime.COLUMNS, dialect)
+    empty = create_table(totals.table(lifetime.LATEST), lifetime.columns(totals.names), dialect)
     texts[totals.name(lifetime.LATEST)] = (
         f"-- {latest.header.splitlines()[0]} Empty before the first week.\n{empty};\n"
     )

@@ -15,6 +15,7 @@ from churn.core.calendar import (
     sunday_on_or_before,
 )
 from churn.core.errors import SourceError, UsageError
+from churn.core.values import highest_sum, value_names
 from churn.features.aggregates import ledger, weekly
 from churn.features.aggregates.tables import query
 from churn.features.product_filter import match_names, match_parameters
@@ -114,7 +115,12 @@ def profile_activity(
 
     def one_row(file: str) -> dict[str, Any]:
         text = (sql_root() / file).read_text("utf-8")
-        names = {**day_offsets(), **match_names(product), "kept": weekly.aggregate_tables(settings).table}
+        names = {
+            **day_offsets(),
+            **match_names(product),
+            **value_names(settings.value_decimals),
+            "kept": weekly.aggregate_tables(settings).table,
+        }
         return query(warehouse, warehouse, text, values, names, schema)[0]
 
     row = one_row("checks/activity.sql")
@@ -122,13 +128,18 @@ def profile_activity(
         row |= one_row("aggregates/outside.sql")
     if not row["product_rows"]:
         raise SourceError(_empty_product(warehouse, settings, name, windows, schema))
+    decimals = settings.value_decimals
+    highest = value_names(decimals)["highest_value"].replace("1e", "10^")
     faults = [
         f"{row[column]:,} rows {what}"
         for column, what in (
             ("null_users", "have no user id (null or blank): remove them, or give them one"),
             ("null_dates", "have no date: remove them"),
             ("negative_values", "have a negative value: durations and amounts are 0 or more"),
-            ("huge_values", "have a value that is not a number, or is 10^10 or more: correct or remove them"),
+            (
+                "huge_values",
+                f"have a value that is not a number, or is {highest} or more: correct or remove them",
+            ),
             (
                 "ancient_rows",
                 f"are dated before {ledger.HISTORY_START}, often an empty time: correct or remove them",
@@ -140,6 +151,12 @@ def profile_activity(
         )
         if row.get(column)
     ]
+    if row["users_with_huge_sums"]:
+        faults.append(
+            f"{row['users_with_huge_sums']:,} users have values that add up to {highest_sum(decimals):,} or "
+            "more in a week, which sums cannot hold: correct or remove their rows, use a larger unit, or "
+            f"keep fewer decimals (`value_decimals`, now {decimals})"
+        )
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         weekly.invalidate_faulty_weeks(warehouse, settings)

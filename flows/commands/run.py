@@ -19,6 +19,7 @@ from churn.config.load import builtin_products, load_settings
 from churn.config.settings import Settings
 from churn.core.calendar import Windows, last_complete_as_of, sunday_on_or_before
 from churn.core.errors import ChurnError, ConfigError, UsageError
+from churn.core.values import DEFAULT_DECIMALS
 from flows.console import show_progress, start_server
 from flows.credentials import credentials
 from flows.products import names_and_dates, run_each
@@ -86,6 +87,8 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str
         *([("repeated rows (kept)", log.duplicates)] if log.duplicates else []),
     ]:
         click.echo(f"Note: {what}: {rows:,}")
+    if log.value_decimals != DEFAULT_DECIMALS:
+        click.echo(f"Note: values are kept with {log.value_decimals} decimals (`value_decimals`)")
     for warning in log.warnings:
         click.echo(f"Warning: {warning}")
     click.echo(f"Products: {', '.join(log.products)}; edit {into / 'churn.toml'} to change them.")

@@ -81,7 +81,7 @@ select
     cast(old_active_weeks + {{ so_far("count(*)") }} as bigint) as active_weeks,
     cast(old_active_days + {{ so_far("sum(active_days)") }} as bigint) as active_days,
     cast(old_events + {{ so_far("sum(events)") }} as bigint) as events,
-    cast(old_value + coalesce({{ so_far("sum(value)") }}, 0) as decimal(38, 4)) as value,
+    cast(old_value + coalesce({{ so_far("sum(value)") }}, 0) as {{ lifetime_value_type }}) as value,
     cast(greatest(old_longest_gap, {{ so_far("max(coalesce(step - 1, 0))") }}) as bigint) as longest_gap,
     cast(old_gaps + {{ so_far("sum(case when step > 1 then 1 else 0 end)") }} as bigint) as gaps,
     cast(old_steps + {{ so_far("count(step)") }} as bigint) as steps,

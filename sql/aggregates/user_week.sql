@@ -2,9 +2,9 @@
 -- Grain: product of the activity, user and week (Monday). Days are bits: Monday 1, Sunday 64.
 -- From: week_activity. Rows that break the source contract are left out; a run of their product stops.
 -- Only plays count for a device.
-{# Wide enough for sums of values below 10^10. Wider decimals take twice the time to write and add up. #}
+{# Wider decimals take twice the time to write and add up. A larger sum is cut to one that a run refuses. #}
 {%- macro total(value) -%}
-cast(sum({{ value }}) as decimal(18, 4))
+cast(least(sum({{ value }}), {{ highest_sum }}) as {{ value_type }})
 {%- endmacro -%}
 with {% if categories %}texts as (
     select distinct category
@@ -33,7 +33,7 @@ kinds as (
         raw.activity_date,
         raw.day_bit,
         -- Decimals have the same sum in any order; floats do not.
-        coalesce(cast(raw.value as decimal(18, 4)), 0) as value,
+        coalesce(cast(raw.value as {{ value_type }}), 0) as value,
         raw.page_views,
 {% for category in categories %}
         coalesce(kinds.is_{{ category }}, 0) as is_{{ category }},
@@ -48,7 +48,7 @@ kinds as (
     where
         raw.product is not null
         and raw.user_id is not null
-        and (raw.value is null or (raw.value >= 0 and raw.value < 1e10 and raw.value - raw.value = 0))
+        and (raw.value is null or (raw.value >= 0 and raw.value < {{ highest_value }} and raw.value - raw.value = 0))
 )
 
 select
@@ -66,14 +66,14 @@ select
         as value_category_{{ category }},
 {% endfor %}
 {% if categories %}
-    cast(sum(case
+    cast(least(sum(case
         when
 {% for category in categories %}
             is_{{ category }} = 0{{ " and" if not loop.last }}
 {% endfor %}
             then value
         else 0
-    end) as decimal(18, 4)) as value_other_category,
+    end), {{ highest_sum }}) as {{ value_type }}) as value_other_category,
 {% endif %}
     {{ total("case when is_play = 1 then value else 0 end") }} as play_value,
     bit_or(case when is_play = 1 then day_bit else 0 end) as play_days,

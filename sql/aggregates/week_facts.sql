@@ -11,7 +11,7 @@ select
     sum(case when value < 0 then 1 else 0 end) as negative_values,
     -- NaN and infinity: their difference from themselves is not 0. A comparison alone can miss NaN, as an engine may
     -- skip a file by its statistics, which leave NaN out.
-    sum(case when value >= 1e10 or value - value <> 0 then 1 else 0 end) as huge_values,
+    sum(case when value >= {{ highest_value }} or value - value <> 0 then 1 else 0 end) as huge_values,
     count(category) as categories,
     count(device) as devices,
     count(item_id) as items,

@@ -6,7 +6,7 @@ with contents as (
         eligible.user_id,
         eligible.as_of_date,
         item_week.content_id,
-        cast(coalesce(sum(item_week.value), 0) as decimal(18, 4)) as value
+        cast(coalesce(sum(item_week.value), 0) as {{ value_type }}) as value
     from {{ ref('eligible') }} as eligible
     inner join {{ ref('user_item_week') }} as item_week
         on

@@ -56,8 +56,8 @@ amounts as (
     select
         user_id,
         as_of_date,
-        cast(sum(coalesce(value, 0)) as decimal(18, 4)) as value_13w,
-        cast(sum(case when is_last = 1 then value else 0 end) as decimal(18, 4)) as value_1w,
+        cast(sum(coalesce(value, 0)) as {{ value_type }}) as value_13w,
+        cast(sum(case when is_last = 1 then value else 0 end) as {{ value_type }}) as value_1w,
         count(distinct product) as products_13w,
         max(last_date) as last_date
     from used

@@ -3,7 +3,7 @@
 -- Grain: snapshot.
 -- From: eligible, user_week. Several feature groups are ratios of these sums, so they are added up once.
 {# As narrow as in user_week: wider numbers take several times as long to write and read. #}
-{%- macro total(value) -%}cast(sum({{ value }}) as decimal(18, 4)){%- endmacro -%}
+{%- macro total(value) -%}cast(sum({{ value }}) as {{ value_type }}){%- endmacro -%}
 {%- macro count(number) -%}cast(sum({{ number }}) as bigint){%- endmacro -%}
 with weekly as (
     select

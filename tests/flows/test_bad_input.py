@@ -374,6 +374,16 @@ def test_rows_that_break_the_contract_are_counted_and_refused(
     assert says in message
 
 
+def test_users_whose_sums_are_too_large_are_counted_and_refused(tmp_path: Path, open_warehouse: Open) -> None:
+    bots = [event(user, AS_OF, value=9.9e9) for user in ("bot", "spider") for _ in range(11)]
+    data = event_folder(tmp_path, [*GOOD, *bots])
+    message = refused(SourceError, data, open_warehouse)
+    assert "2 users have values that add up to 100,000,000,000 or more in a week" in message
+    assert "`value_decimals`, now 4" in message
+    chosen = event_settings(data, food={}).model_copy(update={"value_decimals": 2})
+    assert planned(data, open_warehouse, chosen).facts.rows == 72 + 22
+
+
 def test_every_kind_of_broken_row_is_listed(tmp_path: Path, open_warehouse: Open) -> None:
     rows = [
         event(None, AS_OF),

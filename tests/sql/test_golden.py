@@ -250,7 +250,13 @@ def read_plan(case: Mapping[str, Any]) -> DatasetPlan:
     product = Product.model_validate({"title": "x", **case.get("product", {})})
     available = Availability(**case.get("available", {}))
     as_of = case.get("as_of", AS_OF)
-    settings = Settings(data=HERE, out=HERE, source="events", products={"x": product})
+    settings = Settings(
+        data=HERE,
+        out=HERE,
+        source="events",
+        products={"x": product},
+        value_decimals=case.get("value_decimals", 4),
+    )
     return DatasetPlan(
         name="x",
         product=product,

@@ -301,7 +301,9 @@ def test_no_statement_uses_a_column_that_the_same_select_names(plan: DatasetPlan
     own = schema.setdefault(plan.schema, {})
     tables = plan.tables
     weekly = schema.setdefault(tables.aggregates.schema, {})
-    weekly[tables.lifetime.name(lifetime.LATEST)] = dict.fromkeys(lifetime.COLUMNS, "text")
+    weekly[tables.lifetime.name(lifetime.LATEST)] = dict.fromkeys(
+        lifetime.columns(tables.lifetime.names), "text"
+    )
     for path, tree in trees(PLANS[f"{plan.source}, aggregates"]):
         name = Path(path).stem
         made = tables.lifetime if name in (lifetime.LIFETIME, lifetime.LATEST) else tables.aggregates

@@ -27,14 +27,17 @@ LEDGER = Ledger(
     version="build",
     columns={"week_start": "date not null", "build": "varchar(32) not null"},
 )
-# Of both tables: ``user_state`` holds the latest row of each user.
-COLUMNS = {
-    "user_id": "varchar(255) not null",
-    **dict.fromkeys(("week_start", "first_week", "first_date", "last_date", "back_week"), "date"),
-    **dict.fromkeys(("active_weeks", "active_days", "events"), "bigint"),
-    "value": "decimal(38, 4)",
-    **dict.fromkeys(("longest_gap", "gaps", "steps", "sum_steps", "sum_squared_steps"), "bigint"),
-}
+
+
+def columns(names: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of both tables with their types; ``user_state`` holds each user's latest row."""
+    return {
+        "user_id": "varchar(255) not null",
+        **dict.fromkeys(("week_start", "first_week", "first_date", "last_date", "back_week"), "date"),
+        **dict.fromkeys(("active_weeks", "active_days", "events"), "bigint"),
+        "value": names["lifetime_value_type"],
+        **dict.fromkeys(("longest_gap", "gaps", "steps", "sum_steps", "sum_squared_steps"), "bigint"),
+    }
 
 
 def lifetime_tables(aggregates: VersionedTables, product: Product) -> VersionedTables:
@@ -43,7 +46,7 @@ def lifetime_tables(aggregates: VersionedTables, product: Product) -> VersionedT
     unnamed = VersionedTables(aggregates.schema, "any", {}, values)
     unnamed = replace(unnamed, names=_names(aggregates, unnamed, product))
     texts = [canonical_sql(step, unnamed.names) for step in steps(unnamed)]
-    definition = digest([COLUMNS, LEDGER.columns, texts, sorted(values.items())])
+    definition = digest([columns(aggregates.names), LEDGER.columns, texts, sorted(values.items())])
     tables = VersionedTables(aggregates.schema, definition, {}, values)
     return replace(tables, names=_names(aggregates, tables, product))
 
@@ -57,7 +60,8 @@ def _names(aggregates: VersionedTables, tables: VersionedTables, product: Produc
     def table(name: str) -> str:
         return (tables if name in (LIFETIME, LATEST) else aggregates).table(name)
 
-    return {**match_names(product), "kept": table}
+    value_type = aggregates.names["lifetime_value_type"]
+    return {**match_names(product), "lifetime_value_type": value_type, "kept": table}
 
 
 def update_lifetime(
@@ -74,7 +78,7 @@ def update_lifetime(
     LEDGER.create(warehouse, tables)
     for name in (LIFETIME, LATEST):
         if not warehouse.columns(tables.table(name)):
-            text = create_table(tables.table(name), COLUMNS, warehouse.dialect)
+            text = create_table(tables.table(name), columns(tables.names), warehouse.dialect)
             run_ddl_once(partial(warehouse.execute, text))
     first = _first_difference(LEDGER.versions(warehouse, tables), versions)
     weeks = [week for week in versions if first and week >= first]

@@ -19,6 +19,7 @@ from churn.config.settings import Settings
 from churn.core.calendar import OBSERVATION_WEEKS, WEEK, monday_of
 from churn.core.errors import ConfigError
 from churn.core.names import identifier, slug
+from churn.core.values import value_names
 from churn.features.aggregates.ledger import (
     HISTORY_START,
     OUTSIDE,
@@ -85,6 +86,7 @@ def aggregate_tables(settings: Settings) -> VersionedTables:
         "devices": sorted(devices),
         "dayparts": DAYPARTS,
         "weekdays": WEEKDAYS,
+        **value_names(settings.value_decimals),
     }
     values = {
         **{f"category_{name}": f";{value.replace('; ', ';')};" for name, value in categories.items()},
@@ -201,8 +203,10 @@ def invalidate_faulty_weeks(warehouse: Warehouse, settings: Settings) -> None:
         return  # a mended file is a changed file, and then everything is made again
     tables = aggregate_tables(settings)
     faulty = warehouse.fetch(
-        f"select distinct week_start from {tables.table('week_facts')}"
+        f"select week_start from {tables.table('week_facts')}"
         " where null_users > 0 or negative_values > 0 or huge_values > 0"
+        f" union select week_start from {tables.table('user_week')}"
+        f" where value >= {tables.names['highest_sum']}"
     )
     with warehouse.transaction() as session:
         session.lock(tables.table(WEEKS.name))

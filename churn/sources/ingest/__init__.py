@@ -20,6 +20,7 @@ import duckdb
 from churn.config.settings import CONFIG_FILE
 from churn.core.calendar import sunday_on_or_before
 from churn.core.errors import RunError, SourceError
+from churn.core.values import DEFAULT_DECIMALS
 from churn.sources.ingest.checks import check_log, product_names
 from churn.sources.ingest.columns import resolve_columns
 from churn.sources.ingest.engine import can_scan, cannot_write, connect, first_lines
@@ -57,6 +58,7 @@ class Ingested:
         unused: the log's columns that were not read, in its order.
         warnings: sentences about what looks wrong in the data but was taken.
         spans: first and last time of each product, in the order of ``products``.
+        value_decimals: with how many decimals values are kept and added up.
     """
 
     source: str
@@ -73,6 +75,7 @@ class Ingested:
     unused: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     spans: tuple[tuple[datetime, datetime], ...] = ()
+    value_decimals: int = DEFAULT_DECIMALS
 
     @property
     def last_sunday(self) -> date:
@@ -187,8 +190,9 @@ def _build(
             (summary.products[value or name].first, summary.products[value or name].last)
             for name, value in ordered.items()
         ),
+        value_decimals=checked.decimals,
     )
-    return settings_text(ingested.source, summary, ordered, unit, log.verb), ingested
+    return settings_text(ingested.source, summary, ordered, unit, log.verb, checked.decimals), ingested
 
 
 def _damaged(con: Any, log: Log, column_of: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from zlib import crc32
 
 from churn.core.errors import SourceError, UsageError
 from churn.core.names import slug
+from churn.core.values import DEFAULT_DECIMALS
 from churn.sources.ingest.columns import is_number, is_text
 from churn.sources.ingest.engine import identifier
 from churn.sources.ingest.ids import (
@@ -21,6 +22,7 @@ from churn.sources.ingest.ids import (
 )
 from churn.sources.ingest.log import NOT_TAKEN, Log, listed_faults
 from churn.sources.ingest.times import WANTED, Clock
+from churn.sources.ingest.values import choose_decimals
 
 MOST_PRODUCTS = 50
 _EXAMPLES = 5
@@ -38,10 +40,12 @@ class Checked:
     Attributes:
         rows: number of rows.
         empty_values: number of rows with an empty value.
+        decimals: with how many decimals the values are kept.
     """
 
     rows: int
     empty_values: int
+    decimals: int
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,29 @@ def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) ->
                 count=f"{count:,} of {rows:,} rows", latest=latest, kinds=_kinds(con, log, rule)
             )
             faults.append(said + _examples(con, log, rule))
+    decimals, fault = _decimals(con, log, column_of, clock, int(rows))
+    faults += [fault] * bool(fault)
     if faults:
         told = "Row 1 is the first event" + ", without lines that cannot be read." * bool(log.faults)
         raise SourceError(f"{listed_faults(log.label, NOT_TAKEN, faults)}\n{told.rstrip('.')}.")
-    return Checked(int(rows), int(empty_values))
+    return Checked(int(rows), int(empty_values), decimals)
+
+
+def _decimals(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock, rows: int) -> tuple[int, str]:
+    """Return with how many decimals the values are kept, and what is wrong with them."""
+    if "value" not in column_of or clock.faults or not rows:
+        return DEFAULT_DECIMALS, ""
+    column = column_of["value"]
+    number = number_sql(log, column)
+    sound = f"CASE WHEN isfinite({number}) AND {number} >= 0 AND {number} < {_HIGHEST} THEN {number} END"
+    product = identifier(column_of["product"]) if "product" in column_of else "''"
+    week_of_user = f"{identifier(column_of['user_id'])}, {product}, date_trunc('week', {clock.sql})"
+    chosen = choose_decimals(con, log.scan, sound, week_of_user)
+    if not chosen.lost:
+        return chosen.places, chosen.fault
+    (lost,) = con.execute(f"SELECT count(*) FROM {log.scan} WHERE {chosen.lost}").fetchone()
+    said = chosen.fault.format(count=f"{lost:,} of {rows:,} rows")
+    return chosen.places, said + _examples(con, log, _Rule(column, chosen.lost, chosen.fault))
 
 
 def _enough(con: Any, log: Log, rule: _Rule) -> bool:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from churn.core.names import slug
+from churn.core.values import DEFAULT_DECIMALS
 from churn.sources.ingest.write import ProductSummary, Summary
 
 _MOST_CATEGORIES = 12
@@ -17,6 +18,11 @@ _HEAD = """\
 # A key that is not known is an error, so a typing mistake cannot be overlooked.
 
 source = "events"  # how tables/ is read: leave it as it is
+"""
+
+_DECIMALS = """\
+# Decimals with which `value` is kept and added up: chosen for this log's smallest values and largest sums.
+value_decimals = {decimals}
 """
 
 _PRODUCT = """
@@ -41,7 +47,12 @@ max_dates = {max_dates}  # past dates to train on at most, the latest ones; a sm
 
 
 def settings_text(
-    source: str, summary: Summary, products: Mapping[str, str], value_unit: str, verb: str = "used"
+    source: str,
+    summary: Summary,
+    products: Mapping[str, str],
+    value_unit: str,
+    verb: str = "used",
+    decimals: int = DEFAULT_DECIMALS,
 ) -> str:
     """Return the TOML for a data folder.
 
@@ -51,6 +62,7 @@ def settings_text(
         products: product name to its value in the log; an empty value means every event.
         value_unit: unit of the log's value.
         verb: what people do with the products.
+        decimals: with how many decimals values are kept.
     """
     text = _HEAD.format(
         source=_comment(source),
@@ -59,6 +71,8 @@ def settings_text(
         first=summary.first,
         last=summary.last,
     )
+    if decimals != DEFAULT_DECIMALS:
+        text += _DECIMALS.format(decimals=decimals)
     categories, devices = _Names(any_case=True), _Names(any_case=False)
     for name, value in products.items():
         left_out: list[str] = []
