@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 
-.PHONY: help demo test test-all chaos image-check lint format lock clean
+.PHONY: help demo test test-all chaos image-check docs-samples lint format lock clean
 help:
 	@echo "make demo         set up .venv and run the weekly job on simulated data (DEMO_ARGS='--users 200000')"
 	@echo "make test         set up .venv and run lint, types, import contract and tests (about 10 minutes)"
 	@echo "make test-all     run all tests, including slow ones and make chaos (about an hour)"
 	@echo "make chaos        make connections, servers, S3, workers and runs fail at hundreds of moments"
 	@echo "make image-check  run the Dockerfile's steps without Docker, and score with the result"
+	@echo "make docs-samples make a demo and write the samples of output and the picture in README and docs"
 	@echo "make lint         check style, types and the import contract"
 	@echo "make format       fix and format every file with ruff"
 	@echo "make lock         renew the lock files from pyproject.toml (needs uv)"
@@ -32,6 +33,9 @@ chaos: $(VENV)/.installed-dev
 
 image-check: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 0 -m "" tests/deployments/test_image.py
+
+docs-samples: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.support.docs_samples
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -111,7 +111,8 @@ SCORES = RunDataset(
     published_as="churn.scores",
     rows_column="score_rows",
     columns=(
-        # COPY goes by this order. Readers of the old table know the first eight columns.
+        # COPY goes by this order. Readers of the old table know the first columns. The product is only in
+        # the path: readers that take columns from folder names refuse files that have it too.
         Column(USER_ID, "string"),
         Column("target_week_start_date", "date32", dictionary=True),
         Column("learner_type", "string", dictionary=True),
@@ -120,7 +121,6 @@ SCORES = RunDataset(
         Column("optimal_threshold", "float64", dictionary=True),
         Column("optimal_classification", "int32"),
         Column("score_datetime", "timestamp[us]", dictionary=True),
-        Column("product", "string", dictionary=True),
         Column("as_of", "date32", dictionary=True),
         Column("run_id", "string", dictionary=True),
         Column("model_version", "string", dictionary=True),

@@ -9,7 +9,10 @@ from churn.core.errors import UsageError
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
 _LONGEST_IDENTIFIER = 63  # PostgreSQL's limit; Redshift allows 127
 _LONGEST_PRODUCT = 32  # schemas of runs and back-tests add up to 28 characters to a product's name
-_TELLING = frozenset("LMNS")  # Unicode categories that distinguish texts: letters, marks, numbers, symbols
+# Letters that Unicode does not divide into a letter of a to z and an accent.
+_LATIN_LETTERS = str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "\u0131": "i"}
+)
 
 
 def identifier(name: str) -> str:
@@ -29,12 +32,14 @@ def identifier(name: str) -> str:
 def slug(value: str) -> str:
     """Return an identifier made from any text: ``Religion & Ethics`` becomes ``religion_ethics``.
 
-    If the text has letters outside a to z, or nothing that can stay, a checksum of its lower case is added:
-    ``Кино`` becomes ``_9380692f``.
+    Accents and signs are dropped: ``Médiathèque ☕`` becomes ``mediatheque``. If other letters or digits are
+    lost, or nothing can stay, a checksum of the lower case is added: ``Кино`` becomes ``_9380692f``.
     """
-    text = re.sub(r"[^a-z0-9]+", "_", value.lower()).strip("_")
+    decomposed = unicodedata.normalize("NFKD", value.lower().translate(_LATIN_LETTERS))
+    letters = "".join(char for char in decomposed if not unicodedata.combining(char))
+    text = re.sub(r"[^a-z0-9]+", "_", letters).strip("_")
     ending = ""
-    if not text or any(unicodedata.category(char)[0] in _TELLING and not char.isascii() for char in value):
+    if not text or any(char.isalnum() and not char.isascii() for char in letters):
         ending = f"_{crc32(value.lower().encode(errors='backslashreplace')):08x}"
     text = text[: _LONGEST_PRODUCT - len(ending) - 1].rstrip("_") + ending if ending else text
     return (f"_{text}" if text[0].isdigit() else text)[:_LONGEST_PRODUCT].rstrip("_")

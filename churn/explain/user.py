@@ -53,8 +53,7 @@ def explain_user(run_folder: str, user: str) -> list[str]:
 def _explain(run_folder: str, user: str) -> list[str]:
     fs, path = url_to_fs(run_folder)
     scores = ds.dataset(f"{path}/scores", filesystem=fs, format="parquet")
-    columns = ["predicted_probability", "product", "target_week_start_date", "as_of", "run_id"]
-    columns += ["margin", "__filename"]
+    columns = ["predicted_probability", "target_week_start_date", "as_of", "run_id", "margin", "__filename"]
     matches = scores.to_table(columns=columns, filter=pc.field("user_id") == user).to_pylist()
     if not matches:
         raise UsageError(
@@ -80,7 +79,7 @@ def _explain(run_folder: str, user: str) -> list[str]:
         )
     return [
         f"{user}: {score['predicted_probability']:.1%} likely to stay away from "
-        f"{manifest.get('title') or score['product']} in "
+        f"{manifest.get('title') or manifest.get('product', 'the product')} in "
         f"{'the week of' if weeks == 1 else f'the {weeks} weeks from'} "
         f"{score['target_week_start_date']} (as of {score['as_of']}, run {score['run_id']})",
         *start,

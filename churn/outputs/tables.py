@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
+
 from churn.core.datasets import REASONS, SCORES, RunDataset
 from churn.core.errors import CheckError
+from churn.core.io_errors import storage_errors
 from churn.core.names import identifier
 from churn.outputs import migrations
 from churn.warehouse.base import Session, Warehouse
@@ -140,8 +144,12 @@ class _Publication:
 
     def _stage_scores(self, session: Session) -> str | None:
         """Load and check the scores; return their model version."""
-        loaded = self._stage(session, SCORES, self.scores, self.staged_scores)
-        names = {"staging": self.staged_scores, "required": SCORES.required_columns}
+        in_files = _column_names(self.scores[0])
+        has_product = "product" in in_files
+        columns = in_files if has_product else SCORES.column_names
+        names: dict[str, Any] = {"staging": self.staged_scores, "has_product": has_product}
+        loaded = self._stage(session, SCORES, self.scores, columns, names)
+        names["required"] = SCORES.required_columns
         (counts,) = self._fetch(session, _text("check_scores"), names)
         if failures := [*_score_failures(counts, loaded, self.rows), *_nulls(counts, SCORES)]:
             raise CheckError("publish", failures)
@@ -151,8 +159,8 @@ class _Publication:
         """Load and check the reasons, if there are any to publish; return their number."""
         if self.reasons is None:
             return 0
-        loaded = self._stage(session, REASONS, self.reasons, self.staged_reasons)
         names = {"staging": self.staged_reasons, "scores": self.staged_scores}
+        loaded = self._stage(session, REASONS, self.reasons, REASONS.column_names, names)
         (counts,) = self._fetch(
             session, _text("check_reasons"), {**names, "required": REASONS.required_columns}
         )
@@ -160,15 +168,22 @@ class _Publication:
             raise CheckError("publish reasons", failures)
         return int(counts["staged"])
 
-    def _stage(self, session: Session, dataset: RunDataset, paths: Sequence[str], staging: str) -> int | None:
+    def _stage(
+        self,
+        session: Session,
+        dataset: RunDataset,
+        paths: Sequence[str],
+        columns: Sequence[str],
+        names: _Names,
+    ) -> int | None:
         """Let SQL read a run's files; return the rows loaded, or None where they stay in the files."""
-        columns = dataset.column_names
+        staging = str(names["staging"])
         view = self.warehouse.view_on_files(staging, paths, columns)
         self.staged_kind = "table" if view is None else "view"
         if view is not None:
             session.execute(view)
             return None
-        self._execute(session, _text(f"staging_{dataset.name}"), {"staging": staging})
+        self._execute(session, _text(f"staging_{dataset.name}"), names)
         return session.load_parquet(staging, paths, columns, scratch=self.scratch)
 
     def _replace(self, session: Session, reasons: int) -> int:
@@ -178,8 +193,8 @@ class _Publication:
         columns = ", ".join(SCORES.column_names[1:])
         inserted = self._execute(
             session,
-            f'insert into {migrations.SCORES} ("{self.id_column}", {columns})'
-            f" select user_id, {columns} from {self.staged_scores}",
+            f'insert into {migrations.SCORES} ("{self.id_column}", product, {columns})'
+            f" select user_id, cast(:product as varchar(63)), {columns} from {self.staged_scores}",
         )
         _check_inserted(migrations.SCORES, inserted, self.rows)
         if self.reasons is not None:
@@ -230,6 +245,12 @@ class _Publication:
         statement = render(text, names, self.key, migrations.SCHEMA, self.warehouse.dialect)
         rows: list[dict[str, Any]] = session.fetch(statement.sql, statement.parameters).to_pylist()
         return rows
+
+
+def _column_names(path: str) -> tuple[str, ...]:
+    fs, inside = url_to_fs(path)
+    with storage_errors("reading the scores", path), fs.open(inside, "rb") as file:
+        return tuple(pq.read_schema(file).names)
 
 
 def _text(name: str) -> str:

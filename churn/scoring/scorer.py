@@ -283,7 +283,6 @@ class _Scorer:
             "learner_name": LEARNER_NAME,
             "optimal_threshold": float(card.threshold),
             "score_datetime": _naive_utc(task.score_datetime),
-            "product": task.product,
             "as_of": task.as_of,
             "run_id": task.run_id,
             "model_version": card.model_version,

@@ -11,7 +11,8 @@ select
     end) as improbable,
     sum(case when optimal_classification not in (0, 1) then 1 else 0 end) as unclassified,
     sum(case
-        when product <> :product or target_week_start_date <> :week or run_id <> :run_id then 1 else 0
+        when {{ "product <> :product or " if has_product }}target_week_start_date <> :week or run_id <> :run_id then 1
+        else 0
     end) as foreign_rows,
 {% for column in required %}
     sum(case when {{ column }} is null then 1 else 0 end) as no_{{ column }},

@@ -1,6 +1,6 @@
 -- Makes: a run's scores before they are checked. Columns as in the files: COPY matches them by position.
 -- Grain: none: nulls and repeated users are let in, so that a check can name them.
--- From: a run's score files.
+-- From: a run's score files; those of earlier versions have the product.
 create table {{ staging }} (
     user_id varchar(250),
     target_week_start_date date,
@@ -10,7 +10,9 @@ create table {{ staging }} (
     optimal_threshold double precision,
     optimal_classification integer,
     score_datetime timestamp,
+{% if has_product %}
     product varchar(63),
+{% endif %}
     as_of date,
     run_id varchar(63),
     model_version varchar(120),

@@ -274,6 +274,9 @@ def test_slugs_are_readable() -> None:
     assert slug("Religion & Ethics") == "religion_ethics"
     assert slug("Children's") == "children_s"
     assert slug("2024 Olympics") == "_2024_olympics"
+    assert slug("Médiathèque ☕") == "mediatheque"
+    assert slug("Straßenbahn Łódź") == "strassenbahn_lodz"
+    assert slug("İstanbul") == "istanbul"
 
 
 def test_slugs_tell_texts_apart_whose_letters_are_lost() -> None:

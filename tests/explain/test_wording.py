@@ -355,7 +355,7 @@ def run(tmp_path: Path) -> Path:
     for part in range(2):
         users = [f"u{part}{i}" for i in range(5)]
         scores = {
-            "user_id": users, "predicted_probability": [0.254] * 5, "product": ["iplayer"] * 5,
+            "user_id": users, "predicted_probability": [0.254] * 5,
             "target_week_start_date": ["2026-07-06"] * 5, "as_of": [AS_OF] * 5, "run_id": ["r1"] * 5,
             "margin": [-1.0774] * 5,
         }  # fmt: skip

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import dask.dataframe
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,6 @@ SCORE_COLUMNS = {
     "optimal_threshold": pa.float64(),
     "optimal_classification": pa.int32(),
     "score_datetime": pa.timestamp("us"),
-    "product": pa.string(),
     "as_of": pa.date32(),
     "run_id": pa.string(),
     "model_version": pa.string(),
@@ -98,7 +98,7 @@ def published(out: Path) -> list[tuple[Any, ...]]:
     """The rows of the table that the warehouse's readers read."""
     with duckdb.connect(str(out / "warehouse.duckdb"), read_only=True) as warehouse:
         found = warehouse.sql("select * from churn.scores order by product, target_week_start_date, user_id")
-        assert found.columns == list(SCORE_COLUMNS)
+        assert set(found.columns) == {*SCORE_COLUMNS, "product"}
         return found.fetchall()
 
 
@@ -259,7 +259,6 @@ def test_scores_have_the_columns_that_their_readers_know(run: Run) -> None:
     assert scores.num_rows == manifest.rows["scores"] == len(set(scores["user_id"].to_pylist()))
     constant = {
         "target_week_start_date": TARGET_WEEK,
-        "product": manifest.product,
         "as_of": AS_OF,
         "run_id": manifest.run_id,
         "model_version": manifest.model_version,
@@ -267,6 +266,16 @@ def test_scores_have_the_columns_that_their_readers_know(run: Run) -> None:
     }
     for name, value in constant.items():
         assert scores[name].unique().to_pylist() == [value]
+
+
+def test_scores_open_with_readers_that_take_columns_from_folder_names(run: Run) -> None:
+    files = sorted(Path(run.path("scores")).glob("*.parquet"))
+    users = run.manifest.rows["scores"]
+    assert pq.read_table(list(map(str, files)))["product"].unique().to_pylist() == [run.manifest.product]
+    assert pq.read_table(run.path("scores")).num_rows == users
+    opened = dask.dataframe.read_parquet(run.path("scores")).compute(scheduler="synchronous")
+    assert set(opened["product"]) == {run.manifest.product}
+    assert len(opened) == len(set(opened["user_id"])) == users
 
 
 def test_probabilities_lie_between_0_and_1_and_follow_the_margin(run: Run) -> None:

@@ -107,6 +107,14 @@ def test_scores_stand_in_the_table_its_readers_know(published: Warehouse) -> Non
     }
 
 
+def test_files_of_earlier_versions_which_have_the_product_are_published(
+    place: Place, published: Warehouse
+) -> None:
+    paths = [score_file(place / "older.parquet", {"a": 0.25, "b": 0.5}, product="food")]
+    assert publish(published, paths, 2) == Published("churn.scores", 2, 2)
+    assert standing(published) == FOOD
+
+
 def test_published_twice_is_published_once(place: Place, published: Warehouse) -> None:
     paths = both(place)
     for _ in range(2):

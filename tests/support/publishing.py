@@ -46,7 +46,13 @@ class Place:
 
 
 def score_file(path: Place, users: Mapping[str, Any], **changes: Any) -> str:
-    """Write user id to probability, everything else the same; return the path."""
+    """Write user id to probability, everything else the same; return the path.
+
+    With a ``product``, the file is as earlier versions wrote it.
+    """
+    schema = datasets.SCORES.schema
+    if "product" in changes:
+        schema = schema.insert(schema.get_field_index("as_of"), pa.field("product", pa.string()))
     rows = [
         {
             "user_id": user,
@@ -57,7 +63,6 @@ def score_file(path: Place, users: Mapping[str, Any], **changes: Any) -> str:
             "optimal_threshold": 0.4,
             "optimal_classification": 0,
             "score_datetime": STARTED.replace(tzinfo=None),
-            "product": "food",
             "as_of": AS_OF,
             "run_id": RUN,
             "model_version": "food-1",
@@ -69,7 +74,7 @@ def score_file(path: Place, users: Mapping[str, Any], **changes: Any) -> str:
         }
         for user, probability in users.items()
     ]
-    return path.write(pa.Table.from_pylist(rows, _nullable(datasets.SCORES.schema)))
+    return path.write(pa.Table.from_pylist(rows, _nullable(schema)))
 
 
 def reason_file(path: Place, users: Sequence[str], **changes: Any) -> str:
