@@ -18,6 +18,10 @@ class UsageError(ChurnError):
     """An argument cannot be used: an unknown product, a date that is not a Sunday, an unsafe name."""
 
 
+class NotScoredError(UsageError):
+    """A user has no score in a run."""
+
+
 class ConfigError(ChurnError):
     """Settings or product definitions are wrong; the message lists every fault."""
 

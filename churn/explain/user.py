@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from churn.core.errors import RunError, UsageError
+from churn.core.errors import NotScoredError, RunError
 from churn.explain.wording import NO_EFFECT, describe_reasons, describe_sum, habit
 from churn.features.catalogue import Feature, Range
 from churn.features.phrases import Phrases
@@ -36,11 +36,11 @@ def explain_user(run_folder: str, user: str) -> list[str]:
         user: the user id.
 
     Raises:
-        UsageError: the user was not scored in that run.
+        NotScoredError: the user was not scored in that run; a UsageError.
         RunError: a file of the run is missing or damaged.
     """
     if not user.isprintable():  # also refuses shell arguments that are not UTF-8
-        raise UsageError(f"user {user[:80]!r} was not scored: an id consists of printable characters")
+        raise NotScoredError(f"user {user[:80]!r} was not scored: an id consists of printable characters")
     try:
         return _explain(run_folder, user)
     except (OSError, pa.ArrowException, ValueError) as error:
@@ -56,7 +56,7 @@ def _explain(run_folder: str, user: str) -> list[str]:
     columns = ["predicted_probability", "target_week_start_date", "as_of", "run_id", "margin", "__filename"]
     matches = scores.to_table(columns=columns, filter=pc.field("user_id") == user).to_pylist()
     if not matches:
-        raise UsageError(
+        raise NotScoredError(
             f"user {user[:80]!r} was not scored: no such id, or not active in the last observed week, not "
             f"over the product's minimum in 13 weeks, or without a usable account. The run is {run_folder}"
         )

@@ -18,7 +18,7 @@ from rich.table import Table
 from churn.config.load import builtin_products, load_settings
 from churn.config.settings import Settings
 from churn.core.calendar import Windows, last_complete_as_of, sunday_on_or_before
-from churn.core.errors import ChurnError, ConfigError, UsageError
+from churn.core.errors import ChurnError, ConfigError, NotScoredError, UsageError
 from churn.core.values import DEFAULT_DECIMALS
 from flows.console import show_progress, start_server
 from flows.credentials import credentials
@@ -26,6 +26,7 @@ from flows.products import names_and_dates, run_each
 
 if TYPE_CHECKING:
     from churn.jobs.weekly.finish import RunResult
+    from churn.lake.run import Run
     from churn.sources.ingest import Ingested
 
 _PARTS = ("prepare", "train", "score", "publish")
@@ -305,8 +306,31 @@ def run_explain(*, data: Path, out: Path, product: str, user: str, profile: str 
                 f"{lake.root} holds no committed run of {product!r}{others}; "
                 f"make one with `churn run --product {product} --out {out}`"
             )
-        for line in explain_user(run.path(), user):
-            click.echo(line)
+        try:
+            lines = explain_user(run.path(), user)
+        except NotScoredError as error:
+            raise _with_cause(error, settings, run, user) from error
+    for line in lines:
+        click.echo(line)
+
+
+def _with_cause(error: NotScoredError, settings: Settings, run: "Run", user: str) -> NotScoredError:
+    """Return the error with the one cause that the warehouse knows, if it knows one."""
+    from churn.dataset.not_scored import why_not_scored
+    from churn.warehouse.open import missing_file, open_warehouse
+
+    manifest = run.manifest
+    if missing_file(settings) or manifest.product not in settings.products or not user.isprintable():
+        return error
+    windows = Windows(manifest.as_of, manifest.lead_weeks, manifest.target_weeks)
+    try:
+        with closing(open_warehouse(settings)) as warehouse:
+            cause = why_not_scored(warehouse, settings, manifest.product, windows, user)
+    except ChurnError:  # a run may be using the warehouse; the error without its cause is still right
+        return error
+    if cause is None:
+        return error
+    return NotScoredError(f"user {user[:80]!r} was not scored in run {manifest.run_id}: {cause}")
 
 
 def run_products(*, data: Path, profile: str | None) -> None:

@@ -462,7 +462,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that has scored one user, and holds nothing else."""
     run = tmp_path_factory.mktemp("scored")
     (run / "scores").mkdir()
-    columns = ["user_id", "predicted_probability", "product", "target_week_start_date", "as_of", "run_id"]
+    columns = ["user_id", "predicted_probability", "margin", "target_week_start_date", "as_of", "run_id"]
     row = pa.table({name: ["ann" if name == "user_id" else "x"] for name in columns})
     pq.write_table(row, run / "scores" / "part-00000.parquet")
     return run
