@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from pkgutil import resolve_name
@@ -73,6 +73,52 @@ _profile = click.option(
 _yes = click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
 
 
+_READING = (
+    click.option(
+        "--format",
+        metavar="NAME",
+        help="Whose export it is: ga4, segment, snowplow, posthog, mixpanel or amplitude.",
+    ),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="Which column of the log holds user_id, occurred_at, product, category, item_id, value or "
+        "device; COLUMN may lead inside, as in properties.plan.",
+    ),
+    click.option("--timezone", help="Local time zone for times that carry one, for example Europe/London."),
+    click.option(
+        "--source-timezone", metavar="ZONE", help="Time zone in which times without one were written."
+    ),
+    click.option(
+        "--time-format", metavar="CODES", help="How times are written, for example '%d/%m/%Y %H:%M'."
+    ),
+    click.option(
+        "--decimal",
+        type=click.Choice([".", ","]),
+        default=".",
+        show_default=True,
+        help="Sign before decimals in values.",
+    ),
+    click.option(
+        "--event", "events", multiple=True, metavar="NAME", help="With --format: only events of this name."
+    ),
+    click.option(
+        "--identity",
+        metavar="WHO",
+        help="With --format: whose ids count: user, device or either (default).",
+    ),
+)
+
+
+def _reading_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how a log is to be read."""
+    for option in reversed(_READING):
+        command = option(command)
+    return command
+
+
 def _run(command: str, options: Mapping[str, Any]) -> None:
     """Run a function of flows.commands, imported only now so that `--help` answers at once."""
     resolve_name(f"flows.commands.{command}")(**options)
@@ -115,19 +161,12 @@ def simulate(**options: Any) -> None:
 @cli.command()
 @click.argument("source")
 @click.option("--into", type=_PATH, required=True, help="Data folder to make.")
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="NAME=COLUMN",
-    help="Which column of the log holds user_id, occurred_at, product, category, item_id, value or device.",
-)
-@click.option("--timezone", help="Local time zone for times that carry one, for example Europe/London.")
+@_reading_options
 @click.option("--force", is_flag=True, help="Replace an existing data folder.")
 def ingest(**options: Any) -> None:
     """Make a data folder from an event log.
 
-    SOURCE is a Parquet or CSV file, or `grocery` or `cdnow`.
+    SOURCE is a Parquet, CSV or JSON lines file, a folder of them, or `grocery` or `cdnow`.
     """
     _run("run:run_ingest", options)
 

@@ -62,8 +62,16 @@ def run_simulate(*, into: Path, users: int, weeks: int, seed: int, end: date | N
     return simulated.end
 
 
-def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str | None, force: bool) -> None:
-    """Make a data folder from an event log, and print the next command."""
+def run_ingest(*, source: str, into: Path, columns: Sequence[str], force: bool, **reading: Any) -> None:
+    """Make a data folder from an event log, and print the next command.
+
+    Args:
+        source: the log.
+        into: the data folder.
+        columns: texts like user_id=customer.
+        force: replace an existing data folder.
+        reading: how to read it; ``churn.ingest`` describes each option.
+    """
     from churn.sources.ingest import ingest
 
     mapping = {}
@@ -74,7 +82,7 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], timezone: str
         if name in mapping:
             raise UsageError(f"--column names {name} twice ({mapping[name]} and {column}): leave one out")
         mapping[name] = column
-    log = ingest(source, into, columns=mapping, timezone=timezone, force=force)
+    log = ingest(source, into, columns=mapping, force=force, **reading)
     click.echo(
         f"{log.rows:,} events of {log.users:,} users from {log.first:%Y-%m-%d} to {log.last:%Y-%m-%d} "
         f"in {into}"

@@ -479,7 +479,7 @@ def test_a_missing_file_is_refused_with_near_names(tmp_path: Path) -> None:
         ("a.csv", b"user_id,occurred_at\ncaf\xe9,2026-06-22\n", "is not UTF-8 text"),
         ("a.csv", b"user_id,occurred_at,caf\xe9\nx,2026-06-22,1\n", "not UTF-8"),
         ("a.csv.gz", b"user_id,occurred_at\n1,2026-06-22\n", "not readable as gzip"),
-        ("a.xlsx", b"PK", "neither Parquet (.parquet, .pq) nor CSV"),
+        ("a.xlsx", b"PK", "neither Parquet (.parquet, .pq), CSV"),
     ],
 )
 def test_unreadable_files_are_refused(tmp_path: Path, name: str, content: bytes, says: str) -> None:
@@ -500,13 +500,13 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     (tmp_path / "kinds").mkdir()
     parquet(tmp_path, "kinds/a.parquet")
     text(tmp_path, "user_id,occurred_at\n", "kinds/b.csv")
-    assert "both Parquet and CSV" in refused(tmp_path / "kinds", tmp_path)
+    assert "several kinds (csv, parquet)" in refused(tmp_path / "kinds", tmp_path)
     (tmp_path / "headers").mkdir()
     text(tmp_path, "user_id,occurred_at\nx,2026-06-22\n", "headers/a.csv")
     text(tmp_path, "user_id,when\nx,2026-06-22\n", "headers/b.csv")
     assert "b.csv lacks the column 'occurred_at'" in refused(tmp_path / "headers", tmp_path)
     (tmp_path / "nothing").mkdir()
-    assert "holds no Parquet or CSV" in refused(tmp_path / "nothing", tmp_path)
+    assert "holds no Parquet, CSV or JSON lines" in refused(tmp_path / "nothing", tmp_path)
 
 
 # Faults in the rows

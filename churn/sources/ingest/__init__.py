@@ -9,7 +9,7 @@ device string or null. Rows are sorted by week, then user, then time.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -22,17 +22,19 @@ from churn.core.calendar import sunday_on_or_before
 from churn.core.errors import RunError, SourceError
 from churn.core.values import DEFAULT_DECIMALS
 from churn.sources.ingest.checks import check_log, product_names
-from churn.sources.ingest.columns import resolve_columns
 from churn.sources.ingest.engine import can_scan, cannot_write, connect, first_lines
-from churn.sources.ingest.find import open_log
 from churn.sources.ingest.folder import check_target, staging
+from churn.sources.ingest.format_log import export_notes
+from churn.sources.ingest.formats import FORMATS
 from churn.sources.ingest.log import Log
-from churn.sources.ingest.named import NAMED_SOURCES, open_named
+from churn.sources.ingest.named import NAMED_SOURCES
+from churn.sources.ingest.reading import Reading, open_source
 from churn.sources.ingest.settings import settings_text
 from churn.sources.ingest.times import read_clock
+from churn.sources.ingest.views import View
 from churn.sources.ingest.write import Summary, summarise, write_activity
 
-__all__ = ["NAMED_SOURCES", "Ingested", "ingest"]
+__all__ = ["FORMATS", "NAMED_SOURCES", "Ingested", "ingest"]
 
 _log = logging.getLogger(__name__)
 _MOST_LISTED = 5
@@ -90,6 +92,12 @@ def ingest(
     columns: Mapping[str, str],
     timezone: str | None = None,
     force: bool = False,
+    format: str | None = None,
+    events: Sequence[str] = (),
+    identity: str | None = None,
+    time_format: str | None = None,
+    source_timezone: str | None = None,
+    decimal: str = ".",
 ) -> Ingested:
     """Read an event log, check it, and write it as a data folder.
 
@@ -97,16 +105,25 @@ def ingest(
         >>> churn.ingest("events.parquet", "mydata", columns={"user_id": "uid", "occurred_at": "ts"})
 
     Args:
-        source: a Parquet file, a CSV file (``.csv``, ``.tsv``, ``.txt``, also with ``.gz``), a folder or a
-            glob of either, or the name of a real log from a package: ``grocery`` or ``cdnow`` (as a
-            string; ``./grocery`` or a ``Path`` is always a file).
+        source: a Parquet, CSV or JSON lines file (also packed), a folder or a glob of them, or the name of
+            a real log from a package: ``grocery`` or ``cdnow`` (as a string; ``./grocery`` or a ``Path`` is
+            always a file).
         into: the data folder to create. It is renamed into place when it is complete.
         columns: contract column (user_id, occurred_at, product, value, category, item_id, device) to the
-            log's column. A contract column that is not mapped is read from the log's column of exactly that
-            name, if there is one; mapping it to an empty string leaves it out.
+            log's column, or a path into one (``properties.id``). A contract column that is not mapped is
+            read from the log's column of exactly that name, if there is one; mapping it to an empty string
+            leaves it out.
         timezone: IANA zone to which instants (times with a zone or an offset, Unix epochs) are converted.
             Default: UTC; for ``grocery`` the zone of its stores.
         force: replace an existing data folder. A different old ``churn.toml`` is kept beside the new one.
+        format: name of an analytics tool whose export this is (a key of FORMATS), which says where ids, times
+            and the rest are; ``columns`` then replaces single fields.
+        events: with a format, names of the events that count; default: all that are activity of a person.
+        identity: with a format, who counts: ``user`` (events with a user id), ``device`` (the id of the
+            device or anonymous visitor), ``either`` (default: the user id or, without one, the other).
+        time_format: how times are written, in strptime's codes ("%d/%m/%Y %H:%M").
+        source_timezone: zone in which times without a zone were written; they become instants.
+        decimal: the sign before decimals in ``value`` where it is text: "." or ",".
 
     Returns:
         A summary of the log.
@@ -120,13 +137,12 @@ def ingest(
     into = Path(into)
     label = str(source)
     check_target(into, force=force)
-    named = NAMED_SOURCES.get(source) if isinstance(source, str) else None
-    log = open_named(named, columns) if named else open_log(label)
-    column_of = {name: name for name in log.columns} if named else resolve_columns(log, columns)
+    reading = Reading(timezone, source_timezone, time_format, decimal, format, tuple(events), identity)
+    log, column_of = open_source(source, label, columns, reading)
     try:
         with staging(into, force=force) as stage, connect(stage) as con:
             try:
-                settings, summary = _build(con, log, column_of, stage, into, label, timezone)
+                settings, summary = _build(con, log, column_of, stage, into, label, reading)
             except duckdb.OutOfMemoryException as error:
                 raise RunError(f"memory or temporary space ran out: {first_lines(error)}") from error
             except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException):
@@ -154,12 +170,19 @@ def _build(
     stage: Path,
     into: Path,
     label: str,
-    timezone: str | None,
+    reading: Reading,
 ) -> tuple[str, Ingested]:
     """Check the log, write the table into the staging folder and describe it."""
     local = log.localise(con, stage, column_of)
+    notes = export_notes(con, local, reading.events) if isinstance(local, View) and local.kept else []
     clock = read_clock(
-        con, local, column_of["occurred_at"], timezone or log.timezone, given=timezone is not None
+        con,
+        local,
+        column_of["occurred_at"],
+        reading.timezone or log.timezone,
+        given=reading.timezone is not None,
+        time_format=reading.time_format,
+        source_timezone=reading.source_timezone,
     )
     checked = check_log(con, local, column_of, clock)
     products = product_names(con, local, column_of.get("product"))
@@ -183,7 +206,8 @@ def _build(
         columns=tuple((name, log.shown.get(name, column)) for name, column in column_of.items()),
         times=clock.words,
         duplicates=summary.duplicates,
-        adjusted=(("empty value taken as 0", checked.empty_values),) if checked.empty_values else (),
+        adjusted=((("empty value taken as 0", checked.empty_values),) if checked.empty_values else ())
+        + tuple(notes),
         unused=tuple(name for name in log.columns if name not in column_of.values()),
         warnings=_crowd(summary),
         spans=tuple(

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -10,7 +10,7 @@ from churn.core.errors import SourceError, UsageError
 from churn.core.names import slug
 from churn.core.values import DEFAULT_DECIMALS
 from churn.sources.ingest.columns import is_number, is_text
-from churn.sources.ingest.engine import identifier
+from churn.sources.ingest.engine import FAULT, LINE, identifier
 from churn.sources.ingest.ids import (
     LONG_NUMBER,
     POINT_DIGITS,
@@ -21,15 +21,21 @@ from churn.sources.ingest.ids import (
     placeholder_sql,
 )
 from churn.sources.ingest.log import NOT_TAKEN, Log, listed_faults
-from churn.sources.ingest.times import WANTED, Clock
+from churn.sources.ingest.times import Clock
 from churn.sources.ingest.values import choose_decimals
 
 MOST_PRODUCTS = 50
 _EXAMPLES = 5
+_DECIMALS = {
+    ".": "a point before decimals; for a comma there is --decimal ,",
+    ",": "a comma before decimals, as --decimal says; points only between thousands",
+}
 _EARLIEST = "1970-01-02"  # exports often turn an empty time into 1970-01-01
 _LONGEST_ID = 250  # characters; `churn erase` accepts no longer ids
 # Characters that Python's strip removes (DuckDB's trim removes only spaces), and line ends.
 _UNFIT_ID = r"'^[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]|[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]$|[\n\r\x{00}]'"
+# A number with a decimal comma, perhaps with points between thousands.
+_COMMA_NUMBER = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?([eE][+-]?\d+)?"
 _HIGHEST = "1e10"  # sums of larger values could overflow: a run refuses them
 
 
@@ -60,6 +66,7 @@ class _Rule:
         unless: SQL condition that makes the rule void if any row meets it.
         least: distinct values that must break the rule; fewer are taken for chance.
         kinds: SQL of a faulty row's kind; the message lists the kinds with their counts.
+        shown: SQL to show for a faulty row in place of the column.
     """
 
     column: str
@@ -69,12 +76,20 @@ class _Rule:
     unless: str = "false"
     least: int = 1
     kinds: str = ""
+    shown: str = ""
 
 
 def number_sql(log: Log, column: str) -> str:
     """Return SQL for a column as DOUBLE, null if it is empty or not a number."""
     name = identifier(column)
-    return f"CAST({name} AS DOUBLE)" if is_number(log.columns[column]) else f"TRY_CAST({name} AS DOUBLE)"
+    if is_number(log.columns[column]):
+        return f"CAST({name} AS DOUBLE)"
+    if log.decimal == ".":
+        return f"TRY_CAST({name} AS DOUBLE)"
+    plain = f"replace(replace(trim({name}), '.', ''), ',', '.')"
+    return (
+        f"CASE WHEN regexp_full_match(trim({name}), '{_COMMA_NUMBER}') THEN TRY_CAST({plain} AS DOUBLE) END"
+    )
 
 
 def blank_sql(log: Log, column: str) -> str:
@@ -96,6 +111,8 @@ def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) ->
         SourceError: the log is empty, or rows break a rule; the message lists every fault.
     """
     rules = _rules(log, column_of, clock)
+    if log.numbered:
+        rules = [_unreadable_line(), *(_of_readable(rule) for rule in rules)]
     counts = "".join(
         f", count(*) FILTER ({rule.broken}), coalesce(bool_or({rule.unless}), false)" for rule in rules
     )
@@ -117,8 +134,11 @@ def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) ->
     decimals, fault = _decimals(con, log, column_of, clock, int(rows))
     faults += [fault] * bool(fault)
     if faults:
+        listed = listed_faults(log.label, NOT_TAKEN, faults)
+        if log.numbered == "line":
+            raise SourceError(listed)
         told = "Row 1 is the first event" + ", without lines that cannot be read." * bool(log.faults)
-        raise SourceError(f"{listed_faults(log.label, NOT_TAKEN, faults)}\n{told.rstrip('.')}.")
+        raise SourceError(f"{listed}\n{told.rstrip('.')}.")
     return Checked(int(rows), int(empty_values), decimals)
 
 
@@ -158,6 +178,19 @@ def _kinds(con: Any, log: Log, rule: _Rule) -> str:
     return ", ".join(f"{count:,} {kind}" for kind, count in rows)
 
 
+def _braced(text: str) -> str:
+    """Return a text that ``str.format`` gives back as it is."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _unreadable_line() -> _Rule:
+    return _Rule("", f"{identifier(FAULT)} IS NOT NULL", "{count} cannot be read", shown=identifier(FAULT))
+
+
+def _of_readable(rule: _Rule) -> _Rule:
+    return replace(rule, broken=f"{identifier(FAULT)} IS NULL AND ({rule.broken})")
+
+
 def _rules(log: Log, column_of: Mapping[str, str], clock: Clock) -> list[_Rule]:
     rules = [*_user_rules(log, column_of["user_id"]), *_time_rules(column_of["occurred_at"], clock)]
     if "product" in column_of:
@@ -175,7 +208,7 @@ def _rules(log: Log, column_of: Mapping[str, str], clock: Clock) -> list[_Rule]:
             _Rule(
                 value,
                 f"NOT {blank_sql(log, value)} AND ({number}) IS NULL",
-                "{count} have a value that is no number (a point, not a comma, before decimals)",
+                f"{{count}} have a value that is no number ({_DECIMALS[log.decimal]})",
             ),
             _Rule(value, f"NOT isfinite({number})", "{count} have a value that is not finite"),
             _Rule(
@@ -261,7 +294,7 @@ def _time_rules(column: str, clock: Clock) -> list[_Rule]:
         _Rule(
             column,
             f"NOT {clock.empty} AND ({clock.sql}) IS NULL",
-            f"{{count}} have a time that cannot be read ({WANTED})",
+            f"{{count}} have a time that cannot be read ({_braced(clock.wanted)})",
         ),
         _Rule(
             column,
@@ -280,17 +313,19 @@ def _examples(con: Any, log: Log, rule: _Rule) -> str:
     """Return the first rows that break a rule, with their values; for ids one row without the id."""
     most = 1 if rule.personal else _EXAMPLES
     examples: list[str] = []
+    number = identifier(LINE) if log.numbered else "row_number() OVER ()"
     for part in log.parts:
         rows = con.execute(
-            f"SELECT n, CAST(v AS VARCHAR) FROM (SELECT row_number() OVER () AS n, "
-            f"{identifier(rule.column)} AS v, coalesce({rule.broken}, false) AS broken FROM {part.scan}) "
-            f"WHERE broken LIMIT {most - len(examples)}"
+            f"SELECT n, CAST(v AS VARCHAR) FROM (SELECT {number} AS n, "
+            f"{rule.shown or identifier(rule.column)} AS v, coalesce({rule.broken}, false) AS broken "
+            f"FROM {part.scan}) WHERE broken LIMIT {most - len(examples)}"
         ).fetchall()
-        where = f"{part.label} row" if len(log.parts) > 1 else "row"
+        where = f"{part.label} " * (len(log.parts) > 1) + (log.numbered or "row")
         examples += [f"{where} {row}" + f" {_shown(value)}" * (not rule.personal) for row, value in rows]
         if len(examples) == most:
             break
-    return f"; column {rule.column!r}: {'such as ' * rule.personal}{', '.join(examples)}"
+    column = f"column {rule.column!r}: " if rule.column else ""
+    return f"; {column}{'such as ' * rule.personal}{', '.join(examples)}"
 
 
 def _shown(value: str | None) -> str:

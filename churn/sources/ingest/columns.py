@@ -34,6 +34,17 @@ def is_text(kind: str) -> bool:
     return kind in _TEXT or kind.startswith("ENUM")
 
 
+def check_names(given: Mapping[str, str]) -> None:
+    """Raise a UsageError unless only columns of the contract are mapped."""
+    unknown = sorted(set(given) - set(CONTRACT))
+    if unknown:
+        similar = difflib.get_close_matches(unknown[0], CONTRACT, n=1)
+        hint = f" (did you mean {similar[0]}?)" if similar else ""
+        raise UsageError(
+            f"unknown column {', '.join(map(repr, unknown))}{hint}; known: {', '.join(CONTRACT)}"
+        )
+
+
 def resolve_columns(log: Log, given: Mapping[str, str]) -> dict[str, str]:
     """Match contract columns with the log's.
 
@@ -48,20 +59,14 @@ def resolve_columns(log: Log, given: Mapping[str, str]) -> dict[str, str]:
         UsageError: a contract column is unknown, or a required one is left out.
         SourceError: the log lacks a column or its type cannot be used; every fault is listed.
     """
-    unknown = sorted(set(given) - set(CONTRACT))
-    if unknown:
-        similar = difflib.get_close_matches(unknown[0], CONTRACT, n=1)
-        hint = f" (did you mean {similar[0]}?)" if similar else ""
-        raise UsageError(
-            f"unknown column {', '.join(map(repr, unknown))}{hint}; known: {', '.join(CONTRACT)}"
-        )
+    check_names(given)
     faults: list[str] = []
     chosen: dict[str, str] = {}
     for name in CONTRACT:
         wanted = given.get(name, name)
         if wanted in log.columns:
             chosen[name] = wanted
-            fault = _type_fault(name, wanted, log.columns[wanted])
+            fault = type_fault(name, wanted, log.columns[wanted])
             if wanted in log.repeated:
                 fault = f"{name}: the header names a column twice: {wanted!r}; rename one of them"
             if fault:
@@ -84,7 +89,7 @@ def _suggestion(wanted: str, log: Log) -> str:
     return f" (did you mean {' or '.join(map(repr, similar))}?)" if similar else ""
 
 
-def _type_fault(name: str, column: str, kind: str) -> str:
+def type_fault(name: str, column: str, kind: str) -> str:
     """Return what is wrong with a column's type; empty if nothing is."""
     where = f"{name}: column {column!r} holds {kind}"
     instead = "" if name in REQUIRED else f"; leave it out with --column {name}="

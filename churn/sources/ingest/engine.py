@@ -12,6 +12,8 @@ import duckdb
 MEMORY_LIMIT = "2GB"
 _MOST_THREADS = 4  # each thread holds buffers; reading and zstd gain little from more
 SCRATCH = "scratch"  # subfolder of the staging folder, removed before the rename
+# Columns beside those of a log: where a row stands in its file, and what makes it unreadable.
+LINE, FAULT = "churn line", "churn fault"
 
 
 @contextmanager

@@ -2,16 +2,21 @@
 
 import difflib
 import glob
+from collections.abc import Callable
 from pathlib import Path
 
 from churn.core.errors import SourceError, UsageError
 from churn.sources.ingest.csv_log import open_csv_log
+from churn.sources.ingest.json_lines import open_json
 from churn.sources.ingest.log import Log
 from churn.sources.ingest.parquet_log import open_parquet_log
 
 _PARQUET = (".parquet", ".pq")
 _TEXT = (".csv", ".tsv", ".txt")
 _CSV = (*_TEXT, *(name + packed for name in _TEXT for packed in (".gz", ".zst")))
+_JSON = tuple(
+    name + packed for name in (".jsonl", ".ndjson", ".json") for packed in ("", ".gz", ".zst", ".br", ".zip")
+)
 
 
 def open_log(source: str) -> Log:
@@ -19,15 +24,26 @@ def open_log(source: str) -> Log:
 
     Raises:
         SourceError: there is no such file, a file cannot be read, or the files have different columns.
-        UsageError: the files are neither Parquet nor CSV, or both.
+        UsageError: the files are of no known kind, or of several.
     """
-    paths = find_files(source, _PARQUET + _CSV)
+    paths = find_files(source, _PARQUET + _CSV + _JSON)
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:
         raise UsageError(
-            f"{source} holds both Parquet and CSV files: name one kind, for example '{source}/*.parquet'"
+            f"{source} holds files of several kinds ({', '.join(sorted(kinds))}): name one kind, for example "
+            f"'{source}/*.parquet'"
         )
-    return open_parquet_log(source, paths) if kinds == {"parquet"} else open_csv_log(source, paths)
+    return open_kind(kinds.pop(), source, paths)
+
+
+def open_kind(kind: str, source: str, paths: list[Path]) -> Log:
+    """Open files of one kind: parquet, csv or json."""
+    openers: dict[str, Callable[[str, list[Path]], Log]] = {
+        "parquet": open_parquet_log,
+        "csv": open_csv_log,
+        "json": open_json,
+    }
+    return openers[kind](source, paths)
 
 
 def find_files(source: str, endings: tuple[str, ...]) -> list[Path]:
@@ -52,7 +68,7 @@ def find_files(source: str, endings: tuple[str, ...]) -> list[Path]:
             and not any(name.startswith((".", "_")) for name in file.relative_to(path).parts)
         ]
         if not files:
-            raise SourceError(f"the folder {path} holds no Parquet or CSV files")
+            raise SourceError(f"the folder {path} holds no Parquet, CSV or JSON lines files")
         return files
     if glob.has_magic(source):
         files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
@@ -76,6 +92,9 @@ def _kind(path: Path) -> str:
         return "parquet"
     if name.endswith(_CSV):
         return "csv"
+    if name.endswith(_JSON):
+        return "json"
     raise UsageError(
-        f"{path} is neither Parquet ({', '.join(_PARQUET)}) nor CSV ({', '.join(_CSV)}) by its name"
+        f"{path} is neither Parquet ({', '.join(_PARQUET)}), CSV ({', '.join(_CSV)}) nor JSON lines "
+        "(.jsonl, .ndjson, .json, also with .gz, .zst, .br or .zip) by its name"
     )

@@ -26,7 +26,7 @@ class Log:
 
     Attributes:
         label: its name for messages.
-        kind: ``parquet``, ``csv`` or ``sql`` (a named source).
+        kind: ``parquet``, ``csv``, ``json`` or ``sql`` (a named source).
         parts: its files, in order.
         columns: column to DuckDB type, in the log's order.
         scan: SQL that scans all of it.
@@ -36,6 +36,9 @@ class Log:
         shown: contract column to the name shown as its origin, if that is not a column.
         repeated: columns that a header names more than once; they cannot be used.
         faults: what is wrong with lines that were left out, in words.
+        numbered: ``line`` or ``row`` if the parts hold the columns LINE and FAULT; empty if they do not.
+        decimal: the sign before decimals in values that are text.
+        source_timezone: zone in which times without a zone were written; empty if that is unknown.
     """
 
     label: str
@@ -49,6 +52,9 @@ class Log:
     shown: Mapping[str, str] = field(default_factory=dict)
     repeated: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    numbered: str = ""
+    decimal: str = "."
+    source_timezone: str = ""
 
     def localise(self, con: Any, stage: Path, column_of: Mapping[str, str]) -> "Log":
         """Return a log that is cheap to scan repeatedly and whose rows can be numbered.

@@ -19,6 +19,7 @@ from churn.sources.ingest.text import check_magic
 _NUMBERS = ("value", "occurred_at")  # contract columns that are read as numbers; others are kept as text
 _SIGNED = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 128}
 _WHOLE = re.compile(r"DECIMAL\(\d+,0\)\Z")
+_NESTED = re.compile(r"(STRUCT|MAP)\b.*|.*\[\d*\]\Z", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,8 @@ def _family(kind: str, *, as_number: bool) -> str:
         return "text"
     if kind.startswith("TIMESTAMP"):
         return "a time with a zone" if "ZONE" in kind else "a time without a zone"
+    if _NESTED.match(kind):
+        return "nested values"
     return {"FLOAT": "float", "DOUBLE": "float", "DATE": "date"}.get(kind, kind)
 
 
@@ -183,6 +186,8 @@ def _joined(kinds: Sequence[str]) -> str:
         return "DOUBLE"
     if families == {"text"}:
         return "VARCHAR"
+    if families == {"nested values"}:
+        return "JSON"
     if families == {"a time without a zone"}:
         return "TIMESTAMP"
     if families == {"a time with a zone"}:

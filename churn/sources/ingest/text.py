@@ -25,7 +25,7 @@ _CHUNK = 1 << 20
 _HEAD = 1 << 20  # bytes in which the header must end
 _LONGEST_FIELD = 2**31 - 1
 _SAMPLE = 20  # lines below the header that are compared with it
-_COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".br": "brotli"}
 # The first bytes of files that are no text, and what they are.
 _MAGIC = {
     b"\x1f\x8b": "gzip",

@@ -6,9 +6,12 @@ epochs of several units, is ambiguous and refused.
 """
 
 import difflib
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import duckdb
 
 from churn.core.errors import UsageError
 from churn.sources.ingest.columns import is_number, is_text
@@ -48,6 +51,7 @@ WANTED = (
     "nanoseconds"
 )
 _UNREADABLE = "unreadable"
+_CODE = re.compile(r"%-?[A-Za-z%]")
 _NO_TIME = "CAST(NULL AS TIMESTAMP)"
 
 # The zone furthest ahead of UTC is 14 hours ahead, so a wall time may be that much later than now in UTC.
@@ -65,6 +69,7 @@ class Clock:
         latest: the latest time that is not in the future.
         words: how times are read, in words.
         faults: why the column cannot be read, in words; then ``sql`` is null.
+        wanted: what times should look like, in words.
     """
 
     column: str
@@ -73,13 +78,23 @@ class Clock:
     latest: datetime
     words: str
     faults: tuple[str, ...] = ()
+    wanted: str = WANTED
 
 
 class _Ambiguous(Exception):
     """The times of a column could mean different moments; the message says why."""
 
 
-def read_clock(con: Any, log: Log, column: str, timezone: str, *, given: bool) -> Clock:
+def read_clock(
+    con: Any,
+    log: Log,
+    column: str,
+    timezone: str,
+    *,
+    given: bool,
+    time_format: str | None = None,
+    source_timezone: str | None = None,
+) -> Clock:
     """Return how to read a time column; the rows of text and number columns are inspected.
 
     Args:
@@ -88,20 +103,31 @@ def read_clock(con: Any, log: Log, column: str, timezone: str, *, given: bool) -
         column: its time column.
         timezone: zone to which instants are converted.
         given: whether the caller named that zone.
+        time_format: how times are written, in strptime's codes; None: the kinds of WANTED are recognised.
+        source_timezone: zone in which times without a zone were written; None: they are taken as they stand.
 
     Raises:
-        UsageError: the zone is unknown, or was named for times without a zone.
+        UsageError: a zone or the format is unknown, or was named for times that it does not suit.
     """
     _check_zone(con, timezone)
+    wanted = WANTED
     kind, name = log.columns[column], identifier(column)
     if is_text(kind):
         empty = (
             f"({name} IS NULL OR trim({name}) IN ('', 'null', 'NULL', 'None', 'nan', 'NaN', 'NaT', 'N/A'))"
         )
         try:
-            sort, sql = _read_text(con, log, column, empty)
+            if time_format is None:
+                sort, sql = _read_text(con, log, column, empty)
+            else:
+                sort, sql = _read_format(con, name, time_format)
+                wanted = f"wanted: text as in --time-format {time_format!r}"
         except _Ambiguous as fault:
             return Clock(column, _NO_TIME, empty, _utc_now(), _UNREADABLE, (str(fault),))
+    elif time_format is not None:
+        raise UsageError(
+            f"{log.label}: column {column!r} holds {kind}, but --time-format is for text: leave it out"
+        )
     elif is_number(kind):
         empty = f"({name} IS NULL OR isnan(CAST({name} AS DOUBLE)))"
         try:
@@ -120,21 +146,59 @@ def read_clock(con: Any, log: Log, column: str, timezone: str, *, given: bool) -
             sort, sql = "dates" if kind == "DATE" else "wall times", f"TRY_CAST({name} AS TIMESTAMP)"
     if sort == _UNREADABLE:
         return Clock(column, sql, empty, _utc_now(), sort)
+    sort, sql = _written_in(con, log, column, (sort, sql), source_timezone)
     if sort not in ("dates", "wall times"):
         local = _local(sql, timezone)
         now = con.execute(
             f"SELECT {_local('TIMESTAMP ' + literal(_utc_now().isoformat(' ')), timezone)}"
         ).fetchone()[0]
-        return Clock(column, local, empty, now, f"{sort}, read as {timezone} time")
+        return Clock(column, local, empty, now, f"{sort}, read as {timezone} time", wanted=wanted)
     if given:
+        named = ", or say with --source-timezone (UTC?) in which zone they were written" * (sort != "dates")
         raise UsageError(
             f"{log.label}: the {sort} in {column!r} have no zone and are taken as they stand: leave "
-            f"--timezone {timezone} out, or write the times with their offset (2026-06-28T21:00:00Z)"
+            f"--timezone {timezone} out{named}"
         )
     latest = con.execute(
         f"SELECT TIMESTAMP {literal(_utc_now().isoformat(' '))} + INTERVAL {_FURTHEST_ZONE_HOURS} HOUR"
     ).fetchone()[0]
-    return Clock(column, sql, empty, latest, f"{sort} without a zone, taken as they stand")
+    return Clock(column, sql, empty, latest, f"{sort} without a zone, taken as they stand", wanted=wanted)
+
+
+def _written_in(
+    con: Any, log: Log, column: str, read: tuple[str, str], source_timezone: str | None
+) -> tuple[str, str]:
+    """Return the kind and SQL of times; those without a zone become instants if their zone is known."""
+    sort, sql = read
+    zone = source_timezone or log.source_timezone
+    if sort == "wall times" and zone:
+        _check_zone(con, zone)
+        return f"{zone} times", f"CAST(timezone({literal(zone)}, {sql}) AS TIMESTAMP)"
+    if source_timezone:
+        why = "have no hour" if sort == "dates" else "have a zone of their own"
+        raise UsageError(
+            f"{log.label}: the {sort} in {column!r} {why}: leave --source-timezone {source_timezone} out"
+        )
+    return read
+
+
+def _read_format(con: Any, name: str, time_format: str) -> tuple[str, str]:
+    """Return the kind and SQL of times in a format of strptime."""
+    sql = f"try_strptime(trim({name}), {literal(time_format)})"
+    try:
+        (kind,) = con.execute(f"SELECT typeof(try_strptime('', {literal(time_format)}))").fetchone()
+    except duckdb.Error as error:
+        raise UsageError(
+            f"--time-format {time_format!r} is not understood: use strptime's codes, such as "
+            "'%d/%m/%Y %H:%M:%S'; %z reads an offset, %p AM and PM"
+        ) from error
+    codes = {code.replace("-", "") for code in _CODE.findall(time_format)}
+    if not codes & {"%Y", "%y", "%G", "%g", "%c", "%x"}:
+        raise UsageError(f"--time-format {time_format!r} has no year: times of different years would mix")
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return "instants", f"CAST({sql} AS TIMESTAMP)"
+    hours = {"%H", "%I", "%c", "%X", "%T"}
+    return ("wall times" if codes & hours else "dates"), f"CAST({sql} AS TIMESTAMP)"
 
 
 def _utc_now() -> datetime:
