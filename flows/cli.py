@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + a signal's number after one."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ import click
 
 from churn.core.calendar import MAX_WEEKS
 from churn.core.errors import ChurnError, UsageError
-from flows.console import at_exit, install_signal_handlers, silence_libraries, stop_requested
+from flows.console import at_exit, install_signal_handlers, silence_libraries, stop_requested, stopped
 
 
 class _Day(click.ParamType):
@@ -58,7 +58,6 @@ class _Path(click.Path):
         return super().convert(value, param, ctx)
 
 
-_STOPPED = "stopped; nothing half-written is to be seen"
 _LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes
 _PATH = _Path(path_type=Path)
 _data = click.option("--data", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder.")
@@ -379,11 +378,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args=list(arguments) if arguments is not None else None, prog_name="churn", standalone_mode=False
         )
     except (click.Abort, KeyboardInterrupt):
-        _fail(_STOPPED, 1)
+        _fail(*stopped())
     except Exception as error:
         # Libraries make errors of their own of an interrupt: "Query interrupted", a matrix without rows.
         if stop_requested():
-            _fail(_STOPPED, 1)
+            _fail(*stopped())
         if isinstance(error, click.ClickException):
             error.show()
             sys.exit(2 if isinstance(error, click.UsageError) else 1)

@@ -1,6 +1,5 @@
-"""The terminal: stage lines on standard error, silent libraries, and orderly ends on Ctrl-C and SIGTERM."""
+"""The terminal: stage lines on standard error, silent libraries, and an orderly end after a signal."""
 
-import contextvars
 import logging
 import math
 import os
@@ -8,7 +7,6 @@ import signal
 import threading
 import time
 import warnings
-from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 
@@ -29,15 +27,23 @@ _QUIET = {
 # A second signal within this time belongs to the first one: the clean-up is under way.
 _SAME_STOP_SECONDS = 10.0
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 _stop_requested = threading.Event()
 _ending = threading.Event()
 _last_stop = -math.inf
+_installed = False
+_signal: int = signal.SIGINT
+_fault: str | None = None
 
 
 class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         import click
 
+        # A signal for the whole process group ends the workers too: nobody needs to read that they died.
+        if stop_requested() and record.name.startswith("churn.scoring"):
+            return
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         click.echo(f"  {mark}{record.getMessage()}", err=True)
 
@@ -59,20 +65,43 @@ def silence_libraries(prefect_home: Path | None = None) -> None:
 
 
 def install_signal_handlers() -> None:
-    """Let Ctrl-C and SIGTERM unwind the program; an unhandled SIGTERM leaves Prefect's server running."""
+    """Let Ctrl-C, SIGTERM and SIGHUP unwind the program. Under ``nohup`` SIGHUP stays ignored."""
+    global _installed
     _ending.clear()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    _installed = True
+    for number in _STOPS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    global _last_stop
+def restore_signal_handlers() -> None:
+    """Install the handlers again where Prefect's engine has put its own for the time of a flow run.
+
+    Its handler raises another error, and then lets the program's own interrupt what the engine does about it.
+    Does nothing in a process that never had the program's handlers, such as a deployment's.
+    """
+    if _installed and threading.current_thread() is threading.main_thread() and not _ending.is_set():
+        signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    global _last_stop, _signal
     now = time.monotonic()
     if _ending.is_set() or now - _last_stop < _SAME_STOP_SECONDS:
         return
     _last_stop = now
+    _signal = number
     _stop_requested.set()
     raise KeyboardInterrupt
+
+
+def stop_because(fault: str) -> None:
+    """End the program in order, from any thread, with a sentence and exit code 1."""
+    global _fault
+    _fault = fault
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGINT)
 
 
 def at_exit() -> None:
@@ -81,8 +110,18 @@ def at_exit() -> None:
 
 
 def stop_requested() -> bool:
-    """Return whether Ctrl-C or SIGTERM asked this process to end."""
+    """Return whether a signal asked this process to end."""
     return _stop_requested.is_set()
+
+
+def stopped() -> tuple[str, int]:
+    """Return the sentence and the exit code of a program that was asked to end."""
+    # Python notes an interrupt inside `exec` (of dataclasses, for instance), and would end by a signal
+    # instead of the exit code; another `exec` takes that back.
+    exec("")
+    if _fault is not None:
+        return _fault, 1
+    return "stopped; nothing half-written is to be seen", 128 + _signal
 
 
 def show_progress() -> None:
@@ -93,27 +132,3 @@ def show_progress() -> None:
     log.propagate = False
     for name in ("churn.core.timing", "churn.jobs.backtest"):
         logging.getLogger(name).setLevel(logging.INFO)
-
-
-def start_server() -> None:
-    """Start Prefect's temporary server, if no other server is set up, and wait until it answers.
-
-    The server ignores Ctrl-C, which a terminal sends to the whole process group: a stopped run still has to
-    report how it ended. The server ends with this process.
-    """
-    from prefect.client.orchestration import get_client
-
-    started: Future[None] = Future()
-
-    def start() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits the mask
-        try:
-            get_client(sync_client=True)
-            started.set_result(None)
-        except Exception as error:
-            started.set_exception(error)
-
-    # A separate thread has its own signal mask. As a daemon it does not delay an end during start-up.
-    context = contextvars.copy_context()  # holds Prefect's settings
-    threading.Thread(target=context.run, args=(start,), name="churn-prefect", daemon=True).start()
-    started.result()

@@ -15,6 +15,7 @@ from churn.config.prefect import PrefectSettings
 from churn.config.settings import Settings
 from churn.core.errors import ConfigError, RunError
 from churn.core.redaction import mask_url
+from flows.server.start import start_server
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -175,6 +176,7 @@ def _load(kind: "type[Block]", name: str, what: str) -> Any:
     import httpx
     from prefect.exceptions import PrefectHTTPStatusError
 
+    start_server()
     try:
         return kind.load(name, _sync=True)
     except ValueError as error:

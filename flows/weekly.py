@@ -10,6 +10,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from churn.config.load import load_settings
 from churn.jobs.weekly import job
 from churn.jobs.weekly.finish import RunResult
+from flows.console import restore_signal_handlers
 from flows.credentials import credentials
 from flows.retries import no_retry_on_user_errors
 from flows.run_names import flow_run_name, log_stages
@@ -54,6 +55,7 @@ def weekly_churn(
     Raises:
         ChurnError: the message says what was wrong, where and what to do; no half-written run is visible.
     """
+    restore_signal_handlers()
     log_stages()
     with no_retry_on_user_errors():
         chosen = load_settings(data, out, settings)

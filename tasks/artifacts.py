@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
 from churn.jobs.weekly.finish import RunResult
@@ -16,17 +16,20 @@ _PARTS = ("prepare", "train", "score", "publish")
 
 
 def show_result(result: RunResult) -> None:
-    """Show a run's figures and its report's address. If Prefect refuses, the run goes on."""
+    """Show a run's figures and its report's place. If Prefect refuses, the run goes on."""
     key = _key(result.product)
     description = f"{result.title}, as of {result.as_of}, run {result.run_id}"
     _try(create_table_artifact, key=f"summary-{key}", table=[_row(result)], description=description)
-    _try(
-        create_link_artifact,
-        key=f"report-{key}",
-        link=_address(result.report),
-        link_text=result.report,
-        description=description,
-    )
+    # Markdown: no browser follows a link from Prefect's page to a file or to S3.
+    _try(create_markdown_artifact, key=f"report-{key}", markdown=_report(result), description=description)
+
+
+def _report(result: RunResult) -> str:
+    """Return the figures of a run and the place of its report, as Markdown."""
+    figures = "\n".join(f"| {name} | {value} |" for name, value in _row(result).items())
+    place = result.report if "://" in result.report else Path(result.report).absolute()
+    table = f"| figure | value |\n| --- | --- |\n{figures}"
+    return f"{table}\n\nThe report, to be opened in a browser:\n\n```\n{place}\n```\n"
 
 
 def show_products(as_of: date, results: Iterable[RunResult], failures: Mapping[str, str]) -> None:
@@ -50,10 +53,6 @@ def _row(result: RunResult) -> dict[str, Any]:
         **{f"{part} s": f"{result.seconds.get(part, 0.0):.1f}" for part in _PARTS},
         "committed before": "yes" if result.repeated else "no",
     }
-
-
-def _address(path: str) -> str:
-    return path if "://" in path else Path(path).absolute().as_uri()
 
 
 def _key(name: str) -> str:

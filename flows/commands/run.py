@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date
 from functools import partial
@@ -20,9 +19,10 @@ from churn.config.settings import Settings
 from churn.core.calendar import Windows, last_complete_as_of, sunday_on_or_before
 from churn.core.errors import ChurnError, ConfigError, NotScoredError, UsageError
 from churn.core.values import DEFAULT_DECIMALS
-from flows.console import show_progress, start_server
+from flows.console import show_progress
 from flows.credentials import credentials
 from flows.products import names_and_dates, run_each
+from flows.server.start import start_server
 
 if TYPE_CHECKING:
     from churn.jobs.weekly.finish import RunResult
@@ -35,11 +35,9 @@ _PARTS = ("prepare", "train", "score", "publish")
 def run_demo(*, users: int, weeks: int, seed: int, into: Path) -> None:
     """Simulate and run the weekly job for iPlayer and Sounds."""
     show_progress()
-    # Prefect's local server takes long to start: start it while the data are simulated.
-    with ThreadPoolExecutor(1) as background:
-        server = background.submit(start_server)
-        simulated_end = run_simulate(into=into / "data", users=users, weeks=weeks, seed=seed, end=None)
-        server.result()
+    into.mkdir(parents=True, exist_ok=True)
+    start_server(wait=False)  # it gets ready while the data are simulated
+    simulated_end = run_simulate(into=into / "data", users=users, weeks=weeks, seed=seed, end=None)
     run_weekly(
         data=into / "data",
         out=into / "out",

@@ -246,7 +246,7 @@ def test_stopping_is_a_failure_without_a_traceback(call: Call, monkeypatch: pyte
         raise KeyboardInterrupt
 
     monkeypatch.setattr(flows.commands.run, "run_products", stopped)
-    assert refusal(call("products"), 1) == "stopped; nothing half-written is to be seen"
+    assert refusal(call("products"), 130) == "stopped; nothing half-written is to be seen"
 
 
 def test_a_bug_keeps_its_traceback(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first unwinds the program, further ones do not disturb it while it does."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first unwinds the program, further ones do not disturb it while it does."""
 
 import os
 import signal
@@ -11,8 +11,10 @@ from flows import console
 
 @pytest.fixture(autouse=True)
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(console, "_last_stop", float("-inf"))
+    monkeypatch.setattr(console, "_installed", False)
+    monkeypatch.setattr(console, "_fault", None)
     console.install_signal_handlers()
     yield
     for number, handler in handlers.items():
@@ -42,3 +44,38 @@ def test_nothing_disturbs_the_end() -> None:
     console.at_exit()
     os.kill(os.getpid(), signal.SIGTERM)
     assert not console.stop_requested()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_the_exit_code_says_which_signal_it_was(number: signal.Signals, code: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    assert console.stopped() == ("stopped; nothing half-written is to be seen", code)
+
+
+def test_a_program_that_cannot_go_on_says_why() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        console.stop_because("the server is gone")
+    assert console.stopped() == ("the server is gone", 1)
+
+
+def test_nohup_is_respected() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    console.install_signal_handlers()
+    signal.raise_signal(signal.SIGHUP)
+    assert not console.stop_requested()
+
+
+def test_another_handler_of_sigterm_is_replaced_in_the_command_line_only() -> None:
+    other = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    console.restore_signal_handlers()
+    assert signal.getsignal(signal.SIGTERM) == other
+
+
+def test_a_deployment_keeps_the_handler_of_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_installed", False)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    console.restore_signal_handlers()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN

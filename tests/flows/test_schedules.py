@@ -310,7 +310,11 @@ def test_the_page_of_a_run_shows_its_stages_figures_and_report_and_no_user(
     (row,) = json.loads(found["summary-iplayer"]["data"])
     assert row["users scored"] == f"{committed.manifest.rows['scores']:,}"
     assert row["log loss"] == f"{committed.manifest.metrics['log_loss']:.4f}"
-    assert Path(committed.path("charts", "report.html")).as_uri() in found["report-iplayer"]["data"]
+    report = found["report-iplayer"]
+    assert report["type"] == "markdown"
+    assert f"\n{committed.path('charts', 'report.html')}\n" in report["data"]
+    assert f"| users scored | {committed.manifest.rows['scores']:,} |" in report["data"]
+    assert "file://" not in report["data"]
 
     def logged() -> list[str]:
         logs = deployed.server.post("/logs/filter", logs=asked, sort="TIMESTAMP_ASC")

@@ -124,9 +124,9 @@ def check_finished(out: Path, run: Run) -> None:
     }  # fmt: skip
 
 
-def check_refused(ended: Ended, told: str) -> None:
+def check_refused(ended: Ended, told: str, code: int = 1) -> None:
     """Look that a run failed with one sentence that says something."""
-    assert ended.code == 1, ended.err
+    assert ended.code == code, ended.err
     assert ended.out == ""
     assert "Traceback" not in ended.err
     sentences = [line for line in ended.err.splitlines() if line and not line.startswith("  ")]
@@ -262,22 +262,23 @@ def told(process: psutil.Process) -> str:
         return ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=SLOW)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=SLOW)])
 def test_a_stop_ends_a_run_in_order(runs: Runs, data: Path, out: Path, number: signal.Signals) -> None:
     run = runs.start(*line(data, out))
     while not list(out.glob("lake/.staging/*/*/.train")):
         time.sleep(0.001)
     os.kill(run, number)
-    check_refused(runs.wait(run), "stopped; nothing half-written is to be seen")
+    check_refused(runs.wait(run), "stopped; nothing half-written is to be seen", 128 + number)
     assert committed(out) == []
     assert set(files_below(out / "lake")) == {".staging/product=food/.lock"}
 
 
 @pytest.mark.slow
-def test_ctrl_c_on_a_terminal_ends_a_run_under_prefect_with_one_sentence(
-    data: Path, out: Path, tmp_path: Path, prefect_home: Callable[[Path], Path]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_ends_a_run_under_prefect_with_one_sentence(
+    data: Path, out: Path, tmp_path: Path, prefect_home: Callable[[Path], Path], number: signal.Signals
 ) -> None:
-    """A terminal sends it to the whole group: to Prefect's server too, and to Dask's, which still imports."""
+    """As a terminal, `timeout` and systemd send it: to Prefect's server too, and to Dask's, which still imports."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {
         "PREFECT_HOME": str(prefect_home(tmp_path / "prefect")),
@@ -293,8 +294,8 @@ def test_ctrl_c_on_a_terminal_ends_a_run_under_prefect_with_one_sentence(
         while not any("forkserver" in told(process) for process in in_session(run.pid)):
             assert run.poll() is None, said.read_text()
             time.sleep(0.1)  # to look at every process of the machine takes time of its own
-        os.killpg(run.pid, signal.SIGINT)
-        assert run.wait(30) == 1, said.read_text()
+        os.killpg(run.pid, number)
+        assert run.wait(30) == 128 + number, said.read_text()
         ended = r"(  food +prepare .*\n)*\n?churn: stopped; nothing half-written is to be seen\n"
         assert re.fullmatch(ended, said.read_text()), said.read_text()
         until = time.monotonic() + 10
@@ -316,7 +317,7 @@ def test_a_stop_while_it_scores_keeps_what_is_done(runs: Runs, data: Path, out: 
         time.sleep(0.001)
     os.kill(run, signal.SIGINT)
     ended = runs.wait(run)
-    check_refused(ended, "stopped")
+    check_refused(ended, "stopped", 130)
     assert f"run {staged(out).name} is kept for 48 hours: run again" in ended.err
     kept = staged(out).name
     again = runs(*line(data, out), environment={"CHURN_PARTITION_ROWS": "2"})

@@ -376,6 +376,21 @@ def test_mlflow_knows_each_run_with_figures_and_model(demo: Demo, run: Run) -> N
         assert (folder / file).read_bytes() == Path(run.path(file)).read_bytes()
 
 
+def test_prefect_shows_figures_and_the_place_of_the_report_and_no_link_to_a_file(
+    demo: Demo, run: Run
+) -> None:
+    with closing(sqlite3.connect(demo.into / "prefect" / "prefect.db")) as prefect:
+        found = prefect.execute(
+            "select type, data from artifact where key = ?", [f"report-{run.manifest.product}"]
+        ).fetchall()
+    ((kind, data),) = found
+    assert kind == "markdown"
+    shown = json.loads(data)
+    assert f"\n{run.path('charts', 'report.html')}\n" in shown
+    assert f"| users scored | {run.manifest.rows['scores']:,} |" in shown
+    assert "file://" not in shown
+
+
 def test_prefect_saw_each_flow_complete_in_the_demos_own_folder(demo: Demo) -> None:
     with closing(sqlite3.connect(demo.into / "prefect" / "prefect.db")) as prefect:
         found = prefect.execute("select name, state_type from flow_run order by name").fetchall()

@@ -25,7 +25,7 @@ def exit_code(arguments: Sequence[str]) -> int:
 def _restored() -> Iterator[None]:
     """Put back what a program may set for its process: variables, log handlers, signal handlers."""
     variables = dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     logs = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
     try:

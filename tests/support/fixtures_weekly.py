@@ -1,9 +1,6 @@
 """Fixtures: data of people who drift away, and runs of the weekly job on them in processes of their own."""
 
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from datetime import time as time_of_day
@@ -12,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from filelock import FileLock
 
 from churn.config.cluster import ClusterSettings
 from churn.scoring.cluster.client import open_client
+from flows.server.database import prepare_database
 from tests.stand_ins.s3 import S3Server, environment
 from tests.support.churn_runs import Runs
 from tests.support.data_folders import AS_OF, EVENTS, write_table
@@ -79,26 +76,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """Makes homes of Prefect with an empty database, a copy of one: to make it takes longer than a small run."""
-    ours = tmp_path_factory.getbasetemp()
-    template = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "prefect-home"
-    made = template / "prefect.db"
-    with FileLock(f"{template}.lock"):
-        if not made.is_file():
-            outside = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-            subprocess.run(
-                [Path(sys.executable).with_name("prefect"), "server", "database", "upgrade", "--yes"],
-                env=outside | {"PREFECT_HOME": str(template)},
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+def prefect_home() -> Callable[[Path], Path]:
+    """Makes homes of Prefect with an empty database: to migrate one takes longer than a small run."""
 
-    def copy(into: Path) -> Path:
+    def make(into: Path) -> Path:
         into.mkdir(parents=True, exist_ok=True)
-        return Path(shutil.copy(made, into)).parent
+        prepare_database(into / "prefect.db")
+        return into
 
-    return copy
+    return make
 
 
 @pytest.fixture(scope="module")
