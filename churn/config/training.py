@@ -7,6 +7,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# Where `max_dates` is left out (docs/benchmarks.md).
+USUAL_DATES, MOST_DATES = 26, 104
+
 
 class TrainingSettings(BaseModel):
     """Settings of training. The defaults come from measurements on real weekly tasks (docs/benchmarks.md).
@@ -14,7 +17,8 @@ class TrainingSettings(BaseModel):
     Attributes:
         sampling: ``cohort`` takes each user at one past as-of date, chosen by a hash of the id; ``all`` takes
             every eligible user at every past as-of date, for small products.
-        max_dates: most past as-of dates to train on; the latest ones. More help small products.
+        max_dates: most past as-of dates to train on; the latest ones. None: 26; with ``all``, more of them,
+            up to 104, until there are enough rows.
         holdout_dates: latest as-of dates, held out to judge the model before it is refitted on all dates.
         validation_dates: as-of dates in one block of rows that choose the number of trees.
         validation_rows: if one block has fewer rows, earlier blocks are added (forward chaining) until there
@@ -36,7 +40,7 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sampling: Literal["cohort", "all"] = "cohort"
-    max_dates: int = Field(default=26, ge=1)
+    max_dates: int | None = Field(default=None, ge=1)
     holdout_dates: int = Field(default=1, ge=1)
     validation_dates: int = Field(default=2, ge=1)
     validation_rows: int = Field(default=6_000, ge=1)
@@ -52,6 +56,11 @@ class TrainingSettings(BaseModel):
     minimum_rows: int = Field(default=200, ge=1)
     minimum_class_rows: int = Field(default=20, ge=1)
     label_rate_bounds: tuple[float, float] = (0.01, 0.99)
+
+    @property
+    def most_dates(self) -> int:
+        """Most past as-of dates that any run of these settings trains on."""
+        return self.max_dates or (MOST_DATES if self.sampling == "all" else USUAL_DATES)
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Self:

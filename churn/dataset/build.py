@@ -11,6 +11,7 @@ from churn.core.calendar import WEEK, labelled_dates
 from churn.core.names import identifier
 from churn.core.timing import StageTimer
 from churn.dataset.plan import DatasetPlan, build_plan, with_steps
+from churn.dataset.training_dates import choose_max_dates
 from churn.features import store
 from churn.features.activity_facts import check_history, check_week_is_over, profile_activity
 from churn.features.aggregates import ledger, lifetime, weekly
@@ -73,7 +74,8 @@ def plan_dataset(
         )
         check_history(name, windows, facts)
         count.rows = facts.rows
-    dates = labelled_dates(windows, facts.first_date, product.training.max_dates)
+    most = choose_max_dates(warehouse, settings, name, windows)
+    dates = labelled_dates(windows, facts.first_date, most)
     plan = build_plan(
         settings.source, name, product, windows, dates, schema, facts, weekly.aggregate_tables(settings)
     )
@@ -114,7 +116,7 @@ def run_step(warehouse: Warehouse, plan: DatasetPlan, step: Step) -> int:
             plan.parameters,
             plan.schema,
             plan.tables.dates,
-            oldest=plan.windows.as_of - plan.windows.label_delay - plan.product.training.max_dates * WEEK,
+            oldest=plan.windows.as_of - plan.windows.label_delay - plan.product.training.most_dates * WEEK,
             features=plan.catalogue.features,
         )
     if step.kind == "table" or not warehouse.columns(table):

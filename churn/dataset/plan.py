@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from churn.config.settings import Product, Settings
+from churn.config.training import USUAL_DATES
 from churn.core.calendar import (
     OBSERVATION_WEEKS,
     OBSERVED_OFFSETS,
@@ -101,7 +102,7 @@ class DatasetPlan:
     @property
     def users(self) -> dict[date, str]:
         """Which users are trained on at each training date, as ``cohorts.encode_slots`` writes it."""
-        limit = self.product.training.max_dates
+        limit = self.product.training.most_dates
         slots = _slots_by_date(self.product, self.training_dates)
         return {
             day: cohorts.encode_slots(slots[day], limit) if slots else cohorts.EVERYBODY
@@ -181,7 +182,7 @@ def _names(
         "observed_offsets": list(OBSERVED_OFFSETS),
         "training_dates": len(training_dates),
         "new_dates": new_dates,
-        "slots": cohorts.slots(product.training.max_dates),
+        "slots": cohorts.slots(product.training.most_dates),
         "cohorts": [slots[day] for day in training_dates] if slots else [],
         "feature_groups": list(features.steps),
         "feature_columns": [(f.step, f.name, f.type) for f in features.features],
@@ -192,7 +193,7 @@ def _slots_by_date(product: Product, dates: Sequence[date]) -> Mapping[date, tup
     """Return the slots of users at each training date; empty if every date has all users."""
     if product.training.sampling == "all":
         return {}
-    return cohorts.assign_slots(tuple(dates), product.training.max_dates)
+    return cohorts.assign_slots(tuple(dates), product.training.most_dates)
 
 
 def build_plan(
@@ -251,12 +252,13 @@ def plan_without_data(settings: Settings, name: str, as_of: date) -> DatasetPlan
     """Return a plan with every optional source and a long history, to render its SQL."""
     product = settings.product(name)
     windows = product.windows(as_of)
-    history = OBSERVATION_WEEKS * WEEK + product.training.max_dates * WEEK + windows.label_delay
+    most = product.training.max_dates or USUAL_DATES
+    history = OBSERVATION_WEEKS * WEEK + most * WEEK + windows.label_delay
     available = resolve_views(settings.source, {}).available
     if settings.source == "events":  # it has no such columns
         available = replace(available, series=False, live=False, page_views=False)
     facts = ActivityFacts(0, windows.as_of - history + timedelta(days=1), windows.as_of, available)
-    dates = labelled_dates(windows, facts.first_date, product.training.max_dates)
+    dates = labelled_dates(windows, facts.first_date, most)
     return build_plan(
         settings.source,
         name,

@@ -114,7 +114,7 @@ def read_rows(
     stage: str,
     label_delay: timedelta = LABEL_DELAY,
 ) -> TrainingRows:
-    """Check and sort labelled snapshots of the latest ``settings.max_dates`` dates.
+    """Check and sort labelled snapshots of the latest ``settings.most_dates`` dates.
 
     Args:
         snapshots: user_id, as_of_date, churned (0 or 1) and feature columns; rows in any order.
@@ -130,7 +130,7 @@ def read_rows(
     _check_keys(snapshots, as_of, label_delay, stage)
     names = tuple(name for name in snapshots.column_names if name not in KEYS)
     days = snapshots["as_of_date"].cast(pa.date32())
-    latest = pc.unique(days).sort(order="descending").slice(0, settings.max_dates)
+    latest = pc.unique(days).sort(order="descending").slice(0, settings.most_dates)
     table = snapshots.filter(pc.is_in(days, value_set=latest))
     table = table.take(pc.sort_indices(table, [("as_of_date", "ascending"), ("user_id", "ascending")]))
     churned = table["churned"].cast(pa.int8()).to_numpy()

@@ -58,17 +58,17 @@ def steps_of(product: Product) -> tuple[str, ...]:
 
 def _values(settings: Settings, name: str, first: date, as_of: date) -> Mapping[str, Any]:
     product = settings.product(name)
-    dates = labelled_dates(product.windows(as_of), first, product.training.max_dates)
+    dates = labelled_dates(product.windows(as_of), first, product.training.most_dates)
     start = min([*dates, as_of]) - OBSERVATION_WEEKS * WEEK + timedelta(days=1)
     [match] = product.match
-    drawn = cohorts.assign_slots(tuple(dates), product.training.max_dates)
+    drawn = cohorts.assign_slots(tuple(dates), product.training.most_dates)
     return {
         "schema": schema_of(name),
         "product": match,
         "training_dates": [f"date '{day}'" for day in dates],
         "first_day": f"date '{start}'",
         "last_day": f"date '{as_of}'",
-        "slots": cohorts.slots(product.training.max_dates),
+        "slots": cohorts.slots(product.training.most_dates),
         "cohorts": list(drawn.values()) if product.training.sampling == "cohort" else [],
         "minimum_value": product.minimum_value or 0,
         "minimum_account_age_days": product.minimum_account_age_days,

@@ -670,9 +670,9 @@ def test_products_spell_a_category_alike_so_that_each_can_run(tmp_path: Path) ->
 
 
 def test_sampling_and_unit_follow_the_log(tmp_path: Path) -> None:
-    small, large = (ProductSummary(9, users, (), ()) for users in (99_999, 100_000))
+    small, large = (ProductSummary(9, 300_000, weekly, (), ()) for weekly in (99_999, 100_000))
     made = settings_text(
-        "a\nb", Summary(18, 100_000, DAY, DAY, 0, {"S": small, "L": large}), {"s": "S", "l": "L"}, "events"
+        "a\nb", Summary(18, 300_000, DAY, DAY, 0, {"S": small, "L": large}), {"s": "S", "l": "L"}, "events"
     )
     read = tomllib.loads(made)["products"]
     assert [read[name]["training"]["sampling"] for name in ("s", "l")] == ["all", "cohort"]

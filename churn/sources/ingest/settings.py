@@ -9,8 +9,7 @@ from churn.sources.ingest.write import ProductSummary, Summary
 
 _MOST_CATEGORIES = 12
 _MOST_DEVICES = 8
-_SMALL_LOG_USERS, _SMALL_LOG_DATES, _DATES = 30_000, 52, 26  # 0.4 % of log loss on cdnow (docs/benchmarks.md)
-_COHORTS_FROM = 100_000  # users; below it training can use every user at every past date, which is better
+_COHORTS_FROM = 100_000  # users a week; below it training can use every user at every past date: it is better
 
 _HEAD = """\
 # Made by `churn ingest` from {source}: {rows:,} events of {users:,} users,
@@ -40,9 +39,10 @@ categories = {categories}
 devices = {devices}
 {left_out}
 [products.{name}.training]
-# "all": every user at every past date (best below some 100,000 users); "cohort": one past date a user.
+# "all": every user at every past date (best below some 100,000 users a week, here about {weekly_users:,});
+# "cohort": one past date a user.
 sampling = {sampling}
-max_dates = {max_dates}  # past dates to train on at most, the latest ones; a small log gains from more
+# max_dates = 26  # past dates to train on at most, the latest ones; left out: enough for this log, 26 to 104
 """
 
 
@@ -91,13 +91,13 @@ def settings_text(
             devices=_toml(devices.choose(product.devices, _MOST_DEVICES, left_out)),
             left_out=_left_out_comment(left_out),
             sampling=_toml(_sampling(product)),
-            max_dates=_SMALL_LOG_DATES if product.users < _SMALL_LOG_USERS else _DATES,
+            weekly_users=product.weekly_users,
         )
     return text
 
 
 def _sampling(product: ProductSummary) -> str:
-    return "all" if product.users < _COHORTS_FROM else "cohort"
+    return "all" if product.weekly_users < _COHORTS_FROM else "cohort"
 
 
 class _Names:

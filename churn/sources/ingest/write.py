@@ -15,15 +15,20 @@ from churn.sources.ingest.times import Clock
 TABLE_FOLDER = "tables/events.activity"
 _ROW_GROUP = 122_880  # DuckDB's own unit of parallel reading
 _MOST_LISTED = 50
+_WEEKS_COUNTED = 52
 _ROW_GROUPS_A_FILE = 32  # some 4 million rows, 50 to 100 MB
 
 
 @dataclass(frozen=True)
 class ProductSummary:
-    """One product's size and times, its categories and its devices, each the largest first."""
+    """One product's size and times, its categories and its devices, each the largest first.
+
+    ``weekly_users`` is the mean number of users a week, over the latest 52 weeks with any.
+    """
 
     rows: int
     users: int
+    weekly_users: int
     categories: tuple[str, ...]
     devices: tuple[str, ...]
     first: datetime = datetime.min
@@ -101,11 +106,13 @@ def summarise(con: Any, parts: Sequence[Path]) -> Summary:
         "SELECT product, count(*), count(DISTINCT user_id), min(occurred_at), max(occurred_at) "
         f"FROM {scan} GROUP BY 1"
     ).fetchall()
+    weekly = _weekly_users(con, scan)
     categories, devices = _largest(con, scan, "category"), _largest(con, scan, "device")
     products = {
         product: ProductSummary(
             int(count),
             int(people),
+            weekly[product],
             tuple(categories.get(product, ())),
             tuple(devices.get(product, ())),
             began,
@@ -114,6 +121,20 @@ def summarise(con: Any, parts: Sequence[Path]) -> Summary:
         for product, count, people, began, ended in sizes
     }
     return Summary(int(rows), int(users), first, last, int(duplicates), products, int(most))
+
+
+def _weekly_users(con: Any, scan: str) -> dict[str, int]:
+    """Return the mean number of users a week by product, over its latest 52 weeks with any."""
+    weeks = (
+        "SELECT product, date_trunc('week', occurred_at) AS week, count(DISTINCT user_id) AS users "
+        f"FROM {scan} GROUP BY ALL"
+    )
+    rows = con.execute(
+        f"SELECT product, round(avg(users)) FROM (SELECT * FROM ({weeks}) "
+        f"QUALIFY row_number() OVER (PARTITION BY product ORDER BY week DESC) <= {_WEEKS_COUNTED}) "
+        "GROUP BY ALL"
+    ).fetchall()
+    return {product: int(users) for product, users in rows}
 
 
 def _largest(con: Any, scan: str, column: str) -> dict[str, list[str]]:
