@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from churn.config.messages import explain_errors, where
+from churn.config.own_features import read_own_features
 from churn.config.settings import CONFIG_FILE, DEFAULT_PROFILE, Settings
 from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE
 from churn.core.errors import ConfigError
@@ -71,7 +72,12 @@ def load_settings(
     merged = _merge(from_file, over)
     products = merged.get("products", {})
     if merged.get("source", "bbc") == "bbc" and isinstance(products, Mapping):
-        merged["products"] = _merge(builtin_products(), products)
+        products = merged["products"] = _merge(builtin_products(), products)
+    own_features, wrong = read_own_features(data)
+    faults += wrong
+    for name in products if own_features else ():
+        chosen = [group for group in own_features if name in group.get("products", [name])]
+        merged["products"] = _merge(merged["products"], {name: {"own_features": chosen}})
     faults += [f"{key}: set it with --{key}, not as a setting" for key in ("data", "out") if key in merged]
     try:
         settings = Settings(**{**merged, "data": data, "out": out})

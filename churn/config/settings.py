@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from churn.config.cluster import ClusterSettings
 from churn.config.explain import ExplainSettings
+from churn.config.own_features import OwnFeatures
 from churn.config.prefect import PrefectSettings
 from churn.config.store import StoreSettings, like_a_bucket
 from churn.config.training import TrainingSettings
@@ -85,6 +86,7 @@ class Product(_Frozen):
         factors: number of item factors that a recommender gives the product's content.
         follows: values of ``follows.kind`` that the product offers.
         listening: whether users listen to it; adds features of radio, podcasts and music mixes.
+        own_features: from files in the data folder's ``features/`` (docs/own-features.md); not set here.
         training: how the product's model is fitted.
     """
 
@@ -101,6 +103,7 @@ class Product(_Frozen):
     factors: int = Field(default=0, ge=0, le=20)
     follows: tuple[Literal["follow", "subscribe", "bookmark"], ...] = ()
     listening: bool = False
+    own_features: tuple[OwnFeatures, ...] = ()
     training: TrainingSettings = TrainingSettings()
 
     def windows(self, as_of: date) -> Windows:

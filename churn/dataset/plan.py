@@ -19,6 +19,7 @@ from churn.core.calendar import (
     day_offsets,
     labelled_dates,
 )
+from churn.core.errors import ConfigError, RunError
 from churn.core.names import identifier, slug
 from churn.features import cohorts, store
 from churn.features.activity_facts import ActivityFacts
@@ -28,7 +29,15 @@ from churn.features.catalogue import SEGMENT_PRODUCTS, WEEKDAYS, Catalogue, cata
 from churn.features.product_filter import match_names, match_parameters
 from churn.sources.availability import Availability, resolve_views
 from churn.warehouse.base import Dialect
-from churn.warehouse.templates import Step, create_table, load_step, render_for_humans, steps_for
+from churn.warehouse.templates import (
+    Step,
+    columns_of,
+    create_table,
+    load_step,
+    own_step,
+    render_for_humans,
+    steps_for,
+)
 
 
 @dataclass(frozen=True)
@@ -186,6 +195,7 @@ def _names(
         "cohorts": [slots[day] for day in training_dates] if slots else [],
         "feature_groups": list(features.steps),
         "feature_columns": [(f.step, f.name, f.type) for f in features.features],
+        "own_steps": {own.step: own.sql for own in product.own_features},
     }
 
 
@@ -243,9 +253,36 @@ def define_tables(
     # `rows` is filled in below: its digest is made from the steps, which read the other two.
     tables = Tables(aggregates, lifetime.lifetime_tables(aggregates, product), aggregates, {})
     names = _names(product, available, catalogue(product, available), tables, training_dates=(), new_dates=1)
+    _check_own_features(product, names, {**_values(product, tables), **dict.fromkeys(_DATES)})
     steps = steps_for(source, ["feature_rows"], names)
     rows = store.feature_row_tables(aggregates.schema, name, steps, names, _values(product, tables))
     return replace(tables, rows=rows)
+
+
+_DATES = ("as_of", "known_until", "first_new_date")  # that steps may bind, besides those with a number
+
+
+def _check_own_features(product: Product, names: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Check that each SQL file of the data folder makes the columns that its catalogue entries name.
+
+    Raises:
+        ConfigError: a column has no entry, an entry has no column, or a file is no query.
+    """
+    faults = []
+    for own in product.own_features:
+        sql, toml = f"features/{own.name}.sql", f"features/{own.name}.toml"
+        try:
+            columns = set(columns_of(own_step(own.step, own.sql, names), names, values))
+        except RunError as error:
+            faults.append(f"{sql}: {error}")
+            continue
+        made, described = columns - {"user_id", "as_of_date"}, own.columns.keys()
+        missing = ({"user_id", "as_of_date"} | described) - columns
+        faults += [f"{sql} makes no column {name}: name it in the query" for name in sorted(missing)]
+        faults += [f"{toml} has no [columns.{name}], which {sql} makes" for name in sorted(made - described)]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise ConfigError(f"features of the data folder are wrong:\n{listed}")
 
 
 def plan_without_data(settings: Settings, name: str, as_of: date) -> DatasetPlan:

@@ -3,10 +3,13 @@
 The SQL steps must make the same columns; a test compares them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
+from churn.config.own_features import OwnFeatures
 from churn.config.settings import Product
-from churn.features.feature import DOUBLE, INTEGER, TEXT, Catalogue, Feature, Range
+from churn.core.errors import ConfigError
+from churn.features.feature import DOUBLE, INTEGER, TEXT, Catalogue, Feature, Group, Range
 from churn.features.groups import (
     activity,
     content,
@@ -32,6 +35,9 @@ __all__ = [
 def catalogue(product: Product, available: Availability) -> Catalogue:
     """Return the features of a product, and why each missing group is left out.
 
+    Raises:
+        ConfigError: a feature of the data folder has the name of another one.
+
     Args:
         product: its categories, devices, follows and factors have features each.
         available: which optional sources and columns have data. By default all of them.
@@ -51,7 +57,25 @@ def catalogue(product: Product, available: Availability) -> Catalogue:
             left_out[group] = reason
         else:
             features.extend(make(product))
+    for own in product.own_features:
+        features.extend(_own(own))
+    twice = sorted(name for name, count in Counter(f.name for f in features).items() if count > 1)
+    if twice:
+        raise ConfigError(
+            f"features of the data folder have names that are taken: {', '.join(twice)}; rename them"
+        )
     return Catalogue(tuple(features), left_out)
+
+
+def _own(own: OwnFeatures) -> Iterator[Feature]:
+    """Yield the features of an SQL file of the data folder."""
+    types = {"number": DOUBLE, "whole number": INTEGER, "text": TEXT}
+    for name, column in own.columns.items():
+        unit = "category" if column.type == "text" else column.unit
+        limits = {"share": (0, 1), "flag": (0, 1)}.get(unit, (column.least, column.most))
+        group = Group(own.name.replace("_", " "), own.step)
+        feature = group.number(name, unit, column.meaning, Range(*limits), types[column.type])
+        yield feature.says(column.says, column.zero, column.missing) if column.says else feature
 
 
 _Reason = Callable[[Product, Availability], str]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlglot
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateError
 from sqlglot import exp
 from sqlglot.errors import ParseError
 
@@ -98,7 +98,10 @@ def _read(path: str) -> str:
 
 def load_step(path: str, names: Values) -> Step:
     """Read one file under ``sql/`` as a step; it needs what it calls ``ref`` with, given ``names``."""
-    text = _read(path)
+    return _step(identifier(Path(path).stem), path, _read(path), names)
+
+
+def _step(name: str, path: str, text: str, names: Values) -> Step:
     needs: set[str] = set()
 
     def ref(name: str) -> str:
@@ -108,7 +111,28 @@ def load_step(path: str, names: Values) -> Step:
     module = _template(text).make_module({**names, "ref": ref})
     is_view = path.startswith("sources/") or getattr(module, "materialized", "table") == "view"
     kind: Literal["view", "table"] = "view" if is_view else "table"
-    return Step(identifier(Path(path).stem), path, kind, text, frozenset(needs))
+    return Step(name, path, kind, text, frozenset(needs))
+
+
+def own_step(name: str, text: str, names: Values) -> Step:
+    """Return a step from the text of a file outside ``sql/``.
+
+    Raises:
+        RunError: the template is wrong, or names something that templates do not have.
+    """
+    try:
+        return _step(identifier(name), f"{name}.sql", text, names)
+    except TemplateError as error:
+        raise RunError(f"the template is wrong: {error}") from error
+
+
+def columns_of(step: Step, names: Values, parameters: Values) -> Sequence[str]:
+    """Return the names of a step's columns, as its query states them: ``*`` is one of them.
+
+    Raises:
+        RunError: it is no query, or binds unknown parameters.
+    """
+    return _query(step, names, parameters, "run", "redshift")[0]
 
 
 def step_path(name: str, source: str) -> str:
@@ -140,17 +164,22 @@ def steps_for(source: str, wanted: Iterable[str], names: Values) -> tuple[Step, 
     Args:
         source: which ``sql/sources/<source>`` maps the raw tables.
         wanted: names of steps.
-        names: what the templates may use, which may switch a dependency on or off.
+        names: what the templates may use, which may switch a dependency on or off. ``own_steps``, if there,
+            has the texts of steps without a file under ``sql/``, by name.
 
     Raises:
         RunError: a step is needed that has no file.
     """
+    own = names.get("own_steps", {})
     steps: dict[str, Step] = {}
     waiting = list(wanted)
     while waiting:
         name = waiting.pop()
         if name not in steps:
-            steps[name] = load_step(step_path(name, source), names)
+            if name in own:
+                steps[name] = own_step(name, own[name], names)
+            else:
+                steps[name] = load_step(step_path(name, source), names)
             waiting.extend(steps[name].needs)
     graph = {name: sorted(steps[name].needs) for name in sorted(steps)}
     return tuple(steps[name] for name in TopologicalSorter(graph).static_order())
