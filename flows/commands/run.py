@@ -88,7 +88,7 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], force: bool, 
     click.echo(f"Columns: {', '.join(f'{name} from {column}' for name, column in log.columns)}")
     click.echo(f"Times: {log.times}")
     if log.unused:
-        click.echo(f"Not used: {', '.join(log.unused)}")
+        click.echo(f"Not used: {', '.join(name or '(no name)' for name in log.unused)}")
     for what, rows in [
         *log.adjusted,
         *([("repeated rows (kept)", log.duplicates)] if log.duplicates else []),

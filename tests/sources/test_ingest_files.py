@@ -215,6 +215,27 @@ def test_the_separator_line_decides(tmp_path: Path) -> None:
     assert take(write(tmp_path / "log.csv", content), tmp_path).unused == ("a,b,c,d",)
 
 
+def test_a_tab_may_be_the_separator(tmp_path: Path) -> None:
+    log = write(tmp_path / "log.csv", "sep=\t\nuser_id\toccurred_at\nx\t2026-06-22\n")
+    assert take(log, tmp_path).rows == 1
+
+
+def test_a_field_beyond_the_limit_is_named(tmp_path: Path) -> None:
+    content = f'{HEADER}a,2026-06-22,"{"x" * 65_000_000}"\nb,2026-06-22,y\n'
+    message = refused(write(tmp_path / "log.csv", content), tmp_path)
+    assert "in line 2 a field is longer than 64 million characters" in message
+    assert "xx" not in message
+
+
+def test_a_column_of_ids_that_is_taken_for_times_is_not_shown(tmp_path: Path) -> None:
+    log = write(tmp_path / "log.csv", "uid,ts\ncanary17,2026-06-22\ncanary18,2026-06-22\n")
+    with pytest.raises(ChurnError) as caught:
+        take(log, tmp_path, user_id="ts", occurred_at="uid")
+    assert "2 of 2 rows have a time that cannot be read" in str(caught.value)
+    assert "row 1 ('aaaaaa99')" in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
 def test_a_header_may_start_with_a_hash(tmp_path: Path) -> None:
     take(write(tmp_path / "log.csv", "#uid,ts\nx,2026-06-22\n"), tmp_path, user_id="#uid", occurred_at="ts")
     assert table(tmp_path)[0]["user_id"] == "x"
@@ -225,6 +246,7 @@ def test_a_header_may_start_with_a_hash(tmp_path: Path) -> None:
     [
         ("Monthly report\n", "it has 1 field, and the lines below it have 3"),
         ("Report, June 2026\n", "it has 2 fields, and the lines below it have 3"),
+        ("Monthly report\nMade on 1 July\n\n", "it has 1 field, and the lines below it have 3"),
     ],
 )
 def test_a_title_above_the_header_is_refused_with_its_line(tmp_path: Path, above: str, says: str) -> None:

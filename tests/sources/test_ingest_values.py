@@ -68,14 +68,25 @@ def test_sums_of_different_people_are_not_added_up(tmp_path: Path) -> None:
 
 
 def test_values_that_would_count_as_nothing_beside_large_sums_are_refused(tmp_path: Path) -> None:
-    message = refused(tmp_path, [*[9e9] * 12000, 0.002, 0.003])
+    message = refused(tmp_path, [*[9e9] * 12000, 0.2, 0.3])
     assert "2 of 12,002 rows have a value above 0 that would count as 0" in message
     assert "hold no smaller values beside it than 1." in message
-    assert "row 12001 ('0.002'), row 12002 ('0.003')" in message
+    assert "row 12001 ('0.2'), row 12002 ('0.3')" in message
 
 
 def test_values_below_all_decimals_are_refused(tmp_path: Path) -> None:
     assert "1 of 2 rows have a value above 0 that would count as 0" in refused(tmp_path, [1.0, 1e-13])
+
+
+def test_the_noise_of_floats_counts_as_nothing_and_is_told_of(tmp_path: Path) -> None:
+    done = take(tmp_path, [4.4e-16, *[2.5] * 200])
+    assert done.value_decimals == 4
+    assert done.adjusted == (("value below 10^-12 of the usual one, counts as 0", 1),)
+
+
+def test_small_values_beside_a_bot_are_no_noise(tmp_path: Path) -> None:
+    message = refused(tmp_path, [*[9e9] * 12000, *[1e-5] * 1000])
+    assert "1,000 of 13,000 rows have a value above 0 that would count as 0" in message
 
 
 def test_users_whose_sums_no_decimals_hold_are_counted(tmp_path: Path) -> None:

@@ -195,6 +195,10 @@ def _build(
     ordered = dict(sorted(products.items(), key=lambda item: (-summary.products[item[1]].rows, item[0])))
     if "product" not in column_of:
         ordered = {"main": ""}
+    changes = {
+        "empty value taken as 0": checked.empty_values,
+        "value below 10^-12 of the usual one, counts as 0": checked.noise,
+    }
     ingested = Ingested(
         source=label,
         rows=summary.rows,
@@ -206,8 +210,10 @@ def _build(
         columns=tuple((name, log.shown.get(name, column)) for name, column in column_of.items()),
         times=clock.words,
         duplicates=summary.duplicates,
-        adjusted=((("empty value taken as 0", checked.empty_values),) if checked.empty_values else ())
-        + tuple(notes),
+        adjusted=(
+            *((what, count) for what, count in changes.items() if count),
+            *notes,
+        ),
         unused=tuple(name for name in log.columns if name not in column_of.values()),
         warnings=_crowd(summary),
         spans=tuple(

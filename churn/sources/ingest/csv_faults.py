@@ -39,8 +39,10 @@ def read_faults(con: Any, file: CsvFile, text: Path, *, last: bool) -> list[str]
     kinds = {str(kind): (int(count), int(first), positions) for kind, count, first, positions in rows}
     if _LONG in kinds and not last:
         return None
-    if _QUOTE in kinds:  # what follows an open quote is misread: only the first fault is sure
-        return [_quote_fault(file, text, kinds[_QUOTE][1])]
+    if _QUOTE in kinds or _LONG in kinds:
+        fault = _quote_fault(file, text)
+        if fault:
+            return [fault]  # what follows an open quote is misread: only the first fault is sure
     return [
         f"{file.path}: {_count(count)} {_says(kind, file, single=count == 1)}; "
         f"{_lines(text, positions, count)}"
@@ -92,23 +94,24 @@ def _lines(text: Path, positions: list[int], count: int) -> str:
     return f"{'line' if count == 1 else 'lines'} {', '.join(f'{number:,}' for number in numbers)}{more}"
 
 
-def _quote_fault(file: CsvFile, text: Path, guess: int) -> str:
-    """Return what is wrong with the first line whose quotes break the rules.
-
-    Args:
-        guess: DuckDB's number of the record, where Python's reader finds nothing.
-    """
-    csv.field_size_limit(2**31 - 1)  # of the process: Python's default is 128 KiB
-    line = guess
+def _quote_fault(file: CsvFile, text: Path) -> str:
+    """Return what is wrong with the first line whose quotes break the rules; empty if there is none."""
+    longest = LINE_LIMITS[-1]
+    csv.field_size_limit(longest)  # of the process: Python's default is 128 KiB
+    start = 1
     with text.open(encoding="utf-8", errors="replace", newline="") as lines:
         rows = csv.reader(lines, delimiter=file.delimiter, strict=True)
-        start = 1
         try:
             for _ in rows:
                 start = rows.line_num + 1
-        except csv.Error:
-            line = start
-    return (
-        f"{file.path}: in line {line:,} a double quote opens a field and does not close it, or text follows "
-        'the closing quote: close it, and write a quote inside a text twice ("")'
-    )
+        except csv.Error as error:
+            if "larger than" in str(error):
+                return (
+                    f"{file.path}: in line {start:,} a field is longer than {longest // 1_000_000} million "
+                    "characters: close a double quote that was left open, or leave the long column out"
+                )
+            return (
+                f"{file.path}: in line {start:,} a double quote opens a field and does not close it, or text "
+                'follows the closing quote: close it, and write a quote inside a text twice ("")'
+            )
+    return ""

@@ -24,6 +24,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 _CHUNK = 1 << 20
 _HEAD = 1 << 20  # bytes in which the header must end
 _LONGEST_FIELD = 2**31 - 1
+_SOME = 1000  # characters in which zero bytes are counted
 _SAMPLE = 20  # lines below the header that are compared with it
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".br": "brotli"}
 # The first bytes of files that are no text, and what they are.
@@ -67,7 +68,7 @@ def open_csv(path: Path) -> CsvFile:
     encoding, text = _head(path)
     lines = list(io.StringIO(text, newline=""))
     above, delimiter = 0, ""
-    separator = _SEPARATOR.fullmatch(lines[0].strip()) if lines else None
+    separator = _SEPARATOR.fullmatch(lines[0].rstrip("\r\n")) if lines else None
     if separator:
         above, delimiter = 1, separator[1]
     while above < len(lines) and _is_above(lines, above):
@@ -198,9 +199,10 @@ def _head(path: Path) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise SourceError(f"{path} is not UTF-8 text in line {line}: {_CONVERT}") from error
-    if "\0" in text[:1000]:
+    if text[:_SOME].count("\0") * 10 > len(text[:_SOME]):
         raise SourceError(
-            f"{path} holds zero bytes, as UTF-16 without a mark and binary files do: {_CONVERT}"
+            f"{path} is not UTF-8 text: zero bytes as in UTF-16 without a mark; convert it, for example with "
+            "iconv -f UTF-16LE -t UTF-8"
         )
     return encoding, text
 
@@ -243,8 +245,8 @@ def _check_header(path: Path, text: str, header: tuple[str, ...], delimiter: str
         sizes = Counter(len(row) - (len(row) > 1 and not row[-1].strip()) for row in rows)
         full = Counter(len(row) for row in rows)
         size, count = sizes.most_common(1)[0] if sizes else (0, 0)
-        fits = full[len(header)] + sizes[len(header)]
-        if count >= 2 and count * 3 >= len(rows) * 2 and size > 1 and not fits:
+        fits = max(full[len(header)], sizes[len(header)])
+        if count >= 2 and count * 3 >= len(rows) * 2 and size > 1 and fits * 3 <= len(rows):
             names = "1 field" if len(header) == 1 else f"{len(header)} fields"
             raise SourceError(
                 f"line {above + 1} of {path} does not name the columns: it has {names}, and the lines below "

@@ -6,6 +6,8 @@ from typing import Any
 from churn.core.values import DEFAULT_DECIMALS, DIGITS, MOST_DECIMALS, highest_sum
 
 _LOSS = 1e-3  # of a value: rounding must change it by less
+# Noise is this small beside the median value, and this rare; then it counts as 0.
+_NOISE, _NOISE_SHARE = 1e-12, 0.01
 
 
 @dataclass(frozen=True)
@@ -16,19 +18,21 @@ class Decimals:
         places: decimals.
         lost: SQL condition of rows whose value would become 0; empty if there are none.
         fault: what is wrong with the values; empty if nothing is. ``{count}`` stands for the lost rows.
+        noise: rows with what a subtraction of floats leaves, such as 4e-16 dollars; they count as 0.
     """
 
     places: int
     lost: str = ""
     fault: str = ""
+    noise: int = 0
 
 
 def choose_decimals(con: Any, scan: str, number: str, week_of_user: str) -> Decimals:
     """Return how a log's values are kept.
 
     Four decimals, unless rounding to them changes a value by a thousandth or more; then as many as are
-    needed. Large sums limit them: the sum of a user's week stays below ``highest_sum``. Values that would
-    become 0 beside such sums are a fault.
+    needed. The noise of floats is not counted. Large sums limit them: the sum of a user's week stays below
+    ``highest_sum``. Values that would become 0 beside such sums are a fault.
 
     Args:
         con: a DuckDB connection.
@@ -41,6 +45,17 @@ def choose_decimals(con: Any, scan: str, number: str, week_of_user: str) -> Deci
     ).fetchone()
     if total < highest_sum(DEFAULT_DECIMALS) and not lossy:
         return Decimals(DEFAULT_DECIMALS)
+    limit, positive = con.execute(
+        f"SELECT {_NOISE!r} * approx_quantile(v, 0.5), count(*) "
+        f"FROM (SELECT {number} AS v FROM {scan}) WHERE v > 0"
+    ).fetchone()
+    (noise,) = con.execute(
+        f"SELECT count(*) FROM {scan} WHERE {number} > 0 AND {number} < {limit!r}"
+    ).fetchone()
+    if noise <= _NOISE_SHARE * positive:
+        number = f"CASE WHEN {number} >= {limit!r} THEN {number} ELSE 0 END"
+    else:
+        noise = 0
     sums = f"SELECT u, sum(v) AS s FROM (SELECT {number} AS v, {week_of_user} FROM {scan}) AS t(v, u, p, w) "
     (largest,) = con.execute(f"SELECT max(s) FROM ({sums} GROUP BY u, p, w)").fetchone()
     fitting = [places for places in range(MOST_DECIMALS + 1) if largest < highest_sum(places)]
@@ -59,12 +74,12 @@ def choose_decimals(con: Any, scan: str, number: str, week_of_user: str) -> Deci
     exact = [places for places, count in zip(fitting, losses, strict=True) if not count]
     if exact:
         enough = [places for places in exact if places >= DEFAULT_DECIMALS]
-        return Decimals(min(enough) if enough else max(exact))
+        return Decimals(min(enough) if enough else max(exact), noise=noise)
     most = max(fitting)
     lost = f"{number} > 0 AND {number} < {0.5 * 10.0**-most!r}"
     (vanishing,) = con.execute(f"SELECT count(*) FROM {scan} WHERE {lost}").fetchone()
     if not vanishing:
-        return Decimals(most)
+        return Decimals(most, noise=noise)
     return Decimals(
         most,
         lost,

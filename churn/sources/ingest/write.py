@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from churn.sources.ingest.checks import blank_sql, number_sql
 from churn.sources.ingest.columns import CONTRACT
 from churn.sources.ingest.engine import identifier, literal
 from churn.sources.ingest.log import Log
+from churn.sources.ingest.rules import blank_sql, number_sql
 from churn.sources.ingest.times import Clock
 
 TABLE_FOLDER = "tables/events.activity"
