@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from churn.core.errors import ChurnError
     from churn.explain.user import explain_user
     from churn.jobs.backtest import backtest
+    from churn.jobs.log import run_log
     from churn.jobs.weekly.job import run
     from churn.lake.lake import Lake
     from churn.lake.open import open_lake
@@ -35,6 +36,7 @@ __all__ = [
     "load_settings",
     "open_lake",
     "run",
+    "run_log",
     "simulate",
 ]
 
@@ -50,6 +52,7 @@ _MODULES = {
     "load_settings": "churn.config.load",
     "open_lake": "churn.lake.open",
     "run": "churn.jobs.weekly.job",
+    "run_log": "churn.jobs.log",
     "simulate": "churn.sources.simulator",
 }
 

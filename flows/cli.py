@@ -111,6 +111,18 @@ _READING = (
 )
 
 
+_READING_NAMES = (
+    "format",
+    "columns",
+    "timezone",
+    "source_timezone",
+    "time_format",
+    "decimal",
+    "events",
+    "identity",
+)
+
+
 def _reading_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say how a log is to be read."""
     for option in reversed(_READING):
@@ -171,6 +183,7 @@ def ingest(**options: Any) -> None:
 
 
 @cli.command()
+@click.argument("source", required=False, metavar="[LOG]")
 @_data
 @_out
 @click.option(
@@ -192,10 +205,31 @@ def ingest(**options: Any) -> None:
     help="Read this many of the latest weeks of raw activity again, for late rows; implies --force.",
 )
 @_profile
-def run(**options: Any) -> None:
-    """Run the weekly job."""
+@_reading_options
+@click.pass_context
+def run(context: click.Context, source: str | None, **options: Any) -> None:
+    """Run the weekly job.
+
+    With an event LOG, ingest it first unless its data folder is up to date. The folders are then LOG's name
+    with -data and -out, and the date is the last Sunday that LOG reaches.
+    """
     silence_libraries()
-    _run("run:run_weekly", options)
+    given = {name for name in options if _given(context, name)}
+    reading = {name: options.pop(name) for name in _READING_NAMES}
+    if source is None:
+        refused = [param for param in context.command.params if param.name in given & set(_READING_NAMES)]
+        if refused:
+            raise UsageError(f"{refused[0].opts[0]} says how to read a log: name the log, churn run LOG ...")
+        _run("run:run_weekly", options)
+        return
+    places = {name: options.pop(name) for name in ("data", "out")}
+    places = {name: place if name in given else None for name, place in places.items()}
+    _run("log:run_log", {"source": source, **places, **options, "reading": reading})
+
+
+def _given(context: click.Context, name: str) -> bool:
+    """Return whether an option was given on the command line."""
+    return context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
 
 
 @cli.command()

@@ -72,7 +72,18 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], force: bool, 
     """
     from churn.sources.ingest import ingest
 
-    mapping = {}
+    log = ingest(source, into, columns=column_mapping(columns), force=force, **reading)
+    print_ingested(log)
+    click.echo(_next_step(log))
+
+
+def column_mapping(columns: Sequence[str]) -> dict[str, str]:
+    """Return contract columns and the log's, from texts like user_id=customer.
+
+    Raises:
+        UsageError: a text is no pair, or a column is named twice.
+    """
+    mapping: dict[str, str] = {}
     for pair in columns:
         name, equals, column = pair.partition("=")
         if not (name and equals):
@@ -80,10 +91,14 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], force: bool, 
         if name in mapping:
             raise UsageError(f"--column names {name} twice ({mapping[name]} and {column}): leave one out")
         mapping[name] = column
-    log = ingest(source, into, columns=mapping, force=force, **reading)
+    return mapping
+
+
+def print_ingested(log: "Ingested") -> None:
+    """Print what was taken of a log, and how."""
     click.echo(
         f"{log.rows:,} events of {log.users:,} users from {log.first:%Y-%m-%d} to {log.last:%Y-%m-%d} "
-        f"in {into}"
+        f"in {log.path}"
     )
     click.echo(f"Columns: {', '.join(f'{name} from {column}' for name, column in log.columns)}")
     click.echo(f"Times: {log.times}")
@@ -98,8 +113,7 @@ def run_ingest(*, source: str, into: Path, columns: Sequence[str], force: bool, 
         click.echo(f"Note: values are kept with {log.value_decimals} decimals (`value_decimals`)")
     for warning in log.warnings:
         click.echo(f"Warning: {warning}")
-    click.echo(f"Products: {', '.join(log.products)}; edit {into / 'churn.toml'} to change them.")
-    click.echo(_next_step(log))
+    click.echo(f"Products: {', '.join(log.products)}; edit {log.path / 'churn.toml'} to change them.")
 
 
 def _next_step(log: "Ingested") -> str:

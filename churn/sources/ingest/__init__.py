@@ -3,14 +3,15 @@
 ``ingest`` checks the whole log before it writes a row; if a check fails, nothing is written. DuckDB reads,
 checks and sorts, and spills to disk, so a log may be larger than memory.
 
-It writes, in the data folder: ``churn.toml`` and ``tables/events.activity/part-*.parquet`` with user_id
-string, product string, occurred_at timestamp[us] without a zone, value double (>= 0), category, item_id and
-device string or null. Rows are sorted by week, then user, then time.
+It writes, in the data folder: ``churn.toml``, ``ingested.json`` (which log it was) and
+``tables/events.activity/part-*.parquet`` with user_id string, product string, occurred_at timestamp[us]
+without a zone, value double (>= 0), category, item_id and device string or null. Rows are sorted by week,
+then user, then time.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from churn.sources.ingest.format_log import export_notes
 from churn.sources.ingest.formats import FORMATS
 from churn.sources.ingest.log import Log
 from churn.sources.ingest.named import NAMED_SOURCES
-from churn.sources.ingest.reading import Reading, open_source
+from churn.sources.ingest.reading import Reading, open_source, record_source
+from churn.sources.ingest.record import Record, digest, edited_settings
 from churn.sources.ingest.settings import settings_text
 from churn.sources.ingest.times import read_clock
 from churn.sources.ingest.views import View
@@ -98,6 +100,7 @@ def ingest(
     time_format: str | None = None,
     source_timezone: str | None = None,
     decimal: str = ".",
+    keep_edits: bool = False,
 ) -> Ingested:
     """Read an event log, check it, and write it as a data folder.
 
@@ -124,6 +127,8 @@ def ingest(
         time_format: how times are written, in strptime's codes ("%d/%m/%Y %H:%M").
         source_timezone: zone in which times without a zone were written; they become instants.
         decimal: the sign before decimals in ``value`` where it is text: "." or ",".
+        keep_edits: with ``force``, keep a ``churn.toml`` that was edited since it was written; the new one
+            then lies beside it as ``churn.toml.new``.
 
     Returns:
         A summary of the log.
@@ -138,6 +143,7 @@ def ingest(
     label = str(source)
     check_target(into, force=force)
     reading = Reading(timezone, source_timezone, time_format, decimal, format, tuple(events), identity)
+    record = record_source(source, columns, reading)  # before it is read, so that a later change is seen
     log, column_of = open_source(source, label, columns, reading)
     try:
         with staging(into, force=force) as stage, connect(stage) as con:
@@ -156,11 +162,29 @@ def ingest(
             except duckdb.Error:
                 # The text of the error may quote rows.
                 raise SourceError(_damaged(con, log, column_of)) from None
-            (stage / CONFIG_FILE).write_text(settings, "utf-8")
+            edited = edited_settings(into) if keep_edits else None
+            if edited is not None:
+                (stage / f"{CONFIG_FILE}.new").write_text(settings, "utf-8")
+            (stage / CONFIG_FILE).write_text(settings if edited is None else edited, "utf-8")
+            replace(record, settings=digest(settings)).write(stage)
     except OSError as error:
         raise RunError(f"{into} could not be written: {error}; nothing in it has changed") from error
     _log.info("%s: %d events of %d users in %s", label, summary.rows, summary.users, into)
     return summary
+
+
+def record_now(source: str | Path, columns: Mapping[str, str], **reading: Any) -> Record:
+    """Return the record of a log as it is now, to compare with that of a data folder.
+
+    Args:
+        source: the log.
+        columns: contract column to the log's column.
+        reading: how to read it, as ``ingest`` takes it.
+
+    Raises:
+        SourceError: there is no such log.
+    """
+    return record_source(source, columns, Reading(**reading))
 
 
 def _build(

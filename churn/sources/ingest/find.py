@@ -26,7 +26,7 @@ def open_log(source: str) -> Log:
         SourceError: there is no such file, a file cannot be read, or the files have different columns.
         UsageError: the files are of no known kind, or of several.
     """
-    paths = find_files(source, _PARQUET + _CSV + _JSON)
+    paths = log_files(source)
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:
         raise UsageError(
@@ -34,6 +34,11 @@ def open_log(source: str) -> Log:
             f"'{source}/*.parquet'"
         )
     return open_kind(kinds.pop(), source, paths)
+
+
+def log_files(source: str) -> list[Path]:
+    """Return the files of a log that is known by the ends of their names."""
+    return find_files(source, _PARQUET + _CSV + _JSON)
 
 
 def open_kind(kind: str, source: str, paths: list[Path]) -> Log:

@@ -11,9 +11,10 @@ from pathlib import Path
 from churn.config.settings import CONFIG_FILE
 from churn.core.errors import UsageError
 from churn.sources.ingest.engine import SCRATCH
+from churn.sources.ingest.record import RECORD_FILE
 
 _LOCK = ".lock"
-_DATA_ENTRIES = {"tables", "truth"}  # in a data folder besides churn.toml and its earlier copies
+_DATA_ENTRIES = {"tables", "truth", RECORD_FILE}  # in a data folder besides churn.toml and its earlier copies
 
 
 def check_target(into: Path, *, force: bool) -> None:
@@ -93,7 +94,8 @@ def _swap(stage: Path, target: Path) -> None:
         return
     settings = target / CONFIG_FILE
     for earlier in target.glob(f"{CONFIG_FILE}.*"):
-        shutil.copy2(earlier, stage / earlier.name)
+        if not (stage / earlier.name).exists():
+            shutil.copy2(earlier, stage / earlier.name)
     if settings.read_bytes() != (stage / CONFIG_FILE).read_bytes():
         shutil.copy2(settings, stage / f"{CONFIG_FILE}.{datetime.now():%Y%m%dT%H%M%S}")
     aside = target.parent / f".{target.name}.replaced-{uuid.uuid4().hex[:8]}"

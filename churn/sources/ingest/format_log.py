@@ -170,9 +170,13 @@ def export_notes(con: Any, view: View, events: Sequence[str]) -> list[tuple[str,
     return notes + [("id of a device or anonymous visitor taken as user id", anonymous)] * bool(anonymous)
 
 
+def export_files(source: str) -> list[Path]:
+    """Return the files of an export, whatever their names, but for lists of files."""
+    return [path for path in find_files(source, ("",)) if not path.name.endswith("manifest.json")]
+
+
 def _open_files(source: str, form: Format) -> Log:
-    paths = [path for path in find_files(source, ("",)) if not path.name.endswith("manifest.json")]
-    filled = [path for path in paths if path.stat().st_size]
+    filled = [path for path in export_files(source) if path.stat().st_size]
     if not filled:
         raise SourceError(f"{source} holds no rows: every file is empty")
     kinds = {_sniff(path, form) for path in filled}

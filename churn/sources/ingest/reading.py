@@ -1,14 +1,16 @@
 """How a log is to be read: the options of ``ingest``, and the log that they open."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from churn.core.errors import UsageError
 from churn.sources.ingest.columns import resolve_columns
-from churn.sources.ingest.find import open_log
-from churn.sources.ingest.format_log import open_format
+from churn.sources.ingest.find import log_files, open_log
+from churn.sources.ingest.format_log import export_files, open_format
 from churn.sources.ingest.log import Log
 from churn.sources.ingest.named import NAMED_SOURCES, open_named
+from churn.sources.ingest.record import Record, record_of
 from churn.sources.ingest.views import with_paths
 
 
@@ -23,6 +25,18 @@ class Reading:
     format: str | None = None
     events: Sequence[str] = ()
     identity: str | None = None
+
+
+def record_source(source: str | Path, columns: Mapping[str, str], reading: Reading) -> Record:
+    """Return the record of a log's files as they are now, and of how the log is read.
+
+    Raises:
+        SourceError: there is no such log.
+    """
+    files: list[Path] = []
+    if not isinstance(source, str) or source not in NAMED_SOURCES:
+        files = export_files(str(source)) if reading.format else log_files(str(source))
+    return record_of(str(source), files, columns, asdict(reading))
 
 
 def open_source(
