@@ -58,11 +58,23 @@ class _Path(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _OutPath(_Path):
+    """A folder to write databases into: DuckDB and SQLite take what follows a ``?`` for options."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if "?" in f"{Path(path).resolve()}":
+            self.fail(
+                f"{value!r} is below a folder with a question mark in its name: choose another", param, ctx
+            )
+        return path
+
+
 _LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes
-_PATH = _Path(path_type=Path)
+_PATH, _OUT_PATH = _Path(path_type=Path), _OutPath(path_type=Path)
 _data = click.option("--data", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder.")
 _out = click.option(
-    "--out", type=_PATH, default=Path("demo/out"), show_default=True, help="Folder to write into."
+    "--out", type=_OUT_PATH, default=Path("demo/out"), show_default=True, help="Folder to write into."
 )
 _product = click.option("--product", required=True, help="Product name; `churn products` lists them.")
 _as_of = click.option("--as-of", type=_Day(), help="Sunday on which features end (default: last Sunday).")
@@ -148,7 +160,7 @@ def cli() -> None:
 )
 @click.option("--weeks", type=click.IntRange(20), default=30, show_default=True, help="Weeks of history.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same data.")
-@click.option("--into", type=_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
+@click.option("--into", type=_OUT_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
 def demo(**options: Any) -> None:
     """Simulate a broadcaster and run its weekly job.
 
@@ -338,7 +350,12 @@ def prune(**options: Any) -> None:
 @cli.command()
 @_data
 @_out
-@click.option("--user-file", type=_PATH, required=True, help="Text file with one user id a line.")
+@click.option(
+    "--user-file",
+    type=_PATH,
+    required=True,
+    help="File of user ids: text with one a line, or .csv, .jsonl or .parquet.",
+)
 @_profile
 @_yes
 def erase(**options: Any) -> None:

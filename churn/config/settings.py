@@ -21,7 +21,7 @@ from churn.config.training import TrainingSettings
 from churn.config.warehouse import WarehouseSettings
 from churn.core.calendar import LEAD_WEEKS, LONGEST_LEAD, LONGEST_TARGET, TARGET_WEEKS, Windows
 from churn.core.datasets import PUBLISHED, USER_ID
-from churn.core.errors import UsageError
+from churn.core.errors import ConfigError, UsageError
 from churn.core.names import _LONGEST_PRODUCT, identifier, slug
 from churn.core.values import DEFAULT_DECIMALS, MOST_DECIMALS
 
@@ -139,6 +139,8 @@ class Settings(_Frozen):
         kept_schema: warehouse schema of the weekly aggregates.
         value_decimals: decimals with which ``activity.value`` is kept and added up.
         publish_reasons: whether to publish the reasons beside the scores.
+        max_conflicting: greatest share of keys of a source table, such as accounts, whose rows may contradict
+            each other.
         partition_rows: most users in a scoring partition; none = from users, features and workers.
         sql_memory: memory limit of the embedded warehouse, for example ``4GB``.
         mlflow_tracking_uri: where runs are tracked; default: a SQLite file in ``out``.
@@ -159,6 +161,7 @@ class Settings(_Frozen):
     kept_schema: Identifier = "churn_kept"
     value_decimals: int = Field(default=DEFAULT_DECIMALS, ge=0, le=MOST_DECIMALS)
     publish_reasons: bool = False
+    max_conflicting: float = Field(default=0.1, ge=0, le=1, allow_inf_nan=False)
     partition_rows: int | None = Field(default=None, ge=1)
     sql_memory: str = Field(
         default="4GB", pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$", examples=["4GB"]
@@ -181,7 +184,15 @@ class Settings(_Frozen):
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's tracking URI."""
+        """MLflow's tracking URI.
+
+        Raises:
+            ConfigError: it would be a file below a folder whose name holds ``?``, which ends a path in a URI.
+        """
+        if self.mlflow_tracking_uri is None and "?" in f"{self.out.resolve()}":
+            raise ConfigError(
+                f"{self.out} is below a folder with a question mark in its name: choose another --out"
+            )
         return self.mlflow_tracking_uri or f"sqlite:///{self.out.resolve() / 'mlflow.db'}"
 
     def product(self, name: str) -> Product:

@@ -10,6 +10,7 @@ from churn.core import notices
 from churn.core.calendar import WEEK, labelled_dates
 from churn.core.names import identifier
 from churn.core.timing import StageTimer
+from churn.dataset.conflicts import check_conflicts
 from churn.dataset.plan import DatasetPlan, build_plan, with_steps
 from churn.dataset.training_dates import choose_max_dates
 from churn.features import store
@@ -47,8 +48,8 @@ def plan_dataset(
 
     Raises:
         UsageError: unknown product, or ``as_of`` is not a Sunday or is not over yet.
-        SourceError: tables, columns or types are wrong; rows break the contract; the product is empty; the
-            history is too short.
+        SourceError: tables, columns or types are wrong; rows break the contract or contradict each other; the
+            product is empty; the history is too short.
     """
     product = settings.product(name)
     windows = product.windows(as_of)
@@ -83,8 +84,11 @@ def plan_dataset(
         # All weeks, not only those up to as_of: a run of a later date may be about to read them.
         versions = ledger.week_versions(warehouse, plan.tables.aggregates)
         lifetime.update_lifetime(warehouse, plan.tables.lifetime, versions)
+    with stages.stage("check sources' rows", "prepare"):
+        conflicts = check_conflicts(warehouse, settings, plan, sources.views, stages)
     known = {week: version for week, version in versions.items() if week <= as_of}
-    return replace(_reuse_stored_rows(warehouse, plan, known), warnings=notices.warn(name, update.warnings))
+    warnings = notices.warn(name, (*update.warnings, *conflicts))
+    return replace(_reuse_stored_rows(warehouse, plan, known), warnings=warnings)
 
 
 def _reuse_stored_rows(warehouse: Warehouse, plan: DatasetPlan, versions: Mapping[date, str]) -> DatasetPlan:

@@ -249,7 +249,9 @@ def read_summary(run_folder: str) -> ContributionSummary:
         RunError: the run has no summaries, or they are of different models.
     """
     fs, path = url_to_fs(run_folder)
-    files = sorted(fs.glob(f"{path}/{datasets.EFFECTS.name}/*.parquet"))
+    # Not by a pattern: the folder's own name may hold brackets.
+    found = fs.find(f"{path}/{datasets.EFFECTS.name}", maxdepth=1)
+    files = sorted(file for file in found if file.endswith(".parquet"))
     if not files:
         raise RunError(f"{run_folder} has no {datasets.EFFECTS.name}: give the folder of a run")
 

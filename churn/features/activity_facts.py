@@ -134,6 +134,11 @@ def profile_activity(
         f"{row[column]:,} rows {what}"
         for column, what in (
             ("null_users", "have no user id (null or blank): remove them, or give them one"),
+            (
+                "long_users",
+                "have a user id of more than 250 bytes, which published tables cannot hold (a letter outside "
+                "English takes 2 to 4 bytes): use a shorter one, such as a hash of it",
+            ),
             ("null_dates", "have no date: remove them"),
             ("negative_values", "have a negative value: durations and amounts are 0 or more"),
             (

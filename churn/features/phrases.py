@@ -84,9 +84,12 @@ def verb(product: Product) -> str:
 
 
 def event_noun(product: Product) -> str:
-    """Return what the product's events are called: "plays"."""
+    """Return what the product's events are called: "visits".
+
+    Not "plays": a visit to a page without a programme is an event too, and a play has a least length.
+    """
     if product.value_unit in TIMES_OF_USE:
-        return "plays"
+        return "visits"
     return "purchases" if product.verb == "bought" else "events"
 
 

@@ -41,6 +41,7 @@ __all__ = ["FOLDERS", "FileStamp", "Lake", "Manifest", "Pruned", "Run", "RunFold
 FOLDERS = tuple(dataset.name for dataset in DATASETS)
 
 _WEEK = re.compile(r"\d{4}-\d\d-\d\d")
+_LONGEST_MANIFEST = 1 << 28  # bytes; a longer one is cut short, and so damaged
 _POINTER_FIELDS = {"product", "run_id", "as_of", "target_week_start", "started_at", "model_version"}
 
 
@@ -337,11 +338,17 @@ class Lake:
         runs = [run for run in read if run is not None]
         return sorted(runs, key=lambda run: (run.manifest.started_at, run.manifest.run_id))
 
+    def _manifest_text(self, path: str) -> bytes:
+        if not is_local(self.fs):
+            return bytes(self.fs.cat_file(path))
+        with open(path, "rb") as file:  # it may be a link to anything
+            return file.read(_LONGEST_MANIFEST)
+
     def _read(self, product: str, week: str, run_id: str) -> Run | None:
         base = run_folder(self._base, product, week, run_id)
         with storage_errors("reading a manifest", base):
             try:
-                text = self.fs.cat_file(f"{base}/{MANIFEST}")
+                text = self._manifest_text(f"{base}/{MANIFEST}")
             except FileNotFoundError:
                 return None
         try:

@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, NonNegativ
 
 from churn.core.calendar import LEAD_WEEKS, TARGET_WEEKS, Windows
 from churn.core.errors import UsageError
+from churn.lake.paths import path_inside
 
 PRODUCT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -72,6 +73,15 @@ class Manifest(BaseModel):
     files: dict[str, FileStamp] = {}
     erased: tuple[Erasure, ...] = ()
     erasing: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _files_are_inside(self) -> Self:
+        try:
+            for name in (*self.files, *self.erasing):
+                path_inside("", (name,))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     @model_validator(mode="after")
     def _weeks_agree(self) -> Self:

@@ -1,6 +1,12 @@
 """Paths of a lake's folders and files."""
 
+import re
+
+from churn.core.errors import UsageError
+
 MANIFEST = "manifest.json"
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._=-]{0,199}")
 
 
 def product_folder(root: str, product: str) -> str:
@@ -31,3 +37,18 @@ def copy_folder(root: str, product: str) -> str:
 def pointer(root: str, product: str) -> str:
     """Return the file that names a product's current run."""
     return f"{product_folder(root, product)}/current.json"
+
+
+def path_inside(base: str, parts: tuple[str, ...]) -> str:
+    """Return the path of a file or folder inside ``base``.
+
+    Raises:
+        UsageError: a name is unsafe, or leads out of it.
+    """
+    names = [name for part in parts for name in part.split("/")]
+    for name in names:
+        if not _FILE_NAME.fullmatch(name) or name in (".", ".."):
+            raise UsageError(
+                f"{'/'.join(parts)!r} is no path inside a run: use names of A-Z, a-z, 0-9 and '._=-'"
+            )
+    return "/".join([base, *names])

@@ -1,16 +1,15 @@
 """A committed run: its manifest, files and rows, and a check that they are unchanged."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import file_digest
 from typing import TYPE_CHECKING, Any
 
-from churn.core.errors import RunError, UsageError
+from churn.core.errors import RunError
 from churn.core.io_errors import storage_errors
 from churn.lake.filesystem import address
 from churn.lake.manifest import Manifest
-from churn.lake.paths import MANIFEST
+from churn.lake.paths import MANIFEST, path_inside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["MANIFEST", "REMAKE", "Run", "path_inside"]
 
 REMAKE = "Restore it from a backup, or remove the run's folder and make the run again"
-
-_FILE_NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._=-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -143,18 +140,3 @@ class Run:
     def _sha256(self, name: str) -> str:
         with self.fs.open(f"{self.base}/{name}", "rb") as file:
             return file_digest(file, "sha256").hexdigest()
-
-
-def path_inside(base: str, parts: tuple[str, ...]) -> str:
-    """Return the path of a file or folder inside ``base``.
-
-    Raises:
-        UsageError: a name is unsafe, or leads out of it.
-    """
-    names = [name for part in parts for name in part.split("/")]
-    for name in names:
-        if not _FILE_NAME.fullmatch(name) or name in (".", ".."):
-            raise UsageError(
-                f"{'/'.join(parts)!r} is no path inside a run: use names of A-Z, a-z, 0-9 and '._=-'"
-            )
-    return "/".join([base, *names])

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
+from churn.core.clock import is_to_come
 from churn.core.datasets import REASONS, SCORES, RunDataset
 from churn.core.errors import CheckError
 from churn.core.io_errors import storage_errors
@@ -70,7 +71,8 @@ def publish_scores(
         paths: the run's score files.
         target_week_start: the target week's Monday.
         started_at: the run's ``score_datetime``; without a time zone it is UTC. A run that started later is
-            never overwritten; of two that started together, the id that sorts last counts as later.
+            never overwritten, unless its start is still to come; of two that started together, the id that
+            sorts last counts as later.
         rows: number of scores in the run.
         id_column: name of the user id column in the tables.
         reason_paths: the run's reason files; ``None`` publishes no reasons and deletes those of the replaced
@@ -135,10 +137,16 @@ class _Publication:
         return Published(migrations.SCORES, self.rows, replaced, reasons=reasons)
 
     def _newer(self, session: Session) -> str | None:
-        """Return the id of the published run if it is newer than this one."""
+        """Return the id of the published run if it is newer than this one.
+
+        One that says that it started at a time that is still to come is not: a clock was ahead.
+        """
         text = f"select run_id, score_datetime from {migrations.PUBLISHED} where {_KEY}"
         for row in self._fetch(session, text):
-            if (row["score_datetime"], row["run_id"]) > (self.started_at, self.key["run_id"]):
+            if is_to_come(row["score_datetime"]):
+                message = "%s: run %s, published as of %s UTC, which is still to come, is replaced"
+                logger.warning(message, migrations.SCORES, row["run_id"], row["score_datetime"])
+            elif (row["score_datetime"], row["run_id"]) > (self.started_at, self.key["run_id"]):
                 return str(row["run_id"])
         return None
 

@@ -89,9 +89,19 @@ class Warehouse(Statements, Protocol):
         """Renew the planner's statistics of tables that rows were inserted into, if it needs that."""
         return
 
-    def checkpoint(self) -> None:
-        """Write the log into the database file, so that deleted rows leave it; do nothing on a server."""
+    def rewrite(self) -> None:
+        """Write the database file anew, so that no deleted row is left in its bytes; do nothing on a server.
+
+        No transaction may be open.
+
+        Raises:
+            RunError: there is too little space, or the disk refused; the file is as it was.
+        """
         return
+
+    def rewrite_bytes(self) -> int:
+        """Return the free bytes that ``rewrite`` needs beside the file; 0 on a server."""
+        return 0
 
     def view_on_files(self, name: str, paths: Sequence[str], columns: Sequence[str]) -> str | None:
         """Return the statement that makes a view on Parquet files; None where they must be loaded."""

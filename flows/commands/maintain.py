@@ -215,11 +215,12 @@ def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, ye
     """
     settings = load_settings(data, out, chosen(profile))
     show_progress()
-    from churn.jobs.erase.erase import count_found, erase, has_lake, read_users
+    from churn.jobs.erase.erase import count_found, erase, has_lake
+    from churn.jobs.erase.user_file import read_users
     from churn.lake.open import open_lake
     from churn.warehouse.open import missing_file
 
-    users = read_users(user_file)
+    users = read_users(user_file, settings.id_column)
     with credentials(settings):
         absent, lake = missing_file(settings), has_lake(settings)
         if absent is not None and not lake:
@@ -230,6 +231,7 @@ def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, ye
         with closing(_open_without_making(settings)) as warehouse:
             ids = count_found(settings, warehouse, users)
             erased = erase(settings, warehouse, users, dry_run=not yes)
+            anew = 0 if absent is not None else warehouse.rewrite_bytes()
     if erased:
         table = new_table("where", "dataset", "rows")
         for rows in erased:
@@ -239,6 +241,15 @@ def run_erase(*, data: Path, out: Path, user_file: Path, profile: str | None, ye
     click.echo(f"Erased {total}." if yes else f"Would erase {total}. {_NOT_DONE}")
     others = "" if ids == len(set(users)) else "; the others are in no run and no published table"
     click.echo(f"{ids:,} of {len(set(users)):,} ids were found{others}.")
+    if anew:
+        written = "was written" if yes else "will be written"
+        click.echo(
+            f"The file of the warehouse {written} anew, without old bytes; that needs {anew / 1e6:,.0f} MB of"
+            " free space beside it."
+        )
+    blanks = sum(user != user.strip() for user in set(users))
+    if blanks:
+        click.echo(f"{blanks:,} of the ids begin or end with a blank: they match only ids that do.")
     if not lake:
         click.echo(f"There is no lake at {open_lake(settings).root}: only the warehouse was looked into.")
     if absent is not None:

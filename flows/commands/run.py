@@ -187,15 +187,16 @@ def run_weekly(
 
 def _run_one(settings: Settings, as_of: date, force: bool, name: str, rebuild_weeks: int) -> "RunResult":
     from churn.features.activity_facts import check_data_covers
-    from churn.jobs.weekly.finish import finish_existing
+    from churn.jobs.weekly.finish import committed, finish_existing
     from churn.lake.open import check_lake
     from churn.warehouse.open import open_warehouse
 
     windows = settings.product(name).windows(as_of)
     # Checked here too, before Prefect starts its server.
     check_lake(settings)
-    existing = None if force else finish_existing(settings, name, windows)
-    if existing is not None:
+    if force:
+        committed(settings, name, windows)
+    elif (existing := finish_existing(settings, name, windows)) is not None:
         return existing
     with closing(open_warehouse(settings)) as warehouse:
         check_data_covers(warehouse, settings, windows)
@@ -242,7 +243,10 @@ def _print_results(results: Sequence["RunResult"], *, dated: bool) -> None:
 
 
 def new_table(*headings: str) -> Table:
-    """Return an empty table for the terminal; only the first column is text."""
+    """Return an empty table for the terminal; only the first column is text.
+
+    Print it with ``terminal``: any other console takes ``[new]`` in a title for markup.
+    """
     table = Table(box=SIMPLE_HEAD)
     for index, heading in enumerate(headings):
         table.add_column(heading, justify="right" if index else "left", no_wrap=True)
@@ -250,9 +254,12 @@ def new_table(*headings: str) -> Table:
 
 
 def terminal() -> Console:
-    """Return the console for tables; piped output is wide, so that rows are not folded."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    """Return the console for tables; piped output is wide, so that rows are not folded.
+
+    It prints every text as it is: a title may hold ``[red]`` or ``:warning:``.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=160)
 
 
 def _figure(figures: Mapping[str, float], name: str) -> str:

@@ -8,6 +8,8 @@ select
     min(activity_date) as first_date,
     max(activity_date) as last_date,
     sum(case when coalesce(trim(user_id), '') = '' then 1 else 0 end) as null_users,
+    -- Published tables hold ids of 250 bytes.
+    sum(case when octet_length(user_id) > 250 then 1 else 0 end) as long_users,
     sum(case when value < 0 then 1 else 0 end) as negative_values,
     -- NaN and infinity: their difference from themselves is not 0. A comparison alone can miss NaN, as an engine may
     -- skip a file by its statistics, which leave NaN out.

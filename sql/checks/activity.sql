@@ -6,6 +6,7 @@ select
     min(first_date) as first_date,
     max(last_date) as last_date,
     sum(null_users) as null_users,
+    sum(long_users) as long_users,
     sum(negative_values) as negative_values,
     sum(huge_values) as huge_values,
     sum(categories) as categories,

@@ -352,6 +352,7 @@ def test_an_unsafe_product_name_gets_no_further_than_the_settings(tmp_path: Path
     [
         (event(None, AS_OF), "1 rows have no user id (null or blank): remove them, or give them one"),
         (event(" ", AS_OF), "1 rows have no user id"),
+        (event("ж" * 126, AS_OF), "1 rows have a user id of more than 250 bytes"),
         (event("a", AS_OF, value=-1.0), "1 rows have a negative value"),
         (
             event("a", AS_OF, value=float("nan")),

@@ -35,7 +35,8 @@ from churn.dataset.build import plan_dataset, run_steps
 from churn.dataset.plan import plan_without_data, rendered_steps
 from churn.dataset.run_schemas import drop_schema
 from churn.explain.user import explain_user
-from churn.jobs.erase.erase import erase, read_users
+from churn.jobs.erase.erase import erase
+from churn.jobs.erase.user_file import read_users
 from churn.lake.filesystem import is_local
 from churn.lake.lake import Lake
 from churn.lake.manifest import PRODUCT_NAME
@@ -385,7 +386,7 @@ def test_whoever_is_erased_nobody_else_is(place: Path, warehouse: DuckDBWarehous
     try:
         erased = erase(here, warehouse, users, dry_run=False)
     except UsageError:
-        assert any(not user.strip() or "\0" in user or len(user) > 250 for user in users)
+        assert any(not user.strip() for user in users)
         erased, users = [], []
     left = warehouse.fetch("select user_id from churn.scores")["user_id"].to_pylist()
     assert sorted(left) == sorted(user for user in before if user not in users)
@@ -404,7 +405,7 @@ def test_a_file_of_users_is_refused_or_holds_users(tmp_path: Path, content: byte
     except UsageError:
         return
     assert users
-    assert all(user == user.strip() != "" and "\n" not in user for user in users)
+    assert all(user.strip() and "\n" not in user for user in users)
 
 
 # --- the lake ---
@@ -545,6 +546,27 @@ def test_a_hostile_profile_is_refused_and_changes_nothing(place: Path, command: 
 @pytest.mark.parametrize("name", ["x" * 300, "/".join(["x" * 200] * 30), os.fsdecode(b"\xff\xfe")])
 def test_a_folder_that_no_disk_takes_is_wrong_usage(option: str, name: str) -> None:
     assert exit_code(["run", option, name]) == 2
+
+
+@pytest.mark.parametrize("name", ["o?", "?", "a?b/out", "o?x=1"])
+def test_a_question_mark_in_the_output_folder_is_wrong_usage(place: Path, name: str) -> None:
+    """DuckDB and SQLite take what follows it for options: their files would be elsewhere."""
+    before = files_below(place)
+    for command in (
+        ["check"],
+        ["run"],
+        ["erase", "--user-file", "x"],
+        ["explain", "--product", "p", "--user", "u"],
+    ):
+        code, said = _said([*command, "--data", str(place / "data"), "--out", str(place / name)])
+        assert code == 2
+        assert "with a question mark in its name: choose another" in said
+    assert _said(["demo", "--into", str(place / name)])[0] == 2
+    assert files_below(place) == before
+    with pytest.raises(RunError, match="its path holds a question mark"):
+        DuckDBWarehouse(place / name / "warehouse.duckdb", place / "data")
+    with pytest.raises(ConfigError, match="with a question mark in its name"):
+        assert Settings(data=place / "data", out=place / name).tracking_uri
 
 
 @pytest.mark.parametrize("day", ["0001-01-07", "1969-12-28", "9999-12-26", "9999-12-31"])

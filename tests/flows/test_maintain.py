@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -158,6 +158,23 @@ def test_migrate_on_redshift_gives_the_readers_their_rights(
     allowed = redshift.look("select has_table_privilege('readers', 'churn.scores', 'select')")
     assert allowed == [(True,)]
     redshift.look("drop owned by readers; drop role readers")
+
+
+# --- clocks ---
+
+
+@pytest.mark.parametrize("more", [[], ["--force"]])
+def test_a_run_from_the_future_is_told_before_anything_is_computed(
+    call: Call, out: Path, more: list[str]
+) -> None:
+    lake = Lake(str(out / "lake"))
+    ahead = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+    run = commit(lake, "20270101t000000z-abcdef", "food", AS_OF, started_at=ahead)
+    code, told, err = call("run", "--product", "food", "--as-of", f"{AS_OF}", *more)
+    assert (code, told) == (1, "")
+    assert f"run 20270101t000000z-abcdef of food says that it started at {ahead}" in err
+    assert f"remove the run's folder {run.base}, and run again" in err
+    assert not (out / "warehouse.duckdb").exists()
 
 
 # --- erase ---

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import shutil
 import signal
@@ -26,11 +27,12 @@ from fsspec.core import url_to_fs
 
 import churn.jobs.erase.erase
 import churn.jobs.erase.run_files
+import churn.lake.lake
 from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core.datasets import DATASETS, Column, RunDataset
 from churn.core.errors import RunError, UsageError
-from churn.jobs.erase.erase import Erased, count_found, erase, has_lake, read_users
+from churn.jobs.erase.erase import Erased, count_found, erase, has_lake
 from churn.jobs.erase.inventory import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kept
 from churn.jobs.weekly.finish import publish
 from churn.lake import staging_s3
@@ -40,6 +42,7 @@ from churn.outputs import migrations
 from churn.warehouse.base import Warehouse
 from churn.warehouse.open import open_warehouse
 from churn.warehouse.redshift.client import RedshiftWarehouse
+from churn.warehouse.templates import render
 from tests.support.churn_runs import Runs
 from tests.support.data_folders import AS_OF, EVENTS, files_below, write_table
 from tests.support.fixtures_aws import Bucket, Redshift
@@ -307,6 +310,16 @@ def test_users_go_from_every_place_and_nobody_else_does(kept: Kept) -> None:
     assert kept.erase(gone) == []
 
 
+def test_no_byte_below_the_output_folder_holds_an_erased_id(kept_local: Kept) -> None:
+    gone = [user.encode() for user in kept_local.scored("food")[:20]]
+    out = kept_local.settings.out
+    assert any(user in content for content in files_below(out).values() for user in gone)
+    kept_local.erase([user.decode() for user in gone])
+    kept_local.warehouse.close()
+    holding = [name for name, content in files_below(out).items() if any(user in content for user in gone)]
+    assert holding == []
+
+
 @MOSTLY_LOCAL
 def test_the_record_of_what_is_published_counts_what_is_there(kept: Kept) -> None:
     kept.erase(kept.scored("food")[:4])
@@ -416,11 +429,30 @@ def test_hostile_ids_are_values_and_nothing_else(kept: Kept) -> None:
     assert (kept.lake_files(), kept.holders(USERS)) == (before, published)
 
 
-@pytest.mark.parametrize("users", [[], [""], ["a", " "], ["a\0b"], ["x" * 251]])
+@pytest.mark.parametrize("users", [[], [""], ["a", " "], ["a\ud800b"]])
 def test_what_cannot_be_a_user_id_is_refused_without_being_quoted(kept_local: Kept, users: list[str]) -> None:
     with pytest.raises(UsageError) as refused:
         kept_local.erase(users)
     assert not users or not users[-1].strip() or users[-1] not in str(refused.value)
+
+
+ODD_IDS = (" lead", "trail ", "new\nline", "car\rriage", 'quo"te, comma', "\ttab", "x" * 300, "ж" * 250)
+
+
+def test_ids_are_matched_exactly_whatever_is_in_them(kept: Kept) -> None:
+    likely = sorted({*ODD_IDS, *(user.strip() for user in ODD_IDS), "new", "line", "trail  "} - {""})
+    kept.settings = kept.settings.model_copy(update={"kept_schema": "scratch"})
+    table = "scratch.user_life_0a1b2c3d"
+    kept.warehouse.execute("create schema scratch")
+    kept.warehouse.execute(f"create table {table} (user_id varchar(1000))")
+    for user in likely:
+        statement = render(
+            f"insert into {table} values (:user)", {}, {"user": user}, "scratch", kept.warehouse.dialect
+        )
+        kept.warehouse.execute(statement.sql, statement.parameters)
+    kept.erase([user for user in ODD_IDS if user.strip()])
+    left = kept.warehouse.fetch(f"select user_id from {table}")["user_id"].to_pylist()
+    assert sorted(left) == sorted(set(likely) - set(ODD_IDS))
 
 
 def test_a_warehouse_without_published_tables_is_fine(kept_local: Kept, tmp_path: Path) -> None:
@@ -465,6 +497,107 @@ def test_a_damaged_manifest_is_named_and_all_other_runs_are_erased_from(kept: Ke
         kept.erase(users)
     kept.lake.fs.rm(first.base, recursive=True)
     assert kept.holders(users) == {}
+
+
+def edit(base: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    manifest = json.loads((base / "manifest.json").read_text("utf-8"))
+    change(manifest)
+    (base / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+
+
+def lists(name: str) -> Callable[[Path], None]:
+    entry = {name: {"size": 10**40, "sha256": ""}}
+    return lambda base: edit(base, lambda manifest: manifest["files"].update(entry))
+
+
+def says(**changes: Any) -> Callable[[Path], None]:
+    return lambda base: edit(base, lambda manifest: manifest.update(changes))
+
+
+def lists_no_scores(base: Path) -> None:
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["files"] = {name: each for name, each in manifest["files"].items() if "scores" not in name}
+
+    edit(base, change)
+
+
+def text(content: bytes) -> Callable[[Path], None]:
+    def write(base: Path) -> None:
+        (base / "manifest.json").write_bytes(content)
+
+    return write
+
+
+def leads_to(target: str) -> Callable[[Path], None]:
+    def link(base: Path) -> None:
+        (base / "manifest.json").unlink()
+        (base / "manifest.json").symlink_to(target)
+
+    return link
+
+
+def is_a_folder(base: Path) -> None:
+    (base / "manifest.json").unlink()
+    (base / "manifest.json").mkdir()
+
+
+def scores_are_elsewhere(base: Path) -> None:
+    elsewhere = base.parents[4] / "elsewhere"
+    shutil.move(base / "scores", elsewhere)
+    (base / "scores").symlink_to(elsewhere)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "a file outside": lists("scores/../../x.parquet"),
+    "an absolute path": lists("/etc/passwd"),
+    "a file that is not there": lists("scores/part-99999.parquet"),
+    "erasing outside": says(erasing=["scores/../../../x.parquet"]),
+    "another run": says(run_id="20260101t000000z-abcdef"),
+    "impossible rows": says(rows={"scores": -5}),
+    "no scores": lists_no_scores,
+    "no JSON": text(b"{"),
+    "nested": text(b"[" * 100_000),
+    "no UTF-8": text(b'{"run_id": "\xff"}'),
+    "empty": text(b""),
+    "nothing": text(b"null"),
+    "gone": lambda base: (base / "manifest.json").unlink(),
+    "a broken link": leads_to("nowhere"),
+    "an endless file": leads_to("/dev/zero"),
+    "a link to itself": leads_to("manifest.json"),
+    "a folder": is_a_folder,
+    "scores elsewhere": scores_are_elsewhere,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_run_that_was_tampered_with_is_named_and_everything_else_is_erased(
+    kept_local: Kept, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(churn.lake.lake, "_LONGEST_MANIFEST", 1 << 20)
+    users, first = kept_local.scored("pan")[:2], kept_local.runs()[0]
+    outside = Path(kept_local.root) / "runs" / "x.parquet"
+    pq.write_table(pa.table({"user_id": ["somebody"]}), outside)
+    DAMAGES[damage](Path(first.base))
+    with pytest.raises(RunError, match=r"everything but what follows") as told:
+        kept_local.erase(users)
+    (named,) = [line for line in str(told.value).splitlines() if line.startswith("  - ")]
+    assert first.base in named
+    assert pq.read_table(outside)["user_id"].to_pylist() == ["somebody"]
+    shutil.rmtree(first.base)
+    assert kept_local.holders(users) == {}
+
+
+def test_files_that_no_manifest_lists_are_named_if_they_hold_a_user(kept_local: Kept) -> None:
+    run = kept_local.current("pan")
+    users = kept_local.scored("pan")[:2]
+    copies = Path(kept_local.root) / "runs" / "product=pan" / "copy of" / "scores"
+    shutil.copytree(run.path("scores"), copies)
+    with pytest.raises(RunError, match=rf"{copies} has files that no manifest lists"):
+        kept_local.erase(users)
+    shutil.rmtree(copies.parent)
+    assert kept_local.holders(users) == {}
+    shutil.copytree(run.path("scores"), copies)  # without them
+    kept_local.erase(users)
 
 
 # --- unfinished runs ---
@@ -864,25 +997,3 @@ def test_of_two_erasures_at_once_neither_is_lost(kept_aws: Kept) -> None:
     assert kept_aws.holders({*some, *others}) == {}
     for run in kept_aws.runs():
         run.verify(checksums=True)
-
-
-# --- the file of users ---
-
-
-def test_a_file_of_users_is_one_id_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "users.txt"
-    path.write_bytes("\ufeffu1\r\n\r\n  u2  \nü3".encode())
-    assert read_users(path) == ["u1", "u2", "ü3"]
-
-
-@pytest.mark.parametrize(("content", "told"), [(b"\n \n", "holds no user id"), (b"\xff", "not UTF-8")])
-def test_a_file_without_users_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
-    path = tmp_path / "users.txt"
-    path.write_bytes(content)
-    with pytest.raises(UsageError, match=told):
-        read_users(path)
-
-
-def test_a_missing_file_of_users_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No such file"):
-        read_users(tmp_path / "none")

@@ -649,3 +649,56 @@ def test_an_mlflow_server_that_is_not_there_is_told_at_once_and_once_more_at_the
     assert published(out) == {run.manifest.run_id: run.manifest.rows["scores"]}
     assert runs(*line(data, out)).code == 0
     check_finished(out, run)
+
+
+# --- folders of any name ---
+
+
+NAMES = [
+    "a#b",
+    "a%20b",
+    "a::b",
+    "a*b",
+    "a[1]b",
+    "a\nb",
+    "-a",
+    "a{b}",
+    "a;b'c\"d",
+    "a\\b",
+    "é☕",
+    "file:",
+    "s3:",
+    "~",
+]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a#b%20c:d*e[1]{f};'g'\n☕",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES),
+    ],
+)
+def test_a_run_into_a_folder_of_any_name_writes_there_and_nowhere_else(
+    runs: Runs, data: Path, out: Path, tmp_path: Path, name: str
+) -> None:
+    place = tmp_path / "place" / name
+    place.parent.mkdir()
+    shutil.copytree(out, place)
+    around = files_below(place.parent).keys()
+    ended = runs(*line(data, place))
+    assert ended.code == 0, ended.err
+    (run,) = committed(place)
+    check_finished(place, run)
+    assert all(path.startswith(f"{name}/") for path in files_below(place.parent).keys() - around)
+    user = run.scores(columns=[])["user_id"][0].as_py()
+    told = runs("explain", "--data", str(data), "--out", str(place), "--product", "food", "--user", user)
+    assert (told.code, user in told.out) == (0, True), told.err
+    again = runs(*line(data, place))
+    assert (again.code, "is already committed" in again.out) == (0, True), again.err
+    (tmp_path / "users.txt").write_text(user)
+    told = runs(
+        "erase", "--data", str(data), "--out", str(place), "--user-file", str(tmp_path / "users.txt"), "--yes"
+    )
+    assert (told.code, "1 of 1 ids were found." in told.out) == (0, True), told.err
+    assert run.scores([user]).num_rows == 0

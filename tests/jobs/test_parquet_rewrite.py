@@ -64,3 +64,21 @@ def test_a_file_is_written_as_it_was(
     for was, now in zip(*([meta.row_group(0).column(i) for i in range(2)] for meta in told), strict=True):
         assert (now.compression, now.is_stats_set) == (was.compression, was.is_stats_set)
         assert set(now.encodings) == set(was.encodings)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_no_byte_of_the_new_file_holds_a_value_that_went(large: bool) -> None:
+    """Neither a page nor the statistics nor a dictionary: Arrow keeps all words of one when rows are left out."""
+    ids = pa.array(
+        [f"canary-{n}" if n % 3 else f"user-{n}" for n in range(60)],
+        pa.large_string() if large else pa.string(),
+    )
+    table = pa.table({"user_id": ids.dictionary_encode(), "again": ids})
+    old = written(table, 25, compression="none")
+    gone = [value for value in ids.to_pylist() if value.startswith("canary")]
+    new, _ = anew(old, gone)
+    assert b"canary" in old
+    assert b"canary" not in new
+    read = pq.ParquetFile(io.BytesIO(new)).read()
+    assert read.schema.equals(pq.ParquetFile(io.BytesIO(old)).read().schema)
+    assert read["user_id"].to_pylist() == read["again"].to_pylist() == [f"user-{n}" for n in range(0, 60, 3)]

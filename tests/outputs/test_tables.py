@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,22 @@ def test_an_earlier_run_never_replaces_a_later_one(
     assert standing(published) == FOOD
     assert tables(published) == TABLES
     assert f"run {RUN} is newer than old and stays published" in caplog.text
+
+
+def test_a_run_whose_start_is_still_to_come_is_replaced(
+    place: Place, published: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was made while a clock was ahead, and would stay published until then."""
+    ahead = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
+    path = score_file(
+        place / "ahead.parquet", {"z": 0.5}, run_id="ahead", score_datetime=ahead.replace(tzinfo=None)
+    )
+    assert publish(published, [path], 1, run_id="ahead", started_at=ahead).rows == 1
+    path = score_file(place / "right.parquet", {"a": 0.25}, run_id=LATER_RUN)
+    done = publish(published, [path], 1, run_id=LATER_RUN, started_at=STARTED)
+    assert (done.rows, done.newer_run) == (1, None)
+    assert [row[0] for row in standing(published)] == ["a"]
+    assert "run ahead, published as of" in caplog.text
 
 
 def test_starts_are_compared_as_moments_wherever_they_were_told(place: Place, published: Warehouse) -> None:

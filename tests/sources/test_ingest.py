@@ -554,7 +554,8 @@ def test_a_value_that_no_run_takes_is_refused(tmp_path: Path) -> None:
             for user in ("\xa0canary", "canary\u3000", "canary\x1f")
         ),
         ("canary\nbird", "or a line break in it"),
-        ("canary" + "x" * 245, "have a user id of more than 250 characters"),
+        ("canary" + "x" * 245, "have a user id of more than 250 bytes"),
+        ("canary" + "ж" * 123, "have a user id of more than 250 bytes"),
     ],
 )
 def test_ids_that_could_not_be_erased_are_refused_and_not_shown(

@@ -125,6 +125,7 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
     "profile": {
         "user_id": "varchar",
         "usable": "boolean",
+        "conflicting": "integer",
         "created_date": "date",
         "age": "integer",
         "gender": "varchar",
@@ -402,7 +403,7 @@ def run_case(sql_file: str, case: Mapping[str, Any], opened: Opener) -> pa.Table
             if table not in raw:
                 fill(warehouse, table, text, plan)
         tables = plan.tables
-        names = {**tables.aggregates.names, **plan.names, "kept": tables.name}
+        names = {**tables.aggregates.names, **plan.names, "kept": tables.name, **case.get("names", {})}
         step = load_step(sql_file, names)
         values = {**tables.aggregates.values, **plan.parameters, **case.get("parameters", {})}
         make_needed(step, given, names, values, warehouse)

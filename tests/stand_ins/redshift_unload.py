@@ -92,7 +92,7 @@ def unload(statement: Unload, sql: str, session: Session, s3: S3) -> int:
     rows, entries = _write(statement, schema, session.copy_out(f"copy ({sql}\n) to stdout (format csv)"), s3)
     session.at("unload:files")
     session.check()  # a session that has been ended writes no manifest
-    if statement.manifest:
+    if statement.manifest and rows:  # without rows Redshift writes neither files nor a manifest
         _write_manifest(statement, columns, rows, entries, s3)
     session.at("unload:manifest")
     return rows

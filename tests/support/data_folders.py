@@ -308,6 +308,11 @@ def _rows_of_people(
             monday = day - timedelta(days=day.weekday())
             # What brought people was out by then; some of it is not in the catalogue.
             series, week = int(rng.integers(6)), int(rng.integers(1 + (monday - start).days // 7))
+            if any(
+                row["bbc_hid3"] == user and row["week_beginning"] == monday
+                for row in tables[SOUNDS_ACTIVATIONS]
+            ):
+                continue  # people come back once a week at most
             tables[SOUNDS_ACTIVATIONS].append(
                 {"bbc_hid3": user, "week_beginning": monday, "episode_id": f"e{series}_{week}"}
             )

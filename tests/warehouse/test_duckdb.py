@@ -381,7 +381,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(
 ) -> None:
     file = tmp_path / "warehouse.duckdb"
     file.write_text("my notes, kept here for years\n" * 1000)
-    with pytest.raises(RunError, match="cannot be opened: if it is no warehouse of an earlier run"):
+    with pytest.raises(RunError, match="cannot be opened: it is no DuckDB database: move it away"):
         open_warehouse(data, file)
     assert file.read_text().startswith("my notes")
 

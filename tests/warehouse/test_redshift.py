@@ -348,6 +348,28 @@ def test_what_is_unloaded_is_what_was_asked_for(either: RedshiftWarehouse, bucke
     assert found.schema.field("churned").type == pa.int16()
 
 
+def test_an_unload_without_rows_is_no_files(either: RedshiftWarehouse, bucket: Bucket) -> None:
+    """Redshift writes neither files nor a manifest then, also where its connection was lost at first."""
+    assert either.unload(ROWS, {"rows": 0}, f"{bucket.url}/out", schema=SCHEMA, rows_per_file=100) == []
+    assert bucket.keys() == []
+
+
+def test_an_unload_without_rows_whose_connection_was_lost_is_no_files(
+    warehouse: RedshiftWarehouse, redshift: Redshift, bucket: Bucket
+) -> None:
+    redshift.front.faults.append(Fault("unload:files", "crash"))
+    assert warehouse.unload(ROWS, {"rows": 0}, f"{bucket.url}/out", schema=SCHEMA, rows_per_file=100) == []
+    assert len(sent(redshift, "unload")) == 2
+
+
+def test_an_unload_whose_manifest_is_missing_is_told(
+    warehouse: RedshiftWarehouse, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("churn.warehouse.redshift.client.read_manifest", lambda _: None)
+    with pytest.raises(RunError, match=r"wrote no manifest to .*, though its query has 5 rows"):
+        warehouse.unload(ROWS, {"rows": 5}, f"{bucket.url}/out", schema=SCHEMA, rows_per_file=100)
+
+
 def test_an_unload_that_ends_after_its_connection_is_found_not_repeated(
     warehouse: RedshiftWarehouse, redshift: Redshift, bucket: Bucket
 ) -> None:

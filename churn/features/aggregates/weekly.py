@@ -204,7 +204,7 @@ def invalidate_faulty_weeks(warehouse: Warehouse, settings: Settings) -> None:
     tables = aggregate_tables(settings)
     faulty = warehouse.fetch(
         f"select week_start from {tables.table('week_facts')}"
-        " where null_users > 0 or negative_values > 0 or huge_values > 0"
+        " where null_users > 0 or long_users > 0 or negative_values > 0 or huge_values > 0"
         f" union select week_start from {tables.table('user_week')}"
         f" where value >= {tables.names['highest_sum']}"
     )

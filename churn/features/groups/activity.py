@@ -24,7 +24,7 @@ def _weeks_back(offset: int) -> tuple[str, str]:
 def activity(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     group = Group("activity", "features_activity", 1)
-    unit, value, plays = product.value_unit, value_noun(product), event_noun(product)
+    unit, value, events = product.value_unit, value_noun(product), event_noun(product)
     did, spent, no_value = verb(product), amount(product), f"no {escape(value)}"
     usual = "{}_13w / active_weeks_13w"
     for offset in OBSERVED_OFFSETS:
@@ -32,8 +32,8 @@ def activity(product: Product) -> Iterator[Feature]:
         yield group.number(f"value_w{offset}", unit, f"{value} {week}").says(
             f"{spent} {when}", f"{no_value} {when}", usual=usual.format("value")
         )
-        yield group.count(f"events_w{offset}", plays, f"{plays} {week}").says(
-            f"{{only}}{{value}} {when}", f"no {plays} {when}", usual=usual.format("events")
+        yield group.count(f"events_w{offset}", events, f"{events} {week}").says(
+            f"{{only}}{{value}} {when}", f"no {events} {when}", usual=usual.format("events")
         )
         yield group.count(f"days_w{offset}", "days", f"active days {week}", Range(0, 7)).says(
             f"{did} on {{only}}{{value}} {when}", f"not active {when}", usual=usual.format("days")
@@ -44,8 +44,8 @@ def activity(product: Product) -> Iterator[Feature]:
             f"{spent} {span}", f"{no_value} {span}"
         )
         if weeks == 13:
-            yield group.count("events_13w", plays, f"{plays} {span}").says(
-                f"{{only}}{{value}} {span}", f"no {plays} {span}"
+            yield group.count("events_13w", events, f"{events} {span}").says(
+                f"{{only}}{{value}} {span}", f"no {events} {span}"
             )
         yield group.count(f"days_{weeks}w", "days", f"active days {span}", Range(least, 7 * weeks)).says(
             f"{did} on {{only}}{{value}} {span}", inactive
@@ -91,25 +91,25 @@ def page_views(product: Product) -> Iterator[Feature]:
 def trend(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     group = Group("trend", "features_trend", 1)
-    plays = event_noun(product)
-    steady = f"weekly {plays} neither rising nor falling"
+    events = event_noun(product)
+    steady = f"weekly {events} neither rising nor falling"
     yield (
-        group.number("events_slope", f"{plays} a week", f"change of weekly {plays}, week by week", ANY)
-        .says(f"weekly {plays} {{value:trend}}", steady, steady, compared=False)
-        .reported_as(f"trend of weekly {plays}")
+        group.number("events_slope", f"{events} a week", f"change of weekly {events}, week by week", ANY)
+        .says(f"weekly {events} {{value:trend}}", steady, steady, compared=False)
+        .reported_as(f"trend of weekly {events}")
     )
     yield (
-        group.number("events_intercept", plays, f"weekly {plays} at the start of the trend line", ANY)
-        .says(f"trend of weekly {plays} began 13 weeks ago at {{value:number}}")
-        .reported_as(f"weekly {plays} 13 weeks ago, by the trend")
+        group.number("events_intercept", events, f"weekly {events} at the start of the trend line", ANY)
+        .says(f"trend of weekly {events} began 13 weeks ago at {{value:number}}")
+        .reported_as(f"weekly {events} 13 weeks ago, by the trend")
     )
     yield (
-        group.number("events_zero_week", "weeks", f"week in which the trend of {plays} reaches zero", ANY)
-        .says(f"trend of weekly {plays} {{value:crossing}}", "", steady, compared=False)
-        .reported_as(f"weeks until weekly {plays} reach zero, by the trend")
+        group.number("events_zero_week", "weeks", f"week in which the trend of {events} reaches zero", ANY)
+        .says(f"trend of weekly {events} {{value:crossing}}", "", steady, compared=False)
+        .reported_as(f"weeks until weekly {events} reach zero, by the trend")
     )
-    yield group.flag("events_falling", f"whether weekly {plays} are falling").says(
-        f"weekly {plays} falling", f"weekly {plays} not falling", compared=False
+    yield group.flag("events_falling", f"whether weekly {events} are falling").says(
+        f"weekly {events} falling", f"weekly {events} not falling", compared=False
     )
     yield (
         group.number("days_slope", "days a week", "change of active days, week by week", ANY)
@@ -128,7 +128,7 @@ def trend(product: Product) -> Iterator[Feature]:
 def lifetime(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     group = Group("lifetime", "features_lifetime")
-    unit, value, plays, did = product.value_unit, value_noun(product), event_noun(product), verb(product)
+    unit, value, events, did = product.value_unit, value_noun(product), event_noun(product), verb(product)
     since, once = "since first seen", "active on a single day so far"
     yield group.count("tenure_days", "days", "days since first seen").says(
         "first seen {only}{value:span} ago", "first seen on the last day", tail=SPAN_AGO
@@ -148,8 +148,8 @@ def lifetime(product: Product) -> Iterator[Feature]:
     yield group.count("lifetime_days", "days", "active days since first seen").says(
         f"{did} on {{only}}{{value}} {since}", f"not active {since}"
     )
-    yield group.count("lifetime_events", plays, f"{plays} since first seen").says(
-        f"{{only}}{{value}} {since}", f"no {plays} {since}"
+    yield group.count("lifetime_events", events, f"{events} since first seen").says(
+        f"{{only}}{{value}} {since}", f"no {events} {since}"
     )
     yield group.number("lifetime_value", unit, f"{value} since first seen").says(
         f"{amount(product)} {since}", f"no {escape(value)} {since}"

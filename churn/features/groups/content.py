@@ -20,7 +20,7 @@ from churn.features.phrases import (
 def items(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     group = Group("items", "features_items", 4)
-    plays, unknown = event_noun(product), "no items known"
+    events, unknown = event_noun(product), "no items known"
     yield group.count("items_1w", "items", "different items in the last observed week").says(
         "{only}{value:different} last week", "no items last week", unknown
     )
@@ -32,10 +32,10 @@ def items(product: Product) -> Iterator[Feature]:
     )
     yield (
         group.number(
-            "repeat_rate", f"{plays} an item", f"{plays} for each different item and week, in 13 weeks"
+            "repeat_rate", f"{events} an item", f"{events} for each different item and week, in 13 weeks"
         )
         .says("{value} in a week", unknown, unknown)
-        .reported_as(f"{plays} of the same item in a week")
+        .reported_as(f"{events} of the same item in a week")
     )
 
 

@@ -8,8 +8,8 @@ from churn.features.phrases import LAST_WEEK, SPAN_AGO, WINDOW
 
 _EVER = ("ever", "so far", "up to the as-of date")
 _MAILS = (
-    ("open", "opened e-mails", "opened no e-mail"),
-    ("click", "clicked in e-mails", "clicked in no e-mail"),
+    ("open", "opened", "opened e-mails", "opened no e-mail"),
+    ("click", "clicked in", "clicked in e-mails", "clicked in no e-mail"),
 )
 _FOLLOWS = {
     "follow": ("followed", "programmes"),
@@ -33,10 +33,13 @@ def newsletter(_: Product) -> Iterator[Feature]:
 def mails(_: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
     group = Group("e-mail", "features_mails", 9)
-    for kind, did, did_not in _MAILS:
+    for kind, verb, did, did_not in _MAILS:
         for span, when, within in (LAST_WEEK, WINDOW):
-            yield group.count(f"mail_{kind}s_{span}", f"{kind}s", f"times that the user {did} {within}").says(
-                f"{did} {{only}}{{value:times}} {when}", f"{did_not} {when}"
+            meaning = f"e-mails that the user {verb} {within}, each counted once a day"
+            yield (
+                group.count(f"mail_{kind}s_{span}", f"{kind}s", meaning)
+                .says(f"{did} {{only}}{{value:times}} {when}", f"{did_not} {when}")
+                .reported_as(f"e-mails {verb} {when}")
             )
 
 

@@ -5,15 +5,15 @@ hold none and stay. Source tables are not touched: erase there first, or a run t
 scores the same users again.
 
 ``churn.published`` is locked meanwhile: other erasures and publishers wait, readers never do. The lake is
-erased before the warehouse, and checked again afterwards for runs that began meanwhile. A kill leaves some
-users in some places; run the same command again to finish.
+erased before the warehouse, and checked again afterwards for runs that began meanwhile. At last the file of
+the embedded warehouse is written anew, so that none of its bytes holds an erased id. A kill leaves some users
+in some places; run the same command again to finish.
 """
 
 import logging
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +30,7 @@ from churn.core.tempdirs import remove_stale
 from churn.dataset.run_schemas import drop_schema, leftover_schemas
 from churn.features.aggregates.tables import names_by_schema
 from churn.jobs.erase.inventory import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kept
-from churn.jobs.erase.run_files import erase_from_run, erase_unfinished
+from churn.jobs.erase.run_files import check_unlisted, erase_from_run, erase_unfinished
 from churn.jobs.prune import LEDGERS
 from churn.jobs.weekly.run import is_dead
 from churn.lake.lake import Lake
@@ -43,7 +43,7 @@ from churn.warehouse.templates import render
 
 logger = logging.getLogger(__name__)
 
-LONGEST_ID = 250  # characters; no table holds a longer one
+_LONGEST_ID = 65_535  # bytes: Redshift's longest text
 _BOUND_AT_ONCE = 500
 _USERS = "erased_users"
 
@@ -88,7 +88,7 @@ def erase(settings: Settings, warehouse: Warehouse, users: Sequence[str], *, dry
         failures += remove_stale()
         _drop_leftovers(warehouse, failures)
         in_lake.update(dict.fromkeys(_look_again(lake, ids, seen, failures)))
-        warehouse.checkpoint()
+        passing_over(failures, warehouse.rewrite)
     if failures:
         listed = "\n".join(f"  - {failure}" for failure in failures)
         raise RunError(f"users are erased from everything but what follows; mend it, and repeat:\n{listed}")
@@ -137,7 +137,7 @@ def _missing_from_tables(warehouse: Warehouse, columns: Mapping[str, str], ids: 
         with warehouse.transaction() as session:
             _bind_users(session, warehouse, ids)
             for table, column in columns.items():
-                chosen = f'from {table} where "{identifier(column)}" in (select user_id from {_USERS})'
+                chosen = f"from {table} where {_is_erased(column)}"
                 found = session.fetch(f'select distinct "{identifier(column)}" as found {chosen}')
                 missing.difference_update(found["found"].to_pylist())
             session.execute(f"drop table {_USERS}")
@@ -163,34 +163,14 @@ def _users_in(fs: AbstractFileSystem, path: str, column: str, users: Collection[
         return set()
 
 
-def read_users(path: Path) -> list[str]:
-    """Read a file of user ids, one a line; blank lines are passed over.
-
-    Raises:
-        UsageError: the file cannot be read, is not UTF-8, or holds no id.
-    """
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            users = [user for line in lines if (user := line.strip())]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or error) if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(
-            f"{path} cannot be read ({reason}): give a text file with one user id a line"
-        ) from error
-    if not users:
-        raise UsageError(f"{path} holds no user id: give a text file with one a line")
-    return users
-
-
 def _distinct(users: Sequence[str]) -> pa.Array:
     ids = sorted(set(users))
     if not ids:
         raise UsageError("there is no user to erase: give at least one id")
     for number, user in enumerate(users, start=1):
-        if not user.strip() or "\0" in user or len(user) > LONGEST_ID:
+        if not user.strip() or any("\ud800" <= letter <= "\udfff" for letter in user):
             raise UsageError(
-                f"user {number} of {len(users):,} cannot be a user id: it is blank, longer than {LONGEST_ID} "
-                "characters, or holds a NUL"
+                f"user {number} of {len(users):,} cannot be a user id: it is blank, or half of a character"
             )
     return pa.array(ids, pa.string())
 
@@ -204,17 +184,24 @@ def _erase_from_lake(
     """Erase from every run, also after a failure; add the folders of committed runs to ``seen``."""
     # Unfinished runs first: one that is committed meanwhile is then among the committed runs.
     found = _erase_unfinished(lake, ids, failures, dry_run=dry_run)
-    for run in lake.runs(failures=failures):
+    runs = lake.runs(failures=failures)
+    for run in runs:
         seen.add(run.base)
         rows = passing_over(failures, partial(erase_from_run, run, ids, dry_run=dry_run)) or {}
         found += [Erased(_name(run), dataset, count) for dataset, count in rows.items()]
+    passing_over(failures, partial(check_unlisted, lake.fs, _root(lake), runs, ids, failures))
     return found
 
 
 def _erase_unfinished(lake: Lake, ids: pa.Array, failures: list[str], *, dry_run: bool) -> list[Erased]:
-    root = str(url_to_fs(lake.root)[1]).rstrip("/")
-    found = passing_over(failures, partial(erase_unfinished, lake.fs, root, ids, dry_run=dry_run)) or {}
+    found = (
+        passing_over(failures, partial(erase_unfinished, lake.fs, _root(lake), ids, dry_run=dry_run)) or {}
+    )
     return [Erased(name, "all of it", count) for name, count in found.items()]
+
+
+def _root(lake: Lake) -> str:
+    return str(url_to_fs(lake.root)[1]).rstrip("/")
 
 
 def _look_again(lake: Lake, ids: pa.Array, seen: Container[str], failures: list[str]) -> list[Erased]:
@@ -300,7 +287,7 @@ def _erase_from_tables(
     found = []
     _bind_users(session, warehouse, ids)
     for table, column in columns.items():
-        chosen = f'from {table} where "{identifier(column)}" in (select user_id from {_USERS})'
+        chosen = f"from {table} where {_is_erased(column)}"
         # churn.published counts the rows of published tables only.
         key = "product, target_week_start_date" if table in TABLES else "1"
         by_week = session.fetch(f"select {key}, count(*) as gone {chosen} group by {key}").to_pylist()
@@ -320,9 +307,19 @@ def _erase_from_tables(
     return found
 
 
+def _is_erased(column: str) -> str:
+    """Return the SQL condition that an id is exactly one of the erased ones.
+
+    Redshift ignores trailing blanks where it compares texts: without the dot "u1 " would be u1 there.
+    """
+    name = f'"{identifier(column)}"'
+    exactly = f"{name} || '.' in (select user_id || '.' from {_USERS})"
+    return f"{name} in (select user_id from {_USERS}) and {exactly}"
+
+
 def _bind_users(session: Session, warehouse: Warehouse, ids: pa.Array) -> None:
     """Put the ids into a temporary table, as bound values, some at a time."""
-    session.execute(f"create temporary table {_USERS} (user_id varchar({4 * LONGEST_ID}) not null)")
+    session.execute(f"create temporary table {_USERS} (user_id varchar({_LONGEST_ID}) not null)")
     for start in range(0, len(ids), _BOUND_AT_ONCE):
         values = {f"user_{n}": user for n, user in enumerate(ids[start : start + _BOUND_AT_ONCE].to_pylist())}
         rows = ", ".join(f"(:{name})" for name in values)

@@ -33,11 +33,20 @@ def without_rows_of(source: Any, target: Any, column: str, values: pa.Array) -> 
     ):
         for index in range(file.num_row_groups):
             group = file.read_row_group(index)
-            kept = group.filter(pc.invert(_is_in(group, column, values)))
+            kept = _without_unused_words(group.filter(pc.invert(_is_in(group, column, values))))
             if kept.num_rows:
                 writer.write_table(kept, row_group_size=kept.num_rows)
             written += kept.num_rows
     return written
+
+
+def _without_unused_words(table: pa.Table) -> pa.Table:
+    """Return the table with dictionaries of only the values that its rows have: a filter keeps all words."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            plain = table.column(index).cast(field.type.value_type)
+            table = table.set_column(index, field, plain.dictionary_encode().cast(field.type))
+    return table
 
 
 def _is_in(table: pa.Table, column: str, values: pa.Array) -> pa.ChunkedArray:

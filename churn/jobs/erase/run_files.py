@@ -10,9 +10,10 @@ users any more are only stamped.
 import json
 import logging
 import os
+import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from hashlib import file_digest
@@ -32,8 +33,8 @@ from churn.lake import staging_s3
 from churn.lake.claims import OWNER_SUFFIX, sweep, take_over
 from churn.lake.filesystem import is_local
 from churn.lake.manifest import Erasure, FileStamp, Manifest
-from churn.lake.paths import MANIFEST, run_folder
-from churn.lake.run import REMAKE, Run, path_inside
+from churn.lake.paths import MANIFEST, path_inside, run_folder
+from churn.lake.run import REMAKE, Run
 
 _SCRATCH = ".erasing"
 _USER = "user_id"
@@ -131,6 +132,11 @@ def _sweep(run: Run) -> None:
 def _rewrite(run: Run, name: str, ids: pa.Array) -> FileStamp:
     """Rewrite a file without the users, and replace it in one step."""
     path, column = _path(run, name), RUN_DATASETS[_dataset(name)]
+    if is_local(run.fs) and os.path.realpath(path) != os.path.join(os.path.realpath(run.base), name):
+        raise RunError(
+            f"{path} is a link: what it leads to is not written to. Erase the users there, put the file "
+            "itself into the run's folder, and erase again"
+        )
     folder, file_name = os.path.split(path)
     local = is_local(run.fs)
     # On a disk beside the file, where a rename is one step; readers pass over names that begin with a dot.
@@ -260,21 +266,28 @@ def _claimed_on_s3(fs: AbstractFileSystem, root: str, staging: str) -> dict[str,
     for owner in sorted(path for path in fs.find(staging) if path.endswith(OWNER_SUFFIX)):
         claim = staging_s3.read(fs, owner)
         if claim is not None:
-            content = json.loads(claim[0])
+            try:
+                content = json.loads(claim[0])
+                week, state = str(content["week"]), content["state"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunError(f"{owner} is damaged: remove it, and erase again") from error
             product = staging.rpartition("product=")[2]
             run_id = owner.rpartition("/")[2].removesuffix(OWNER_SUFFIX)
-            base = run_folder(root, product, content["week"], run_id)
+            base = run_folder(root, product, week, run_id)
             if not fs.exists(f"{base}/{MANIFEST}"):
-                found[base] = content["state"] != "ended"
+                found[base] = state != "ended"
     return found
 
 
 def _rows_below(fs: AbstractFileSystem, base: str, ids: pa.Array) -> tuple[int, bool]:
     """Return the users' rows below a folder, and whether a file cannot be read."""
+    return _rows_in(fs, (path for path in sorted(fs.find(base)) if path.endswith(".parquet")), ids)
+
+
+def _rows_in(fs: AbstractFileSystem, paths: Iterable[str], ids: pa.Array) -> tuple[int, bool]:
+    """Return the users' rows in Parquet files, and whether one cannot be read."""
     rows, unclear = 0, False
-    for path in sorted(fs.find(base)):
-        if not path.endswith(".parquet"):
-            continue
+    for path in paths:
         try:
             with fs.open(path, "rb") as source:
                 if _USER in pq.read_schema(source).names:
@@ -283,3 +296,42 @@ def _rows_below(fs: AbstractFileSystem, base: str, ids: pa.Array) -> tuple[int, 
         except (pa.ArrowInvalid, FileNotFoundError):  # half-written, or finished and moved meanwhile
             unclear = True
     return rows, unclear
+
+
+# --- files that no manifest lists ---
+
+
+def check_unlisted(
+    fs: AbstractFileSystem, root: str, runs: Sequence[Run], ids: pa.Array, failures: list[str]
+) -> None:
+    """Report folders of the lake with Parquet files that no manifest lists, and that hold one of the users.
+
+    Such as a run whose manifest was removed or damaged, or a file that was copied into the lake. Folders
+    that ``failures`` names already are passed over.
+
+    Args:
+        runs: the runs whose manifests could be read.
+        failures: gets a message for each folder.
+    """
+    listed = {f"{run.base}/{name}" for run in runs for name in run.manifest.files}
+    unlisted: dict[str, list[str]] = {}
+    with storage_errors("reading the lake", root):
+        for path in sorted(fs.find(f"{root}/runs")):
+            name = path.rpartition("/")[2]
+            if name.endswith(".parquet") and not name.startswith(".") and path not in listed:
+                unlisted.setdefault(_folder_of(path, root), []).append(path)
+        for folder, paths in unlisted.items():
+            if any(re.search(rf"{re.escape(folder)}[/ ]", message) for message in failures):
+                continue
+            rows, unclear = _rows_in(fs, paths, ids)
+            if rows or unclear:
+                failures.append(
+                    f"{folder} has files that no manifest lists, with rows of these users or not readable: "
+                    "restore the folder from a backup or remove it, and erase again"
+                )
+
+
+def _folder_of(path: str, root: str) -> str:
+    """Return the run's folder that a file is in; outside of runs' folders, the folder it is in."""
+    within = re.match(r"/runs/product=[^/]+/week_start=[^/]+/run=[^/]+(?=/)", path[len(root) :])
+    return f"{root}{within[0]}" if within else path.rpartition("/")[0]

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 from churn.config.settings import Settings
 from churn.core.calendar import Windows
+from churn.core.clock import is_to_come
 from churn.core.datasets import PUBLISHED, REASONS, SCORES
 from churn.core.errors import RunError
 from churn.core.io_errors import storage_errors
@@ -136,12 +137,33 @@ def run_result(
     )
 
 
+def committed(settings: Settings, name: str, windows: Windows) -> Run | None:
+    """Return the committed run of a target week; None if there is none.
+
+    Raises:
+        RunError: the run says that it started at a time that is still to come. No later run could take its
+            place: neither in the lake nor in the published tables.
+    """
+    run = open_lake(settings).committed(name, windows.target_week_start)
+    if run is not None and is_to_come(run.manifest.started_at):
+        raise RunError(
+            f"run {run.manifest.run_id} of {name} says that it started at {run.manifest.started_at}, and now "
+            f"is {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: one of the two clocks is wrong. If it is this one, "
+            f"set it. If not, remove the run's folder {run.base}, and run again: the new run takes its place "
+            "in the published tables too"
+        )
+    return run
+
+
 def finish_existing(settings: Settings, name: str, windows: Windows) -> RunResult | None:
     """Return the result of the committed run of a target week; None if there is none.
 
     Publishes and logs the run if an earlier process could not after its commit.
+
+    Raises:
+        RunError: see ``committed``; or the run cannot be published or logged.
     """
-    run = open_lake(settings).committed(name, windows.target_week_start)
+    run = committed(settings, name, windows)
     if run is None:
         return None
     if run.manifest.settings.get("digest") != checkpoint.settings_digest(settings, name):

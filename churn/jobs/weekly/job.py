@@ -120,8 +120,9 @@ def run(
     check_weeks("rebuild_weeks", rebuild_weeks)
     windows = definition.windows(as_of or last_complete_as_of(date.today()))
     force = force or rebuild_weeks > 0
-    existing = None if force else finish.finish_existing(settings, product, windows)
-    if existing is not None:
+    if force:
+        finish.committed(settings, product, windows)  # before hours of work: could a new run take its place?
+    elif (existing := finish.finish_existing(settings, product, windows)) is not None:
         return existing
     caller = caller or InOrder()
     with start_or_resume(settings, product, windows.as_of, resume=not force) as weekly:

@@ -22,7 +22,7 @@ _DECIMALS = {
     ",": "a comma before decimals, as --decimal says; points only between thousands",
 }
 _EARLIEST = "1970-01-02"  # exports often turn an empty time into 1970-01-01
-_LONGEST_ID = 250  # characters; `churn erase` accepts no longer ids
+_LONGEST_ID = 250  # bytes; published tables on Redshift hold no longer ids
 # Characters that Python's strip removes (DuckDB's trim removes only spaces), and line ends.
 _UNFIT_ID = r"'^[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]|[\s\x{0b}\x{1c}-\x{1f}\x{85}\p{Z}]$|[\n\r\x{00}]'"
 # A number with a decimal comma, perhaps with points between thousands.
@@ -166,14 +166,14 @@ def _user_rules(log: Log, column: str) -> list[Rule]:
         Rule(
             column,
             f"NOT ({no_user}) AND regexp_matches({text}, {_UNFIT_ID})",
-            "{count} have a user id with spaces around it or a line break in it: `churn erase` could not "
-            "find such people; trim it",
+            "{count} have a user id with spaces around it or a line break in it: readers of the scores could "
+            "not find such people; trim it",
             personal=True,
         ),
         Rule(
             column,
-            f"length({text}) > {_LONGEST_ID}",
-            f"{{count}} have a user id of more than {_LONGEST_ID} characters, which `churn erase` could "
+            f"strlen({text}) > {_LONGEST_ID}",
+            f"{{count}} have a user id of more than {_LONGEST_ID} bytes, which published tables could "
             "not take: use a shorter one, such as a hash of it",
             personal=True,
         ),

@@ -5,11 +5,10 @@ database file. DuckDB locks that file, so one process at a time runs on one outp
 """
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
 from glob import escape
 from itertools import count
@@ -22,8 +21,17 @@ import pyarrow.parquet as pq
 from churn.core.errors import RunError, SourceError
 from churn.core.names import identifier
 from churn.core.tempdirs import temporary_folder
-from churn.warehouse.base import Dialect, InUseError, Session, Values, Warehouse
-from churn.warehouse.duckdb.session import DISK_ADVICE, DuckDBSession, is_disk_fault
+from churn.warehouse.base import Dialect, Session, Values, Warehouse
+from churn.warehouse.duckdb.opening import (
+    DISK_ADVICE,
+    Config,
+    damage_advice,
+    is_damaged,
+    is_disk_fault,
+    open_file,
+)
+from churn.warehouse.duckdb.rewriting import REPLACED, bytes_needed, remove_unfinished, rewrite
+from churn.warehouse.duckdb.session import DuckDBSession
 from churn.warehouse.duckdb.source_files import check_files
 from churn.warehouse.duckdb.spill import remove_spills_of_the_dead, spill_folder
 from churn.warehouse.parquet import Writer
@@ -47,7 +55,6 @@ _SET_UP = (
     "set enable_progress_bar = false",
 )
 _SCRATCH_NUMBERS = count()
-_Config = dict[str, str | bool | int | float | list[str]]
 
 
 class DuckDBWarehouse(Warehouse):
@@ -70,10 +77,10 @@ class DuckDBWarehouse(Warehouse):
 
         Raises:
             InUseError: the file is in use by another process.
-            RunError: it is not a DuckDB file.
+            RunError: it cannot be opened: damaged, not readable, or no DuckDB file.
             SourceError: the data folder holds no tables, or files that cannot be read.
         """
-        config: _Config = {
+        config: Config = {
             "memory_limit": memory,
             # Most tables of a run are dropped again: with one checkpoint at the end, none is compressed.
             "checkpoint_threshold": _LOG_SIZE,
@@ -82,7 +89,7 @@ class DuckDBWarehouse(Warehouse):
         }
         if threads:
             config["threads"] = threads
-        self._memory, self._on_disk = memory, database is not None
+        self._memory, self._database = memory, database
         self._tables = data / "tables"
         self._lock, self._transactions = threading.Lock(), 0
         self._exits = ExitStack()
@@ -90,19 +97,35 @@ class DuckDBWarehouse(Warehouse):
             spill = spill_folder(database)
         else:  # by default all processes of a working directory would share one folder
             spill = self._exits.enter_context(temporary_folder()) / "spill"
-        self._connection = _connect(database, config | {"temp_directory": str(spill)})
+        self._config = config | {"temp_directory": str(spill)}
+        self._connection = self._open()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        """Open the database, and define functions and source views."""
+        database = self._database
+        if database is None:
+            self._connection = duckdb.connect(":memory:", config=self._config)
+        else:
+            self._connection = open_file(database, self._config)
         try:
             if database is not None:
                 remove_spills_of_the_dead(database)
+                remove_unfinished(database)
             for statement in (*_SET_UP, *_functions()):
                 self._connection.execute(statement)
             self._define_sources(self._tables)
         except BaseException as error:
             self.close()  # or the file would stay locked
-            if is_disk_fault(error):
+            if database is not None and isinstance(error, duckdb.Error):
                 first = str(error).splitlines()[0]
-                raise RunError(f"{database} cannot be set up: {first}{DISK_ADVICE}") from error
+                if is_disk_fault(error):
+                    raise RunError(f"{database} cannot be set up: {first}{DISK_ADVICE}") from error
+                if is_damaged(error):
+                    raise RunError(
+                        f"{database} cannot be set up: {damage_advice(database)}. DuckDB says: {first}"
+                    ) from error
             raise
+        return self._connection
 
     def _define_sources(self, tables: Path) -> None:
         folders = sorted(folder for folder in tables.glob("*.*") if any(folder.glob("*.parquet")))
@@ -134,7 +157,7 @@ class DuckDBWarehouse(Warehouse):
             self._connection.execute(f'comment on view "{schema}"."{table}" is \'{_SOURCE_MARK}\'')
 
     def _cursor(self) -> DuckDBSession:
-        return DuckDBSession(self._connection.cursor())
+        return DuckDBSession(self._connection.cursor(), self._database)
 
     def execute(self, sql: str, parameters: Values | None = None) -> int:
         """Run one statement; return the rows it changed."""
@@ -150,9 +173,26 @@ class DuckDBWarehouse(Warehouse):
         """Append Parquet files to a table by column name."""
         return self._cursor().load_parquet(table, paths, columns)
 
-    def checkpoint(self) -> None:
-        """Write the log into the database file."""
-        self.execute("checkpoint")
+    def rewrite(self) -> None:
+        """Write the file anew, so that no deleted row can be read from its bytes."""
+        if self._database is None:
+            return
+        rewrite(self._connection, self._database)
+        self._connection.close()
+        self._open()
+        attached = self._connection.execute(
+            "select 1 from duckdb_databases() where database_name = ?", [REPLACED]
+        )
+        if attached.fetchone() is not None:
+            self.close()
+            raise RunError(
+                f"{self._database} was written anew, but this process still reads the old file: end it, and "
+                "start again"
+            )
+
+    def rewrite_bytes(self) -> int:
+        """Return the free bytes that ``rewrite`` needs beside the file."""
+        return 0 if self._database is None else bytes_needed(self._connection)
 
     def view_on_files(self, name: str, paths: Sequence[str], columns: Sequence[str]) -> str:
         """Return the statement that makes a view on the columns of Parquet files."""
@@ -195,7 +235,7 @@ class DuckDBWarehouse(Warehouse):
         """Run one query whose result is large."""
         cursor = self._connection.cursor()
         try:
-            session = DuckDBSession(cursor)
+            session = DuckDBSession(cursor, self._database)
             with session.refusals(sql):
                 reader = session.query(sql, parameters).to_arrow_reader(batch_rows)
 
@@ -237,7 +277,8 @@ class DuckDBWarehouse(Warehouse):
             try:
                 yield session
             except BaseException:
-                session.execute("rollback")
+                with suppress(RunError):  # a damaged database takes no further statement
+                    session.execute("rollback")
                 raise
             session.execute("commit")
 
@@ -268,7 +309,7 @@ class DuckDBWarehouse(Warehouse):
                     self._limit_memory(_BYTES.format(self._memory))
 
     def _limit_memory(self, size: str) -> None:
-        if not self._on_disk:
+        if self._database is None:
             return
         try:
             cursor = self._connection.cursor()
@@ -282,48 +323,6 @@ class DuckDBWarehouse(Warehouse):
         """Close the database file and release its lock."""
         self._connection.close()
         self._exits.close()
-
-
-def _connect(database: Path | None, config: _Config) -> duckdb.DuckDBPyConnection:
-    if database is None:
-        return duckdb.connect(":memory:", config=config)
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        if not database.exists():
-            _make(database)
-        return duckdb.connect(str(database), config=config)
-    except OSError as error:
-        raise RunError(f"{database.parent} cannot be made: {error.strerror or error}") from error
-    except duckdb.Error as error:
-        first, in_use = str(error).splitlines()[0], False
-        if is_disk_fault(error):
-            advice = "free some space or choose another --out, and run again"
-        elif in_use := "lock" in first.lower():
-            advice = "another run is using this output folder; wait for it, or choose another --out"
-        else:
-            advice = "if it is no warehouse of an earlier run, choose another --out"
-        raise (InUseError if in_use else RunError)(
-            f"{database} cannot be opened: {advice}. DuckDB says: {first}"
-        ) from error
-
-
-def _make(database: Path) -> None:
-    """Make an empty database under another name, and move it into place when it is complete.
-
-    Made in place, a full disk or a kill would leave a file that can never be opened again.
-    """
-    unfinished = database.with_name(f".{database.name}.new")
-    unfinished.unlink(missing_ok=True)
-    try:
-        duckdb.connect(str(unfinished)).close()
-        try:
-            os.link(unfinished, database)
-        except FileExistsError:
-            pass  # another process was quicker
-        except OSError:  # no hard links on this disk
-            os.rename(unfinished, database)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 @cache

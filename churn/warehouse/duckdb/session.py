@@ -1,8 +1,9 @@
-"""Statements on one DuckDB cursor, and how a full disk is recognised."""
+"""Statements on one DuckDB cursor."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import escape
+from pathlib import Path
 from typing import cast
 
 import duckdb
@@ -11,18 +12,16 @@ import pyarrow as pa
 from churn.core.errors import RunError
 from churn.core.names import identifier
 from churn.warehouse.base import SerialisationError, Session, Values
+from churn.warehouse.duckdb.opening import DISK_ADVICE, damage_advice, is_disk_fault
 from churn.warehouse.quoting import qualified
-
-DISK_ADVICE = ". Free some space or choose another --out, and run again"
-_DISK_FAULTS = ("No space left", "quota exceeded", "File too large", "Read-only file system")
 
 
 class DuckDBSession(Session):
     """Statements on one DuckDB cursor."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Use a cursor that nobody else uses."""
-        self._cursor = cursor
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, database: Path | None) -> None:
+        """Use a cursor that nobody else uses, on a database file or on one in memory."""
+        self._cursor, self._database = cursor, database
 
     @contextmanager
     def refusals(self, sql: str) -> Iterator[None]:
@@ -37,6 +36,9 @@ class DuckDBSession(Session):
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             first = next((line for line in sql.splitlines() if line.strip()), "")
             detail = str(error).split("\n\nLINE", 1)[0]
+            if self._database is not None and "Corrupt database file" in detail:
+                damaged = f"{self._database} cannot be read: {damage_advice(self._database)}"
+                raise RunError(f"{damaged}. DuckDB says: {detail.splitlines()[0]}") from error
             advice = DISK_ADVICE if is_disk_fault(error) else ""
             repeated_key = isinstance(error, duckdb.ConstraintException) and "Duplicate key" in detail
             conflict = repeated_key or isinstance(error, duckdb.TransactionException)
@@ -71,8 +73,3 @@ class DuckDBSession(Session):
             f" select {listed} from read_parquet($paths, hive_partitioning = false)"
         )
         return self.execute(sql, {"paths": [escape(path) for path in paths]})
-
-
-def is_disk_fault(error: BaseException) -> bool:
-    """Return whether an error means that a disk is full or cannot be written."""
-    return isinstance(error, (duckdb.Error, OSError)) and any(text in str(error) for text in _DISK_FAULTS)

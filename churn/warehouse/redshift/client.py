@@ -207,8 +207,11 @@ class RedshiftWarehouse(Warehouse):
             statement = unload_statement(query, prefix, role, max_file_size_mb=size, kms_key=key)
             files = None
             try:
-                manifest = self._unload_once(statement, prefix)
-                files = None if manifest is None else checked_files(manifest, prefix, schema)
+                ended, manifest = self._unload_once(statement, prefix)
+                if manifest is not None:
+                    files = checked_files(manifest, prefix, schema)
+                elif ended:
+                    files = self._without_manifest(query, prefix)
             finally:
                 if files is None:
                     self._sweep(prefix)
@@ -226,18 +229,25 @@ class RedshiftWarehouse(Warehouse):
                 f"UNLOAD to {folder} failed {self.settings.retries + 1} times as its connection broke"
             ) from None
 
-    def _unload_once(self, statement: str, prefix: str) -> dict[str, Any] | None:
-        """Run an UNLOAD; return its manifest, or None if it ended without one."""
+    def _unload_once(self, statement: str, prefix: str) -> tuple[bool, dict[str, Any] | None]:
+        """Run an UNLOAD; return whether it is known to have ended, and its manifest, if it wrote one."""
         try:
             with self.transaction() as session:
                 session.run(label_of(f"unload to {prefix}"), statement, lambda _: None)
         except LostConnectionError as lost:
             logger.warning("%s; looking at what it wrote", lost)
-            return self._await_manifest(f"{prefix}manifest", lost.backend)
-        manifest = read_manifest(f"{prefix}manifest")
-        if manifest is None:
-            raise RunError(f"UNLOAD wrote no manifest to {prefix}manifest")
-        return manifest
+            return False, self._await_manifest(f"{prefix}manifest", lost.backend)
+        return True, read_manifest(f"{prefix}manifest")
+
+    def _without_manifest(self, query: str, prefix: str) -> list[tuple[str, int]]:
+        """Return no files if the query has no rows: Redshift writes nothing then, not even a manifest."""
+        rows = self.fetch(f"select count(*) as n from (\n{query}\n) as unloaded")["n"][0].as_py()
+        if rows:
+            raise RunError(
+                f"UNLOAD wrote no manifest to {prefix}manifest, though its query has {rows:,} rows: check"
+                " the rights of its role on the bucket, and run again"
+            )
+        return []
 
     def _await_manifest(self, url: str, backend: int | None) -> dict[str, Any] | None:
         """Wait for an UNLOAD whose connection was lost, while the server still works on it."""

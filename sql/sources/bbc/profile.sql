@@ -1,13 +1,16 @@
 -- Makes: profile, what is known of an account.
--- Grain: user; accounts with several rows or the status 'deleted' are not usable.
+-- Grain: user. Rows that say the same count once, and complete each other. An account whose rows contradict each other
+-- is conflicting; it is not usable, nor is one with the status 'deleted'.
 -- From: prez.id_profile, prez.profile_extension, and, where they exist, central_insights_sandbox.gender_predictions
 -- and central_insights_sandbox.age1634_predictions. The texts 'null', 'N/A', 'n/a' and '' mean missing. Dates, ages and
--- flags may be of any type: they are read as text, and invalid ones are missing.
-{% from 'sources/bbc/texts.jinja' import day, day_text, known %}
+-- flags may be of any type: they are read as text, and invalid ones are missing. Of an extension or a prediction a value
+-- is missing where a user's rows contradict each other.
+{% from 'sources/bbc/texts.jinja' import agreed, day, day_text, differ, known %}
+{% set facts = ['status', 'created_date', 'age', 'gender', 'location', 'personalisation', 'mail_verified'] %}
 with texts as (
     select
         bbc_hid3 as user_id,
-        status,
+        lower({{ known('status') }}) as status,
         {{ day_text('cal_createdate') }} as created_text,
         cast(age as varchar(20)) as age_text,
         {{ known('gender') }} as gender,
@@ -17,18 +20,29 @@ with texts as (
     from prez.id_profile
 ),
 
+known_facts as (
+    select
+        user_id,
+        status,
+        {{ day('created_text') }} as created_date,
+        cast(case when age_text ~ '^[0-9]{1,3}([.]0*)?$' then age_text end as double precision) as age,
+        gender,
+        location,
+        {{ known('personalisation') }} as personalisation,
+        {{ known('mail_verified') }} as mail_verified
+    from texts
+),
+
 accounts as (
     select
         user_id,
-        count(*) as accounts,
-        max(lower(status)) as status,
-        min({{ day('created_text') }}) as created_date,
-        max(cast(case when age_text ~ '^[0-9]{1,3}([.]0*)?$' then age_text end as double precision)) as age,
-        max(gender) as gender,
-        max(location) as location,
-        max({{ known('personalisation') }}) as personalisation,
-        max({{ known('mail_verified') }}) as mail_verified
-    from texts
+        case when {{ differ(facts) }}then 1 else 0 end as conflicting,
+        max(case when status = 'deleted' then 1 else 0 end) as deleted,
+        min(created_date) as created_date,
+{% for fact in facts[2:] %}
+        max({{ fact }}) as {{ fact }}{{ "," if not loop.last }}
+{% endfor %}
+    from known_facts
     group by user_id
 ),
 
@@ -36,7 +50,7 @@ accounts as (
 genders as (
     select
         audience_id as user_id,
-        max({{ known('predicted_gender') }}) as predicted_gender
+        {{ agreed(known('predicted_gender')) }} as predicted_gender
     from central_insights_sandbox.gender_predictions
     group by audience_id
 ),
@@ -51,7 +65,7 @@ age_texts as (
 ages as (
     select
         user_id,
-        max({{ known('predicted_age') }}) as predicted_age
+        {{ agreed(known('predicted_age')) }} as predicted_age
     from age_texts
     group by user_id
 ),
@@ -60,18 +74,19 @@ ages as (
 extensions as (
     select
         bbc_hid3 as user_id,
-        max({{ known('nation') }}) as nation,
-        max({{ known('barb_region') }}) as region,
-        max({{ known('acorn_type_description') }}) as acorn_type,
-        max({{ known('acorn_group_description') }}) as acorn_group,
-        max({{ known('acorn_category_description') }}) as acorn_category
+        {{ agreed(known('nation')) }} as nation,
+        {{ agreed(known('barb_region')) }} as region,
+        {{ agreed(known('acorn_type_description')) }} as acorn_type,
+        {{ agreed(known('acorn_group_description')) }} as acorn_group,
+        {{ agreed(known('acorn_category_description')) }} as acorn_category
     from prez.profile_extension
     group by bbc_hid3
 )
 
 select
     accounts.user_id,
-    accounts.accounts = 1 and coalesce(accounts.status, '') <> 'deleted' as usable,
+    accounts.conflicting = 0 and accounts.deleted = 0 as usable,
+    accounts.conflicting,
     accounts.created_date,
     cast(case when accounts.age between 1 and 120 then accounts.age end as integer) as age,
     accounts.gender,

@@ -4,7 +4,9 @@
 -- From: prez.scv_vmb. The texts 'null', 'N/A', 'n/a' and '' mean missing.
 {% from 'sources/bbc/texts.jinja' import day, known %}
 with texts as (
-    select
+    -- A version that is listed twice counts once.
+    select distinct
+        {{ known('version_id') }} as version_id,
         coalesce({{ known('brand_id') }}, {{ known('series_id') }}, {{ known('episode_id') }}, {{ known('clip_id') }})
             as content_id,
         {{ day('tx_date') }} as published_date,
