@@ -516,6 +516,10 @@ def test_digits_that_may_be_an_epoch_of_1976_are_refused(tmp_path: Path, number:
     users, times = ["a", "b", "c"], [int(text) for text in written] if number else written
     message = refused(parquet(tmp_path / "a.parquet", user_id=users, occurred_at=times), tmp_path)
     assert "digits like yyyymmddHHMM in 2 rows (such as row 1)" in message
+    assert "with --time-format %Y%m%d%H%M" in message
+    parquet(tmp_path / "a.parquet", user_id=users[:2], occurred_at=times[:2])
+    done = ingest(tmp_path / "a.parquet", tmp_path / "data", columns={}, time_format="%Y%m%d%H%M")
+    assert (done.first, done.last) == (datetime(2026, 6, 21, 10), datetime(2026, 6, 21, 12, 5))
 
 
 @pytest.mark.parametrize(

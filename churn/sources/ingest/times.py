@@ -14,6 +14,15 @@ from typing import Any
 import duckdb
 
 from churn.core.errors import UsageError
+from churn.sources.ingest.coded_times import (
+    AMBIGUOUS_DIGITS,
+    CODED,
+    TICKS,
+    coded_sql,
+    coded_tests,
+    take_codings,
+    ticks_tests,
+)
 from churn.sources.ingest.columns import is_number, is_text
 from churn.sources.ingest.engine import identifier, literal
 from churn.sources.ingest.log import Log
@@ -23,11 +32,6 @@ _TIME = r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
 _WALL = rf"{_DATE}([T ]{_TIME})?"
 _AWARE = rf"{_DATE}[T ]{_TIME} ?(Z|UTC|GMT|[+-]\d{{2}}(:?\d{{2}})?)"
 _DAY = r"(19|20)\d{6}"
-# Digits that code a wall time, by their number. As a Unix epoch, as many digits would be of 1976, of the
-# future or of no unit. So digits that mostly are such times are not read as epochs; where they might be
-# milliseconds of 1976 they are refused.
-_AMBIGUOUS_DIGITS = 12
-_CODED = {10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%g"}
 _EPOCH = r"\d{9,19}(\.\d+)?"
 
 # Epoch units by magnitude, with wide gaps between them: 1973-03-03 to 2286-11-20, whatever the unit.
@@ -37,13 +41,8 @@ _UNITS = {
     "microseconds": (1e14, 1.0),
     "nanoseconds": (1e17, 1e-3),
 }
-# Numbers of 100 nanoseconds from 1990 to 2050 that do not count from 1970. As Unix nanoseconds they would be
-# of 1973, 1974, 1989 or 1990.
-_TICKS = {
-    "Windows file times (from the year 1601)": (1.227e17, 1.418e17),
-    ".NET ticks (from the year 1)": (6.276e17, 6.468e17),
-}
 _SPREAD = 100.0  # ratio of the largest to the smallest value of a unit
+_RANGES = {unit: (low, low * _SPREAD) for unit, (low, _) in _UNITS.items()}
 
 WANTED = (
     "wanted: a timestamp, ISO 8601 text (2026-06-28 21:00:00, with or without Z or +01:00), a date, "
@@ -124,16 +123,21 @@ def read_clock(
                 wanted = f"wanted: text as in --time-format {time_format!r}"
         except _Ambiguous as fault:
             return Clock(column, _NO_TIME, empty, _utc_now(), _UNREADABLE, (str(fault),))
-    elif time_format is not None:
-        raise UsageError(
-            f"{log.label}: column {column!r} holds {kind}, but --time-format is for text: leave it out"
-        )
     elif is_number(kind):
         empty = f"({name} IS NULL OR isnan(CAST({name} AS DOUBLE)))"
         try:
-            sort, sql = _read_numbers(con, log, column, empty)
+            if time_format is None:
+                sort, sql = _read_numbers(con, log, column, empty)
+            else:
+                sort, sql = _read_format(con, _whole(name), time_format)
+                wanted = f"wanted: digits as in --time-format {time_format!r}"
         except _Ambiguous as fault:
             return Clock(column, _NO_TIME, empty, _utc_now(), _UNREADABLE, (str(fault),))
+    elif time_format is not None:
+        raise UsageError(
+            f"{log.label}: column {column!r} holds {kind}, but --time-format is for text and digits: "
+            "leave it out"
+        )
     else:
         empty = f"{name} IS NULL"
         aware = "TIME ZONE" in kind or "TZ" in kind
@@ -245,22 +249,6 @@ def _whole(number: str) -> str:
     return f"CASE WHEN {number} = floor({number}) THEN CAST(TRY_CAST({number} AS BIGINT) AS VARCHAR) END"
 
 
-def _coded(text: str, digits: int) -> str:
-    """Return SQL for the wall time that so many digits code, null if they code none."""
-    return (
-        f"CASE WHEN regexp_full_match({text}, '(19|20)\\d{{{digits - 2}}}') "
-        f"THEN try_strptime({text}, '{_CODED[digits]}') END"
-    )
-
-
-def _coded_tests(text: str) -> dict[str, str]:
-    tests = {}
-    for digits in _CODED:
-        tests[f"coded {digits}"] = f"({_coded(text, digits)}) IS NOT NULL"
-        tests[f"of {digits}"] = f"regexp_full_match({text}, '\\d{{{digits}}}')"
-    return tests
-
-
 def _read_text(con: Any, log: Log, column: str, empty: str) -> tuple[str, str]:
     text, number = "trim(t)", "TRY_CAST(trim(t) AS DOUBLE)"
     tests = {
@@ -272,11 +260,11 @@ def _read_text(con: Any, log: Log, column: str, empty: str) -> tuple[str, str]:
             unit: f"regexp_full_match({text}, '{_EPOCH}') AND coalesce({_in_unit(number, unit)}, false)"
             for unit in _UNITS
         },
-        **_coded_tests(text),
-        **_ticks_tests(number),
+        **coded_tests(text),
+        **ticks_tests(number),
     }
     counts = _count(con, log, column, empty, tests)
-    codings = _take_codings(counts)
+    codings = take_codings(counts, _RANGES)
     wall = {"wall times": ("wall", "days", *(f"coded {digits}" for digits in codings))}
     sort = _only(con, log, column, empty, tests, counts, {**wall, "instants": ("aware",)})
     text = f"trim({identifier(column)})"
@@ -286,7 +274,7 @@ def _read_text(con: Any, log: Log, column: str, empty: str) -> tuple[str, str]:
         iso = f"CASE WHEN regexp_full_match({text}, '{_WALL}') THEN TRY_CAST({text} AS TIMESTAMP) END"
         return (
             sort,
-            f"coalesce({', '.join([iso, _day(text), *(_coded(text, digits) for digits in codings)])})",
+            f"coalesce({', '.join([iso, _day(text), *(coded_sql(text, digits) for digits in codings)])})",
         )
     if sort == "instants":
         joined = f"replace(replace({text}, ' +', '+'), ' -', '-')"  # DuckDB wants no space before an offset
@@ -300,36 +288,19 @@ def _read_numbers(con: Any, log: Log, column: str, empty: str) -> tuple[str, str
     tests = {
         "days": f"{_day(text)} IS NOT NULL",
         **{unit: _in_unit(number, unit) for unit in _UNITS},
-        **_coded_tests(text),
-        **_ticks_tests(number),
+        **coded_tests(text),
+        **ticks_tests(number),
     }
     counts = _count(con, log, column, empty, tests)
-    codings = _take_codings(counts)
+    codings = take_codings(counts, _RANGES)
     wall = {"dates": ("days",), "wall times": tuple(f"coded {digits}" for digits in codings)}
     sort = _only(con, log, column, empty, tests, counts, wall)
     name = identifier(column)
     if sort == "dates":
         return sort, _day(_whole(name))
     if sort == "wall times":
-        return sort, f"coalesce({', '.join(_coded(_whole(name), digits) for digits in codings)})"
+        return sort, f"coalesce({', '.join(coded_sql(_whole(name), digits) for digits in codings)})"
     return sort, _epoch(f"CAST({name} AS DOUBLE)", sort)
-
-
-def _ticks_tests(number: str) -> dict[str, str]:
-    return {
-        name: f"coalesce({number} BETWEEN {low!r} AND {high!r}, false)"
-        for name, (low, high) in _TICKS.items()
-    }
-
-
-def _take_codings(counts: dict[str, int]) -> list[int]:
-    """Return the numbers of digits that code wall times here; take these values out of the epochs' counts."""
-    codings = [digits for digits in _CODED if counts[f"coded {digits}"] * 2 > counts[f"of {digits}"]]
-    for digits in codings:
-        for unit, (low, _) in _UNITS.items():
-            if low <= 10.0 ** (digits - 1) < low * _SPREAD:
-                counts[unit] -= counts[f"of {digits}"]
-    return codings
 
 
 def _count(con: Any, log: Log, column: str, empty: str, tests: dict[str, str]) -> dict[str, int]:
@@ -360,16 +331,16 @@ def _only(
         _Ambiguous: there are several, or the numbers count from another year than 1970.
     """
     sorts = {**others, **{f"Unix {unit}": (unit,) for unit in _UNITS}}
-    if counts[f"coded {_AMBIGUOUS_DIGITS}"] * 2 > counts[f"of {_AMBIGUOUS_DIGITS}"]:
-        coded = f"coded {_AMBIGUOUS_DIGITS}"
+    if counts[f"coded {AMBIGUOUS_DIGITS}"] * 2 > counts[f"of {AMBIGUOUS_DIGITS}"]:
+        coded = f"coded {AMBIGUOUS_DIGITS}"
         raise _Ambiguous(
             f"the times in {column!r} are digits like yyyymmddHHMM in {counts[coded]:,} rows"
             f"{_first_row(con, log, column, empty, [tests[coded]])}; as a Unix epoch they would be of 1976: "
-            "write them as ISO 8601 (2026-06-28 21:00)"
+            f"say how they are meant, with --time-format {CODED[AMBIGUOUS_DIGITS]}"
         )
     sizes = {sort: sum(counts[test] for test in of) for sort, of in sorts.items()}
     present = {sort: size for sort, size in sizes.items() if size > 0}
-    for name in _TICKS:
+    for name in TICKS:
         if counts[name] and counts[name] == present.get("Unix nanoseconds"):
             raise _Ambiguous(
                 f"the times in {column!r} look like {name}, which as Unix nanoseconds would be of another "
