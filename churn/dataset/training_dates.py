@@ -10,7 +10,7 @@ from churn.warehouse.base import Warehouse
 from churn.warehouse.templates import sql_root
 
 # From so many rows on, older dates gain next to nothing (docs/benchmarks.md).
-_ENOUGH_ROWS = 40_000
+_ENOUGH_ROWS = 60_000
 
 
 def choose_max_dates(warehouse: Warehouse, settings: Settings, name: str, windows: Windows) -> int:
