@@ -151,6 +151,7 @@ REASONS = RunDataset(
         Column("feature", "string", dictionary=True),
         Column("value", "string", required=False),
         Column("contribution", "float32"),
+        Column("sentence", "string", required=False),
     ),
 )
 EFFECTS = RunDataset(

@@ -75,6 +75,7 @@ def reason_table(
             pa.array(list(features), pa.string()).take(pa.array(flat)),
             pa.concat_arrays(values).take(pa.array(original_order)) if values else pa.array([], pa.string()),
             pa.array(reasons.contributions.T.ravel()),
+            pa.nulls(rows * k, pa.string()),
         ],
         schema=datasets.REASONS.schema,
     )

@@ -4,7 +4,6 @@ import json
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -13,9 +12,9 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from churn.core.errors import NotScoredError, RunError
+from churn.explain.sentences import median, read_catalogue
 from churn.explain.wording import NO_EFFECT, describe_reasons, describe_sum, habit
-from churn.features.catalogue import Feature, Range
-from churn.features.phrases import Phrases
+from churn.features.catalogue import Feature
 from churn.lake.paths import MANIFEST
 from churn.lake.readers import read_rows
 
@@ -61,7 +60,7 @@ def _explain(run_folder: str, user: str) -> list[str]:
             f"over the product's minimum in 13 weeks, or without a usable account. The run is {run_folder}"
         )
     score = matches[0]
-    catalogue = _read_catalogue(fs, f"{path}/logs/features.json")
+    catalogue = read_catalogue(fs, f"{path}/logs/features.json")
     reasons = sorted(read_rows(run_folder, "reasons", [user]).to_pylist(), key=lambda reason: reason["rank"])
     features = [catalogue[reason["feature"]] for reason in reasons if reason["feature"] in catalogue]
     file = PurePosixPath(score["__filename"]).name
@@ -93,15 +92,6 @@ def _read_json(fs: AbstractFileSystem, path: str) -> dict[str, Any]:
     return dict(json.loads(fs.cat_file(path))) if fs.exists(path) else {}
 
 
-def _read_catalogue(fs: AbstractFileSystem, path: str) -> dict[str, Feature]:
-    with fs.open(path, "rt", encoding="utf-8") as file:
-        entries = json.load(file)
-    for entry in entries:
-        entry["phrases"] = Phrases(**entry.get("phrases", {}))
-        entry["range"] = Range(*entry.get("range", ()))
-    return {entry["name"]: Feature(**entry) for entry in entries}
-
-
 def _read_usual(
     fs: AbstractFileSystem, path: str, user: str, features: list[Feature]
 ) -> tuple[dict[str, object], dict[str, float]]:
@@ -113,13 +103,5 @@ def _read_usual(
         columns = [name for name in parquet.schema_arrow.names if name in habits | others | {"user_id"}]
         table = parquet.read(columns=columns)
     rows = table.filter(pc.equal(table["user_id"], user)).to_pylist()
-    medians = {name: _median(table[name]) for name in table.column_names if name in others}
+    medians = {name: median(table[name]) for name in table.column_names if name in others}
     return (rows[0] if rows else {}), {name: value for name, value in medians.items() if value is not None}
-
-
-def _median(column: pa.ChunkedArray) -> float | None:
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-        return None
-    values = column.drop_null().to_numpy().astype(np.float64)
-    values = values[~np.isnan(values)]
-    return float(np.median(values)) if len(values) else None

@@ -114,6 +114,7 @@ class _Publication:
     key: dict[str, Any]
     scratch: str | None
     staged_kind: str = "table"
+    sentence: str = "null"  # what a reason's sentence is read from
 
     def __post_init__(self) -> None:
         suffix = str(self.key["run_id"]).replace("-", "_")
@@ -167,8 +168,12 @@ class _Publication:
         """Load and check the reasons, if there are any to publish; return their number."""
         if self.reasons is None:
             return 0
+        columns = _column_names(self.reasons[0])
+        self.sentence = "sentence" if "sentence" in columns else "null"
         names = {"staging": self.staged_reasons, "scores": self.staged_scores}
-        loaded = self._stage(session, REASONS, self.reasons, REASONS.column_names, names)
+        loaded = self._stage(
+            session, REASONS, self.reasons, columns, {**names, "has_sentence": "sentence" in columns}
+        )
         (counts,) = self._fetch(
             session, _text("check_reasons"), {**names, "required": REASONS.required_columns}
         )
@@ -211,11 +216,12 @@ class _Publication:
                 f"""
                 insert into {migrations.REASONS} (
                     "{self.id_column}", product, target_week_start_date, "rank", feature, "value",
-                    contribution, run_id
+                    contribution, run_id, sentence
                 )
                 select
                     user_id, cast(:product as varchar(63)), cast(:week as date), "rank", feature,
-                    substring("value", 1, {_LONGEST_VALUE}), contribution, cast(:run_id as varchar(63))
+                    substring("value", 1, {_LONGEST_VALUE}), contribution, cast(:run_id as varchar(63)),
+                    substring(cast({self.sentence} as varchar), 1, {_LONGEST_VALUE})
                 from {self.staged_reasons}
                 """,
             )

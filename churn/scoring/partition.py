@@ -38,6 +38,7 @@ class PartitionTask:
     score_datetime: datetime  # one moment for the whole run, with a time zone; written in UTC
     reasons: int = 5  # for each user
     contributions: ContributionType = "float32"  # `none` = they are not written
+    sentences: bool = False  # whether reasons have sentences, from the run's logs/features.json
     batch_rows: int | None = None  # rows in memory at once; None = as many as their features allow
 
     @property

@@ -28,6 +28,7 @@ from churn.explain.contributions import Contributions, additivity_gap, contribut
 from churn.explain.effects import BinEdges, ContributionSummary, bin_edges
 from churn.explain.loops import accumulate, top_k
 from churn.explain.reasons import reason_table, top_reasons
+from churn.explain.sentences import Sentences, read_catalogue
 from churn.model.artifact import KEYS, FeatureSchema, Matrix, Model, sigmoid
 from churn.scoring.files import PartitionFiles, is_intact, path_of, write_small
 from churn.scoring.partition import PartitionResult, PartitionTask, RunSummary, summarise_partitions
@@ -148,9 +149,15 @@ class _Scorer:
         self.rounding = 0.0
         self.margin_range: tuple[float, float] | None = None
         self.summary = ContributionSummary(self.names, self.loaded.cuts)
+        self.sentences: Sentences | None = None
 
     def run(self) -> PartitionResult:
         task, (features, columns) = self.task, self._open_features()
+        if task.sentences:
+            with self._timed("reasons"):
+                self.sentences = Sentences(
+                    read_catalogue(self.fs, f"{self.folder}/logs/features.json"), features
+                )
         known = {*self.names, *KEYS}
         ignored = tuple(name for name in columns if name not in known)
         schemas = {dataset: dataset.schema for dataset in (SCORES, REASONS, EFFECTS)}
@@ -226,6 +233,8 @@ class _Scorer:
         with self._timed("reasons"):
             largest = top_reasons(explained.phi, self.task.reasons)
             reasons = reason_table(users, batch, self.names, largest)
+            if self.sentences is not None:
+                reasons = self.sentences.add_to(reasons, batch)
             in_scores = score_reasons(self.names, largest)
         with self._timed("summary"):
             self.summary.add(X, explained.phi)

@@ -16,7 +16,7 @@ from churn.warehouse.templates import sql_root
 from tests.support.data_folders import AS_OF, event, write_table
 from tests.support.publishing import TABLES, Counted, rows_of, tables
 
-TITLES = ["schema version", "scores", "score reasons", "published", "reasons"]
+TITLES = ["schema version", "scores", "score reasons", "published", "reasons", "reason sentences"]
 
 # Nothing is connected to.
 REDSHIFT = RedshiftWarehouse(
@@ -67,10 +67,10 @@ def test_columns_that_are_there_are_not_added_again(warehouse: DuckDBWarehouse) 
     migrations.apply(warehouse, "user_id")
     warehouse.execute("delete from churn.schema_version where version >= 2")
     warehouse.execute("alter table churn.scores drop column reason_2")
-    (reasons, published, _) = migrations.pending(warehouse, "user_id")
+    (reasons, published, *_) = migrations.pending(warehouse, "user_id")
     assert reasons.sql == "ALTER TABLE churn.scores\nADD COLUMN reason_2 TEXT(80);"
     assert published.sql.startswith("CREATE TABLE IF NOT EXISTS churn.published")
-    assert [each.version for each in migrations.apply(warehouse, "user_id")] == [2, 3, 4]
+    assert [each.version for each in migrations.apply(warehouse, "user_id")] == [2, 3, 4, 5]
     assert "reason_2" in warehouse.columns("churn.scores")
     warehouse.execute("delete from churn.schema_version where version = 2")
     assert [each.sql for each in migrations.pending(warehouse, "user_id")] == ["-- exists already"]
@@ -126,7 +126,7 @@ def test_a_failure_at_any_statement_leaves_whole_migrations(warehouse: DuckDBWar
             warehouse.execute("drop schema churn cascade")
         else:
             break
-    assert whole == {0, 1, 2, 3, 4}
+    assert whole == {0, 1, 2, 3, 4, 5}
     assert done(warehouse) == TITLES
 
 

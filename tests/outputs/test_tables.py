@@ -402,6 +402,7 @@ def test_the_reasons_are_those_that_scoring_writes() -> None:
         "feature": "string",
         "value": "string",
         "contribution": "float",
+        "sentence": "string",
     }
     # Redshift has nothing for int8.
     assert {field.name: str(field.type) for field in datasets.REASONS.schema} == types

@@ -1,6 +1,6 @@
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, datetime
 
 import numpy as np
@@ -13,6 +13,9 @@ from churn.core import datasets
 from churn.core.errors import CheckError, RunError
 from churn.explain.contributions import Contributions, contributions
 from churn.explain.effects import BinEdges, read_summary
+from churn.explain.user import explain_user
+from churn.features.feature import DOUBLE, Feature
+from churn.features.phrases import NO_PHRASES, say
 from churn.lake.readers import read_rows
 from churn.model.artifact import sigmoid
 from churn.scoring import scorer
@@ -431,3 +434,24 @@ def test_partitions_must_be_complete_and_of_one_run(tmp_path, model):
         summarise_partitions([*rows[:2], rows[2].model_copy(update={"model_version": "other"})])
     with pytest.raises(CheckError, match="no partitions"):
         summarise_partitions([])
+
+
+def test_reasons_are_written_as_the_sentences_that_explain_prints(tmp_path, model):
+    table = snapshots(300)
+    task = replace(partition_task(tmp_path, table, model), sentences=True)
+    phrases = say("{only}{value} lately", "none lately")
+    features = [
+        Feature(
+            name, "activity", "step", DOUBLE, "days", f"meaning of {name}", phrases if number else NO_PHRASES
+        )
+        for number, name in enumerate(model.schema.names)
+    ]
+    (tmp_path / "logs").mkdir(exist_ok=True)
+    (tmp_path / "logs" / "features.json").write_text(json.dumps([asdict(feature) for feature in features]))
+    score_partition(task)
+    reasons = output(tmp_path, "reasons")
+    assert reasons["sentence"].null_count == 0
+    for row in reasons.slice(0, 60).to_pylist():
+        lines = explain_user(str(tmp_path), row["user_id"])
+        if abs(row["contribution"]) >= 0.005:
+            assert any(line.endswith(f". {row['sentence']}") for line in lines), row

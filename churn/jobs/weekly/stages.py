@@ -96,6 +96,9 @@ def train_model(run: WeeklyRun, plan: DatasetPlan, files: Files) -> tuple[str, .
     with storage_errors("writing the model", run.folder.base):
         with staged_folder(run.folder.path("model")) as draft:
             result.model.save(draft)
+        described = [asdict(feature) for feature in plan.catalogue.features]
+        with staged_folder(run.folder.path("logs")) as logs:
+            (logs / "features.json").write_text(json.dumps(described, indent=1), "utf-8")
         pq.write_table(result.holdout, holdout, filesystem=fs)
     warnings = [
         *_warn_model(result.evaluation),
@@ -156,6 +159,7 @@ def score_users(
             score_datetime=run.started_at.replace(tzinfo=None),
             reasons=run.settings.explain.reasons,
             contributions=run.settings.explain.contributions,
+            sentences=run.settings.explain.sentences,
         )
         for index in range(len(state.partitions))
     ]
@@ -225,9 +229,7 @@ def commit(
     with staged_folder(folder.path("charts")) as charts:
         write_report(data, charts / "report.html")
         (charts / "report.json").write_text(data.model_dump_json(indent=1), "utf-8")
-    described = [asdict(feature) for feature in plan.catalogue.features]
     with staged_folder(folder.path("logs")) as logs:
-        (logs / "features.json").write_text(json.dumps(described, indent=1), "utf-8")
         (logs / checkpoint.SETTINGS).write_text(json.dumps(run.basis.settings, indent=1), "utf-8")
     written = {
         f"{dataset}/{partition_name(row.index)}.parquet": stamp
