@@ -19,7 +19,7 @@ from churn.config.prefect import PrefectSettings
 from churn.config.store import StoreSettings, like_a_bucket
 from churn.config.training import TrainingSettings
 from churn.config.warehouse import WarehouseSettings
-from churn.core.calendar import LEAD_WEEKS, LONGEST_LEAD, LONGEST_TARGET, TARGET_WEEKS, Windows
+from churn.core.calendar import LEAD_WEEKS, LONGEST_LEAD, LONGEST_TARGET, TARGET_WEEKS, Windows, monday_of
 from churn.core.datasets import PUBLISHED, USER_ID
 from churn.core.errors import ConfigError, UsageError
 from churn.core.names import _LONGEST_PRODUCT, identifier, slug
@@ -59,6 +59,13 @@ def _id_column(name: str) -> str:
     return name
 
 
+def _monday(day: date) -> date:
+    if day.weekday():
+        raise ValueError(f"{day} is a {day:%A}, but a week starts on its Monday: {monday_of(day)}")
+    return day
+
+
+Monday = Annotated[date, AfterValidator(_monday)]
 Identifier = Annotated[str, AfterValidator(_identifier_field)]
 ProductName = Annotated[Identifier, AfterValidator(_product_name)]
 IdColumn = Annotated[Identifier, AfterValidator(_id_column)]
@@ -79,6 +86,7 @@ class Product(_Frozen):
         minimum_value: eligible users have more than this value in the observation window; none = no rule.
         lead_weeks: weeks between the as-of date and the target: the time to act.
         target_weeks: weeks that are predicted; a user who is not active in any of them has churned.
+        quiet_weeks: Mondays of weeks whose figures are right although they look as if data were missing.
         minimum_account_age_days: younger accounts are neither trained on, nor scored, nor counted; accounts
             whose date is unknown are old enough. 0 = no rule.
         categories: categories that get a share feature each.
@@ -97,6 +105,7 @@ class Product(_Frozen):
     minimum_value: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     lead_weeks: int = Field(default=LEAD_WEEKS, ge=1, le=LONGEST_LEAD)
     target_weeks: int = Field(default=TARGET_WEEKS, ge=1, le=LONGEST_TARGET)
+    quiet_weeks: tuple[Monday, ...] = ()
     minimum_account_age_days: int = Field(default=0, ge=0)
     categories: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()

@@ -126,6 +126,11 @@ class Windows:
         return self.lead_end + timedelta(days=1)
 
     @property
+    def target_starts(self) -> tuple[date, ...]:
+        """Mondays of the target weeks."""
+        return tuple(self.target_week_start + index * WEEK for index in range(self.target_weeks))
+
+    @property
     def target_end(self) -> date:
         """Sunday of the last target week: from this day on the label is known."""
         return self.as_of + self.label_delay

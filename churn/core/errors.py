@@ -30,6 +30,10 @@ class SourceError(ChurnError):
     """Source data is missing, or lacks a table, a column, a type or enough history."""
 
 
+class IncompleteWeekError(SourceError):
+    """Activity of a week is missing, without which a date can neither be scored nor judged."""
+
+
 class CheckError(ChurnError):
     """Data broke one or more checks between two stages.
 

@@ -11,12 +11,19 @@ from churn.core.calendar import WEEK, labelled_dates
 from churn.core.names import identifier
 from churn.core.timing import StageTimer
 from churn.dataset.conflicts import check_conflicts
+from churn.dataset.incomplete import (
+    check_dates_left,
+    check_last_week,
+    incomplete_warnings,
+    spoilt_dates,
+)
 from churn.dataset.plan import DatasetPlan, build_plan, with_steps
 from churn.dataset.training_dates import choose_max_dates
 from churn.features import store
 from churn.features.activity_facts import check_history, check_week_is_over, profile_activity
 from churn.features.aggregates import ledger, lifetime, weekly
 from churn.features.cohorts import EVERYBODY
+from churn.features.completeness import find_incomplete_weeks
 from churn.sources.availability import check_tables
 from churn.warehouse.base import LostConnectionError, Warehouse
 from churn.warehouse.templates import Step, create, load_step
@@ -49,7 +56,8 @@ def plan_dataset(
     Raises:
         UsageError: unknown product, or ``as_of`` is not a Sunday or is not over yet.
         SourceError: tables, columns or types are wrong; rows break the contract or contradict each other; the
-            product is empty; the history is too short.
+            product is empty; the history is too short, or too much of it is missing.
+        IncompleteWeekError: the last observed week is nearly empty.
     """
     product = settings.product(name)
     windows = product.windows(as_of)
@@ -69,16 +77,25 @@ def plan_dataset(
             warehouse, settings, schema, as_of, today=today, rebuild_weeks=rebuild_weeks
         )
         count.rows = update.raw_rows
+    warnings = notices.warn(name, update.warnings)
     with stages.stage("check activity", "prepare") as count:
         facts = profile_activity(
             warehouse, settings, name, windows, schema, today, sources.available, outside=update.outside > 0
         )
         check_history(name, windows, facts)
         count.rows = facts.rows
+        aggregates = weekly.aggregate_tables(settings)
+        incomplete = find_incomplete_weeks(warehouse, aggregates, product, as_of)
+        check_last_week(name, windows, incomplete)
     most = choose_max_dates(warehouse, settings, name, windows)
     dates = labelled_dates(windows, facts.first_date, most)
+    start = product.windows(dates[0]).observation_start
+    incomplete = {week: low for week, low in incomplete.items() if week >= start}
+    left_out = spoilt_dates(product, dates, incomplete)
+    check_dates_left(name, windows, most, len(dates) - len(left_out), left_out, incomplete)
+    warnings += notices.warn(name, incomplete_warnings(name, windows, incomplete, left_out))
     plan = build_plan(
-        settings.source, name, product, windows, dates, schema, facts, weekly.aggregate_tables(settings)
+        settings.source, name, product, windows, dates, schema, facts, aggregates, left_out=left_out
     )
     with stages.stage("user lives", "prepare"):
         # All weeks, not only those up to as_of: a run of a later date may be about to read them.
@@ -87,7 +104,7 @@ def plan_dataset(
     with stages.stage("check sources' rows", "prepare"):
         conflicts = check_conflicts(warehouse, settings, plan, sources.views, stages)
     known = {week: version for week, version in versions.items() if week <= as_of}
-    warnings = notices.warn(name, (*update.warnings, *conflicts))
+    warnings += notices.warn(name, conflicts)
     return replace(_reuse_stored_rows(warehouse, plan, known), warnings=warnings)
 
 

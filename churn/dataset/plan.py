@@ -79,6 +79,7 @@ class DatasetPlan:
         catalogue: the features.
         tables: the tables that are kept from run to run.
         steps: the SQL steps; each comes after those that it reads.
+        left_out: past as-of dates that are not trained on, since activity is missing that their labels need.
         warnings: sentences about the source for the reader of the report.
     """
 
@@ -94,6 +95,7 @@ class DatasetPlan:
     catalogue: Catalogue
     tables: Tables
     steps: tuple[Step, ...]
+    left_out: tuple[date, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
@@ -105,6 +107,7 @@ class DatasetPlan:
             self.catalogue,
             self.tables,
             self.training_dates,
+            self.left_out,
             len(self.new_dates),
         )
 
@@ -112,7 +115,7 @@ class DatasetPlan:
     def users(self) -> dict[date, str]:
         """Which users are trained on at each training date, as ``cohorts.encode_slots`` writes it."""
         limit = self.product.training.most_dates
-        slots = _slots_by_date(self.product, self.training_dates)
+        slots = _slots_by_date(self.product, self.training_dates, self.left_out)
         return {
             day: cohorts.encode_slots(slots[day], limit) if slots else cohorts.EVERYBODY
             for day in self.training_dates
@@ -140,6 +143,7 @@ class DatasetPlan:
             schema=identifier(schema),
             known_until=self.windows.target_end,
             training_dates=(),
+            left_out=(),
             new_dates=(),
         )
         steps = steps_for(self.source, ["snapshots"], later.names)
@@ -164,9 +168,10 @@ def _names(
     features: Catalogue,
     tables: Tables,
     training_dates: Sequence[date],
+    left_out: Sequence[date],
     new_dates: int,
 ) -> dict[str, Any]:
-    slots = _slots_by_date(product, training_dates)
+    slots = _slots_by_date(product, training_dates, left_out)
     return {
         **match_names(product),
         "kept": tables.name,
@@ -199,11 +204,16 @@ def _names(
     }
 
 
-def _slots_by_date(product: Product, dates: Sequence[date]) -> Mapping[date, tuple[int, ...]]:
-    """Return the slots of users at each training date; empty if every date has all users."""
+def _slots_by_date(
+    product: Product, dates: Sequence[date], left_out: Sequence[date]
+) -> Mapping[date, tuple[int, ...]]:
+    """Return the slots of users at each training date; empty if every date has all users.
+
+    Dates that are left out keep their slots, so that the other dates' stored rows stay useful.
+    """
     if product.training.sampling == "all":
         return {}
-    return cohorts.assign_slots(tuple(dates), product.training.most_dates)
+    return cohorts.assign_slots(tuple(sorted({*dates, *left_out})), product.training.most_dates)
 
 
 def build_plan(
@@ -215,8 +225,15 @@ def build_plan(
     schema: str,
     facts: ActivityFacts,
     aggregates: VersionedTables,
+    left_out: Sequence[date] = (),
 ) -> DatasetPlan:
-    """Return the plan of a run that finds no stored feature rows."""
+    """Return the plan of a run that finds no stored feature rows.
+
+    Args:
+        dates: past as-of dates of consecutive weeks, ascending.
+        left_out: those of them that nothing is learnt from.
+    """
+    training_dates = tuple(day for day in dates if day not in left_out)
     features = catalogue(product, facts.available)
     tables = define_tables(source, name, product, facts.available, aggregates)
     plan = DatasetPlan(
@@ -225,8 +242,9 @@ def build_plan(
         source=source,
         windows=windows,
         known_until=windows.as_of,
-        training_dates=tuple(dates),
-        new_dates=tuple(dates),
+        training_dates=training_dates,
+        left_out=tuple(left_out),
+        new_dates=training_dates,
         schema=identifier(schema),
         facts=facts,
         catalogue=features,
@@ -252,7 +270,7 @@ def define_tables(
     """
     # `rows` is filled in below: its digest is made from the steps, which read the other two.
     tables = Tables(aggregates, lifetime.lifetime_tables(aggregates, product), aggregates, {})
-    names = _names(product, available, catalogue(product, available), tables, training_dates=(), new_dates=1)
+    names = _names(product, available, catalogue(product, available), tables, (), (), new_dates=1)
     _check_own_features(product, names, {**_values(product, tables), **dict.fromkeys(_DATES)})
     steps = steps_for(source, ["feature_rows"], names)
     rows = store.feature_row_tables(aggregates.schema, name, steps, names, _values(product, tables))
@@ -321,7 +339,7 @@ def rendered_steps(plan: DatasetPlan, dialect: Dialect) -> dict[str, str]:
     for step in weekly.steps(aggregates):
         name = step.name if step.name == "week_activity" else aggregates.name(step.name)
         texts[name] = render_for_humans(
-            replace(step, name=name), aggregates.names, values, plan.schema, dialect
+            replace(step, name=name), aggregates.in_templates, values, plan.schema, dialect
         )
     by_week, latest = lifetime.steps(totals)
     empty = create_table(totals.table(lifetime.LATEST), lifetime.columns(totals.names), dialect)

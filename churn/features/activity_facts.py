@@ -14,7 +14,7 @@ from churn.core.calendar import (
     monday_of,
     sunday_on_or_before,
 )
-from churn.core.errors import SourceError, UsageError
+from churn.core.errors import IncompleteWeekError, SourceError, UsageError
 from churn.core.values import highest_sum, value_names
 from churn.features.aggregates import ledger, weekly
 from churn.features.aggregates.tables import query
@@ -196,11 +196,12 @@ def check_history(name: str, windows: Windows, facts: ActivityFacts) -> None:
     """Refuse a product without activity in the last week, or with too little history to train on.
 
     Raises:
-        SourceError: the message names the latest, or the earliest, possible as-of date.
+        IncompleteWeekError: nobody was there in the last week; the message names the latest as-of date.
+        SourceError: the history is too short; the message names the earliest as-of date.
     """
     if facts.last_date < windows.last_week_start:
         latest = sunday_on_or_before(facts.last_date)
-        raise SourceError(
+        raise IncompleteWeekError(
             f"product {name!r} has no activity in the week that ends on {windows.as_of}: its activity ends "
             f"on {facts.last_date}, so the latest as-of date is {latest}"
         )

@@ -15,13 +15,15 @@ from churn import __version__
 from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core import notices
-from churn.core.errors import SourceError
+from churn.core.errors import IncompleteWeekError, SourceError
 from churn.core.tempdirs import temporary_folder
 from churn.dataset.build import plan_dataset, run_steps
 from churn.dataset.checks import check_snapshots
+from churn.dataset.incomplete import check_can_be_judged
 from churn.dataset.labels import plan_labels, read_labels
 from churn.dataset.plan import DatasetPlan
 from churn.dataset.unload import read_snapshots, unload
+from churn.features.completeness import find_incomplete_weeks
 from churn.model.metrics import evaluate
 from churn.model.training import train
 from churn.warehouse.base import Warehouse
@@ -55,6 +57,7 @@ def prepare_snapshots(warehouse: Warehouse, settings: Settings, product: str, as
 
     Raises:
         SourceError: the data end before the target does, or a source is wrong.
+        IncompleteWeekError: activity of the last observed week, or of a target week, is missing.
         CheckError: the snapshots failed a check.
     """
     schema = f"backtest_{product}_{as_of:%Y%m%d}"
@@ -71,6 +74,10 @@ def prepare_snapshots(warehouse: Warehouse, settings: Settings, product: str, as
     run_steps(warehouse, outcome_plan)
     labels = read_labels(warehouse, outcome_plan)
     _check_target_is_over(warehouse, plan)
+    incomplete = find_incomplete_weeks(
+        warehouse, plan.tables.aggregates, plan.product, plan.windows.target_end
+    )
+    check_can_be_judged(plan.name, plan.windows, incomplete)
     for name in (outcome_plan.schema, plan.schema):
         warehouse.execute(f"drop schema {name} cascade")
     churned = pa.array([labels.get(user) for user in tables["score"]["user_id"].to_pylist()], pa.int8())
@@ -120,21 +127,28 @@ def backtest(
 
     Returns:
         Metrics with 95% intervals by date (``dates``) and of all dates together (``all``, users resampled as
-        a whole), ready for JSON; each date's warnings, which are also logged; and the path of the
-        predictions.
+        a whole), ready for JSON; each date's warnings, which are also logged; ``left_out``, why dates were
+        not judged, by date; and the path of the predictions.
 
     Raises:
         UsageError: unknown product, or a date that is not a Sunday.
         SourceError: a target week is not over in the data, or a source is wrong.
+        IncompleteWeekError: activity is missing in the weeks of every date. A single such date is left out,
+            with a warning.
         CheckError: the snapshots broke a check.
     """
     predictions = Path(predictions)
     warehouse = open_in_memory(settings)
     judged: list[pa.Table] = []
     figures: list[dict[str, Any]] = []
+    left_out: dict[str, str] = {}
     try:
         for as_of in sorted(set(dates)):
-            snapshots = prepare_snapshots(warehouse, settings, product, as_of)
+            try:
+                snapshots = prepare_snapshots(warehouse, settings, product, as_of)
+            except IncompleteWeekError as error:
+                (left_out[f"{as_of}"],) = notices.warn(product, [f"{as_of} is left out: {error}"])
+                continue
             model = train(
                 snapshots.training,
                 product=product,
@@ -166,6 +180,8 @@ def backtest(
             judged.append(_predictions(snapshots, probability))
     finally:
         warehouse.close()
+    if not judged:
+        raise IncompleteWeekError("\n".join(left_out.values()))
     table = pa.concat_tables(judged)
     predictions.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, predictions, compression="zstd")
@@ -175,7 +191,13 @@ def backtest(
         clusters=table["user_id"].to_numpy(zero_copy_only=False),
         seed=settings.seed,
     )
-    return {"product": product, "dates": figures, "all": overall.to_dict(), "predictions": str(predictions)}
+    return {
+        "product": product,
+        "dates": figures,
+        "all": overall.to_dict(),
+        "left_out": left_out,
+        "predictions": str(predictions),
+    }
 
 
 def _predictions(snapshots: Snapshots, probability: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Table:

@@ -2,6 +2,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,16 @@ def test_every_fault_is_reported_at_once(tmp_path: Path) -> None:
     ):
         assert len([line for line in lines if line.startswith(f"  - {place}: ")]) == 1, place
     assert len(lines) == 10
+
+
+def test_quiet_weeks_are_mondays(tmp_path: Path) -> None:
+    product = '[products.food]\ntitle = "food"\nquiet_weeks = [{}]\n'
+    data = folder(tmp_path, product.format('2025-12-22, "2025-12-29"'))
+    weeks = load(data).product("food").quiet_weeks
+    assert weeks == (date(2025, 12, 22), date(2025, 12, 29))
+    fault = refusal(folder(tmp_path, product.format('"2025-12-24"')))
+    assert "products.food.quiet_weeks.0: " in fault
+    assert "2025-12-24 is a Wednesday, but a week starts on its Monday: 2025-12-22" in fault
 
 
 @pytest.mark.parametrize("text", ["source = ", "[products", "source = 'a\n"])

@@ -326,10 +326,14 @@ def test_a_week_without_activity_gives_a_warning(tmp_path: Path, open_warehouse:
     hole = {MONDAY - 4 * WEEK + timedelta(days=day) for day in range(7)}
     data = event_folder(tmp_path, [row for row in log() if row["occurred_at"].date() not in hole])
     opened = open_warehouse(data)
-    warning = update(opened, data, AS_OF).warnings[0]
-    assert warning.startswith(f"1 week has no activity at all (of {MONDAY - 4 * WEEK})")
+    assert update(opened, data, AS_OF).warnings == ()
     plan = plan_dataset(opened, settings_of(data), "food", AS_OF, "run_food", today=TODAY)
-    assert plan.warnings == (warning,)
+    missing, left_out = plan.warnings
+    assert missing.startswith(
+        f"activity is missing in 1 week: of {MONDAY - 4 * WEEK} (no activity of any product)"
+    )
+    assert plan.left_out == (AS_OF - 6 * WEEK, AS_OF - 4 * WEEK)
+    assert all(str(day) in left_out for day in plan.left_out)
 
 
 def test_weeks_with_faulty_rows_are_read_again_after_a_correction(warehouse: Warehouse, data: Path) -> None:
@@ -406,7 +410,7 @@ def test_tables_of_outdated_definitions_are_removed(warehouse: Warehouse, data: 
     assert existing() == before
     assert prune.prune(warehouse, "churn_kept", 1, dry_run=False) == planned
     gone = {name for outdated in planned for name in outdated.tables}
-    assert len(gone) == 10
+    assert len(gone) == 11
     assert existing() == before - gone
     assert prune.prune(warehouse, "churn_kept", 1, dry_run=False) == []
     assert build_features(warehouse, new, AS_OF) == ((), rows)

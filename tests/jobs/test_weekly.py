@@ -346,7 +346,7 @@ def test_the_warehouse_holds_each_score_once(demo: Demo) -> None:
     published = {("churn", name) for name in ("published", "reasons", "schema_version", "scores")}
     kept = {name.rpartition("_")[0] for schema, name in tables if schema == "churn_kept"}
     assert {(schema, name) for schema, name in tables if schema != "churn_kept"} == published
-    weeks = {"weeks", "files", "week_facts", "user_week", "user_item_week"}
+    weeks = {"weeks", "files", "week_facts", "user_week", "user_item_week", "week_users"}
     lives = {"life_weeks", "user_life", "user_state"}
     assert kept == weeks | lives | {"feature_dates", "feature_rows"}
 
@@ -639,7 +639,8 @@ def test_backtest_writes_figures_with_intervals_and_the_predictions(
     assert code == 0, err
     assert "Traceback" not in err
     figures = json.loads(backtest_file.read_text("utf-8"))
-    assert set(figures) == {"product", "dates", "all", "predictions"}
+    assert set(figures) == {"product", "dates", "all", "left_out", "predictions"}
+    assert figures["left_out"] == {}
     (of_day,) = figures["dates"]
     assert of_day["as_of"] == str(day)
     names = ("churn_rate", "log_loss", "auc", "pr_auc", "brier", "ece", "lift_top_decile")

@@ -24,7 +24,7 @@ from churn.features.activity_facts import ActivityFacts
 from churn.features.aggregates import lifetime
 from churn.features.aggregates.tables import VersionedTables
 from churn.features.aggregates.weekly import aggregate_tables
-from churn.features.catalogue import catalogue
+from churn.features.catalogue import WEEKDAYS, catalogue
 from churn.sources.availability import Availability
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
@@ -68,6 +68,14 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "raw_rows": "bigint",
         "first_date": "date",
         "last_date": "date",
+    },
+    "week_users_kept": {
+        "week_start": "date",
+        "product": "varchar",
+        "users": "bigint",
+        "events": "bigint",
+        "log_events": "decimal(38, 6)",
+        **{f"users_{weekday}": "bigint" for weekday in WEEKDAYS},
     },
     "user_week_kept": {
         "product": "varchar",

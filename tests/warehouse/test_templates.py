@@ -112,7 +112,7 @@ def names_of(plan: DatasetPlan, step: Step) -> dict[str, Any]:
     """What a step's template may use."""
     if step.name in (lifetime.LIFETIME, lifetime.LATEST):
         return {**plan.tables.lifetime.names}
-    return {**plan.tables.aggregates.names} if step.path.startswith("aggregates/") else plan.names
+    return plan.tables.aggregates.in_templates if step.path.startswith("aggregates/") else plan.names
 
 
 def values_of(plan: DatasetPlan) -> dict[str, Any]:
@@ -191,6 +191,7 @@ LAYOUTS = {
     "user_life": "distkey(user_id) sortkey(week_start)",
     "user_state": "distkey(user_id) sortkey(week_start)",
     "week_facts": "diststyle auto sortkey(week_start)",
+    "week_users": "diststyle auto sortkey(week_start)",
     "genre_schedule": "diststyle auto sortkey(as_of_date)",
     "other_week": "distkey(user_id) sortkey(week_start)",
     "series_state": "diststyle auto sortkey(as_of_date)",

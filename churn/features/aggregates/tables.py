@@ -30,6 +30,11 @@ class VersionedTables:
     names: Mapping[str, Any]
     values: Mapping[str, Any]
 
+    @property
+    def in_templates(self) -> dict[str, Any]:
+        """What their SQL templates may use: ``names``, and ``kept``, which qualifies a table's name."""
+        return {"kept": self.table, **self.names}
+
     def name(self, name: str) -> str:
         """Return a table's name without its schema."""
         return identifier(f"{name}_{self.digest}")

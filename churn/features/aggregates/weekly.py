@@ -10,7 +10,7 @@ rows lie in files, the files read are recorded, and everything is made again if 
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -45,7 +45,7 @@ from churn.warehouse.templates import (
 
 logger = logging.getLogger(__name__)
 
-AGGREGATES = ("week_facts", "user_week", "user_item_week")
+AGGREGATES = ("week_facts", "user_week", "user_item_week", "week_users")  # in the order of their making
 # The staging table holds raw rows of at most this many weeks.
 WEEKS_AT_ONCE = OBSERVATION_WEEKS
 _FILES = {"file": "varchar(1000) not null", "stamp": "varchar(100) not null"}
@@ -59,7 +59,7 @@ class AggregateUpdate:
         weeks: Mondays of the weeks that were made.
         raw_rows: raw rows that were read.
         outside: raw rows whose date is missing or impossible.
-        warnings: sentences for people: rows that came late, weeks without any.
+        warnings: sentences for people: rows that came late.
     """
 
     weeks: tuple[date, ...]
@@ -70,7 +70,9 @@ class AggregateUpdate:
 
 def steps(tables: VersionedTables) -> tuple[Step, ...]:
     """Return the SQL steps of some weeks: the staging table, then the aggregates in order."""
-    return tuple(load_step(f"aggregates/{name}.sql", tables.names) for name in ("week_activity", *AGGREGATES))
+    return tuple(
+        load_step(f"aggregates/{name}.sql", tables.in_templates) for name in ("week_activity", *AGGREGATES)
+    )
 
 
 def aggregate_tables(settings: Settings) -> VersionedTables:
@@ -93,9 +95,11 @@ def aggregate_tables(settings: Settings) -> VersionedTables:
         **{f"device_{name}": value for name, value in devices.items()},
     }
     mapping = load_step(f"sources/{settings.source}/activity.sql", {})
-    tables = VersionedTables(settings.kept_schema, "", names, values)
-    texts = [canonical_sql(mapping, {}), *(canonical_sql(step, names) for step in steps(tables))]
-    return replace(tables, digest=digest([settings.source, WEEKS.columns, texts, sorted(values.items())]))
+    unnamed = VersionedTables("any", "any", names, values)
+    made = [canonical_sql(step, unnamed.in_templates) for step in steps(unnamed)]
+    texts = [canonical_sql(mapping, {}), *made]
+    definition = digest([settings.source, WEEKS.columns, texts, sorted(values.items())])
+    return VersionedTables(settings.kept_schema, definition, names, values)
 
 
 def _by_slug(settings: Settings, field: str) -> dict[str, str]:
@@ -186,13 +190,6 @@ def _summary(builder: "_Builder", stored: Mapping[date, Mapping[str, Any]], late
             f"rows of {len(late)} past week{'s' * (len(late) > 1)}, the oldest from {min(late)}, changed "
             f"after they were read: {' and '.join(counts)}. --rebuild-weeks {oldest} reads them again"
         )
-    empty = [week for week, row in weeks.items() if not row["raw_rows"]]
-    if empty:
-        listed = ", ".join(f"{week}" for week in empty[:5]) + (", ..." if len(empty) > 5 else "")
-        warnings.append(
-            f"{len(empty)} week{'s have' if len(empty) > 1 else ' has'} no activity at all (of {listed}): "
-            "everybody counts as away then. Load the missing rows"
-        )
     outside = int(stored[OUTSIDE]["rows_there"]) if OUTSIDE in stored else 0
     return AggregateUpdate(tuple(builder.weeks), builder.raw_rows, outside, tuple(warnings))
 
@@ -236,7 +233,7 @@ def _create_tables(warehouse: Warehouse, tables: VersionedTables, schema: str) -
             values = {**tables.values, "first_day": HISTORY_START, "last_day": HISTORY_START}
             for step in (staging, *aggregates):
                 table = f"{schema}.{staging.name}" if step is staging else tables.table(step.name)
-                empty = create_empty(step, tables.names, values, schema, table, warehouse.dialect)
+                empty = create_empty(step, tables.in_templates, values, schema, table, warehouse.dialect)
                 session.execute(empty.sql, empty.parameters)
             session.execute(f"drop table {schema}.{staging.name}")
             session.execute(create_table(files, _FILES, warehouse.dialect))
@@ -297,7 +294,7 @@ class _Builder:
         staging, *_ = steps(tables)
         with warehouse.scratch(self.schema) as place:
             values = {**tables.values, **days}
-            create_staging = create(staging, tables.names, values, self.schema, dialect, into=place)
+            create_staging = create(staging, tables.in_templates, values, self.schema, dialect, into=place)
             warehouse.execute(f"drop table if exists {place}.{staging.name}")  # of a broken attempt
             warehouse.execute(create_staging.sql, create_staging.parameters)
             with warehouse.transaction(computes=True) as session:
@@ -314,10 +311,10 @@ class _Builder:
         between = "week_start between :first_day and :last_day"
         WEEKS.delete(warehouse, session, tables, AGGREGATES, between, days)
         staging, *aggregates = steps(tables)
+        values = {**tables.values, **days}
         for step in aggregates:
-            added = insert(
-                step, tables.names, tables.values, place, tables.table(step.name), warehouse.dialect
-            )
+            table = tables.table(step.name)
+            added = insert(step, tables.in_templates, values, place, table, warehouse.dialect)
             session.execute(added.sql, added.parameters)
         counted = session.fetch(
             f"select week_start, count(*) as raw_rows from {place}.{staging.name} group by week_start"
