@@ -1,4 +1,7 @@
-"""Open MLflow without telemetry or log noise, on a SQLite file that a kill cannot damage."""
+"""Open MLflow without telemetry or log noise, on a SQLite file that a kill cannot damage.
+
+MLflow and SQLAlchemy are slow to import: most commands need neither.
+"""
 
 import logging
 import os
@@ -7,10 +10,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy import Engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from churn.core import redaction
 from churn.core.errors import RunError
@@ -79,6 +78,8 @@ def _make_database(tracking_uri: str, file: Path) -> None:
             connection.execute("SELECT count(*) FROM sqlite_master")
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import Engine, event
+    from sqlalchemy.engine import make_url
 
     file.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(str(_lock(file))):
@@ -127,6 +128,7 @@ def mlflow_errors(tracking_uri: str, doing: str) -> Iterator[None]:
     _import_mlflow()
     from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     file = sqlite_file(tracking_uri)
     advice = (

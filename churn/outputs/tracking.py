@@ -9,9 +9,10 @@ Importing mlflow takes seconds, so it is imported when first needed.
 """
 
 import logging
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -131,9 +132,31 @@ def is_logged(tracking_uri: str, *, product: str, run_id: str) -> bool:
     check_names(product, run_id)
     if _is_new(tracking_uri):
         return False
+    if _registered_in_file(tracking_uri, _name(product), run_id):
+        return True
     with mlflow_errors(tracking_uri, f"look for run {run_id} of {product}"):
         client = connect(tracking_uri)
         return any(version.tags["run_id"] == run_id for version in _versions(client, _name(product)))
+
+
+def _registered_in_file(tracking_uri: str, model: str, run_id: str) -> bool:
+    """Return whether MLflow's SQLite file says so itself; a file that cannot be read that way does not.
+
+    The answer takes no time. To ask MLflow takes a second, most of which is spent on importing it.
+    """
+    file = sqlite_file(tracking_uri)
+    if file is None:
+        return False
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=20)) as database:
+            found = database.execute(
+                "SELECT 1 FROM model_versions JOIN model_version_tags USING (name, version) "
+                "WHERE name = ? AND key = 'run_id' AND value = ? AND current_stage <> 'Deleted_Internal'",
+                [model, run_id],
+            )
+            return found.fetchone() is not None
+    except sqlite3.Error:  # another layout, or no database: MLflow says what is wrong
+        return False
 
 
 def champion(tracking_uri: str, product: str) -> Champion | None:

@@ -186,7 +186,6 @@ def run_weekly(
 
 
 def _run_one(settings: Settings, as_of: date, force: bool, name: str, rebuild_weeks: int) -> "RunResult":
-    from churn.features.activity_facts import check_data_covers
     from churn.jobs.weekly.finish import committed, finish_existing
     from churn.lake.open import check_lake
     from churn.warehouse.open import open_warehouse
@@ -198,6 +197,8 @@ def _run_one(settings: Settings, as_of: date, force: bool, name: str, rebuild_we
         committed(settings, name, windows)
     elif (existing := finish_existing(settings, name, windows)) is not None:
         return existing
+    from churn.features.activity_facts import check_data_covers
+
     with closing(open_warehouse(settings)) as warehouse:
         check_data_covers(warehouse, settings, windows)
     start_server()

@@ -15,7 +15,7 @@ from churn.config.settings import Settings
 from churn.core.errors import RunError
 from churn.core.timing import StageRecord
 from churn.dataset.checks import CheckResult
-from churn.jobs.weekly import checkpoint
+from churn.jobs.weekly import checkpoint, digests
 from churn.jobs.weekly.checkpoint import HOLDOUT, Checkpoint, RunInputs
 from churn.lake.lake import Lake, RunFolder
 from churn.model.metrics import evaluate
@@ -244,15 +244,15 @@ def test_a_change_of_any_source_file_is_seen(data: Path, monkeypatch: pytest.Mon
 
 def test_settings_are_named_as_in_the_file_and_their_values_are_not_told(data: Path) -> None:
     canary = "canary-5d1e"
-    before = checkpoint.settings_digests(settings(data), "food")
+    before = digests.settings_digests(settings(data), "food")
     chosen = settings(
         data, products={"food": PRODUCT | {"title": canary, "training": {"max_trees": 7}}}, seed=2
     )
-    now = checkpoint.settings_digests(chosen, "food")
-    assert checkpoint.changed(before, now) == [
+    now = digests.settings_digests(chosen, "food")
+    assert digests.changed(before, now) == [
         "products.food.title",
         "products.food.training.max_trees",
         "seed",
     ]
     assert canary not in str(now)
-    assert checkpoint.settings_digest(chosen, "food") != checkpoint.settings_digest(settings(data), "food")
+    assert digests.settings_digest(chosen, "food") != digests.settings_digest(settings(data), "food")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from churn.core.errors import RunError, UsageError
 from churn.core.redaction import mask_secrets
-from churn.outputs.tracking import Champion, LoggedRun, champion, initialise, log_run
+from churn.outputs.tracking import Champion, LoggedRun, champion, initialise, is_logged, log_run
 from tests.support.disks import mounted
 
 REPOSITORY = Path(__file__).parents[2]
@@ -171,6 +171,24 @@ def test_a_folder_that_moved_with_its_database_is_not_written_to_at_its_old_plac
     assert (elsewhere / f"churn-moved/{second.mlflow_run_id}/artifacts/model/booster.ubj").exists()
     assert not (store.folder / "mlflow/churn-moved" / second.mlflow_run_id).exists()
     assert store.client.get_run(first.mlflow_run_id).data.tags["run_id"] == "r1"
+
+
+def test_a_logged_run_is_known_until_its_model_is_removed(store: Store) -> None:
+    logged = store.log("known", "r1")
+    assert is_logged(store.uri, product="known", run_id="r1")
+    assert not is_logged(store.uri, product="known", run_id="r2")
+    assert not is_logged(store.uri, product="other", run_id="r1")
+    store.client.delete_model_version(logged.model_name, logged.model_version)
+    assert not is_logged(store.uri, product="known", run_id="r1")
+
+
+@pytest.mark.process
+def test_a_logged_run_is_found_in_the_file_without_mlflow(store: Store) -> None:
+    store.log("quick", "r1")
+    program = "import sys; from churn.outputs.tracking import is_logged\n"
+    program += f"print(is_logged({store.uri!r}, product='quick', run_id='r1'), 'mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "True False\n", done.stderr
 
 
 def test_rows_of_users_are_not_logged(store: Store) -> None:

@@ -32,7 +32,7 @@ from churn.features.aggregates.tables import names_by_schema
 from churn.jobs.erase.inventory import KEPT_COLUMN, RUN_DATASETS, TABLES, is_kept
 from churn.jobs.erase.run_files import check_unlisted, erase_from_run, erase_unfinished
 from churn.jobs.prune import LEDGERS
-from churn.jobs.weekly.run import is_dead
+from churn.jobs.weekly.sweep import is_dead
 from churn.lake.lake import Lake
 from churn.lake.open import open_lake
 from churn.lake.run import Run

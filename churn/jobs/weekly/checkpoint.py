@@ -4,9 +4,7 @@ SQL, unload and training are done by then. Every run continues from its checkpoi
 after a crash takes the same path as any other.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Self
 
@@ -22,6 +20,7 @@ from churn.core.files import stamp
 from churn.core.io_errors import storage_errors
 from churn.core.timing import StageRecord
 from churn.dataset.checks import CheckResult
+from churn.jobs.weekly.digests import changed, settings_digests, sha256
 from churn.lake.lake import RunFolder
 from churn.lake.manifest import FileStamp
 from churn.model.artifact import Model, ModelCard
@@ -29,20 +28,6 @@ from churn.model.metrics import Evaluation
 from churn.scoring.partition import partition_name
 
 HOLDOUT = ".holdout.parquet"
-SETTINGS = "settings.json"  # below a run's logs
-_SHORT = 16  # hexadecimal digits of a setting's digest
-# Settings that change how and where a run is computed, but not its scores.
-_NO_MATTER = {
-    "data",
-    "out",
-    "profile",
-    "products",
-    "cluster",
-    "store",
-    "prefect",
-    "sql_memory",
-    "mlflow_tracking_uri",
-}
 
 
 class RunInputs(BaseModel):
@@ -156,39 +141,6 @@ def done(base: str, partitions: int) -> int:
     return sum(Path(base, "logs", "partitions", name).is_file() for name in names)
 
 
-def settings_digest(settings: Settings, product: str) -> str:
-    """Return a SHA-256 over the settings that a product's scores depend on."""
-    return _sha256(_settings(settings, product))
-
-
-def settings_digests(settings: Settings, product: str) -> dict[str, str]:
-    """Return a short SHA-256 of each setting that scores depend on, by name: ``explain.reasons``."""
-    return {name: _sha256(value)[:_SHORT] for name, value in _settings(settings, product).items()}
-
-
-def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the names that differ between two results of ``settings_digests``."""
-    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-
-
-def _settings(settings: Settings, product: str) -> dict[str, object]:
-    """Return the settings that a product's scores depend on, each by its name in ``churn.toml``."""
-    return _flat(settings.model_dump(mode="json", exclude=_NO_MATTER)) | _flat(
-        settings.product(product).model_dump(mode="json"), f"products.{product}."
-    )
-
-
-def _flat(table: Mapping[str, object], above: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in table.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
-    return flat
-
-
-def _sha256(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def run_inputs(settings: Settings, product: str, as_of: str) -> RunInputs:
     """Return what the scores of a product and date depend on."""
     tables = settings.data / "tables"
@@ -200,7 +152,7 @@ def run_inputs(settings: Settings, product: str, as_of: str) -> RunInputs:
         product=product,
         as_of=as_of,
         code_version=__version__,
-        files=_sha256(files),
+        files=sha256(files),
         settings=settings_digests(settings, product),
     )
 

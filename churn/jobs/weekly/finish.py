@@ -14,8 +14,8 @@ from churn.core.datasets import PUBLISHED, REASONS, SCORES
 from churn.core.errors import RunError
 from churn.core.io_errors import storage_errors
 from churn.core.timing import StageTimer
-from churn.jobs.weekly import checkpoint
-from churn.jobs.weekly.run import sweep_tables
+from churn.jobs.weekly import digests
+from churn.jobs.weekly.sweep import sweep_tables
 from churn.lake.filesystem import local_copy
 from churn.lake.lake import Run
 from churn.lake.open import open_lake
@@ -166,7 +166,7 @@ def finish_existing(settings: Settings, name: str, windows: Windows) -> RunResul
     run = committed(settings, name, windows)
     if run is None:
         return None
-    if run.manifest.settings.get("digest") != checkpoint.settings_digest(settings, name):
+    if run.manifest.settings.get("digest") != digests.settings_digest(settings, name):
         logger.warning(
             "settings of %s have changed since run %s of that week was made (%s): --force makes a new one",
             name,
@@ -186,10 +186,10 @@ def finish_existing(settings: Settings, name: str, windows: Windows) -> RunResul
 
 def _settings_since(settings: Settings, run: Run) -> str:
     """Return the names of the settings that changed since a run was made."""
-    where = f"{run.base}/logs/{checkpoint.SETTINGS}"
+    where = f"{run.base}/logs/{digests.SETTINGS}"
     with storage_errors("reading the settings of the run", where):
         if not run.fs.exists(where):
             return "it does not say which"
         before: dict[str, str] = json.loads(run.fs.cat_file(where))
-    now = checkpoint.settings_digests(settings, run.manifest.product)
-    return ", ".join(checkpoint.changed(before, now))
+    now = digests.settings_digests(settings, run.manifest.product)
+    return ", ".join(digests.changed(before, now))

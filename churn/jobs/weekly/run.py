@@ -1,7 +1,6 @@
 """One weekly run while it is being made: how it starts or is resumed, and how it ends."""
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from churn.core.calendar import Windows
 from churn.core.errors import RunError
 from churn.core.tempdirs import remove_stale
 from churn.core.timing import StageTimer
-from churn.dataset.run_schemas import drop_schema, leftover_schemas, run_schema
+from churn.dataset.run_schemas import drop_schema, run_schema
 from churn.jobs.weekly import checkpoint
 from churn.jobs.weekly.checkpoint import Checkpoint, RunInputs
+from churn.jobs.weekly.sweep import sweep_tables
 from churn.lake.filesystem import is_local
 from churn.lake.lake import RunFolder, new_run_id
 from churn.lake.open import check_lake, open_lake
-from churn.lake.staging import STALE_SECONDS
 from churn.outputs import migrations
 from churn.warehouse.base import Warehouse
 from churn.warehouse.open import open_warehouse
@@ -143,28 +142,6 @@ def _read_checkpoint(folder: RunFolder, basis: RunInputs, stages: StageTimer) ->
     )
     stages.records.extend(earlier.stages)
     return earlier
-
-
-def sweep_tables(warehouse: Warehouse, name: str) -> None:
-    """Remove the tables of the product's dead runs."""
-    for schema in leftover_schemas(warehouse, name):
-        if is_dead(warehouse, schema):
-            drop_schema(warehouse, schema)
-
-
-def is_dead(warehouse: Warehouse, schema: str) -> bool:
-    """Return whether a run's schema is abandoned, ignoring this process's own run.
-
-    Only one process at a time can open the embedded warehouse. In a shared warehouse, a run that started less
-    than 48 hours ago may still be alive.
-    """
-    if warehouse.exclusive:
-        return True
-    started = re.search(r"_(\d{8}t\d{6})z_[0-9a-f]+$", schema)
-    if started is None:
-        return False
-    age = datetime.now(UTC) - datetime.strptime(started[1], "%Y%m%dt%H%M%S").replace(tzinfo=UTC)
-    return age.total_seconds() > STALE_SECONDS
 
 
 def _drop_tables(run: WeeklyRun) -> None:

@@ -19,7 +19,7 @@ from churn.dataset.checks import CheckResult, check_equal_rows, warn_features
 from churn.dataset.plan import DatasetPlan
 from churn.dataset.unload import count_rows, partition_size, read_snapshots, rows_by, unload
 from churn.explain.effects import read_summary
-from churn.jobs.weekly import checkpoint
+from churn.jobs.weekly import checkpoint, digests
 from churn.jobs.weekly.checkpoint import Checkpoint
 from churn.jobs.weekly.run import WeeklyRun
 from churn.lake.filesystem import ConfiguredTask, is_local, staged_folder
@@ -230,7 +230,7 @@ def commit(
         write_report(data, charts / "report.html")
         (charts / "report.json").write_text(data.model_dump_json(indent=1), "utf-8")
     with staged_folder(folder.path("logs")) as logs:
-        (logs / checkpoint.SETTINGS).write_text(json.dumps(run.basis.settings, indent=1), "utf-8")
+        (logs / digests.SETTINGS).write_text(json.dumps(run.basis.settings, indent=1), "utf-8")
     written = {
         f"{dataset}/{partition_name(row.index)}.parquet": stamp
         for row in partitions
@@ -288,7 +288,7 @@ def _manifest(run: WeeklyRun, data: ReportData, training_rows: int) -> Manifest:
         settings={
             "seed": run.settings.seed,
             "source": run.settings.source,
-            "digest": checkpoint.settings_digest(run.settings, run.name),
+            "digest": digests.settings_digest(run.settings, run.name),
         },
     )
 
