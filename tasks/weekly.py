@@ -21,6 +21,7 @@ from churn.jobs.weekly import job
 from churn.jobs.weekly.checkpoint import Checkpoint
 from churn.jobs.weekly.run import WeeklyRun
 from churn.jobs.weekly.stages import Progress
+from churn.scoring.runner import Runner
 from churn.scoring.scorer import PartitionResult
 
 
@@ -38,9 +39,9 @@ _AGAIN: dict[str, Any] = {
 }
 
 
-def score(run: WeeklyRun, checkpoint: Checkpoint, client: Callable[[], Any]) -> list[PartitionResult]:
-    """Score and explain every user over the cluster, with a progress bar on the task run's page."""
-    return job.score(run, checkpoint, client, progress_artifact(run))
+def score(run: WeeklyRun, checkpoint: Checkpoint, runner: Callable[[], Runner]) -> list[PartitionResult]:
+    """Score and explain every user, with a progress bar on the task run's page."""
+    return job.score(run, checkpoint, runner, progress_artifact(run))
 
 
 def progress_artifact(run: WeeklyRun) -> Progress | None:

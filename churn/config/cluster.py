@@ -128,8 +128,10 @@ class ClusterSettings(_Frozen):
         kind: which of them.
         workers: worker processes (local) or tasks (Fargate); none = by cores and memory, local only.
         threads_per_worker: partitions that each worker scores at once.
-        memory_limit: of each local worker, beyond which Dask restarts it: ``2GB``; ``0.5``, a share of the
-            machine's; ``auto``, a fair share.
+        processes: whether local workers are processes; if not, they are threads of the run. None = processes
+            for a large audience, or with a ``memory_limit``.
+        memory_limit: of each local worker process, beyond which Dask restarts it: ``2GB``; ``0.5``, a share
+            of the machine's; ``auto``, a fair share.
         address: the scheduler's, with ``kind`` address.
         tls_ca: PEM file of the authority that signed everybody's certificates, with ``kind`` address.
         tls_cert: PEM file of this process's certificate.
@@ -140,6 +142,7 @@ class ClusterSettings(_Frozen):
     kind: Literal["local", "address", "fargate"] = "local"
     workers: int | None = Field(default=None, ge=1)
     threads_per_worker: int = Field(default=1, ge=1)
+    processes: bool | None = None
     memory_limit: str = Field(default="auto", pattern=_MEMORY, examples=["auto", "2GB", "0.5"])
     address: str | None = None
     tls_ca: Path | None = None
@@ -154,6 +157,10 @@ class ClusterSettings(_Frozen):
             raise ValueError("tls_ca, tls_cert and tls_key are needed together")
         if given and self.kind != "address":
             raise ValueError("tls_ca, tls_cert and tls_key go with kind 'address'")
+        if self.processes is False and self.memory_limit != "auto":
+            raise ValueError(
+                "memory_limit is for worker processes: leave it out, or do not set processes to false"
+            )
         if self.kind == "fargate":
             self._check_fargate()
         return self

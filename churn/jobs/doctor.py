@@ -26,7 +26,8 @@ from churn.lake.lake import Lake
 from churn.lake.open import open_lake
 from churn.outputs.migrations import pending
 from churn.outputs.mlflow_client import connect, mlflow_errors, sqlite_file
-from churn.scoring.cluster.client import local_size, open_client
+from churn.scoring.cluster.client import open_client
+from churn.scoring.cluster.size import PROCESSES_FROM, expected_threads, local_size, starts_processes
 from churn.sources.availability import check_tables
 from churn.warehouse.base import InUseError, Warehouse
 from churn.warehouse.open import location, open_in_memory, open_warehouse
@@ -248,7 +249,15 @@ def _scheduler(settings: Settings) -> str:
     """Reach the scheduler, and let one of its workers run a task."""
     cluster = settings.cluster
     if cluster.kind == "local" and not cluster.address:
-        return f"each run starts {local_size(cluster)} worker process(es) on this machine"
+        processes = f"{local_size(cluster)} worker process(es) on this machine"
+        if starts_processes(cluster):
+            return f"each run starts {processes}"
+        threads = f"a run scores in {expected_threads(cluster)} thread(s)"
+        if cluster.processes is False:
+            return threads
+        return (
+            f"{threads}, or from {PROCESSES_FROM / 1e6:,.0f} million values (users x features) in {processes}"
+        )
     if cluster.kind == "fargate":
         from churn.scoring.cluster.fargate import check_fargate  # AWS' libraries are slow to import
 

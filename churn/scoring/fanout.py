@@ -16,13 +16,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 from distributed import Client, Future, KilledWorker, as_completed
 from distributed.client import ClosedClientError
 
 from churn.core.errors import RunError
-from churn.core.io_errors import disk_advice
+from churn.scoring.cluster.advice import Advice
+from churn.scoring.runner import Done, RowT, TaskT, error_words, task_error, unique_names
+
+__all__ = ["Done", "FanOut"]
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05  # seconds
 _CENSUS_SECONDS = 2.0
@@ -32,40 +35,6 @@ _RESUBMISSIONS = 3  # of a task lost with its worker
 _GONE = (OSError, RuntimeError, ClosedClientError)
 
 _logger = logging.getLogger(__name__)
-
-
-class Counted(Protocol):
-    """What a task returns: a small picklable object with a number of rows."""
-
-    @property
-    def rows(self) -> int:
-        """Rows the task wrote."""
-
-
-TaskT = TypeVar("TaskT")
-RowT = TypeVar("RowT", bound=Counted)
-
-
-@dataclass(frozen=True)
-class Done(Generic[RowT]):
-    """Progress after one finished task."""
-
-    name: str
-    row: RowT  # what the task returned
-    done: int  # finished tasks, with this one
-    total: int
-    rows: int  # rows of the finished tasks
-    seconds: float  # wall time since the start
-
-    @property
-    def rows_per_second(self) -> float:
-        """Rows per second of wall time."""
-        return self.rows / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float:
-        """Estimated wall time of the remaining tasks, from the mean of the finished ones."""
-        return self.seconds / self.done * (self.total - self.done)
 
 
 @dataclass
@@ -80,6 +49,7 @@ class FanOut:
     _: KW_ONLY
     in_flight: int | None = None  # most futures in flight; None = twice the cluster's current threads
     worker_timeout: float = 300.0  # seconds to wait while the cluster has no worker
+    advice: Advice = field(default_factory=Advice)  # what to do when workers fail
 
     def run(
         self,
@@ -104,10 +74,7 @@ class FanOut:
             RunError: ``function`` raised an error, or a task killed its workers or was lost too often (the
                 message names the task); or the cluster has no workers or is gone.
         """
-        names = [key(task) for task in tasks]
-        if len(set(names)) < len(names):
-            raise RunError("two tasks of a fan-out have the same name: this is a bug; report it")
-        job = _Job(self, function, tasks, names)
+        job = _Job(self, function, tasks, unique_names(tasks, key))
         try:
             return job.finish(on_done)
         finally:
@@ -133,6 +100,7 @@ class _Job(Generic[TaskT, RowT]):
     def __post_init__(self) -> None:
         self.waiting = deque(range(len(self.tasks)))
         self.client = self.settings.client
+        self.advice = self.settings.advice
         self.completed = as_completed(loop=self.client.loop)
         self.prefix = getattr(self.function, "__name__", "task")
         self.token = uuid.uuid4().hex
@@ -201,10 +169,12 @@ class _Job(Generic[TaskT, RowT]):
             elif cancelled:
                 self._resubmit(position, self.waiting, error)
             else:
-                raise RunError(f"{self.names[position]} failed: {_message(error)}") from error
+                raise task_error(self.names[position], error) from error
             return None
         position, _ = self._release(future)
         self.results[position] = row
+        if self.advice.deaths is not None:
+            self.advice.deaths.scored()
         return position
 
     def _release(self, future: Future) -> tuple[int, bool]:
@@ -220,8 +190,8 @@ class _Job(Generic[TaskT, RowT]):
         if was_alone:
             raise RunError(
                 f"{self.names[position]} kills the worker that runs it, every time (last: "
-                f"{error.last_worker.address}). Most often it needs more memory than a worker has: give "
-                "workers more memory, or make partitions or batches smaller"
+                f"{error.last_worker.address}). Most often it needs more memory than a worker has: "
+                f"{self.advice.memory}; or set a smaller partition_rows"
             ) from error
         self._resubmit(position, self.suspects, error)
 
@@ -230,7 +200,7 @@ class _Job(Generic[TaskT, RowT]):
         if self.resubmitted[position] >= _RESUBMISSIONS:
             raise RunError(
                 f"{name} was lost with its worker {_RESUBMISSIONS + 1} times: the cluster's workers do not "
-                "live long enough; look at their logs"
+                f"live long enough; {self.advice.logs}"
             ) from error
         self.resubmitted[position] += 1
         _logger.warning(
@@ -242,19 +212,23 @@ class _Job(Generic[TaskT, RowT]):
         """Count the cluster's threads, at most every two seconds.
 
         Raises:
-            RunError: there has been no worker for longer than ``worker_timeout``.
+            RunError: there has been no worker for longer than ``worker_timeout``, or workers of this machine
+                die one after the other.
         """
         now = time.monotonic()
         if now - self.counted_at < _CENSUS_SECONDS:
             return
         self.counted_at = now
+        hopeless = None if self.advice.deaths is None else self.advice.deaths.hopeless()
+        if hopeless is not None:
+            raise RunError(hopeless)
         self.threads = sum(self._ask(self.client.nthreads).values())
         if self.threads:
             self.last_worker_at = now
         elif now - self.last_worker_at > self.settings.worker_timeout:
             raise RunError(
-                f"the cluster has had no worker for {self.settings.worker_timeout:.0f} s: start workers for "
-                f"its scheduler at {self.client.scheduler.address}, and run again"
+                f"the cluster has had no worker for {self.settings.worker_timeout:.0f} s: "
+                f"{self.advice.workers}, and run again"
             )
 
     def _ask(self, request: Callable[[], Any]) -> Any:
@@ -262,12 +236,5 @@ class _Job(Generic[TaskT, RowT]):
             return request()
         except _GONE as error:
             raise RunError(
-                f"the cluster is gone ({_message(error)}): look at its scheduler's log, and run again"
+                f"the cluster is gone ({error_words(error)}): {self.advice.logs}, and run again"
             ) from error
-
-
-def _message(error: BaseException) -> str:
-    advice = disk_advice(error)  # of a worker's disk, too
-    if advice is not None:
-        return advice
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

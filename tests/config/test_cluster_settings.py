@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from churn.config.cluster import ClusterSettings, FargateSettings
 from churn.config.settings import Settings
-from churn.scoring.cluster.client import expected_threads
+from churn.scoring.cluster.size import expected_threads
 
 DIGEST = "sha256:" + "ab" * 32
 REQUIRED = {

@@ -15,7 +15,8 @@ from distributed import Client, Future, LocalCluster
 
 from churn.config.cluster import ClusterSettings
 from churn.core.errors import CheckError, ConfigError, RunError
-from churn.scoring.cluster.client import client_in_background, local_size, open_client
+from churn.scoring.cluster.client import client_in_background, open_client
+from churn.scoring.cluster.size import local_size
 from churn.scoring.fanout import FanOut
 from churn.scoring.scorer import score_partition, summarise_partitions
 from tests.support.fanout_tasks import Task, attempts, perform
@@ -241,11 +242,14 @@ def test_an_unscorable_partition_is_named(client, tmp_path):
         FanOut(client).run(score_partition, tasks, key=name)
 
 
-def test_a_running_scheduler_is_used_by_address(client, make):
-    address = client.scheduler.address
-    with open_client(ClusterSettings(kind="address", address=address)) as other:
-        assert len(FanOut(other).run(perform, make(3), key=name)) == 3
-    assert client.status == "running"
+def test_a_running_scheduler_is_used_by_address(make):
+    with LocalCluster(
+        n_workers=1, processes=False, protocol="tcp://", host="127.0.0.1", dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": ":0"},
+    ) as cluster:  # fmt: skip
+        with open_client(ClusterSettings(kind="address", address=cluster.scheduler_address)) as other:
+            assert len(FanOut(other).run(perform, make(3), key=name)) == 3
+        assert cluster.scheduler.status.name == "running"
 
 
 def test_an_address_where_nobody_answers_is_an_error():

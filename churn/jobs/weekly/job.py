@@ -21,8 +21,9 @@ from churn.jobs.weekly.run import WeeklyRun, start_or_resume
 from churn.jobs.weekly.stages import Files, Progress
 from churn.lake.lake import Run
 from churn.outputs.tables import Published
-from churn.scoring.cluster.client import client_in_background
+from churn.scoring.runner import Runner
 from churn.scoring.scorer import PartitionResult
+from churn.scoring.workers import Workers, open_workers
 from churn.warehouse.templates import Step
 
 ResultT = TypeVar("ResultT")
@@ -128,19 +129,20 @@ def run(
     with start_or_resume(settings, product, windows.as_of, resume=not force) as weekly:
         labels = {"run": weekly.run_id, "product": weekly.name}
         # Fargate is paid by the second: its cluster is closed before the commit.
-        with client_in_background(settings.cluster, labels) as client:
+        with open_workers(settings.cluster, labels) as workers:
             plan = caller.call(plan_sql, weekly, rebuild_weeks)
             caller.submit(open_tracking, weekly)
-            checkpoint = weekly.checkpoint or _prepare(caller, weekly, plan)
-            partitions = caller.call(score, weekly, checkpoint, client)
+            checkpoint = weekly.checkpoint or _prepare(caller, weekly, plan, workers)
+            workers.expect(checkpoint.users * len(plan.catalogue.features))
+            partitions = caller.call(score, weekly, checkpoint, workers.runner)
         committed = caller.call(commit, weekly, plan, checkpoint, partitions)
         for pending in [caller.submit(publish, weekly, committed), caller.submit(track, weekly, committed)]:
             pending.result()
     return finish.run_result(settings, committed, repeated=False, stages=weekly.stages)
 
 
-def _prepare(caller: Caller, weekly: WeeklyRun, plan: DatasetPlan) -> Checkpoint:
-    """Run all stages before scoring; return the checkpoint."""
+def _prepare(caller: Caller, weekly: WeeklyRun, plan: DatasetPlan, workers: Workers) -> Checkpoint:
+    """Run all stages before scoring; return the checkpoint. Workers that take long start while it trains."""
     steps: dict[str, Pending[int]] = {}
     for step in plan.steps:
         steps[step.name] = caller.submit(
@@ -150,6 +152,7 @@ def _prepare(caller: Caller, weekly: WeeklyRun, plan: DatasetPlan) -> Checkpoint
     passed = caller.call(check, weekly, plan, rows)
     unloads = {purpose: caller.submit(unload, weekly, plan, purpose) for purpose in ("train", "score")}
     files = {purpose: pending.result() for purpose, pending in unloads.items()}
+    workers.expect(rows_by(files["score"]) * len(plan.catalogue.features))
     return caller.call(train, weekly, plan, files, passed)
 
 
@@ -200,11 +203,11 @@ def train(
 
 
 def score(
-    run: WeeklyRun, checkpoint: Checkpoint, client: Callable[[], Any], on_progress: Progress | None = None
+    run: WeeklyRun, checkpoint: Checkpoint, runner: Callable[[], Runner], on_progress: Progress | None = None
 ) -> list[PartitionResult]:
-    """Score and explain every user over the cluster."""
+    """Score and explain every user; ``runner`` waits for who does it."""
     with run.stages.stage("score and explain", "score") as count:
-        results = stages.score_users(run, checkpoint, client(), on_progress)
+        results = stages.score_users(run, checkpoint, runner(), on_progress)
         count.rows = sum(result.rows for result in results)
     return results
 

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
 
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
@@ -30,9 +29,9 @@ from churn.outputs import tracking
 from churn.outputs.report import write_report
 from churn.outputs.report.build import aggregate_scores, report_data, stages_of, true_log_loss
 from churn.outputs.report.data import ReportData, RunFacts
-from churn.scoring.cluster.client import expected_threads
-from churn.scoring.fanout import Done, FanOut
+from churn.scoring.cluster.size import expected_threads
 from churn.scoring.partition import partition_name
+from churn.scoring.runner import Done, Runner
 from churn.scoring.scorer import (
     PartitionResult,
     PartitionTask,
@@ -135,14 +134,14 @@ def _stamps(run: WeeklyRun, partitions: int) -> dict[str, FileStamp]:
 
 
 def score_users(
-    run: WeeklyRun, state: Checkpoint, client: Any, on_progress: Progress | None = None
+    run: WeeklyRun, state: Checkpoint, runner: Runner, on_progress: Progress | None = None
 ) -> list[PartitionResult]:
-    """Score and explain every partition over the cluster; return one result per partition, in order.
+    """Score and explain every partition; return one result per partition, in order.
 
     Args:
         run: the run.
         state: its checkpoint.
-        client: Dask client of the cluster.
+        runner: who scores.
         on_progress: called every few seconds and at the end with the percentage of partitions done and a
             sentence of totals.
     """
@@ -180,10 +179,10 @@ def score_users(
         if on_progress is not None:
             on_progress(100 * done.done / done.total, sentence)
 
-    score = score_partition
+    score: Callable[[PartitionTask], PartitionResult] = score_partition
     if not is_local(run.folder.fs):
         score = ConfiguredTask(run.settings.store, score_partition)
-    return FanOut(client).run(score, tasks, key=lambda task: task.name, on_done=report)
+    return runner.run(score, tasks, key=lambda task: task.name, on_done=report)
 
 
 def commit(

@@ -11,21 +11,12 @@ from distributed import Client
 
 from churn.config.cluster import ClusterSettings
 from churn.core.errors import ConfigError, RunError
-from churn.scoring.cluster.local import local_cluster, local_size
+from churn.scoring.cluster.advice import local_advice, remote_advice
+from churn.scoring.cluster.local import LocalProcesses, local_cluster
 from churn.scoring.cluster.tls import address_security
 from churn.scoring.cluster.versions import check_versions
-
-__all__ = ["client_in_background", "expected_threads", "local_size", "open_client"]
-
-_THREADS_ELSEWHERE = 8  # of a cluster that is not asked; several partitions for each of many more, too
-
-
-def expected_threads(settings: ClusterSettings) -> int:
-    """Return how many partitions the cluster will score at once; a guess for a scheduler by address."""
-    if settings.kind == "address":
-        return _THREADS_ELSEWHERE
-    workers = local_size(settings) if settings.kind == "local" else settings.workers or 1
-    return workers * settings.threads_per_worker
+from churn.scoring.fanout import FanOut
+from churn.scoring.runner import error_words
 
 
 @contextmanager
@@ -66,11 +57,19 @@ def _open_local(settings: ClusterSettings) -> Iterator[Client]:
         try:
             cluster = stack.enter_context(local_cluster(settings))
             client = stack.enter_context(Client(cluster, set_as_default=False))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, EOFError) as error:
             raise RunError(
-                f"the local Dask cluster did not start ({error}): free memory and ports"
+                f"the worker processes on this machine did not start ({error_words(error)}): free memory and "
+                "ports, or set cluster.processes to false to score without them"
             ) from error
         yield client
+
+
+def fan_out(client: Client, settings: ClusterSettings) -> FanOut:
+    """Return a fan-out over a client's cluster that knows who starts its workers."""
+    if isinstance(client.cluster, LocalProcesses):
+        return FanOut(client, advice=local_advice(client.cluster.deaths))
+    return FanOut(client, advice=remote_advice(settings, client.scheduler.address))
 
 
 @contextmanager
@@ -95,8 +94,8 @@ def client_in_background(
 ) -> Iterator[Callable[[], Client]]:
     """Start the cluster in a thread, and yield a function that waits for its client.
 
-    A local cluster takes a few seconds to start; begin here before the work that does not need it. Fargate is
-    paid by the second: it starts when it is asked for. The errors of ``open_client`` are raised by that
+    Worker processes take a few seconds to start; begin here before the work that does not need them. Fargate
+    is paid by the second: it starts when it is asked for. The errors of ``open_client`` are raised by that
     function.
     """
     leave = threading.Event()

@@ -32,7 +32,7 @@ from churn.scoring.cluster.ecs import (
     running_tasks,
     tags_of,
 )
-from churn.scoring.cluster.local import MINIMUM_ALLOWED_FAILURES, ONE_THREAD, WORKER_MODULE
+from churn.scoring.cluster.local import MINIMUM_ALLOWED_FAILURES, NEVER_PAUSE, ONE_THREAD, WORKER_MODULE
 from churn.scoring.cluster.tls import load_security as tls_security
 
 if TYPE_CHECKING:
@@ -48,6 +48,9 @@ _VARIABLES: Mapping[str, str] = {
     **{name: str(threads) for name, threads in ONE_THREAD.items()},
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(MINIMUM_ALLOWED_FAILURES),
     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    **{
+        f"DASK_DISTRIBUTED__WORKER__MEMORY__{name.upper()}": str(never) for name, never in NEVER_PAUSE.items()
+    },
 }
 # Where Dask looks for PEM, by key of the secret.
 _TLS_VARIABLES: Mapping[str, str] = {

@@ -1,37 +1,45 @@
 """Worker processes on this machine.
 
-Made for a command line: nothing listens beyond 127.0.0.1, there is no dashboard, logs are silent, and
-workers import ``churn.worker`` and nothing else of this program. On Linux they are forked from one small
-server that has imported it already: workers share that memory, and one that died is back in a tenth of a
-second. Elsewhere each worker is a fresh interpreter.
+Made for a command line: nothing listens beyond 127.0.0.1 or without a certificate, there is no page, logs
+are silent, and workers import ``churn.worker`` and nothing else of this program. On Linux they are forked
+from one small server that has imported it already: workers share that memory, and one that died is back in a
+tenth of a second. Elsewhere each worker is a fresh interpreter.
+
+Other people of the machine can reach its loopback ports, and a scheduler runs what it is sent. So scheduler,
+workers and client of each cluster speak TLS with a key that is made for it and is in no file.
 """
 
 import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
-from typing import Any
 
 import dask.config
-from dask.system import CPU_COUNT
-from distributed import LocalCluster, Nanny
-from distributed.system import MEMORY_LIMIT
+from distributed import Security, SpecCluster
 from distributed.utils import get_mp_context
+from distributed.worker_memory import parse_memory_limit
 
 from churn.config.cluster import ClusterSettings
+from churn.core.machine import memory_bytes
+from churn.scoring.cluster.closed import ClosedScheduler
+from churn.scoring.cluster.deaths import Deaths
+from churn.scoring.cluster.nanny import WorkerNanny
+from churn.scoring.cluster.size import local_size
 
 WORKER_MODULE = "churn.worker"
 MINIMUM_ALLOWED_FAILURES = 3
-MEMORY_PER_WORKER = 600_000_000  # bytes; fewer workers than cores where memory is short
 _SILENT = logging.CRITICAL + 1
 _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+_HOST, _PROTOCOL = "127.0.0.1", "tls://"
+_OPENINGS = 3  # of a cluster whose processes die while it starts
 
 # Dask's threads are the parallelism: one OpenMP thread for each of them uses a core once.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), 1)
+# A worker stores no results that it could move to disk. Paused, it would wait for memory that nothing frees.
+NEVER_PAUSE = {"target": False, "spill": False, "pause": False}
 
 # Defaults, so that a Dask configuration file or DASK_... variables of the user win. They must last as long as
 # the process: a nanny reads them again when it replaces a worker.
@@ -39,7 +47,11 @@ dask.config.update_defaults(
     {
         "distributed": {
             # The sampling profiler is for a dashboard, which there is none of here.
-            "worker": {"multiprocessing-method": _METHOD, "profile": {"enabled": False}},
+            "worker": {
+                "multiprocessing-method": _METHOD,
+                "profile": {"enabled": False},
+                "memory": NEVER_PAUSE,
+            },
             "nanny": {"pre-spawn-environ": ONE_THREAD},
         }
     }
@@ -48,50 +60,92 @@ dask.config.update_defaults(
 _logger = logging.getLogger(__name__)
 
 
-def local_size(settings: ClusterSettings) -> int:
-    """Return how many workers a local cluster gets: as set, else by cores and memory (of the container)."""
-    if settings.workers is not None:
-        return settings.workers
-    by_cores = CPU_COUNT // settings.threads_per_worker
-    by_memory = MEMORY_LIMIT // MEMORY_PER_WORKER
-    return int(max(1, min(by_cores, by_memory)))
+class LocalProcesses(SpecCluster):  # type: ignore[misc]  # distributed has no types
+    """A scheduler in this process, and worker processes of this machine.
+
+    Attributes:
+        deaths: those of its workers.
+    """
+
+    deaths: Deaths
+
+    def __init__(self, settings: ClusterSettings, preload: list[str]) -> None:
+        """Start scheduler and workers."""
+        security = Security.temporary()
+        threads = settings.threads_per_worker
+        limit = _memory_limit(settings)
+        self.deaths = Deaths(settings, limit)
+        allowed = max(MINIMUM_ALLOWED_FAILURES, dask.config.get("distributed.scheduler.allowed-failures"))
+        common = {"host": _HOST, "protocol": _PROTOCOL, "security": security}
+        worker = {
+            "cls": WorkerNanny,
+            "options": {
+                **common,
+                "nthreads": threads,
+                "memory_limit": limit,
+                # The fork server keeps the environment of its own start, which may be long ago.
+                "env": {name: value for name, value in os.environ.items() if name.startswith("AWS_")},
+                "preload": preload,
+                "silence_logs": _SILENT,
+                "deaths": self.deaths,
+            },
+        }
+        super().__init__(
+            name="churn",
+            scheduler={
+                "cls": ClosedScheduler,
+                "options": {**common, "port": 0, "dashboard": False, "allowed_failures": allowed},
+            },
+            workers=dict.fromkeys(range(local_size(settings)), worker),
+            security=security,
+            silence_logs=_SILENT,
+        )
+
+
+def _memory_limit(settings: ClusterSettings) -> int | None:
+    """Return the bytes of each worker; None without a limit.
+
+    Dask's own ``auto`` is a share by cores, however few workers there are.
+    """
+    if settings.memory_limit == "auto":
+        return memory_bytes() // local_size(settings)
+    limit: int | None = parse_memory_limit(settings.memory_limit, settings.threads_per_worker, logger=_logger)
+    return limit
 
 
 @contextmanager
-def local_cluster(settings: ClusterSettings) -> Iterator[Any]:
+def local_cluster(settings: ClusterSettings) -> Iterator[LocalProcesses]:
     """Yield a cluster of worker processes on the loopback interface."""
-    preload: list[str] = []
-    if dask.config.get("distributed.worker.multiprocessing-method") == "forkserver":
-        get_mp_context().set_forkserver_preload(["distributed.nanny", WORKER_MODULE])
-        _start_fork_server()
-    else:
-        preload = [WORKER_MODULE]
-    allowed = max(MINIMUM_ALLOWED_FAILURES, dask.config.get("distributed.scheduler.allowed-failures"))
     _silence_logs()
     # After this time the cluster closes a nanny whose worker it does not see. A nanny that is just replacing
     # a worker would be closed too, for the death of an earlier one, and the cluster would stay smaller.
-    never = dask.config.set({"distributed.deploy.lost-worker-timeout": "365 days"})
     with (
-        never,
-        LocalCluster(
-            n_workers=local_size(settings),
-            threads_per_worker=settings.threads_per_worker,
-            memory_limit=settings.memory_limit,
-            worker_class=_Nanny,
-            # The fork server keeps the environment of its own start, which may be long ago.
-            env={name: value for name, value in os.environ.items() if name.startswith("AWS_")},
-            preload=preload,
-            silence_logs=_SILENT,
-            # Without a dashboard Dask still serves its health pages: on any free loopback port.
-            dashboard_address=None,
-            scheduler_kwargs={
-                "dashboard": False,
-                "dashboard_address": "127.0.0.1:0",
-                "allowed_failures": allowed,
-            },
-        ) as cluster,
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "365 days"}),
+        _opened(settings) as cluster,
     ):
         yield cluster
+
+
+def _opened(settings: ClusterSettings) -> LocalProcesses:
+    """Start a cluster; start again, a few times, if a process dies on the way."""
+    for attempt in range(1, _OPENINGS + 1):
+        try:
+            preload = _prepare_processes()
+            return LocalProcesses(settings, preload)
+        except (OSError, RuntimeError, EOFError) as error:
+            if attempt == _OPENINGS:
+                raise
+            _logger.warning("the worker processes did not start (%s); they are started again", error)
+    raise AssertionError("unreachable")
+
+
+def _prepare_processes() -> list[str]:
+    """Start the fork server where there is one; return what each worker imports by itself."""
+    if dask.config.get("distributed.worker.multiprocessing-method") != "forkserver":
+        return [WORKER_MODULE]
+    get_mp_context().set_forkserver_preload(["distributed.nanny", WORKER_MODULE])
+    _start_fork_server()
+    return []
 
 
 def _start_fork_server() -> None:
@@ -116,48 +170,3 @@ def _silence_logs() -> None:
     for name in list(logging.Logger.manager.loggerDict):
         if name.partition(".")[0] == "distributed":
             logging.getLogger(name).setLevel(_SILENT)
-
-
-class _Nanny(Nanny):  # type: ignore[misc]  # distributed has no types
-    """Keeps one worker process alive, and keeps the parent's main module out of it.
-
-    ``multiprocessing`` would import that module again in each worker: for the command line, a deployment or a
-    notebook that is Prefect and the flows, seconds of work that a worker must not have done for it.
-    """
-
-    _started = False
-
-    async def instantiate(self) -> Any:
-        """Start the worker process."""
-        if self._started:
-            _logger.warning("a worker died; another takes its place")
-        self._started = True
-        with _main_hidden:
-            return await super().instantiate()
-
-
-class _MainHidden:
-    """While entered (by any number of threads), ``__main__`` does not say where it came from."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._entered = 0
-        self._origin: dict[str, Any] = {}
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._entered += 1
-            if self._entered == 1:
-                main = vars(sys.modules["__main__"])
-                self._origin = {name: main[name] for name in ("__spec__", "__file__") if name in main}
-                main["__spec__"] = None
-                main.pop("__file__", None)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._entered -= 1
-            if self._entered == 0:
-                vars(sys.modules["__main__"]).update(self._origin)
-
-
-_main_hidden = _MainHidden()
