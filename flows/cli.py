@@ -12,6 +12,7 @@ import click
 
 from churn.core.calendar import MAX_WEEKS
 from churn.core.errors import ChurnError, UsageError
+from churn.core.private import private_files
 from flows.console import at_exit, install_signal_handlers, silence_libraries, stop_requested, stopped
 
 
@@ -149,8 +150,10 @@ def _run(command: str, options: Mapping[str, Any]) -> None:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="churn")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Who will stop coming, why, and what that adds up to."""
+    context.with_resource(private_files())
     install_signal_handlers()
 
 

@@ -3,7 +3,9 @@
 import logging
 import math
 import os
+import shutil
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -24,6 +26,7 @@ _QUIET = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+_LIVE = "churn.core.live"
 # A second signal within this time belongs to the first one: the clean-up is under way.
 _SAME_STOP_SECONDS = 10.0
 
@@ -38,11 +41,27 @@ _fault: str | None = None
 
 
 class _Lines(logging.Handler):
+    """Prints a line for each record; a live one stays on the last line of a terminal until the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live = False  # whether the last line is one
+
     def emit(self, record: logging.LogRecord) -> None:
         import click
 
         # A signal for the whole process group ends the workers too: nobody needs to read that they died.
         if stop_requested() and record.name.startswith("churn.scoring"):
+            return
+        if getattr(record, "progress", False):
+            return  # for logs that nobody watches; a terminal has the live line
+        if self._live:
+            click.echo("\r\x1b[K", nl=False, err=True)
+        self._live = record.name == _LIVE and bool(record.getMessage())
+        if record.name == _LIVE:
+            if self._live:
+                width = shutil.get_terminal_size().columns - 1
+                click.echo(f"  {record.getMessage()}"[:width], nl=False, err=True)
             return
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         click.echo(f"  {mark}{record.getMessage()}", err=True)
@@ -132,3 +151,4 @@ def show_progress() -> None:
     log.propagate = False
     for name in ("churn.core.timing", "churn.jobs.backtest"):
         logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger(_LIVE).setLevel(logging.INFO if sys.stderr.isatty() else logging.WARNING)

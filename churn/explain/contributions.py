@@ -8,6 +8,7 @@ import numpy as np
 import xgboost as xgb
 from numpy.typing import NDArray
 
+from churn.core.floats import standard_floats
 from churn.explain.treeshap import TreeShap, UnsupportedModelError
 from churn.model.artifact import Model
 
@@ -62,6 +63,7 @@ def _explainer(booster: xgb.Booster) -> TreeShap | None:
         return None
 
 
+@standard_floats()
 def _by_xgboost(model: Model, X: NDArray[np.float32]) -> Contributions:
     # Not a QuantileDMatrix: it would bin the values and explain changed rows.
     rows = X if len(X) else np.full((1, X.shape[1]), np.nan, np.float32)
@@ -74,6 +76,7 @@ def _by_xgboost(model: Model, X: NDArray[np.float32]) -> Contributions:
     return Contributions(phi, bias, margin)
 
 
+@standard_floats()
 def additivity_gap(
     model: Model, X: NDArray[np.float32], explained: Contributions, rows: int
 ) -> tuple[int, float]:

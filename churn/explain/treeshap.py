@@ -37,7 +37,8 @@ import xgboost as xgb
 from numpy.typing import ArrayLike, NDArray
 
 from churn.core.errors import RunError
-from churn.explain.kernel import kernel
+from churn.core.floats import standard_floats
+from churn.explain.kernel import LANES, kernel
 from churn.explain.trees import UnsupportedModelError, flatten
 
 __all__ = ["TreeShap", "UnsupportedModelError"]
@@ -56,6 +57,7 @@ class TreeShap:
         bias: the margin of an average training row, in log-odds.
     """
 
+    @standard_floats()
     def __init__(self, booster: xgb.Booster) -> None:
         """Flatten a booster's trees and compile the kernel.
 
@@ -114,6 +116,7 @@ class TreeShap:
         per_thread = -(-blocks // threads) * self._trees.rows
         parts = [(i, min(i + per_thread, rows)) for i in range(0, rows, max(1, per_thread))]
 
+        @standard_floats()  # of each thread: limits may be the number below 0
         def explain(part: tuple[int, int]) -> None:
             scratch = _aligned(self._trees.floats)
             self._kernel(matrix, tuple(self._trees), *part, scratch, self.bias, by_feature, margin)
@@ -128,20 +131,33 @@ class TreeShap:
     def _probe(self, booster: xgb.Booster) -> float:
         """Return the bias: the margin minus the contributions, which is the same for every row.
 
-        This holds for any base score, objective and version of XGBoost. Two very different rows check that
-        the flattened trees are the ones that XGBoost predicts with.
+        This holds for any base score, objective and version of XGBoost. Very different rows check that the
+        flattened trees are the ones that XGBoost predicts with: nothing known, zeros, and values at the
+        thresholds and next to them, where a comparison would first go wrong.
         """
-        rows = np.full((2, self.n_features), np.nan, np.float32)
-        rows[0] = 0
+        rows = self._probe_rows()
         margin = booster.inplace_predict(rows, predict_type="margin", validate_features=False)
         summed = self.contributions(rows).sum(axis=1, dtype=np.float64)
         gap: NDArray[np.float64] = np.ravel(margin).astype(np.float64) - summed
-        if not abs(gap[0] - gap[1]) <= _ADDITIVITY * max(1.0, float(np.abs(margin).max())):
+        if not np.ptp(gap) <= _ADDITIVITY * max(1.0, float(np.abs(margin).max())):
             raise UnsupportedModelError(
-                f"contributions do not add up to this model's margin (by {gap[0] - gap[1]:.2g} between two "
+                f"contributions do not add up to this model's margin (by {np.ptp(gap):.2g} between two "
                 "rows); use booster.predict(pred_contribs=True)"
             )
-        return float(gap.mean())
+        return float(gap[:2].mean())
+
+    def _probe_rows(self) -> Floats:
+        """Return (LANES, features): zeros, nothing, and values at and beside thresholds of every feature."""
+        rows = np.full((LANES, self.n_features), np.nan, np.float32)
+        rows[0] = 0
+        nodes, each = self._trees.nodes, (LANES - 2) // 3
+        for slot, feature in enumerate(self._trees.features):
+            of_feature = nodes[nodes["x"] == slot * self._trees.rows]
+            limits = np.unique(of_feature["sign"] * of_feature["limit"])
+            chosen = limits[np.linspace(0, len(limits) - 1, each).astype(int)]
+            beside = [np.nextafter(chosen, np.float32(side)) for side in (-np.inf, np.inf)]
+            rows[2 : 2 + 3 * each, feature] = np.concatenate([chosen, *beside])
+        return rows
 
 
 def _aligned(floats: int) -> Floats:

@@ -16,6 +16,8 @@ from churn.config.load import load_settings
 from churn.config.settings import Settings
 from churn.core import notices
 from churn.core.errors import IncompleteWeekError, SourceError
+from churn.core.files import replace_file
+from churn.core.private import private_files
 from churn.core.tempdirs import temporary_folder
 from churn.dataset.build import plan_dataset, run_steps
 from churn.dataset.checks import check_snapshots
@@ -109,6 +111,7 @@ def snapshots(data: Path, product: str, as_of: date) -> tuple[pa.Table, pa.Table
     return snapshots.training, snapshots.scored
 
 
+@private_files()
 def backtest(
     settings: Settings, product: str, dates: Sequence[date], predictions: str | Path
 ) -> dict[str, Any]:
@@ -184,7 +187,9 @@ def backtest(
         raise IncompleteWeekError("\n".join(left_out.values()))
     table = pa.concat_tables(judged)
     predictions.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, predictions, compression="zstd")
+    file = pa.BufferOutputStream()
+    pq.write_table(table, file, compression="zstd")
+    replace_file(str(predictions), file.getvalue().to_pybytes())  # not into a file that others may read
     overall = evaluate(
         table["churned"].to_numpy(),
         table["predicted_probability"].to_numpy(),

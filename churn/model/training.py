@@ -36,6 +36,7 @@ from churn.core.calendar import LABEL_DELAY
 from churn.core.errors import CheckError
 from churn.model.artifact import DateSummary, FeatureSchema, Model, ModelCard, sigmoid
 from churn.model.metrics import Evaluation, best_threshold, evaluate
+from churn.model.progress import Rounds, Told
 from churn.model.rows import Mask, TrainingRows, read_rows
 from churn.model.splits import Fold, Split, split
 
@@ -72,6 +73,7 @@ def train(
     threads: int = 0,
     code_version: str,
     created_at: datetime | None = None,
+    on_progress: Told | None = None,
 ) -> TrainingResult:
     """Fit a product's model on labelled snapshots.
 
@@ -92,6 +94,7 @@ def train(
         threads: largest number of threads; 0 = all. Few rows use fewer. The model does not depend on it.
         code_version: version of the code, for the card.
         created_at: time for the card, with a time zone; by default now.
+        on_progress: called with a sentence after each round: how many there were, how many seconds are left.
 
     Raises:
         CheckError: keys or labels are missing or repeated, a label was not known on ``as_of``, there are too
@@ -104,16 +107,18 @@ def train(
     parts = split(rows, settings)
     useful_threads = min(threads or os.cpu_count() or 1, 1 + len(rows) // _ROWS_PER_THREAD)
     params = _params(settings, seed, useful_threads)
-    trees, by_fold = _choose_trees(rows, parts.folds, params, settings)
+    trees, by_fold = _choose_trees(rows, parts.folds, params, settings, on_progress)
     logger.info("%s: %d trees; by validation block: %s", stage, trees, ", ".join(map(str, by_fold)))
     notes = [*parts.notes, *_too_few_trees(product, trees, settings)]
 
     churned = rows.churned[parts.holdout]
-    probability = _fit(rows, parts.development, params, trees).probability(rows, parts.holdout)
+    probability = _fit(
+        rows, parts.development, params, Rounds("fit to judge", trees, on_progress), trees
+    ).probability(rows, parts.holdout)
     _check_numbers(probability, stage)
     evaluation = evaluate(churned, probability, clusters=rows.users[parts.holdout], seed=seed)
 
-    shipped = _fit(rows, rows.everything, params, trees)
+    shipped = _fit(rows, rows.everything, params, Rounds("fit to all rows", trees, on_progress), trees)
     _check_scores(shipped.probability(rows, rows.everything), stage)
     fingerprint = rows.fingerprint()
     booster_bytes = bytes(shipped.booster.save_raw("ubj"))
@@ -196,10 +201,11 @@ def _with_base_score(rows: TrainingRows, fit: Mask, params: Params) -> Params:
     return {**params, "base_score": float(rows.churned[fit].mean())}
 
 
-def _fit(rows: TrainingRows, which: Mask, params: Params, trees: int) -> _Fitted:
+def _fit(rows: TrainingRows, which: Mask, params: Params, rounds: Rounds, trees: int) -> _Fitted:
     schema = rows.schema(which)
     complete = _with_base_score(rows, which, params)
-    booster = xgb.train(complete, _quantile_matrix(rows, schema, which, int(params["nthread"])), trees)
+    matrix = _quantile_matrix(rows, schema, which, int(params["nthread"]))
+    booster = xgb.train(complete, matrix, trees, callbacks=[rounds])
     return _Fitted(schema, complete, booster)
 
 
@@ -221,7 +227,11 @@ class _FoldBooster:
 
 
 def _choose_trees(
-    rows: TrainingRows, folds: tuple[Fold, ...], params: Params, settings: TrainingSettings
+    rows: TrainingRows,
+    folds: tuple[Fold, ...],
+    params: Params,
+    settings: TrainingSettings,
+    on_progress: Told | None,
 ) -> tuple[int, tuple[int, ...]]:
     """Return the number of trees with the lowest log loss over all folds, and each fold's own best.
 
@@ -231,9 +241,11 @@ def _choose_trees(
     weights = np.array([booster.rows for booster in boosters], dtype=np.float64)
     curves: list[NDArray[np.float64]] = []
     best, lowest = 1, np.inf
+    rounds = Rounds("choose the number of trees", settings.max_trees, on_progress, at_most=True)
     for iteration in range(settings.max_trees):
         curves.append(np.array([booster.grow(iteration) for booster in boosters]))
         loss = float(curves[-1] @ weights / weights.sum())
+        rounds.after_iteration(None, iteration, {})
         if loss < lowest:
             best, lowest = iteration + 1, loss
         elif iteration + 1 - best >= settings.early_stopping_rounds:

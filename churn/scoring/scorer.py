@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from churn.core.datasets import EFFECTS, REASONS, SCORES, SHAP
 from churn.core.errors import CheckError
+from churn.core.floats import standard_floats
 from churn.explain.contributions import Contributions, additivity_gap, contributions
 from churn.explain.effects import BinEdges, ContributionSummary, bin_edges
 from churn.explain.loops import accumulate, top_k
@@ -46,6 +47,7 @@ _BATCH_BYTES, _BYTES_A_VALUE, _MOST_ROWS = 40_000_000, 16, 16_384
 _logger = logging.getLogger(__name__)
 
 
+@standard_floats()
 def score_partition(task: PartitionTask) -> PartitionResult:
     """Score, explain and commit one partition; return its result.
 

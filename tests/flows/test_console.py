@@ -1,11 +1,15 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first unwinds the program, further ones do not disturb it while it does."""
 
+import io
+import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from churn.core.timing import StageTimer
 from flows import console
 
 
@@ -79,3 +83,30 @@ def test_a_deployment_keeps_the_handler_of_prefect(monkeypatch: pytest.MonkeyPat
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     console.restore_signal_handlers()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+
+
+@pytest.fixture
+def loggers() -> Iterator[None]:
+    names = ("churn", "churn.core.timing", "churn.core.live", "churn.jobs.backtest")
+    kept = [(each, each.handlers[:], each.level, each.propagate) for each in map(logging.getLogger, names)]
+    yield
+    for logger, handlers, level, propagate in kept:
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_one_line_of_a_terminal_and_nothing_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, loggers: None, terminal: bool
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", written)
+    console.show_progress()
+    stages = StageTimer("food")
+    with stages.stage("train", "train"):
+        stages.progress("train", "round 1 of 9")
+    *live, last = written.getvalue().split("\r\x1b[K")
+    assert live == (["  food       train    round 1 of 9"] if terminal else [])
+    assert last.startswith("  food       train    train ")
+    assert last.count("\n") == 1

@@ -19,9 +19,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from churn.config.cluster import ClusterSettings
 from churn.lake.lake import Lake, Run
-from churn.scoring.cluster.client import open_client
 from tests.support.churn_runs import Ended, Runs
 from tests.support.data_folders import AS_OF, files_below
 from tests.support.disks import mounted
@@ -32,28 +30,26 @@ SLOW = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """Starts runs without Prefect's engine that share one small Dask cluster."""
+    """Starts runs without Prefect's engine."""
     folder = tmp_path_factory.mktemp("runs")
     outside = {
         name: value for name, value in os.environ.items() if not name.startswith(("CHURN_", "PREFECT_"))
     }
-    with open_client(ClusterSettings(workers=1)) as client:
-        started = Runs(
-            folder,
-            outside
-            | {
-                "OMP_NUM_THREADS": "1",
-                "PREFECT_HOME": str(folder / "prefect"),
-                "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",
-                "CHURN_CLUSTER__KIND": "address",
-                "CHURN_CLUSTER__ADDRESS": client.scheduler.address,
-            },
-        )
-        try:
-            assert started("products").code == 0  # it is ready when it has answered
-            yield started
-        finally:
-            started.close()
+    started = Runs(
+        folder,
+        outside
+        | {
+            "OMP_NUM_THREADS": "1",
+            "PREFECT_HOME": str(folder / "prefect"),
+            "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s",
+            "CHURN_CLUSTER__WORKERS": "1",
+        },
+    )
+    try:
+        assert started("products").code == 0  # it is ready when it has answered
+        yield started
+    finally:
+        started.close()
 
 
 @pytest.fixture
@@ -435,6 +431,7 @@ def unfinished(runs: Runs, data: Path, tmp_path_factory: pytest.TempPathFactory)
     """What a run that could not score has left; to be copied."""
     out = output(runs, tmp_path_factory.mktemp("unfinished") / "out")
     nobody = {
+        "CHURN_CLUSTER__KIND": "address",
         "CHURN_CLUSTER__ADDRESS": "tcp://127.0.0.1:9",
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "1s",
     }

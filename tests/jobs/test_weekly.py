@@ -107,7 +107,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     into = tmp_path_factory.mktemp("weekly") / "demo"
     program = [CHURN, "demo", "--users", "1500", "--weeks", "24", "--into", str(into)]
     done = subprocess.run(
-        program, env=environment(into / "prefect"), capture_output=True, text=True, cwd=into.parent
+        program,
+        env=environment(into / "prefect"),
+        capture_output=True,
+        text=True,
+        cwd=into.parent,
+        umask=0o022,
     )
     assert done.returncode == 0, done.stderr
     lake = Lake(str(into / "out" / "lake"))
@@ -137,6 +142,15 @@ def table(run: Run, dataset: str) -> pa.Table:
     """A dataset of a run, its partitions in order."""
     paths = sorted(Path(run.path(dataset)).glob("*.parquet"))
     return pa.concat_tables(pq.ParquetFile(path).read() for path in paths)
+
+
+# --- who may read it ---
+
+
+def test_nothing_that_a_run_writes_can_be_read_by_other_people(demo: Demo) -> None:
+    wide = [path for path in [demo.into, *demo.into.rglob("*")] if path.lstat().st_mode & 0o077]
+    assert wide == []
+    assert (demo.into / "prefect").is_dir()
 
 
 # --- what the command says ---

@@ -327,3 +327,19 @@ def test_ctrl_c_while_xgboost_asks_for_rows_ends_in_order():
     root = Path(__file__).parents[2]
     ended = subprocess.run([sys.executable, "-c", STOPPED], cwd=root, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "stopped in order\n", "")
+
+
+def test_progress_counts_the_rounds_of_each_step_and_changes_nothing():
+    table = snapshots()
+    told = []
+    watched = fit(table, on_progress=told.append)
+    assert raw(watched) == raw(fit(table))
+    steps = ("choose the number of trees", "fit to judge", "fit to all rows")
+    trees = watched.model.card.trees
+    for step in steps:
+        sentences = [each for each in told if each.startswith(f"{step}: round ")]
+        if step == steps[0]:
+            assert f"of at most {QUICK.max_trees:,}, at most " in sentences[0]
+        else:
+            assert len(sentences) == trees
+            assert sentences[-1] == f"{step}: round {trees:,} of {trees:,}, 0 s left"

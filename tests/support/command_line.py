@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import flows.cli
 
-_LOGGERS = ("churn", "churn.core.timing", "churn.jobs.backtest")
+_LOGGERS = ("churn", "churn.core.timing", "churn.core.live", "churn.jobs.backtest")
 
 
 def exit_code(arguments: Sequence[str]) -> int:

@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from churn.config.cluster import ClusterSettings
-from churn.scoring.cluster.client import open_client
 from flows.server.database import prepare_database
 from tests.stand_ins.s3 import S3Server, environment
 from tests.support.churn_runs import Runs
@@ -89,7 +87,7 @@ def prefect_home() -> Callable[[Path], Path]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Iterator[Runs]:
-    """Starts runs without Prefect's engine that share one small Dask cluster, all of them led to S3."""
+    """Starts runs without Prefect's engine, all of them led to S3."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("CHURN_", "PREFECT_"))]:
@@ -97,15 +95,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> Itera
         for name, value in environment(s3_server.endpoint).items():
             patch.setenv(name, value)
         patch.setenv("OMP_NUM_THREADS", "1")
-        with open_client(ClusterSettings(workers=1)) as client:
-            ours = {
-                "PREFECT_HOME": str(folder / "prefect"),
-                "CHURN_CLUSTER__KIND": "address",
-                "CHURN_CLUSTER__ADDRESS": client.scheduler.address,
-            }
-            started = Runs(folder, {**os.environ, **ours})
-            try:
-                assert started("products").code == 0
-                yield started
-            finally:
-                started.close()
+        ours = {"PREFECT_HOME": str(folder / "prefect"), "CHURN_CLUSTER__WORKERS": "1"}
+        started = Runs(folder, {**os.environ, **ours})
+        try:
+            assert started("products").code == 0
+            yield started
+        finally:
+            started.close()

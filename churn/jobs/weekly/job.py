@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from churn.config.settings import Settings
 from churn.core.calendar import check_weeks, last_complete_as_of
+from churn.core.private import private_files
 from churn.dataset import build
 from churn.dataset.checks import CheckResult, check_snapshots
 from churn.dataset.plan import DatasetPlan
@@ -82,6 +83,7 @@ class _Done(Pending[ResultT]):
         return self._value
 
 
+@private_files()
 def run(
     settings: Settings,
     product: str,

@@ -90,6 +90,7 @@ def train_model(run: WeeklyRun, plan: DatasetPlan, files: Files) -> tuple[str, .
         label_delay=run.windows.label_delay,
         seed=run.settings.seed,
         code_version=__version__,
+        on_progress=lambda sentence: run.stages.progress("train", sentence),
     )
     fs, holdout = url_to_fs(run.folder.path(checkpoint.HOLDOUT))
     with storage_errors("writing the model", run.folder.base):

@@ -21,6 +21,7 @@ import duckdb
 from churn.config.settings import CONFIG_FILE
 from churn.core.calendar import sunday_on_or_before
 from churn.core.errors import RunError, SourceError
+from churn.core.private import private_files
 from churn.core.values import DEFAULT_DECIMALS
 from churn.sources.ingest.checks import check_log, product_names
 from churn.sources.ingest.engine import can_scan, cannot_write, connect, first_lines
@@ -87,6 +88,7 @@ class Ingested:
         return sunday_on_or_before(self.last.date())
 
 
+@private_files()
 def ingest(
     source: str | Path,
     into: str | Path,

@@ -14,6 +14,7 @@ import numpy as np
 
 from churn.core.calendar import OBSERVATION_WEEKS, WEEK, Windows
 from churn.core.errors import UsageError
+from churn.core.private import private_files
 from churn.sources.simulator.activity_rows import (
     ACTIVITY_SCHEMA,
     EXTRA_ROWS,
@@ -78,6 +79,7 @@ class Simulated:
     churn_rates: Mapping[str, float]
 
 
+@private_files()
 def simulate(
     into: str | Path,
     *,
