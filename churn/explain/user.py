@@ -5,8 +5,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -15,8 +13,8 @@ from churn.core.errors import NotScoredError, RunError
 from churn.explain.sentences import median, read_catalogue
 from churn.explain.wording import NO_EFFECT, describe_reasons, describe_sum, habit
 from churn.features.catalogue import Feature
+from churn.lake.one_user import find_user, positions_of, user_rows
 from churn.lake.paths import MANIFEST
-from churn.lake.readers import read_rows
 
 
 def explain_user(run_folder: str, user: str) -> list[str]:
@@ -51,19 +49,17 @@ def explain_user(run_folder: str, user: str) -> list[str]:
 
 def _explain(run_folder: str, user: str) -> list[str]:
     fs, path = url_to_fs(run_folder)
-    scores = ds.dataset(f"{path}/scores", filesystem=fs, format="parquet")
-    columns = ["predicted_probability", "target_week_start_date", "as_of", "run_id", "margin", "__filename"]
-    matches = scores.to_table(columns=columns, filter=pc.field("user_id") == user).to_pylist()
-    if not matches:
+    columns = ["predicted_probability", "target_week_start_date", "as_of", "run_id", "margin"]
+    found = find_user(fs, f"{path}/scores", user, columns)
+    if found is None:
         raise NotScoredError(
             f"user {user[:80]!r} was not scored: no such id, or not active in the last observed week, not "
             f"over the product's minimum in 13 weeks, or without a usable account. The run is {run_folder}"
         )
-    score = matches[0]
+    file, score = found
     catalogue = read_catalogue(fs, f"{path}/logs/features.json")
-    reasons = sorted(read_rows(run_folder, "reasons", [user]).to_pylist(), key=lambda reason: reason["rank"])
+    reasons = sorted(user_rows(fs, f"{path}/reasons/{file}", user), key=lambda reason: reason["rank"])
     features = [catalogue[reason["feature"]] for reason in reasons if reason["feature"] in catalogue]
-    file = PurePosixPath(score["__filename"]).name
     own, typical = _read_usual(fs, f"{path}/features/{file}", user, features)
     telling = [reason for reason in reasons if abs(reason["contribution"]) >= NO_EFFECT]
     lines = describe_reasons(telling, catalogue, own, typical)
@@ -102,6 +98,6 @@ def _read_usual(
         parquet = pq.ParquetFile(file)
         columns = [name for name in parquet.schema_arrow.names if name in habits | others | {"user_id"}]
         table = parquet.read(columns=columns)
-    rows = table.filter(pc.equal(table["user_id"], user)).to_pylist()
+    rows = [row for position in positions_of(table, user) for row in table.slice(position, 1).to_pylist()]
     medians = {name: median(table[name]) for name in table.column_names if name in others}
     return (rows[0] if rows else {}), {name: value for name, value in medians.items() if value is not None}
