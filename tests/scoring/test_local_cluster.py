@@ -5,8 +5,11 @@ import os
 import re
 import signal
 import socket
+import stat
+import sys
 import threading
 import time
+from pathlib import Path
 
 import dask.config
 import psutil
@@ -73,6 +76,19 @@ def refused(address, security=None):
         except OSError:
             return True
     return False
+
+
+def test_nothing_is_imported_from_a_folder_that_others_can_write(tmp_path):
+    known = set(sys.path)
+    settings = ClusterSettings(workers=1)
+    with open_client(settings) as client:
+        (there,) = client.run(lambda: list(sys.path)).values()
+        for folder in {*sys.path, *there} - known:
+            private = [
+                each for each in [Path(folder), *Path(folder).parents] if "churn-scratch-" in each.name
+            ]
+            assert [stat.S_IMODE(each.stat().st_mode) for each in private] == [0o700], folder
+    assert set(sys.path) <= known
 
 
 def workers():

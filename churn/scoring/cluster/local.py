@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import forkserver, resource_tracker
 
 import dask.config
@@ -24,6 +24,7 @@ from distributed.worker_memory import parse_memory_limit
 
 from churn.config.cluster import ClusterSettings
 from churn.core.machine import memory_bytes
+from churn.core.tempdirs import temporary_folder
 from churn.scoring.cluster.closed import ClosedScheduler
 from churn.scoring.cluster.deaths import Deaths
 from churn.scoring.cluster.nanny import WorkerNanny
@@ -119,11 +120,14 @@ def local_cluster(settings: ClusterSettings) -> Iterator[LocalProcesses]:
     _silence_logs()
     # After this time the cluster closes a nanny whose worker it does not see. A nanny that is just replacing
     # a worker would be closed too, for the death of an earlier one, and the cluster would stay smaller.
-    with (
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "365 days"}),
-        _opened(settings) as cluster,
-    ):
-        yield cluster
+    options = {"distributed.deploy.lost-worker-timeout": "365 days"}
+    with ExitStack() as stack:
+        if not dask.config.get("temporary-directory"):
+            # Dask puts its scratch folder first on the path of imports. By default that is in a folder that
+            # anybody on the machine can make first, and put modules into.
+            options["temporary-directory"] = str(stack.enter_context(temporary_folder()))
+        stack.enter_context(dask.config.set(options))
+        yield stack.enter_context(_opened(settings))
 
 
 def _opened(settings: ClusterSettings) -> LocalProcesses:
