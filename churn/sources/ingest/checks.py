@@ -1,7 +1,7 @@
 """Check a log before it is written: count every fault and name its first rows."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
@@ -9,7 +9,7 @@ from zlib import crc32
 from churn.core.errors import SourceError, UsageError
 from churn.core.names import slug
 from churn.core.values import DEFAULT_DECIMALS
-from churn.sources.ingest.engine import LINE, identifier
+from churn.sources.ingest.engine import FAULT, LINE, identifier
 from churn.sources.ingest.log import NOT_TAKEN, Log, listed_faults
 from churn.sources.ingest.rules import HIGHEST, Rule, blank_sql, number_sql, rules_of
 from churn.sources.ingest.times import Clock
@@ -37,7 +37,7 @@ class Checked:
 
 
 def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) -> Checked:
-    """Check every row of a log in one scan.
+    """Check every row of a log.
 
     Args:
         con: a DuckDB connection.
@@ -49,19 +49,29 @@ def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) ->
         SourceError: the log is empty, or rows break a rule; the message lists every fault.
     """
     rules = rules_of(log, column_of, clock)
-    counts = "".join(
-        f", count(*) FILTER ({rule.broken}), coalesce(bool_or({rule.unless}), false)" for rule in rules
-    )
+    user = column_of["user_id"]
+    of_users = [rule for rule in rules if rule.column == user]
+    others = [rule for rule in rules if rule.column != user]
     empty_value = blank_sql(log, column_of["value"]) if "value" in column_of else "false"
     row = con.execute(
-        f"SELECT count(*), count(*) FILTER ({empty_value}), CAST(max({clock.sql}) AS VARCHAR){counts} "
-        f"FROM {log.scan}"
+        f"SELECT count(*), count(*) FILTER ({empty_value}), CAST(max({clock.sql}) AS VARCHAR)"
+        f"{_counts(others, 'count(*)')} FROM {log.scan}"
     ).fetchone()
     rows, empty_values, latest, *found = row
+    # The rules of ids are long patterns: each different id is matched once.
+    grouped = ", ".join(map(identifier, [user] + [FAULT] * bool(log.numbered)))
+    ids = con.execute(
+        f"SELECT 0{_counts(of_users, 'sum(n)')} "
+        f"FROM (SELECT {grouped}, count(*) AS n FROM {log.scan} GROUP BY ALL)"
+    ).fetchone()[1:]
     faults = [*log.faults, *clock.faults]
     if not rows and not faults:
         raise SourceError(f"{log.label} holds no rows")
-    for rule, count, void in zip(rules, found[::2], found[1::2], strict=True):
+    broken = [
+        *zip(of_users, ids[::2], ids[1::2], strict=True),
+        *zip(others, found[::2], found[1::2], strict=True),
+    ]
+    for rule, count, void in broken:
         if count and not void and _enough(con, log, rule):
             said = rule.says.format(
                 count=f"{count:,} of {rows:,} rows", latest=latest, kinds=_kinds(con, log, rule)
@@ -93,6 +103,13 @@ def _decimals(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock, ro
     (lost,) = con.execute(f"SELECT count(*) FROM {log.scan} WHERE {chosen.lost}").fetchone()
     said = chosen.fault.format(count=f"{lost:,} of {rows:,} rows")
     return replace(chosen, fault=said + _examples(con, log, Rule(column, chosen.lost, chosen.fault)))
+
+
+def _counts(rules: Sequence[Rule], rows: str) -> str:
+    """Return SQL of two columns for each rule: how many rows break it, and whether one makes it void."""
+    return "".join(
+        f", {rows} FILTER ({rule.broken}), coalesce(bool_or({rule.unless}), false)" for rule in rules
+    )
 
 
 def _enough(con: Any, log: Log, rule: Rule) -> bool:
