@@ -114,6 +114,13 @@ _READING = (
         help="Sign before decimals in values.",
     ),
     click.option(
+        "--feature",
+        "features",
+        multiple=True,
+        metavar="COLUMN",
+        help="A further column that becomes a feature. May be repeated.",
+    ),
+    click.option(
         "--event", "events", multiple=True, metavar="NAME", help="With --format: only events of this name."
     ),
     click.option(
@@ -133,6 +140,7 @@ _READING_NAMES = (
     "decimal",
     "events",
     "identity",
+    "features",
 )
 
 

@@ -102,6 +102,9 @@ def print_ingested(log: "Ingested") -> None:
     )
     click.echo(f"Columns: {', '.join(f'{name} from {column}' for name, column in log.columns)}")
     click.echo(f"Times: {log.times}")
+    if log.features:
+        made = ", ".join(f"{feature} from {column}" for feature, column in log.features)
+        click.echo(f"Features: {made}; edit {log.path / 'features'} to change them.")
     if log.unused:
         click.echo(f"Not used: {', '.join(name or '(no name)' for name in log.unused)}")
     for what, rows in [

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from churn.config.load import load_settings
-from churn.core.errors import ChurnError, ConfigError
+from churn.core.errors import ChurnError, ConfigError, UsageError
 from churn.dataset.build import plan_dataset, run_steps
+from churn.sources.ingest import ingest
 from churn.warehouse.open import open_in_memory
 from tests.support.data_folders import AS_OF, event_folder, weekly_events
 
@@ -40,10 +41,12 @@ def write(data: Path, sql: str = SQL, toml: str = TOML, name: str = "complaints"
     (data / "features" / f"{name}.toml").write_text(toml)
 
 
-def feature_rows(data: Path, as_of: date = AS_OF) -> tuple[list[Mapping[str, Any]], Any]:
+def feature_rows(
+    data: Path, as_of: date = AS_OF, product: str = "food"
+) -> tuple[list[Mapping[str, Any]], Any]:
     settings = load_settings(data, data / "out")
     with closing(open_in_memory(settings)) as warehouse:
-        plan = plan_dataset(warehouse, settings, "food", as_of, "run_food")
+        plan = plan_dataset(warehouse, settings, product, as_of, "run_food")
         run_steps(warehouse, plan)
         return warehouse.fetch("select * from run_food.feature_set where purpose = 'score'").to_pylist(), plan
 
@@ -119,3 +122,40 @@ def test_two_rows_of_a_user_and_date_are_refused(data: Path) -> None:
     write(data, sql=SQL.replace("count(*) as complaints_13w", "1 as complaints_13w").partition("group by")[0])
     with pytest.raises(ChurnError, match="several rows for one"):
         feature_rows(data)
+
+
+def test_more_columns_of_a_log_become_features(tmp_path: Path) -> None:
+    lines = ["uid,ts,plan,price"]
+    lines += [
+        f"u{user},{AS_OF - timedelta(days=4 + 7 * week)},{'gold' if week else ' free '},{week % 2 + user:.1f}"
+        for user in range(20)
+        for week in range(30)
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    columns = {"user_id": "uid", "occurred_at": "ts"}
+    data = tmp_path / "data"
+    log = ingest(tmp_path / "log.csv", data, columns=columns, features=["plan", "price"])
+    assert log.features == (("plan_last", "plan"), ("price_mean_13w", "price"))
+    rows, plan = feature_rows(data, product="main")
+    assert {row["plan_last"] for row in rows} == {"free"}
+    assert rows[0]["price_mean_13w"] == pytest.approx(int(rows[0]["user_id"][1:]) + 6 / 13)
+    assert {"plan_last", "price_mean_13w"} <= set(plan.catalogue.names)
+
+    (data / "features" / "plan.toml").write_text("[columns.plan_last]\nmeaning='my words'\ntype='text'\n")
+    ingest(tmp_path / "log.csv", data, columns=columns, features=["plan"], force=True)
+    assert "my words" in (data / "features" / "plan.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("feature", "fault"), [("plam", "'plam' is no column of the log"), ("uid", "read as the user id")]
+)
+def test_a_column_that_cannot_become_a_feature_is_named(tmp_path: Path, feature: str, fault: str) -> None:
+    (tmp_path / "log.csv").write_text("uid,ts,plan\na,2026-06-01,x\n")
+    with pytest.raises(UsageError, match=fault):
+        ingest(
+            tmp_path / "log.csv",
+            tmp_path / "data",
+            columns={"user_id": "uid", "occurred_at": "ts"},
+            features=[feature],
+        )
+    assert not (tmp_path / "data").exists()

@@ -25,6 +25,7 @@ from churn.core.private import private_files
 from churn.core.values import DEFAULT_DECIMALS
 from churn.sources.ingest.checks import check_log, product_names
 from churn.sources.ingest.engine import can_scan, cannot_write, connect, first_lines
+from churn.sources.ingest.extra import extra_columns
 from churn.sources.ingest.folder import check_target, staging
 from churn.sources.ingest.format_log import export_notes
 from churn.sources.ingest.formats import FORMATS
@@ -64,6 +65,7 @@ class Ingested:
         warnings: sentences about what looks wrong in the data but was taken.
         spans: first and last time of each product, in the order of ``products``.
         value_decimals: with how many decimals values are kept and added up.
+        features: pairs of a feature and the log's column that it is made from.
     """
 
     source: str
@@ -81,6 +83,7 @@ class Ingested:
     warnings: tuple[str, ...] = ()
     spans: tuple[tuple[datetime, datetime], ...] = ()
     value_decimals: int = DEFAULT_DECIMALS
+    features: tuple[tuple[str, str], ...] = ()
 
     @property
     def last_sunday(self) -> date:
@@ -103,6 +106,7 @@ def ingest(
     source_timezone: str | None = None,
     decimal: str = ".",
     keep_edits: bool = False,
+    features: Sequence[str] = (),
 ) -> Ingested:
     """Read an event log, check it, and write it as a data folder.
 
@@ -131,6 +135,8 @@ def ingest(
         decimal: the sign before decimals in ``value`` where it is text: "." or ",".
         keep_edits: with ``force``, keep a ``churn.toml`` that was edited since it was written; the new one
             then lies beside it as ``churn.toml.new``.
+        features: more columns of the log that become features (docs/own-features.md): the mean of a number
+            in 13 weeks, the last value of a text.
 
     Returns:
         A summary of the log.
@@ -144,7 +150,9 @@ def ingest(
     into = Path(into)
     label = str(source)
     check_target(into, force=force)
-    reading = Reading(timezone, source_timezone, time_format, decimal, format, tuple(events), identity)
+    reading = Reading(
+        timezone, source_timezone, time_format, decimal, format, tuple(events), identity, tuple(features)
+    )
     record = record_source(source, columns, reading)  # before it is read, so that a later change is seen
     log, column_of = open_source(source, label, columns, reading)
     try:
@@ -199,7 +207,8 @@ def _build(
     reading: Reading,
 ) -> tuple[str, Ingested]:
     """Check the log, write the table into the staging folder and describe it."""
-    local = log.localise(con, stage, column_of)
+    kept = {f"feature {column}": column for column in reading.features}
+    local = log.localise(con, stage, {**column_of, **kept})
     notes = export_notes(con, local, reading.events) if isinstance(local, View) and local.kept else []
     clock = read_clock(
         con,
@@ -213,7 +222,10 @@ def _build(
     checked = check_log(con, local, column_of, clock)
     products = product_names(con, local, column_of.get("product"))
     _log.info("%s: %d rows checked", label, checked.rows)
-    parts = write_activity(con, local, column_of, clock, stage)
+    extras = extra_columns(con, local, reading.features)
+    parts = write_activity(con, local, column_of, clock, stage, extras)
+    for extra in extras:
+        extra.write(stage)
     summary = summarise(con, parts)
     if summary.rows != checked.rows:
         raise SourceError(f"{label} changed while it was read: {checked.rows:,} rows, then {summary.rows:,}")
@@ -240,13 +252,14 @@ def _build(
             *((what, count) for what, count in changes.items() if count),
             *notes,
         ),
-        unused=tuple(name for name in log.columns if name not in column_of.values()),
+        unused=tuple(name for name in log.columns if name not in (*column_of.values(), *reading.features)),
         warnings=_crowd(summary),
         spans=tuple(
             (summary.products[value or name].first, summary.products[value or name].last)
             for name, value in ordered.items()
         ),
         value_decimals=checked.decimals,
+        features=tuple((extra.feature, extra.column) for extra in extras),
     )
     return settings_text(ingested.source, summary, ordered, unit, log.verb, checked.decimals), ingested
 

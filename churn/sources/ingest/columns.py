@@ -34,6 +34,11 @@ def is_text(kind: str) -> bool:
     return kind in _TEXT or kind.startswith("ENUM")
 
 
+def is_nested(kind: str) -> bool:
+    """Return whether a DuckDB type holds lists or records."""
+    return bool(_NESTED.match(kind))
+
+
 def check_names(given: Mapping[str, str]) -> None:
     """Raise a UsageError unless only columns of the contract are mapped."""
     unknown = sorted(set(given) - set(CONTRACT))

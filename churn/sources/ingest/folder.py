@@ -8,13 +8,19 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from churn.config.own_features import FOLDER as OWN_FEATURES
 from churn.config.settings import CONFIG_FILE
 from churn.core.errors import UsageError
 from churn.sources.ingest.engine import SCRATCH
 from churn.sources.ingest.record import RECORD_FILE
 
 _LOCK = ".lock"
-_DATA_ENTRIES = {"tables", "truth", RECORD_FILE}  # in a data folder besides churn.toml and its earlier copies
+_DATA_ENTRIES = {
+    "tables",
+    "truth",
+    OWN_FEATURES,
+    RECORD_FILE,
+}  # in a data folder besides churn.toml and its earlier copies
 
 
 def check_target(into: Path, *, force: bool) -> None:
@@ -98,6 +104,9 @@ def _swap(stage: Path, target: Path) -> None:
             shutil.copy2(earlier, stage / earlier.name)
     if settings.read_bytes() != (stage / CONFIG_FILE).read_bytes():
         shutil.copy2(settings, stage / f"{CONFIG_FILE}.{datetime.now():%Y%m%dT%H%M%S}")
+    for own in (target / OWN_FEATURES).glob("*"):  # what a person wrote there stays as it is
+        (stage / OWN_FEATURES).mkdir(exist_ok=True)
+        shutil.copy2(own, stage / OWN_FEATURES / own.name)
     aside = target.parent / f".{target.name}.replaced-{uuid.uuid4().hex[:8]}"
     target.rename(aside)
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from churn.core.errors import UsageError
 from churn.sources.ingest.columns import resolve_columns
+from churn.sources.ingest.extra import check_extra_columns
 from churn.sources.ingest.find import log_files, open_log
 from churn.sources.ingest.format_log import export_files, open_format
 from churn.sources.ingest.log import Log
@@ -25,6 +26,7 @@ class Reading:
     format: str | None = None
     events: Sequence[str] = ()
     identity: str | None = None
+    features: Sequence[str] = ()
 
 
 def record_source(source: str | Path, columns: Mapping[str, str], reading: Reading) -> Record:
@@ -62,6 +64,8 @@ def open_source(
     named = NAMED_SOURCES.get(source) if isinstance(source, str) else None
     if reading.format is None and (reading.events or reading.identity):
         raise UsageError("--event and --identity need --format: only a format says where events and ids are")
+    if reading.features and (named or reading.format):
+        raise UsageError("--feature names columns of a log of your own: --format and named logs have none")
     if named and reading.format:
         raise UsageError(f"{label} is a log of its own: leave --format {reading.format} out")
     if named:
@@ -76,5 +80,7 @@ def open_source(
             identity=reading.identity or "either",
         )
         return replace(log, decimal=reading.decimal), {name: name for name in log.columns}
-    log = with_paths(open_log(label), columns.values())
-    return replace(log, decimal=reading.decimal), resolve_columns(log, columns)
+    log = with_paths(open_log(label), [*columns.values(), *reading.features])
+    resolved = resolve_columns(log, columns)
+    check_extra_columns(log, reading.features, resolved)
+    return replace(log, decimal=reading.decimal), resolved

@@ -8,6 +8,7 @@ from typing import Any
 
 from churn.sources.ingest.columns import CONTRACT
 from churn.sources.ingest.engine import identifier, literal
+from churn.sources.ingest.extra import Extra
 from churn.sources.ingest.log import Log
 from churn.sources.ingest.rules import blank_sql, number_sql
 from churn.sources.ingest.times import Clock
@@ -53,7 +54,14 @@ class Summary:
     most_rows: int = 0
 
 
-def write_activity(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock, stage: Path) -> list[Path]:
+def write_activity(
+    con: Any,
+    log: Log,
+    column_of: Mapping[str, str],
+    clock: Clock,
+    stage: Path,
+    extras: Sequence[Extra] = (),
+) -> list[Path]:
     """Write ``events.activity`` and return its files in order.
 
     Rows are sorted by week, so that a run reads only the weeks it needs; then by user, so that ids compress
@@ -62,6 +70,7 @@ def write_activity(con: Any, log: Log, column_of: Mapping[str, str], clock: Cloc
     folder = stage / TABLE_FOLDER
     folder.mkdir(parents=True)
     expressions = {name: _column(log, column_of, name, clock) for name in CONTRACT}
+    expressions |= {extra.kept: extra.sql(log) for extra in extras}
     listed = ", ".join(f"{sql} AS {name}" for name, sql in expressions.items())
     con.execute(
         f"COPY (SELECT * FROM (SELECT {listed} FROM {log.scan}) ORDER BY date_trunc('week', occurred_at), "
