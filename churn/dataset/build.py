@@ -25,6 +25,7 @@ from churn.features.aggregates import ledger, lifetime, weekly
 from churn.features.cohorts import EVERYBODY
 from churn.features.completeness import find_incomplete_weeks
 from churn.sources.availability import check_tables
+from churn.sources.contract import KEYED_TABLES
 from churn.warehouse.base import LostConnectionError, Warehouse
 from churn.warehouse.templates import Step, create, load_step
 
@@ -101,8 +102,10 @@ def plan_dataset(
         # All weeks, not only those up to as_of: a run of a later date may be about to read them.
         versions = ledger.week_versions(warehouse, plan.tables.aggregates)
         lifetime.update_lifetime(warehouse, plan.tables.lifetime, versions)
-    with stages.stage("check sources' rows", "prepare"):
-        conflicts = check_conflicts(warehouse, settings, plan, sources.views, stages)
+    conflicts: tuple[str, ...] = ()
+    if KEYED_TABLES[plan.source]:
+        with stages.stage("compare rows", "prepare"):
+            conflicts = check_conflicts(warehouse, settings, plan, sources.views, stages)
     known = {week: version for week, version in versions.items() if week <= as_of}
     warnings += notices.warn(name, conflicts)
     return replace(_reuse_stored_rows(warehouse, plan, known), warnings=warnings)

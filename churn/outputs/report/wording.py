@@ -350,6 +350,7 @@ STAGES = {
     "user_item_week": "activity by user, item and week",
     "aggregate weeks": "read the activity of new weeks",
     "user lives": "whole lives, up to the new weeks",
+    "compare rows": "rows of source tables that contradict each other",
     "eligible": "who can be scored",
     "window_sums": "sums of 13 weeks",
     "snapshots": "whom to train on and to score, and labels",
