@@ -50,18 +50,27 @@ format: $(VENV)/.installed-dev
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "churn needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "Set-up 1: makes a virtual environment in $(VENV) (some seconds)"
+	@$(PYTHON) -m venv $(VENV)
 
+# pip's own lines name package indexes: its errors are shown, and what it is busy with is said here.
 $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
-	@echo "Setting up $(VENV) (once; a minute or two) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@echo "Set-up 2: installs $$(grep -c == requirements.lock) packages (1 GB on the disk; downloads come first; a minute, on a slow machine five)"
+	@$(call told,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock)
+	@echo "Set-up 3: installs churn itself (some seconds)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
-	@echo "Adding the test packages ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock
+	@echo "Set-up 4: installs the packages that the tests need (a minute, on a slow machine five)"
+	@$(call told,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.lock)
 	@touch $@
+
+# Runs pip, and says every ten seconds that it is at work.
+told = ( while sleep 10 > /dev/null; do \
+	seconds=$$((seconds + 10)); \
+	echo "  ... $$seconds s, $$(ls -d $(VENV)/lib/python*/site-packages/*.dist-info 2>/dev/null | wc -l) packages are in place"; \
+	done ) & beat=$$!; trap "kill $$beat 2>/dev/null" EXIT; $(1)
 
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra install \
