@@ -45,6 +45,22 @@ class _Group(click.Group):
     command_class = _Command
 
 
+class _Share(click.ParamType):
+    name = "N%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        number = value.removesuffix("%")
+        try:
+            share = float(number) / 100
+        except ValueError:
+            share = -1.0
+        if number == value or not 0 <= share <= 1:
+            self.fail(f"{value!r} is not a percentage like 1%", param, ctx)
+        return share
+
+
 class _Path(click.Path):
     """A path in UTF-8 and within the length limits of file systems."""
 
@@ -121,6 +137,12 @@ _READING = (
         help="A further column that becomes a feature. May be repeated.",
     ),
     click.option(
+        "--skip-bad-rows",
+        type=_Share(),
+        default=0.0,
+        help="Skip rows that cannot be taken, up to this share, and list them in a file (default: 0%).",
+    ),
+    click.option(
         "--event", "events", multiple=True, metavar="NAME", help="With --format: only events of this name."
     ),
     click.option(
@@ -141,6 +163,7 @@ _READING_NAMES = (
     "events",
     "identity",
     "features",
+    "skip_bad_rows",
 )
 
 

@@ -34,6 +34,7 @@ from churn.sources.ingest.named import NAMED_SOURCES
 from churn.sources.ingest.reading import Reading, open_source, record_source
 from churn.sources.ingest.record import Record, digest, edited_settings
 from churn.sources.ingest.settings import settings_text
+from churn.sources.ingest.skipped import SKIPPED_FILE, without_bad_rows, write_skipped
 from churn.sources.ingest.times import read_clock
 from churn.sources.ingest.views import View
 from churn.sources.ingest.write import Summary, summarise, write_activity
@@ -105,6 +106,7 @@ def ingest(
     time_format: str | None = None,
     source_timezone: str | None = None,
     decimal: str = ".",
+    skip_bad_rows: float = 0.0,
     keep_edits: bool = False,
     features: Sequence[str] = (),
 ) -> Ingested:
@@ -133,6 +135,8 @@ def ingest(
         time_format: how times are written, in strptime's codes ("%d/%m/%Y %H:%M").
         source_timezone: zone in which times without a zone were written; they become instants.
         decimal: the sign before decimals in ``value`` where it is text: "." or ",".
+        skip_bad_rows: share of the rows, from 0 to 0.5, that may be skipped because they cannot be read or
+            break a rule; ``skipped_rows.csv`` in the data folder lists them. Default: none may.
         keep_edits: with ``force``, keep a ``churn.toml`` that was edited since it was written; the new one
             then lies beside it as ``churn.toml.new``.
         features: more columns of the log that become features (docs/own-features.md): the mean of a number
@@ -151,7 +155,15 @@ def ingest(
     label = str(source)
     check_target(into, force=force)
     reading = Reading(
-        timezone, source_timezone, time_format, decimal, format, tuple(events), identity, tuple(features)
+        timezone,
+        source_timezone,
+        time_format,
+        decimal,
+        format,
+        tuple(events),
+        identity,
+        tuple(features),
+        skip_bad_rows,
     )
     record = record_source(source, columns, reading)  # before it is read, so that a later change is seen
     log, column_of = open_source(source, label, columns, reading)
@@ -219,7 +231,12 @@ def _build(
         time_format=reading.time_format,
         source_timezone=reading.source_timezone,
     )
-    checked = check_log(con, local, column_of, clock)
+    checked = check_log(con, local, column_of, clock, reading.skip_bad_rows)
+    skipped = checked.bad_rows
+    if skipped:
+        write_skipped(con, local, checked.bad, stage)
+        local = without_bad_rows(local, checked.bad)
+        checked = check_log(con, local, column_of, clock)
     products = product_names(con, local, column_of.get("product"))
     _log.info("%s: %d rows checked", label, checked.rows)
     extras = extra_columns(con, local, reading.features)
@@ -250,6 +267,7 @@ def _build(
         duplicates=summary.duplicates,
         adjusted=(
             *((what, count) for what, count in changes.items() if count),
+            *([(f"bad rows skipped, listed in {into / SKIPPED_FILE}", skipped)] if skipped else []),
             *notes,
         ),
         unused=tuple(name for name in log.columns if name not in (*column_of.values(), *reading.features)),

@@ -28,15 +28,21 @@ class Checked:
         empty_values: number of rows with an empty value.
         decimals: with how many decimals the values are kept.
         noise: number of rows with a value that is noise of floats and counts as 0.
+        bad: SQL of why a row is to be skipped, null for a row to keep; empty if none is.
+        bad_rows: number of rows to skip, with the lines that the reader left out.
     """
 
     rows: int
     empty_values: int
     decimals: int
     noise: int
+    bad: str = ""
+    bad_rows: int = 0
 
 
-def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) -> Checked:
+def check_log(
+    con: Any, log: Log, column_of: Mapping[str, str], clock: Clock, most_bad: float = 0.0
+) -> Checked:
     """Check every row of a log.
 
     Args:
@@ -44,9 +50,10 @@ def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) ->
         log: the log.
         wanted: contract column to the log's column.
         clock: how its times are read.
+        most_bad: share of the rows, from 0 to 1, that may be skipped because they break a rule.
 
     Raises:
-        SourceError: the log is empty, or rows break a rule; the message lists every fault.
+        SourceError: the log is empty, or more rows break a rule; the message lists every fault.
     """
     rules = rules_of(log, column_of, clock)
     user = column_of["user_id"]
@@ -67,25 +74,47 @@ def check_log(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock) ->
     faults = [*log.faults, *clock.faults]
     if not rows and not faults:
         raise SourceError(f"{log.label} holds no rows")
-    broken = [
+    counted = [
         *zip(of_users, ids[::2], ids[1::2], strict=True),
         *zip(others, found[::2], found[1::2], strict=True),
     ]
-    for rule, count, void in broken:
+    broken: list[Rule] = []
+    for rule, count, void in counted:
         if count and not void and _enough(con, log, rule):
+            broken.append(rule)
             said = rule.says.format(
                 count=f"{count:,} of {rows:,} rows", latest=latest, kinds=_kinds(con, log, rule)
             )
             faults.append(said + _examples(con, log, rule, masked=count == rows))
+    bad, bad_rows = _bad(con, log, broken) if most_bad else ("", 0)
+    total = int(rows) + len(log.rejected)
+    skippable = not clock.faults and (not log.faults or bool(log.rejected))
+    if skippable and 0 < bad_rows <= most_bad * total and bad_rows < total:
+        return Checked(int(rows), int(empty_values), DEFAULT_DECIMALS, 0, bad, bad_rows)
     decimals = _decimals(con, log, column_of, clock, int(rows))
     faults += [decimals.fault] * bool(decimals.fault)
     if faults:
         listed = listed_faults(log.label, NOT_TAKEN, faults)
+        if skippable and bad_rows:
+            listed += (
+                f"\n{bad_rows:,} of {total:,} rows ({bad_rows / total:.2%}) would be skipped: more than "
+                f"--skip-bad-rows {100 * most_bad:g}% allows"
+            )
         if log.numbered == "line":
             raise SourceError(listed)
         told = "Row 1 is the first event" + "; lines that cannot be read have no number" * bool(log.faults)
         raise SourceError(f"{listed}\n{told}.")
     return Checked(int(rows), int(empty_values), decimals.places, decimals.noise)
+
+
+def _bad(con: Any, log: Log, broken: list[Rule]) -> tuple[str, int]:
+    """Return SQL of why a row is skipped, and how many are, with the lines that the reader left out."""
+    if not broken:
+        return "CAST(NULL AS VARCHAR)", len(log.rejected)
+    reasons = " ".join(f"WHEN {rule.broken} THEN {rule.reason}" for rule in broken)
+    bad = f"CASE {reasons} END"
+    (rows,) = con.execute(f"SELECT count(*) FILTER (({bad}) IS NOT NULL) FROM {log.scan}").fetchone()
+    return bad, int(rows) + len(log.rejected)
 
 
 def _decimals(con: Any, log: Log, column_of: Mapping[str, str], clock: Clock, rows: int) -> Decimals:

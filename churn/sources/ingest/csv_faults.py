@@ -8,6 +8,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from churn.sources.ingest.log import Rejected
 from churn.sources.ingest.text import CsvFile
 
 # The longest line, in bytes. The second limit takes twice the time and more memory, so it is tried only when
@@ -18,8 +19,10 @@ _LONG, _QUOTE = "LINE SIZE OVER MAXIMUM", "UNQUOTED VALUE"
 _BLOCK = 1 << 22
 
 
-def read_faults(con: Any, file: CsvFile, text: Path, *, last: bool) -> list[str] | None:
-    """Return what is wrong with the lines that DuckDB has just rejected, a sentence for each kind.
+def read_faults(
+    con: Any, file: CsvFile, text: Path, *, last: bool
+) -> tuple[list[str], list[Rejected]] | None:
+    """Return what is wrong with the lines that DuckDB has just rejected.
 
     Args:
         con: the connection that read the file with ``store_rejects``.
@@ -28,8 +31,12 @@ def read_faults(con: Any, file: CsvFile, text: Path, *, last: bool) -> list[str]
         last: whether no higher limit for the length of a line is left.
 
     Returns:
-        The faults; None if lines were too long and the file should be read with the next limit.
+        A sentence for each kind of fault, and the lines; no lines if an open quote makes all of them
+        unsure. None if lines were too long and the file should be read with the next limit.
     """
+    every = con.execute(
+        "SELECT byte_position, min(error_type) FROM reject_errors GROUP BY 1 ORDER BY 1"
+    ).fetchall()
     rows = con.execute(
         "SELECT error_type, count(DISTINCT line), min(line), "
         f"list(DISTINCT byte_position ORDER BY byte_position)[:{_EXAMPLES}] "
@@ -42,12 +49,17 @@ def read_faults(con: Any, file: CsvFile, text: Path, *, last: bool) -> list[str]
     if _QUOTE in kinds or _LONG in kinds:
         fault = _quote_fault(file, text)
         if fault:
-            return [fault]  # what follows an open quote is misread: only the first fault is sure
+            return [fault], []  # what follows an open quote is misread: only the first fault is sure
+    numbers = _line_numbers(text, [position for position, _ in every])
+    lines = [
+        Rejected(str(file.path), number, _says(str(kind), file, single=True))
+        for number, (_, kind) in zip(numbers, every, strict=True)
+    ]
     return [
         f"{file.path}: {_count(count)} {_says(kind, file, single=count == 1)}; "
         f"{_lines(text, positions, count)}"
         for kind, (count, _, positions) in kinds.items()
-    ]
+    ], lines
 
 
 def _count(count: int) -> str:
@@ -78,7 +90,14 @@ def _says(kind: str, file: CsvFile, *, single: bool) -> str:
 
 
 def _lines(text: Path, positions: list[int], count: int) -> str:
-    """Return the numbers of the lines at some positions in a file, counted as an editor does."""
+    """Return the numbers of the lines at some positions in a file, in words."""
+    numbers = _line_numbers(text, positions)
+    more = ", ..." if count > len(numbers) else ""
+    return f"{'line' if count == 1 else 'lines'} {', '.join(f'{number:,}' for number in numbers)}{more}"
+
+
+def _line_numbers(text: Path, positions: list[int]) -> list[int]:
+    """Return the numbers of the lines at rising positions in a file, counted as an editor does."""
     numbers: list[int] = []
     line, seen = 1, 0
     with text.open("rb") as file:
@@ -90,8 +109,7 @@ def _lines(text: Path, positions: list[int], count: int) -> str:
                 line += block.count(b"\n")
                 seen += len(block)
             numbers.append(line)
-    more = ", ..." if count > len(numbers) else ""
-    return f"{'line' if count == 1 else 'lines'} {', '.join(f'{number:,}' for number in numbers)}{more}"
+    return numbers
 
 
 def _quote_fault(file: CsvFile, text: Path) -> str:

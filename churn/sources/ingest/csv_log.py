@@ -11,7 +11,7 @@ from churn.core.errors import SourceError
 from churn.sources.ingest.csv_faults import LINE_LIMITS, read_faults
 from churn.sources.ingest.engine import SCRATCH, file_literal, identifier, literal
 from churn.sources.ingest.hive import folder_columns
-from churn.sources.ingest.log import NOT_TAKEN, Log, Part, refusal, scan_parquet
+from churn.sources.ingest.log import NOT_TAKEN, Log, Part, Rejected, refusal, scan_parquet
 from churn.sources.ingest.text import CsvFile, open_csv, readable
 
 
@@ -37,11 +37,16 @@ class CsvLog(Log):
         wanted = sorted(set(column_of.values()))
         converted: list[Path] = []
         faults: list[str] = []
+        rejected: list[Rejected] = []
+        unsure = False
         broken: list[str] = []
         for number, file in enumerate(self.files):
             copy, target = (stage / SCRATCH / f"{number:05d}{ending}" for ending in (".csv", ".parquet"))
             try:
-                faults += _convert(con, file, readable(file, copy), target, wanted)
+                said, lines = _convert(con, file, readable(file, copy), target, wanted)
+                faults += said
+                rejected += lines
+                unsure |= bool(said) and not lines
             except SourceError as error:
                 broken.append(str(error))
             copy.unlink(missing_ok=True)
@@ -52,7 +57,12 @@ class CsvLog(Log):
             Part(part.label, scan_parquet([path])) for part, path in zip(self.parts, converted, strict=True)
         )
         return replace(
-            self, kind="parquet", parts=parts, scan=scan_parquet(converted), faults=(*self.faults, *faults)
+            self,
+            kind="parquet",
+            parts=parts,
+            scan=scan_parquet(converted),
+            faults=(*self.faults, *faults),
+            rejected=() if unsure else tuple(rejected),
         )
 
 
@@ -80,8 +90,10 @@ def open_csv_log(source: str, paths: Sequence[Path]) -> CsvLog:
     return CsvLog(source, "csv", parts, names, "", repeated=tuple(sorted(repeated)), files=tuple(files))
 
 
-def _convert(con: Any, file: CsvFile, text: Path, target: Path, wanted: Sequence[str]) -> list[str]:
-    """Write the wanted columns of a file as Parquet; return its faults in words.
+def _convert(
+    con: Any, file: CsvFile, text: Path, target: Path, wanted: Sequence[str]
+) -> tuple[list[str], list[Rejected]]:
+    """Write the wanted columns of a file as Parquet; return its faults in words, and the lines left out.
 
     Raises:
         SourceError: a wanted column is not in this file, or the reader gave up.
@@ -112,7 +124,7 @@ def _convert(con: Any, file: CsvFile, text: Path, target: Path, wanted: Sequence
         faults = read_faults(con, file, text, last=limit == LINE_LIMITS[-1])
         if faults is not None:
             return faults
-    return []
+    return [], []
 
 
 def _source(file: CsvFile, folders: Mapping[str, str | None], name: str) -> str:

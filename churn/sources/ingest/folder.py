@@ -13,6 +13,7 @@ from churn.config.settings import CONFIG_FILE
 from churn.core.errors import UsageError
 from churn.sources.ingest.engine import SCRATCH
 from churn.sources.ingest.record import RECORD_FILE
+from churn.sources.ingest.skipped import SKIPPED_FILE
 
 _LOCK = ".lock"
 _DATA_ENTRIES = {
@@ -20,6 +21,7 @@ _DATA_ENTRIES = {
     "truth",
     OWN_FEATURES,
     RECORD_FILE,
+    SKIPPED_FILE,
 }  # in a data folder besides churn.toml and its earlier copies
 
 

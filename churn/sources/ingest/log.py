@@ -13,6 +13,15 @@ NOT_TAKEN = "was not taken, and nothing was written"
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """A line that the reader left out: its file, its number as an editor counts, and why, without the row."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Part:
     """One file of a log: its name for messages, and the SQL that scans it."""
 
@@ -36,6 +45,8 @@ class Log:
         shown: contract column to the name shown as its origin, if that is not a column.
         repeated: columns that a header names more than once; they cannot be used.
         faults: what is wrong with lines that were left out, in words.
+        rejected: the lines that were left out; none where ``faults`` tell of a fault after which nothing in
+            a file is sure.
         numbered: ``line`` or ``row`` if the parts hold the columns LINE and FAULT; empty if they do not.
         decimal: the sign before decimals in values that are text.
         source_timezone: zone in which times without a zone were written; empty if that is unknown.
@@ -52,6 +63,7 @@ class Log:
     shown: Mapping[str, str] = field(default_factory=dict)
     repeated: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
     numbered: str = ""
     decimal: str = "."
     source_timezone: str = ""

@@ -14,6 +14,8 @@ from churn.sources.ingest.named import NAMED_SOURCES, open_named
 from churn.sources.ingest.record import Record, record_of
 from churn.sources.ingest.views import with_paths
 
+_MOST_BAD = 0.5
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -27,6 +29,7 @@ class Reading:
     events: Sequence[str] = ()
     identity: str | None = None
     features: Sequence[str] = ()
+    skip_bad_rows: float = 0.0
 
 
 def record_source(source: str | Path, columns: Mapping[str, str], reading: Reading) -> Record:
@@ -61,6 +64,8 @@ def open_source(
     """
     if reading.decimal not in (".", ","):
         raise UsageError(f"unknown decimal sign {reading.decimal!r}; known: a point (.) and a comma (,)")
+    if not 0 <= reading.skip_bad_rows <= _MOST_BAD:
+        raise UsageError(f"--skip-bad-rows is from 0% to {_MOST_BAD:.0%}: a log with more should be mended")
     named = NAMED_SOURCES.get(source) if isinstance(source, str) else None
     if reading.format is None and (reading.events or reading.identity):
         raise UsageError("--event and --identity need --format: only a format says where events and ids are")

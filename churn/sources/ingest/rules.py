@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from churn.sources.ingest.columns import is_number, is_text
-from churn.sources.ingest.engine import FAULT, identifier
+from churn.sources.ingest.engine import FAULT, identifier, literal
 from churn.sources.ingest.ids import (
     LONG_NUMBER,
     POINT_DIGITS,
@@ -53,6 +53,16 @@ class Rule:
     least: int = 1
     kinds: str = ""
     shown: str = ""
+
+    @property
+    def reason(self) -> str:
+        """SQL of what is wrong with one row, without any of its values."""
+        if self.shown:
+            return f"'line ' || {self.shown}"
+        text = self.says.replace(" ({kinds})", "").replace(", the latest {latest}", "")
+        for before in ("{count} have ", "{count} are ", "{count} "):
+            text = text.removeprefix(before)
+        return literal(text.replace("{{", "{").replace("}}", "}"))
 
 
 def number_sql(log: Log, column: str) -> str:

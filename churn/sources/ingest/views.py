@@ -69,6 +69,7 @@ class View(Log):
             unfiltered=every(base.scan),
             numbered=base.numbered or "row",
             faults=base.faults,
+            rejected=base.rejected,
         )
 
     def _own(self, column_of: Mapping[str, str], chosen: Sequence[str]) -> dict[str, str]:
