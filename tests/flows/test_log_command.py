@@ -59,7 +59,7 @@ def test_one_command_leads_from_a_log_to_its_report(
     first = capsys.readouterr().out
     assert f"As of {SUNDAY}." in first
     assert "main: report plays-out/lake/runs/product=main/" in first
-    assert len(list(tmp_path.glob("plays-out/**/report.html"))) == 1
+    assert len(list(tmp_path.glob("plays-out/lake/**/report.html"))) == 1
     assert exit_code(command) == 0
     again = capsys.readouterr().out
     assert "plays.csv has not changed since plays-data was made from it" in again
