@@ -35,7 +35,7 @@ def read_faults(
         unsure. None if lines were too long and the file should be read with the next limit.
     """
     every = con.execute(
-        "SELECT byte_position, min(error_type) FROM reject_errors GROUP BY 1 ORDER BY 1"
+        "SELECT min(byte_position), min(error_type) FROM reject_errors GROUP BY line ORDER BY 1"
     ).fetchall()
     rows = con.execute(
         "SELECT error_type, count(DISTINCT line), min(line), "
