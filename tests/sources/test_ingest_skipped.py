@@ -20,12 +20,10 @@ def csv_log(folder: Path) -> Path:
     rows = [f"person-{row},2026-06-22T09:00:00,{row}" for row in range(GOOD)]
     rows.insert(1, "person-too,2026-06-22T09:00:00,1,2,3")
     rows.insert(3, "person-few")
-    rows.insert(5, "person-\udcff,2026-06-22T09:00:00,1")
+    rows.insert(5, "person-two,2026-06-22T09:00:00")
     rows.insert(6, "person-negative,2026-06-22T09:00:00,-1")
     path = folder / "log.csv"
-    path.write_bytes(
-        ("user_id,occurred_at,value\n" + "\n".join(rows) + "\n").encode(errors="surrogateescape")
-    )
+    path.write_text("user_id,occurred_at,value\n" + "\n".join(rows) + "\n")
     return path
 
 
