@@ -706,7 +706,7 @@ def people_of(demo: Demo, as_of: date) -> dict[str, bool]:
             where destination = 'PS_IPLAYER'
         ),
         refused as (
-            select bbc_hid3 from read_parquet('{tables}/prez.id_profile/*.parquet')
+            select bbc_hid3 from (select distinct * from read_parquet('{tables}/prez.id_profile/*.parquet'))
             group by bbc_hid3 having count(*) > 1 or max(status) = 'deleted'
         )
         select audience_id, bool_or(day between $day + 8 and $day + 14)
