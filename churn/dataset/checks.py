@@ -11,6 +11,7 @@ from churn.dataset.plan import DatasetPlan
 from churn.warehouse.base import Warehouse
 
 _SHOWN = 10
+_CONSTANT = 0.1  # share of features that may be constant without a warning
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,10 @@ def check_equal_rows(stage: str, counts: Mapping[str, int]) -> CheckResult:
 
 
 def warn_features(snapshots: pa.Table, names: Sequence[str]) -> list[str]:
-    """Return a warning for features that are empty or constant in the training snapshots."""
+    """Return a warning for features that are empty in the training snapshots, and for many constant ones.
+
+    A few constant features are usual, such as the share of categories that are not listed.
+    """
     empty, constant = [], []
     for name in names:
         column = snapshots[name]
@@ -110,6 +114,6 @@ def warn_features(snapshots: pa.Table, names: Sequence[str]) -> list[str]:
         f"{len(features)} feature{'s are' if len(features) > 1 else ' is'} {what} in training: "
         + ", ".join(features[:_SHOWN])
         + (f" and {len(features) - _SHOWN} more" if len(features) > _SHOWN else "")
-        for what, features in (("empty", empty), ("constant", constant))
-        if features
+        for what, features, allowed in (("empty", empty, 0), ("constant", constant, _CONSTANT * len(names)))
+        if len(features) > allowed
     ]

@@ -144,6 +144,11 @@ def test_features_that_vary_give_no_warning() -> None:
     assert warn_features(pa.table({"a": [1, 2], "b": ["x", "y"]}), ["a", "b"]) == []
 
 
+def test_a_few_constant_features_give_no_warning() -> None:
+    table = pa.table({f"f{n:02d}": [0, 0 if n == 0 else 1] for n in range(12)})
+    assert warn_features(table, table.column_names) == []
+
+
 def test_a_long_list_of_features_is_cut_and_counted() -> None:
     table = pa.table({f"f{n:02d}": pa.nulls(2, pa.int32()) for n in range(12)})
     [warning] = warn_features(table, table.column_names)
