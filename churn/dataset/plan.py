@@ -273,7 +273,9 @@ def define_tables(
     names = _names(product, available, catalogue(product, available), tables, (), (), new_dates=1)
     _check_own_features(product, names, {**_values(product, tables), **dict.fromkeys(_DATES)})
     steps = steps_for(source, ["feature_rows"], names)
-    rows = store.feature_row_tables(aggregates.schema, name, steps, names, _values(product, tables))
+    # Steps may ask whether there are past dates to make, not how many.
+    both = (names, {**names, "new_dates": 0})
+    rows = store.feature_row_tables(aggregates.schema, name, steps, both, _values(product, tables))
     return replace(tables, rows=rows)
 
 

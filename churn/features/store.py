@@ -36,7 +36,11 @@ LEDGER = Ledger(
 
 
 def feature_row_tables(
-    schema: str, product: str, steps: Sequence[Step], names: Mapping[str, Any], values: Mapping[str, Any]
+    schema: str,
+    product: str,
+    steps: Sequence[Step],
+    names: Sequence[Mapping[str, Any]],
+    values: Mapping[str, Any],
 ) -> VersionedTables:
     """Return the definition of the tables that store a product's feature rows.
 
@@ -44,10 +48,11 @@ def feature_row_tables(
         schema: the schema of the tables.
         product: the product's name; each product has its own tables.
         steps: all SQL steps that make the rows, source views included.
-        names: what the steps' templates may use; it must not depend on the number of dates.
+        names: what the steps' templates may use, in each form that they may have; none may depend on the
+            number of dates.
         values: what the steps may bind, without dates.
     """
-    texts = [canonical_sql(step, names) for step in steps]
+    texts = [*dict.fromkeys(canonical_sql(step, form) for form in names for step in steps)]
     definition = digest([product, LEDGER.columns, texts, sorted(values.items())])
     return VersionedTables(schema, definition, {}, {})
 

@@ -155,7 +155,11 @@ def canonical_sql(step: Step, names: Values) -> str:
 
 @lru_cache(512)
 def _without_comments(query: str) -> str:
-    return _parsed(query).sql(dialect="redshift", comments=False)
+    """Return a query's tokens with one space between them; a parse would take three times as long."""
+    return " ".join(
+        literal(token.text) if token.token_type.name == "STRING" else token.text
+        for token in sqlglot.tokenize(query, read="redshift")
+    )
 
 
 def steps_for(source: str, wanted: Iterable[str], names: Values) -> tuple[Step, ...]:

@@ -19,6 +19,7 @@ from churn.features import store
 from churn.features.aggregates import ledger, lifetime, weekly
 from churn.warehouse.base import Warehouse
 from churn.warehouse.duckdb.client import DuckDBWarehouse
+from churn.warehouse.templates import Step
 from tests.features.test_aggregates import log, update
 from tests.support.data_folders import (
     AS_OF,
@@ -69,6 +70,18 @@ def warehouse(tmp_path: Path, data: Path) -> Any:
     opened = DuckDBWarehouse(tmp_path / "warehouse.duckdb", data, memory="1GB", threads=2)
     yield opened
     opened.close()
+
+
+def test_the_digest_is_of_every_form_of_a_step() -> None:
+    def digest_of(text: str) -> str:
+        step = Step("x", "features/x.sql", "table", text, frozenset())
+        return store.feature_row_tables("kept", "food", [step], [{"past": 0}, {"past": 1}], {}).digest
+
+    text = "select {{ 'a' if past else 'b' }} as n from t"
+    assert digest_of(text) == digest_of(f"-- A comment.\n{text}")
+    assert (
+        len({digest_of(each) for each in (text, text.replace("'a'", "'c'"), text.replace("'b'", "'c'"))}) == 3
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from churn.warehouse.duckdb import client, session
 
 
 class _ProfiledCursor(session.DuckDBSession):
-    def __init__(self, cursor: Any, profiles: list[dict[str, Any]]) -> None:
-        super().__init__(cursor)
+    def __init__(self, cursor: Any, database: Path | None, profiles: list[dict[str, Any]]) -> None:
+        super().__init__(cursor, database)
         self._profiles = profiles
         cursor.execute("pragma enable_profiling = 'no_output'")
 
@@ -38,7 +38,7 @@ class ProfiledWarehouse(client.DuckDBWarehouse):
         super().__init__(database, data, memory=memory, threads=threads)
 
     def _cursor(self) -> _ProfiledCursor:
-        return _ProfiledCursor(self._connection.cursor(), self.profiles)
+        return _ProfiledCursor(self._connection.cursor(), self._database, self.profiles)
 
     def scans(self, table: str) -> list[tuple[str, int]]:
         """Return each scan of a source table's files: its statement, and the rows that it read.

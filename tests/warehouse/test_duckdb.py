@@ -181,6 +181,20 @@ def test_tables_of_a_data_folder_used_before_are_forgotten(
     assert second.columns("churn.mine") == {"a": "integer"}
 
 
+def test_a_view_whose_table_is_gone_is_not_taken_as_absent(data: Path, open_warehouse: Open) -> None:
+    warehouse = open_warehouse(data)
+    for statement in (
+        "create schema s",
+        "create table s.t as select 1 as a",
+        "create view s.v as select a from s.t",
+    ):
+        warehouse.execute(statement)
+    assert warehouse.columns("s.v") == {"a": "integer"}
+    warehouse.execute("drop table s.t")
+    with pytest.raises(RunError, match="t does not exist"):
+        warehouse.columns("s.v")
+
+
 def test_a_folder_without_tables_is_refused_and_says_what_makes_them(
     tmp_path: Path, open_warehouse: Open
 ) -> None:

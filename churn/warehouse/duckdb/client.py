@@ -53,6 +53,7 @@ _SET_UP = (
     "set global TimeZone = 'UTC'",
     "set global integer_division = true",  # as Redshift divides
     "set enable_progress_bar = false",
+    "set global parquet_metadata_cache = true",  # else each statement reads the footers of its files
 )
 _SCRATCH_NUMBERS = count()
 
@@ -207,14 +208,22 @@ class DuckDBWarehouse(Warehouse):
     def columns(self, table: str) -> dict[str, str]:
         """Return column names and types of ``schema.table``."""
         schema, name = table.split(".")
+        quoted = f'"{identifier(schema)}"."{identifier(name)}"'  # either may be a word of SQL
         # Not from the catalogue of columns, which lists the columns of every table each time.
+        try:
+            columns = self.fetch(
+                f"select column_name, lower(column_type) as data_type from (describe {quoted})"
+            )
+        except RunError as error:
+            if isinstance(error.__cause__, duckdb.CatalogException) and not self._exists(schema, name):
+                return {}
+            raise  # a view that reads what is gone
+        return dict(zip(columns["column_name"].to_pylist(), columns["data_type"].to_pylist(), strict=True))
+
+    def _exists(self, schema: str, name: str) -> bool:
         existing = "select 1 as one from duckdb_{kind}s() where schema_name = $schema and {kind}_name = $name"
         query = f"{existing.format(kind='table')} union all {existing.format(kind='view')}"
-        if not self.fetch(query, {"schema": schema, "name": name}).num_rows:
-            return {}
-        quoted = f'"{identifier(schema)}"."{identifier(name)}"'  # either may be a word of SQL
-        columns = self.fetch(f"select column_name, lower(column_type) as data_type from (describe {quoted})")
-        return dict(zip(columns["column_name"].to_pylist(), columns["data_type"].to_pylist(), strict=True))
+        return bool(self.fetch(query, {"schema": schema, "name": name}).num_rows)
 
     def row_count(self, table: str) -> int:
         """Return how many rows a source table has, from its files' footers."""
