@@ -97,8 +97,11 @@ def environment(prefect_home: Path) -> dict[str, str]:
 def published(out: Path) -> list[tuple[Any, ...]]:
     """The rows of the table that the warehouse's readers read."""
     with duckdb.connect(str(out / "warehouse.duckdb"), read_only=True) as warehouse:
-        found = warehouse.sql("select * from churn.scores order by product, target_week_start_date, user_id")
-        assert set(found.columns) == {*SCORE_COLUMNS, "product"}
+        found = warehouse.sql(
+            "select product, * exclude (product) from churn.scores"
+            " order by product, target_week_start_date, user_id"
+        )
+        assert found.columns == ["product", *SCORE_COLUMNS]
         return found.fetchall()
 
 
@@ -282,6 +285,7 @@ def test_scores_have_the_columns_that_their_readers_know(run: Run) -> None:
         assert scores[name].unique().to_pylist() == [value]
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword:Warning")  # Dask's own
 def test_scores_open_with_readers_that_take_columns_from_folder_names(run: Run) -> None:
     files = sorted(Path(run.path("scores")).glob("*.parquet"))
     users = run.manifest.rows["scores"]
@@ -350,7 +354,7 @@ def test_the_model_in_the_run_gives_its_scores(run: Run) -> None:
 
 def test_the_warehouse_holds_each_score_once(demo: Demo) -> None:
     expected = [
-        tuple(row.values())
+        (name, *row.values())
         for name in sorted(PRODUCTS)
         for row in sorted(table(demo.runs[name], "scores").to_pylist(), key=lambda row: row["user_id"])
     ]
@@ -621,9 +625,14 @@ def test_explain_tells_a_users_probability_and_five_reasons_in_words(demo: Demo,
     user = score["user_id"]
     code, out, err = call("explain", "--out", str(demo.out), "--product", "iplayer", "--user", user)
     assert (code, err) == (0, "")
-    first, *reasons = out.splitlines()
+    first, start, *reasons, rest, total = out.splitlines()
     assert first.startswith(f"{user}: {score['predicted_probability']:.1%} likely to stay away")
     assert str(TARGET_WEEK) in first
+    printed = [
+        float(line.rpartition("(" if line.endswith(").") else " ")[2].strip("().")) for line in (start, total)
+    ]
+    contributions = [float(line.rpartition(", ")[2].strip(").")) for line in (*reasons, rest)]
+    assert printed[0] + sum(contributions) == pytest.approx(printed[1], abs=1e-6)
     assert [line.strip()[:2] for line in reasons] == ["1.", "2.", "3.", "4.", "5."]
     named = table(current, "reasons").slice(35, 5)
     for line, contribution in zip(reasons, named["contribution"].to_pylist(), strict=True):

@@ -112,4 +112,4 @@ def test_a_weekly_run_says_what_it_predicts(runs: Runs, data: Path, tmp_path: Pa
     assert "expected to stay away in the 2 weeks from 8\u00a0July" in report
     assert "Target weeks" in report
     user = run.scores(columns=["margin"])["user_id"][0].as_py()
-    assert "stay away from food in the 2 weeks from 2024-07-08 (as of" in explain_user(run.path(), user)[0]
+    assert "stay away from Food in the 2 weeks from 2024-07-08 (as of" in explain_user(run.path(), user)[0]
