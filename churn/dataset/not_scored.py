@@ -7,7 +7,7 @@ from churn.config.settings import Settings
 from churn.core.calendar import Windows, day_offsets
 from churn.features.aggregates import weekly
 from churn.features.aggregates.tables import query
-from churn.features.product_filter import match_parameters
+from churn.features.product_filter import match_names, match_parameters
 from churn.sources.availability import check_tables
 from churn.warehouse.base import Warehouse
 from churn.warehouse.templates import load_step, render, sql_root
@@ -31,12 +31,7 @@ def why_not_scored(
     if not warehouse.columns(tables.table("user_week")):
         return None
     product, title = settings.product(name), settings.product(name).title
-    matches = ", ".join(f":match_{index}" for index in range(len(product.match)))
-    names = {
-        **day_offsets(),
-        "kept": tables.table,
-        "of_product": f"product in ({matches})" if matches else "product is not null",
-    }
+    names = {**day_offsets(), **match_names(product), "kept": tables.table}
     values = {"as_of": windows.as_of, "user": user, **match_parameters(product)}
     text = (sql_root() / "checks" / "not_scored.sql").read_text("utf-8")
     known = query(warehouse, warehouse, text, values, names)[0]

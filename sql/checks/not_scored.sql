@@ -2,11 +2,18 @@
 -- product in the observation window.
 -- Grain: one row.
 -- From: the kept user_week of all products, up to the as-of date.
+{% macro of_product() %}
+{% if matches %}
+product in ({% for match in matches %}:match_{{ match }}{{ ", " if not loop.last }}{% endfor %})
+{% else %}
+product is not null
+{% endif %}
+{% endmacro %}
 select
     max(last_date) as last_with_any,
-    max(case when {{ of_product }} then last_date end) as last_date,
+    max(case when {{ of_product() }} then last_date end) as last_date,
     sum(case
-        when {{ of_product }} and week_start >= cast(:as_of as date) - {{ window_start_days }} then value
+        when {{ of_product() }} and week_start >= cast(:as_of as date) - {{ window_start_days }} then value
     end) as value
 from {{ kept('user_week') }}
 where

@@ -165,7 +165,6 @@ def _scores(rng: np.random.Generator, users: Any) -> pa.Table:
         "learner_name": "xgboost",
         "optimal_threshold": 0.4,
         "score_datetime": SCORED_AT.astimezone(UTC).replace(tzinfo=None),
-        "product": "food",
         "as_of": AS_OF,
         "run_id": RUN,
         "model_version": "food-2026-06-28",
@@ -181,6 +180,7 @@ def _reasons(rng: np.random.Generator, users: Any) -> pa.Table:
         pa.array(FEATURES).take(pa.array(rng.integers(0, len(FEATURES), rows))),
         pa.array(rng.standard_exponential(rows).round(3).astype(str)),
         pa.array(rng.standard_normal(rows).astype(np.float32)),
+        pa.nulls(rows, pa.string()),
     ]
     return pa.Table.from_arrays(arrays, schema=datasets.REASONS.schema)
 
@@ -206,16 +206,14 @@ def insert_by_driver(warehouse: Any, folder: str) -> None:
     """Insert the scores alone through the driver, a thousand rows a statement, unchecked."""
     migrations.apply(warehouse, "user_id")
     fs, path = url_to_fs(f"{folder}/scores")
-    names = ", ".join(datasets.SCORES.schema.names)
+    names = datasets.SCORES.schema.names
+    insert = f"insert into churn.scores ({', '.join(names)}, product) values %s"
+    template = f"({', '.join(['%s'] * len(names))}, 'food')"
     with closing(connect(warehouse.engine, warehouse.settings, warehouse.redactor)) as connection:
         with connection.connection.cursor() as cursor:
             cursor.execute("delete from churn.scores")
             for name in sorted(fs.find(path)):
                 with fs.open(name, "rb") as file:
-                    rows = (
-                        pq.read_table(file, columns=datasets.SCORES.schema.names)
-                        .to_pandas()
-                        .itertuples(index=False)
-                    )
-                execute_values(cursor, f"insert into churn.scores ({names}) values %s", rows, page_size=1_000)
+                    rows = pq.read_table(file, columns=names).to_pandas().itertuples(index=False)
+                execute_values(cursor, insert, rows, page_size=1_000, template=template)
         connection.commit()

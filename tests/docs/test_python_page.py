@@ -28,7 +28,7 @@ def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_the_examples_run_from_top_to_bottom(tmp_path: Path) -> None:
     ended = run_python("\n".join(BLOCKS), tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert "likely to stay away from iPlayer" in ended.stdout
+    assert "likely to stay away from BBC iPlayer" in ended.stdout
     assert "has no column days_w22" in ended.stdout
 
 

@@ -54,6 +54,8 @@ def test_nothing_disturbs_the_end() -> None:
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_the_exit_code_says_which_signal_it_was(number: signal.Signals, code: int) -> None:
+    signal.signal(number, signal.SIG_DFL)  # nohup would have it ignored
+    console.install_signal_handlers()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(number)
     assert console.stopped() == ("stopped; nothing half-written is to be seen", code)

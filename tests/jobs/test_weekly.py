@@ -323,7 +323,7 @@ def test_the_margin_is_the_bias_and_the_contributions_together(run: Run) -> None
 
 def test_reasons_are_the_five_largest_contributions(run: Run) -> None:
     shap, reasons = table(run, "shap"), table(run, "reasons")
-    assert reasons.schema.names == ["user_id", "rank", "feature", "value", "contribution"]
+    assert reasons.schema.names == ["user_id", "rank", "feature", "value", "contribution", "sentence"]
     names = shap.schema.names[1:]
     contributions = np.column_stack([shap[name].to_numpy() for name in names])
     rows = reasons.num_rows // 5

@@ -25,7 +25,7 @@ inner join drawn as w on w.week_start between d.as_of_date - 90 and d.as_of_date
 left join {{ schema }}.profile as p on w.user_id = p.user_id
 where
     coalesce(p.usable, true)
-    and (d.purpose = 'score' or coalesce(d.as_of_date - p.created_date, 10000) > {{ minimum_account_age_days }})
+    and ({{ minimum_account_age_days }} = 0 or coalesce(d.as_of_date - p.created_date >= {{ minimum_account_age_days }}, true))
 {% if cohorts %}
     and (
         d.purpose = 'score'
