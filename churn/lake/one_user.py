@@ -34,7 +34,8 @@ def find_user(
         OSError: a file cannot be read.
         pa.ArrowException: a file is damaged.
     """
-    files = sorted(fs.glob(f"{folder}/*.parquet"))
+    # Not `glob`: the folder's own name may have its signs.
+    files = sorted(path for path in fs.ls(folder, detail=False) if path.endswith(".parquet"))
     if not files:
         raise FileNotFoundError(f"{folder} has no Parquet file")
     with ThreadPoolExecutor(min(_AT_ONCE, len(files))) as pool:
