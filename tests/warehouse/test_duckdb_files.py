@@ -35,6 +35,9 @@ def file(tmp_path: Path, data: Path) -> Path:
     """A database with a table of users, one of whom was deleted."""
     file = tmp_path / "out" / "warehouse.duckdb"
     with closing(DuckDBWarehouse(file, data)) as warehouse:
+        warehouse.execute(
+            "set force_compression = 'uncompressed'"
+        )  # so that values are in the file as they are
         warehouse.execute("create schema kept")
         warehouse.execute("create table kept.t (n integer primary key, u varchar not null default 'x')")
         warehouse.execute(

@@ -210,14 +210,17 @@ class DuckDBWarehouse(Warehouse):
         schema, name = table.split(".")
         quoted = f'"{identifier(schema)}"."{identifier(name)}"'  # either may be a word of SQL
         # Not from the catalogue of columns, which lists the columns of every table each time.
+        query = f"select column_name, lower(column_type) as data_type from (describe {quoted})"
         try:
-            columns = self.fetch(
-                f"select column_name, lower(column_type) as data_type from (describe {quoted})"
-            )
+            columns = self.fetch(query)
         except RunError as error:
-            if isinstance(error.__cause__, duckdb.CatalogException) and not self._exists(schema, name):
+            if not isinstance(error.__cause__, duckdb.CatalogException):
+                raise
+            if not self._exists(schema, name):
                 return {}
-            raise  # a view that reads what is gone
+            columns = self.fetch(
+                query
+            )  # made meanwhile; or a view that reads what is gone, which fails again
         return dict(zip(columns["column_name"].to_pylist(), columns["data_type"].to_pylist(), strict=True))
 
     def _exists(self, schema: str, name: str) -> bool:
