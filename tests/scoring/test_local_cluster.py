@@ -93,7 +93,8 @@ def test_nothing_is_imported_from_a_folder_that_others_can_write(tmp_path):
 
 def workers():
     """Worker processes: the fork server's children."""
-    return {worker.pid for server in psutil.Process().children() for worker in server.children()}
+    servers = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+    return {worker.pid for server in servers for worker in server.children()}
 
 
 @pytest.mark.parametrize("moments", [(0.02, 0.05), (0.1, 0.3)])
@@ -134,8 +135,8 @@ def test_a_fork_server_that_is_killed_is_started_again(tmp_path):
     settings = ClusterSettings(workers=2)
     with open_client(settings) as client:
         assert len(run(client, settings, tmp_path, 2)) == 2
-        for server in {psutil.Process(pid).ppid() for pid in workers()}:
-            os.kill(server, signal.SIGKILL)
+        (server,) = {psutil.Process(pid).ppid() for pid in workers()}
+        os.kill(server, signal.SIGKILL)
         assert len(run(client, settings, tmp_path, 20)) == 20
     with open_client(settings) as client:
         assert len(run(client, settings, tmp_path, 2)) == 2
