@@ -1,9 +1,7 @@
 """The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 128 + a signal's number after one."""
 
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -14,164 +12,20 @@ from churn.core.calendar import MAX_WEEKS
 from churn.core.errors import ChurnError, UsageError
 from churn.core.private import private_files
 from flows.console import at_exit, install_signal_handlers, silence_libraries, stop_requested, stopped
-
-
-class _Day(click.ParamType):
-    name = "YYYY-MM-DD"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        if isinstance(value, date):
-            return value
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a date like 2026-06-28", param, ctx)
-
-
-class _Command(click.Command):
-    """A command that refuses an option given twice, where click would take the last one."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        for option in order:
-            flag = isinstance(option, click.Option) and option.is_flag
-            if not (option.multiple or flag) and order.count(option) > 1:
-                name = option.opts[0]
-                raise click.UsageError(f"{name} is given {order.count(option)} times: give it once", ctx)
-        return super().parse_args(ctx, args)
-
-
-class _Group(click.Group):
-    command_class = _Command
-
-
-class _Share(click.ParamType):
-    name = "N%"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        number = value.removesuffix("%")
-        try:
-            share = float(number) / 100
-        except ValueError:
-            share = -1.0
-        if number == value or not 0 <= share <= 1:
-            self.fail(f"{value!r} is not a percentage like 1%", param, ctx)
-        return share
-
-
-class _Path(click.Path):
-    """A path in UTF-8 and within the length limits of file systems."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        name = os.fsencode(value)
-        try:
-            name.decode("utf-8")
-        except UnicodeDecodeError:
-            self.fail(f"{value!r} is not UTF-8: choose another name", param, ctx)
-        if len(name) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in name.split(b"/")):
-            self.fail(f"a name has at most {_LONGEST_NAME} bytes, a path {_LONGEST_PATH}", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-class _OutPath(_Path):
-    """A folder to write databases into: DuckDB and SQLite take what follows a ``?`` for options."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
-        if "?" in f"{Path(path).resolve()}":
-            self.fail(
-                f"{value!r} is below a folder with a question mark in its name: choose another", param, ctx
-            )
-        return path
-
-
-_LONGEST_NAME, _LONGEST_PATH = 255, 4_000  # bytes
-_PATH, _OUT_PATH = _Path(path_type=Path), _OutPath(path_type=Path)
-_data = click.option("--data", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder.")
-_out = click.option(
-    "--out", type=_OUT_PATH, default=Path("demo/out"), show_default=True, help="Folder to write into."
+from flows.options import (
+    OUT_PATH,
+    PATH,
+    READING_NAMES,
+    Day,
+    Group,
+    as_of_option,
+    data_option,
+    out_option,
+    product_option,
+    profile_option,
+    reading_options,
+    yes_option,
 )
-_product = click.option("--product", required=True, help="Product name; `churn products` lists them.")
-_as_of = click.option("--as-of", type=_Day(), help="Sunday on which features end (default: last Sunday).")
-_profile = click.option(
-    "--profile", metavar="NAME", help="Table [profiles.NAME] of churn.toml to use (default: local)."
-)
-_yes = click.option("--yes", is_flag=True, help="Do it; without this, only show what would be done.")
-
-
-_READING = (
-    click.option(
-        "--format",
-        metavar="NAME",
-        help="Whose export it is: ga4, segment, snowplow, posthog, mixpanel or amplitude.",
-    ),
-    click.option(
-        "--column",
-        "columns",
-        multiple=True,
-        metavar="NAME=COLUMN",
-        help="Which column of the log holds user_id, occurred_at, product, category, item_id, value or "
-        "device; COLUMN may lead inside, as in properties.plan.",
-    ),
-    click.option("--timezone", help="Local time zone for times that carry one, for example Europe/London."),
-    click.option(
-        "--source-timezone", metavar="ZONE", help="Time zone in which times without one were written."
-    ),
-    click.option(
-        "--time-format", metavar="CODES", help="How times are written, for example '%d/%m/%Y %H:%M'."
-    ),
-    click.option(
-        "--decimal",
-        type=click.Choice([".", ","]),
-        default=".",
-        show_default=True,
-        help="Sign before decimals in values.",
-    ),
-    click.option(
-        "--feature",
-        "features",
-        multiple=True,
-        metavar="COLUMN",
-        help="A further column that becomes a feature. May be repeated.",
-    ),
-    click.option(
-        "--skip-bad-rows",
-        type=_Share(),
-        default=0.0,
-        help="Skip rows that cannot be taken, up to this share, and list them in a file (default: 0%).",
-    ),
-    click.option(
-        "--event", "events", multiple=True, metavar="NAME", help="With --format: only events of this name."
-    ),
-    click.option(
-        "--identity",
-        metavar="WHO",
-        help="With --format: whose ids count: user, device or either (default).",
-    ),
-)
-
-
-_READING_NAMES = (
-    "format",
-    "columns",
-    "timezone",
-    "source_timezone",
-    "time_format",
-    "decimal",
-    "events",
-    "identity",
-    "features",
-    "skip_bad_rows",
-)
-
-
-def _reading_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say how a log is to be read."""
-    for option in reversed(_READING):
-        command = option(command)
-    return command
 
 
 def _run(command: str, options: Mapping[str, Any]) -> None:
@@ -179,7 +33,7 @@ def _run(command: str, options: Mapping[str, Any]) -> None:
     resolve_name(f"flows.commands.{command}")(**options)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="churn")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -194,7 +48,7 @@ def cli(context: click.Context) -> None:
 )
 @click.option("--weeks", type=click.IntRange(20), default=30, show_default=True, help="Weeks of history.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same data.")
-@click.option("--into", type=_OUT_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
+@click.option("--into", type=OUT_PATH, default=Path("demo"), show_default=True, help="Folder to write into.")
 def demo(**options: Any) -> None:
     """Simulate a broadcaster and run its weekly job.
 
@@ -205,11 +59,11 @@ def demo(**options: Any) -> None:
 
 
 @cli.command()
-@click.option("--into", type=_PATH, default=Path("demo/data"), show_default=True, help="Data folder to make.")
+@click.option("--into", type=PATH, default=Path("demo/data"), show_default=True, help="Data folder to make.")
 @click.option("--users", type=click.IntRange(1), default=20_000, show_default=True, help="Simulated users.")
 @click.option("--weeks", type=click.IntRange(16), default=30, show_default=True, help="Weeks of history.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same data.")
-@click.option("--end", type=_Day(), help="Last Sunday of the simulated history.")
+@click.option("--end", type=Day(), help="Last Sunday of the simulated history.")
 def simulate(**options: Any) -> None:
     """Write the source tables of a simulated broadcaster."""
     _run("run:run_simulate", options)
@@ -217,8 +71,8 @@ def simulate(**options: Any) -> None:
 
 @cli.command()
 @click.argument("source")
-@click.option("--into", type=_PATH, required=True, help="Data folder to make.")
-@_reading_options
+@click.option("--into", type=PATH, required=True, help="Data folder to make.")
+@reading_options
 @click.option("--force", is_flag=True, help="Replace an existing data folder.")
 def ingest(**options: Any) -> None:
     """Make a data folder from an event log.
@@ -230,15 +84,15 @@ def ingest(**options: Any) -> None:
 
 @cli.command()
 @click.argument("source", required=False, metavar="[LOG]")
-@_data
-@_out
+@data_option
+@out_option
 @click.option(
     "--product", "products", multiple=True, help="Product name; repeat it for several (default: all)."
 )
 @click.option(
     "--as-of",
     "dates",
-    type=_Day(),
+    type=Day(),
     multiple=True,
     help="Sunday on which features end; repeat it to back-fill several (default: last Sunday).",
 )
@@ -250,8 +104,8 @@ def ingest(**options: Any) -> None:
     show_default=True,
     help="Read this many of the latest weeks of raw activity again, for late rows; implies --force.",
 )
-@_profile
-@_reading_options
+@profile_option
+@reading_options
 @click.pass_context
 def run(context: click.Context, source: str | None, **options: Any) -> None:
     """Run the weekly job.
@@ -261,9 +115,9 @@ def run(context: click.Context, source: str | None, **options: Any) -> None:
     """
     silence_libraries()
     given = {name for name in options if _given(context, name)}
-    reading = {name: options.pop(name) for name in _READING_NAMES}
+    reading = {name: options.pop(name) for name in READING_NAMES}
     if source is None:
-        refused = [param for param in context.command.params if param.name in given & set(_READING_NAMES)]
+        refused = [param for param in context.command.params if param.name in given & set(READING_NAMES)]
         if refused:
             raise UsageError(f"{refused[0].opts[0]} says how to read a log: name the log, churn run LOG ...")
         _run("run:run_weekly", options)
@@ -279,13 +133,13 @@ def _given(context: click.Context, name: str) -> bool:
 
 
 @cli.command()
-@_data
-@_product
+@data_option
+@product_option
 @click.option(
-    "--as-of", "dates", type=_Day(), multiple=True, required=True, help="Past Sunday; may be repeated."
+    "--as-of", "dates", type=Day(), multiple=True, required=True, help="Past Sunday; may be repeated."
 )
-@click.option("--json", "json_file", type=_PATH, required=True, help="File for the figures.")
-@_profile
+@click.option("--json", "json_file", type=PATH, required=True, help="File for the figures.")
+@profile_option
 def backtest(**options: Any) -> None:
     """Train as of past dates, and compare with what users did.
 
@@ -296,9 +150,9 @@ def backtest(**options: Any) -> None:
 
 
 @cli.command()
-@_data
-@_product
-@_as_of
+@data_option
+@product_option
+@as_of_option
 @click.option(
     "--dialect",
     type=click.Choice(["redshift", "duckdb", "postgres"]),
@@ -307,18 +161,18 @@ def backtest(**options: Any) -> None:
     help="SQL dialect.",
 )
 @click.option("--step", help="Only this step.")
-@_profile
+@profile_option
 def render(**options: Any) -> None:
     """Print the SQL of every step without running it."""
     _run("run:run_render", options)
 
 
 @cli.command()
-@_data
-@_out
-@_product
+@data_option
+@out_option
+@product_option
 @click.option("--user", required=True, help="User id.")
-@_profile
+@profile_option
 def explain(**options: Any) -> None:
     """Print a user's score and top reasons, in words."""
     silence_libraries()
@@ -326,8 +180,8 @@ def explain(**options: Any) -> None:
 
 
 @cli.command()
-@_data
-@_profile
+@data_option
+@profile_option
 def products(**options: Any) -> None:
     """List the products of a data folder.
 
@@ -337,9 +191,9 @@ def products(**options: Any) -> None:
 
 
 @cli.command()
-@_data
-@_out
-@_profile
+@data_option
+@out_option
+@profile_option
 def check(**options: Any) -> None:
     """Check everything that the settings name.
 
@@ -350,10 +204,10 @@ def check(**options: Any) -> None:
 
 
 @cli.command()
-@_data
-@_out
-@_profile
-@_yes
+@data_option
+@out_option
+@profile_option
+@yes_option
 def migrate(**options: Any) -> None:
     """Bring the published tables up to date.
 
@@ -364,8 +218,8 @@ def migrate(**options: Any) -> None:
 
 
 @cli.command()
-@_data
-@_out
+@data_option
+@out_option
 @click.option("--product", help="Only this product (default: all).")
 @click.option(
     "--keep-weeks",
@@ -373,8 +227,8 @@ def migrate(**options: Any) -> None:
     required=True,
     help="Target weeks to keep, the newest ones.",
 )
-@_profile
-@_yes
+@profile_option
+@yes_option
 def prune(**options: Any) -> None:
     """Remove old runs and out-of-date weekly aggregates."""
     silence_libraries()
@@ -382,16 +236,16 @@ def prune(**options: Any) -> None:
 
 
 @cli.command()
-@_data
-@_out
+@data_option
+@out_option
 @click.option(
     "--user-file",
-    type=_PATH,
+    type=PATH,
     required=True,
     help="File of user ids: text with one a line, or .csv, .jsonl or .parquet.",
 )
-@_profile
-@_yes
+@profile_option
+@yes_option
 def erase(**options: Any) -> None:
     """Remove users from the lake and the published tables."""
     silence_libraries()
@@ -399,8 +253,8 @@ def erase(**options: Any) -> None:
 
 
 @cli.command()
-@_data
-@_out
+@data_option
+@out_option
 @click.option(
     "--older-than",
     type=click.FloatRange(min=0),
@@ -409,8 +263,8 @@ def erase(**options: Any) -> None:
     metavar="HOURS",
     help="Only what is older than this many hours; a run that takes longer loses its cluster.",
 )
-@_profile
-@_yes
+@profile_option
+@yes_option
 def sweep(**options: Any) -> None:
     """Remove what runs left behind in ECS.
 
@@ -422,7 +276,7 @@ def sweep(**options: Any) -> None:
 @cli.command()
 @click.option(
     "--url-file",
-    type=_PATH,
+    type=PATH,
     required=True,
     help="File with the address to notify, a secret; - reads standard input.",
 )
@@ -449,8 +303,8 @@ def alerts(**options: Any) -> None:
 @click.option("--depth", type=int, default=6, show_default=True, help="Greatest depth of a tree.")
 @click.option("--products", type=int, default=1, show_default=True, help="Products, one after the other.")
 @click.option("--deadline", default="1h", show_default=True, help="For all products; such as 45m or 1h30m.")
-@click.option("--price-file", type=_PATH, help="List prices (default: the built-in ones).")
-@click.option("--json", "json_file", type=_PATH, help="File for the figures.")
+@click.option("--price-file", type=PATH, help="List prices (default: the built-in ones).")
+@click.option("--json", "json_file", type=PATH, help="File for the figures.")
 def plan(**options: Any) -> None:
     """Estimate workers, time and cost for an audience."""
     _run("capacity:run_plan", options)

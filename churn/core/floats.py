@@ -30,10 +30,9 @@ _C = _library()
 
 def _default_environment() -> ctypes.c_void_p:
     """Return FE_DFL_ENV of <fenv.h>: a variable's address on macOS, elsewhere the address -1."""
-    try:
-        return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.in_dll(_C, "_FE_DFL_ENV")))  # type: ignore[arg-type]
-    except (ValueError, TypeError):
-        return ctypes.c_void_p(-1)
+    if _C is not None and hasattr(_C, "_FE_DFL_ENV"):
+        return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.in_dll(_C, "_FE_DFL_ENV")))
+    return ctypes.c_void_p(-1)
 
 
 _DEFAULT = _default_environment()

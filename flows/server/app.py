@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 READY = b"\n"
 _LONGEST_STOP_SECONDS = 10.0
@@ -52,10 +53,10 @@ def main(control: socket.socket, listening: socket.socket) -> None:
     sys.exit(0 if server.started else 1)
 
 
-def _end_with_parent(control: socket.socket, server: "object") -> None:
+def _end_with_parent(control: socket.socket, server: Any) -> None:
     while control.recv(1):
         pass
-    server.should_exit = True  # type: ignore[attr-defined]  # uvicorn is imported late
+    server.should_exit = True
     time.sleep(_LONGEST_STOP_SECONDS)
     os._exit(1)
 

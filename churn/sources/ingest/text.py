@@ -121,17 +121,13 @@ def chunks(path: Path) -> Iterator[bytes]:
     except EOFError as error:
         raise SourceError(_breaks_off(path, kind)) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise SourceError(
-            f"{path} is damaged: its {kind} checksum or coding is wrong. Copy it anew"
-        ) from error
+        raise SourceError(_damaged(path, kind)) from error
     except OSError as error:
         if kind is None or error.errno is not None:
             raise SourceError(f"{path} cannot be read: {error.strerror or 'input error'}") from error
         if "Truncated" in str(error):
             raise SourceError(_breaks_off(path, kind)) from error
-        raise SourceError(
-            f"{path} is damaged: its {kind} checksum or coding is wrong. Copy it anew"
-        ) from error
+        raise SourceError(_damaged(path, kind)) from error
 
 
 def check_magic(path: Path, expected: str | None) -> None:
