@@ -14,8 +14,10 @@ _WEB_ADDRESS = re.compile(r"https?://[^/@\s]+/?")  # no user and password in it
 
 def fault_of_root(root: str) -> str | None:
     """Return what is wrong with the root of a lake, without quoting it; None if it can be used."""
-    if not root or "\0" in root or "::" in root:  # fsspec would chain file systems at "::"
+    if not root or "\0" in root:
         return "must name a folder"
+    if "::" in root:  # fsspec would chain file systems
+        return "must not hold '::'"
     scheme = _SCHEME.match(root)
     kind = (scheme[1] or scheme[2]).lower() if scheme else "file"
     if kind not in ("s3", "file", "local"):

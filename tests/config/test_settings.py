@@ -494,6 +494,7 @@ def test_faults_of_store_and_warehouse_do_not_show_what_was_given(tmp_path: Path
         ('mlflow_tracking_uri = "file:///mlruns"', "mlflow_tracking_uri: must look like"),
         ('mlflow_tracking_uri = ""', "mlflow_tracking_uri: must look like"),
         ('[store]\nlake = "gs://x/y"', "store: lake must be on S3, such as s3://bucket/prefix, or a local"),
+        ('[store]\nlake = "a::b"', "store: lake must not hold '::'"),
         ('[store]\nlake = "s3://b/y"', "store: lake must name a bucket as S3 does: 3 to 63 small letters"),
         ('[store]\nlake = "s3://bucket//y"', "store: lake must be an address such as s3://bucket/prefix"),
         ('seed = "x"', "seed: must be a whole number"),

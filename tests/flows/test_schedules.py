@@ -31,7 +31,8 @@ USERS, WEEKS = 1_000, 20
 SILENT = 45
 DEPLOYMENTS = {"weekly-churn/iplayer", "weekly-churn/sounds", "weekly-churn/pan", "weekly-all/all"}
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-SLOW = {"profile": "local", "partition_rows": 1}  # as many partitions as users
+# As many partitions as users, so that it can be stopped while it scores; and worker processes to stop.
+SLOW = {"profile": "local", "partition_rows": 1, "cluster": {"processes": True}}
 
 
 def people() -> pa.Table:

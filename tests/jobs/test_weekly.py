@@ -576,7 +576,7 @@ def test_an_earlier_week_does_not_become_current(demo: Demo, later: Later) -> No
     current = Lake(str(demo.out / "lake")).current("sounds")
     assert current is not None
     assert current.manifest == demo.runs["sounds"].manifest
-    weeks = {row[1] for row in published(demo.out) if row[8] == "sounds"}
+    weeks = {row[2] for row in published(demo.out) if row[0] == "sounds"}
     assert weeks == {TARGET_WEEK, TARGET_WEEK - timedelta(days=7)}
 
 
@@ -601,7 +601,7 @@ def test_force_makes_a_new_run_with_the_same_scores(demo: Demo, later: Later) ->
     assert (
         hashes(Path(second.path("model")))["booster.ubj"] == hashes(Path(first.path("model")))["booster.ubj"]
     )
-    rows = [row for row in published(demo.out) if row[8] == "iplayer"]
+    rows = [row for row in published(demo.out) if row[0] == "iplayer"]
     assert {row[10] for row in rows} == {second.manifest.run_id}
     assert len(rows) == second.manifest.rows["scores"]
     first.verify(checksums=True)

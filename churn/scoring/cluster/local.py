@@ -153,14 +153,16 @@ def _prepare_processes() -> list[str]:
 
 
 def _start_fork_server() -> None:
-    """Start the server that workers are forked from, out of reach of Ctrl-C.
+    """Start the server that workers are forked from, out of reach of Ctrl-C and of a terminal that closes.
 
-    A terminal sends that to every process of its group. The cluster is closed in order by this one; a server
+    A terminal sends both to every process of its group. The cluster is closed in order by this one; a server
     that is stopped while it imports, and workers, would only print how they were interrupted.
     """
-    resource_tracker.ensure_running()  # it is started on the way, and lifts the mask of this thread
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
+    out_of_reach = {signal.SIGINT, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, out_of_reach)  # which a new process inherits
     try:
+        resource_tracker.ensure_running()  # the server needs it; it lifts part of the mask
+        signal.pthread_sigmask(signal.SIG_BLOCK, out_of_reach)
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
