@@ -16,6 +16,9 @@ class ExplainSettings(BaseModel):
             1/2048 of each value (the run states the largest error); ``none``, only the reasons are written.
         sentences: whether each reason is also written as a sentence, beside its value. It takes some 20
             microseconds of CPU time a reason.
+        themes: whether each user's contributions are also summed up by feature group, in ``themes``.
+        learner_scores: whether each learner of a stack has a score of its own for each user, in
+            ``learner_scores`` and, beside the stack's, in the table of scores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,3 +26,5 @@ class ExplainSettings(BaseModel):
     reasons: int = Field(default=5, ge=3, le=20)
     contributions: ContributionType = "float32"
     sentences: bool = False
+    themes: bool = False
+    learner_scores: bool = False

@@ -44,6 +44,7 @@ class RunDataset:
         columns: its columns, in order; empty: they depend on product or model, or it is no table.
         published_as: the warehouse table it is published to; empty: it is not published.
         rows_column: the column of ``churn.published`` that counts its rows.
+        optional: whether it is written on request only.
         compressible: False: values hardly compress, and Snappy takes a third of zstd's time.
     """
 
@@ -55,6 +56,7 @@ class RunDataset:
     published_as: str = ""
     rows_column: str = ""
     compressible: bool = True
+    optional: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a dataset with a user id that erasure would not know of.
@@ -131,6 +133,22 @@ SCORES = RunDataset(
         ),
     ),
 )
+LEARNER_SCORES = RunDataset(
+    name="learner_scores",
+    description="one probability for each user and learner of the stack",
+    writer="scoring",
+    user_column=USER_ID,
+    columns=SCORES.columns,
+    optional=True,
+)
+THEMES = RunDataset(
+    name="themes",
+    description="the sum of each user's contributions for each feature group",
+    writer="scoring",
+    user_column=USER_ID,
+    compressible=False,
+    optional=True,
+)
 SHAP = RunDataset(
     name="shap",
     description="one contribution for each user and feature, with the bias in the metadata",
@@ -183,6 +201,6 @@ LOGS = RunDataset(
 )
 
 # In the order of the report's list of files.
-DATASETS = (SCORES, SHAP, REASONS, EFFECTS, FEATURES, MODEL, CHARTS, LOGS)
+DATASETS = (SCORES, LEARNER_SCORES, SHAP, THEMES, REASONS, EFFECTS, FEATURES, MODEL, CHARTS, LOGS)
 
 PUBLISHED = tuple(dataset for dataset in DATASETS if dataset.published_as)

@@ -48,6 +48,10 @@ class CheckError(ChurnError):
         lines = "\n".join(f"  - {failure}" for failure in self.failures)
         super().__init__(f"{stage}: {len(self.failures)} check(s) failed\n{lines}")
 
+    def __reduce__(self) -> tuple[type["CheckError"], tuple[str, Sequence[str]]]:
+        """Let it pass from a worker to the flow."""
+        return type(self), (self.stage, self.failures)
+
 
 class RunError(ChurnError):
     """A run could not be completed or committed; nothing that was committed before has changed."""

@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from churn.core.errors import CheckError
 from churn.dataset.plan import DatasetPlan
 from churn.warehouse.base import Warehouse
@@ -92,28 +89,20 @@ def check_equal_rows(stage: str, counts: Mapping[str, int]) -> CheckResult:
     return CheckResult("row counts equal from stage to stage", f"{next(iter(counts.values())):,} users")
 
 
-def warn_features(snapshots: pa.Table, names: Sequence[str]) -> list[str]:
+def warn_features(empty: Sequence[str], constant: Sequence[str], of: int) -> list[str]:
     """Return a warning for features that are empty in the training snapshots, and for many constant ones.
 
     A few constant features are usual, such as the share of categories that are not listed.
+
+    Args:
+        empty: features without any value.
+        constant: features with one value everywhere.
+        of: number of all features.
     """
-    empty, constant = [], []
-    for name in names:
-        column = snapshots[name]
-        if column.null_count == len(column):
-            empty.append(name)
-        elif column.null_count:
-            continue  # constant where present, but null or not is information too
-        elif not pa.types.is_string(column.type):
-            bounds = pc.min_max(column).as_py()
-            if bounds["min"] == bounds["max"]:
-                constant.append(name)
-        elif pc.count_distinct(column).as_py() <= 1:
-            constant.append(name)
     return [
         f"{len(features)} feature{'s are' if len(features) > 1 else ' is'} {what} in training: "
         + ", ".join(features[:_SHOWN])
         + (f" and {len(features) - _SHOWN} more" if len(features) > _SHOWN else "")
-        for what, features, allowed in (("empty", empty, 0), ("constant", constant, _CONSTANT * len(names)))
+        for what, features, allowed in (("empty", empty, 0), ("constant", constant, _CONSTANT * of))
         if len(features) > allowed
     ]

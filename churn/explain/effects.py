@@ -6,9 +6,8 @@ feature's effect is the mean contribution by bin. Contributions are also counted
 most 1/8 of their value, which gives any quantile to that precision.
 """
 
-import json
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Self
@@ -16,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xgboost as xgb
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -24,7 +22,13 @@ from pydantic import BaseModel, ConfigDict
 from churn.core import datasets
 from churn.core.errors import RunError
 from churn.core.prefetch import prefetch_map
+from churn.explain.contributions import player_names, tree_ensemble
+from churn.explain.ensemble import UnsupportedModelError
 from churn.explain.loops import BITS_DROPPED, BUCKETS, FIRST_BUCKET, SIDE_BUCKETS, accumulate
+from churn.model.artifact import Model
+from churn.model.learners.boosted import Boosted
+from churn.model.learners.light import LightBoosted
+from churn.model.learners.linear import Linear
 
 _LEVELS = np.array([*range(1, 10), 5]) / 10  # the tenths, and last the middle
 _MOST_CATEGORIES = 40  # with more, a bin holds several neighbouring codes
@@ -84,39 +88,68 @@ class BinEdges:
     middle: float | None
 
 
-def bin_edges(
-    booster: xgb.Booster, features: Sequence[str], categories: Mapping[str, Sequence[str]]
-) -> tuple[BinEdges, ...]:
-    """Return each feature's cuts: the booster's thresholds at the tenths of their cover.
+def bin_edges(model: Model) -> tuple[BinEdges, ...]:
+    """Return the cuts of each feature and player, in the order of ``explained_names``.
 
-    Args:
-        features: the booster's features in order.
-        categories: category features with their values; each of their codes gets a bin.
+    They are the thresholds of the model's trees at the tenths of their cover. A feature that only a linear
+    member reads is cut at the tenths of the rows that this one was fitted on. Each code of a category gets a
+    bin. A player has one bin.
     """
-    trees = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
-
-    def joined(key: str) -> NDArray[Any]:
-        return np.concatenate([np.asarray(tree[key]) for tree in trees]) if trees else np.array([])
-
-    inner = joined("left_children") >= 0
-    feature, threshold, cover = (
-        joined(key)[inner] for key in ("split_indices", "split_conditions", "sum_hessian")
-    )
-    order = np.argsort(threshold, kind="stable")
-    feature, threshold, cover = feature[order], threshold[order], cover[order]
+    splits, knots = _splits(model), _knots(model)
     edges: list[BinEdges] = []
-    for index, name in enumerate(features):
-        of_feature = feature == index
-        thresholds, reached = threshold[of_feature].astype(np.float32), np.cumsum(cover[of_feature])
+    for index, name in enumerate(model.card.features):
+        thresholds, cover = splits.get(index, (np.empty(0, np.float32), np.empty(0)))
+        if not len(thresholds):
+            thresholds = knots.get(index, thresholds)
+            cover = np.ones(len(thresholds))
         if not len(thresholds):
             edges.append(BinEdges((), None))
-        elif name in categories:
-            codes = np.arange(1, len(categories[name])) - 0.5
+        elif name in model.card.categories:
+            codes = np.arange(1, len(model.card.categories[name])) - 0.5
             edges.append(BinEdges(tuple(codes[:: 1 + len(codes) // _MOST_CATEGORIES].tolist()), None))
         else:
+            order = np.argsort(thresholds, kind="stable")
+            thresholds, reached = thresholds[order], np.cumsum(cover[order])
             at = thresholds[np.searchsorted(reached, reached[-1] * _LEVELS)].tolist()
             edges.append(BinEdges(tuple(sorted(set(at))), at[-1]))
-    return tuple(edges)
+    return (*edges, *(BinEdges((), None) for _ in player_names(model)))
+
+
+def _splits(model: Model) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float64]]]:
+    """Return the thresholds of all trees and their covers, by feature; several boosters count alike."""
+    parts: dict[int, list[tuple[NDArray[np.float32], NDArray[np.float64]]]] = {}
+    for each in model.members:
+        if not isinstance(each.member, Boosted | LightBoosted):
+            continue
+        try:
+            trees = tree_ensemble(each.member).trees
+        except UnsupportedModelError:  # its library explains it; its features have no bins
+            continue
+        feature, threshold, cover, left = (
+            np.concatenate([np.asarray(tree[key]) for tree in trees])
+            for key in ("split_indices", "split_conditions", "sum_hessian", "left_children")
+        )
+        for column in np.unique(feature[left >= 0]):
+            own = (left >= 0) & (feature == column)
+            index = int(column) if each.columns is None else each.columns[column]
+            parts.setdefault(index, []).append(
+                (threshold[own].astype(np.float32), cover[own].astype(np.float64))
+            )
+    return {
+        index: (np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found]))
+        for index, found in parts.items()
+    }
+
+
+def _knots(model: Model) -> dict[int, NDArray[np.float32]]:
+    """Return the values at which linear members' lines bend, but for the lowest, by feature."""
+    knots: dict[int, NDArray[np.float32]] = {}
+    for each in model.members:
+        if isinstance(each.member, Linear):
+            for column, values in enumerate(each.member.prepare.values):
+                index = column if each.columns is None else each.columns[column]
+                knots.setdefault(index, values[np.isfinite(values)][1:])
+    return knots
 
 
 class ContributionSummary:

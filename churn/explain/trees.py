@@ -1,28 +1,21 @@
-"""A booster's trees, flattened into the tables that the kernel of ``treeshap`` walks through."""
+"""The trees of a model, flattened into the tables that the kernel of ``treeshap`` walks through."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import xgboost as xgb
 from numpy.typing import NDArray
 
-from churn.core.errors import RunError
+from churn.explain.ensemble import Tree
 from churn.explain.kernel import ENTER, LANES, LEAVE, LOW, LOW_AND_LEAF, NODE, TWO_LOWS
 
 MAXIMUM_POINTS = 16  # of quadrature: exact up to 32 distinct features on a path
 _TINY = 1e-30  # replaces a cover share of 0, so that the sign of h still shows which child a row took
-_ROUNDING = 1e-6  # relative error allowed in a cover that XGBoost computed as a difference
 _NODES_BETWEEN_FLUSHES = 4096  # bounds the length of float32 sums, and with it their rounding
 
 # Rows per block: few enough for the CPU caches, enough to spread the cost of loading a node. Very wide or
 # very deep models get fewer.
 _BLOCK_FLOATS, _LEAST_ROWS, _MOST_ROWS, _SCRATCH_FLOATS = 50_000, 64, 128, 500_000
-
-
-class UnsupportedModelError(RunError):
-    """A model that ``TreeShap`` does not support; XGBoost's ``pred_contribs`` may."""
 
 
 class FlatTrees(NamedTuple):
@@ -56,14 +49,8 @@ _NONE_ABOVE = _Above(-1, 1.0, 1.0)
 _Path = Mapping[int, _Above]
 
 
-def flatten(booster: xgb.Booster) -> FlatTrees:
-    """Flatten the trees of a booster with one output.
-
-    Raises:
-        UnsupportedModelError: it is not a sum of trees with numeric splits and one output.
-    """
-    learner = json.loads(booster.save_raw("json"))["learner"]
-    trees = _supported_trees(learner)
+def flatten(trees: Sequence[Tree]) -> FlatTrees:
+    """Flatten a sum of trees."""
     children = ((tree["split_indices"], tree["left_children"]) for tree in trees)
     used = sorted({f for pair in children for f, left in zip(*pair, strict=True) if left >= 0})
     slots = {feature: slot for slot, feature in enumerate(used)}
@@ -145,34 +132,6 @@ def _known(n: int, above: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([p / reached, above[:, None] / reached**2], axis=-1)
 
 
-def _supported_trees(learner: Mapping[str, Any]) -> list[dict[str, Any]]:
-    booster, shape = learner["gradient_booster"], learner["learner_model_param"]
-    if booster["name"] != "gbtree":
-        raise _unsupported(f"its booster is {booster['name']!r}, not 'gbtree'")
-    if int(shape.get("num_class", 0)) > 1:
-        raise _unsupported(f"it has {shape['num_class']} classes")
-    if int(shape.get("num_target", 1)) > 1:
-        raise _unsupported(f"it has {shape['num_target']} targets")
-    # XGBoost 3.4 saves DART as 'gbtree'.
-    if any(weight != 1 for holder in (booster, booster["model"]) for weight in holder.get("weight_drop", ())):
-        raise _unsupported("its trees are weighted (DART)")
-    trees: list[dict[str, Any]] = booster["model"]["trees"]
-    for tree in trees:
-        if tree.get("categories") or any(tree.get("split_type", ())):
-            raise _unsupported("it splits on categories")
-        if int(tree["tree_param"].get("size_leaf_vector", 1)) > 1:
-            raise _unsupported("its leaves are vectors")
-        if min(tree["sum_hessian"]) < -_ROUNDING * tree["sum_hessian"][0]:
-            raise _unsupported("the cover of a node is negative")
-    return trees
-
-
-def _unsupported(reason: str) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"TreeShap does not support this model: {reason}; use booster.predict(pred_contribs=True)"
-    )
-
-
 def _gauss_legendre(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the points and weights on [0, 1]: exact for polynomials of degree < 2 n."""
     points, weights = np.polynomial.legendre.leggauss(n)
@@ -182,7 +141,7 @@ def _gauss_legendre(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 class _Tree:
     """One tree's nodes and steps."""
 
-    def __init__(self, tree: Mapping[str, Any], slots: Mapping[int, int], first_node: int) -> None:
+    def __init__(self, tree: Tree, slots: Mapping[int, int], first_node: int) -> None:
         self.left: list[int] = tree["left_children"]
         self.right: list[int] = tree["right_children"]
         self.feature: list[int] = tree["split_indices"]

@@ -38,19 +38,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from churn.core.errors import RunError
 from churn.core.floats import standard_floats
+from churn.explain.ensemble import TreeEnsemble, UnsupportedModelError, read_xgboost
 from churn.explain.kernel import LANES, kernel
-from churn.explain.trees import UnsupportedModelError, flatten
+from churn.explain.trees import flatten
 
 __all__ = ["TreeShap", "UnsupportedModelError"]
 
 _LINE = 64  # bytes; a vector that straddles two cache lines is read twice
 _ADDITIVITY = 1e-4
+_GREATEST = np.finfo(np.float32).max
 
 Floats = NDArray[np.float32]
 
 
 class TreeShap:
-    """Computes contributions of rows to one booster's margin. Thread-safe.
+    """Computes contributions of rows to the margin of one sum of trees. Thread-safe.
 
     Attributes:
         n_features: number of columns that it expects.
@@ -58,23 +60,25 @@ class TreeShap:
     """
 
     @standard_floats()
-    def __init__(self, booster: xgb.Booster) -> None:
-        """Flatten a booster's trees and compile the kernel.
+    def __init__(self, booster: xgb.Booster | TreeEnsemble) -> None:
+        """Flatten the trees and compile the kernel.
 
         Args:
-            booster: trees with numeric splits and one output. All trees are used, as by ``Booster.predict``
-                without ``iteration_range``; pass ``booster[: booster.best_iteration + 1]`` for fewer.
+            booster: trees with numeric splits and one output: XGBoost's, or what ``read_lightgbm`` returns.
+                All trees are used, as by ``Booster.predict`` without ``iteration_range``; pass
+                ``booster[: booster.best_iteration + 1]`` for fewer.
 
         Raises:
             UnsupportedModelError: it has categorical splits, DART weights, several classes or targets, or is
                 linear.
         """
-        self.n_features: int = booster.num_features()
-        self._trees = flatten(booster)
+        ensemble = read_xgboost(booster) if isinstance(booster, xgb.Booster) else booster
+        self.n_features: int = ensemble.features
+        self._trees = flatten(ensemble.trees)
         self._unused = np.setdiff1d(np.arange(self.n_features), self._trees.features)
         self._kernel = kernel.ready()
         self.bias = 0.0
-        self.bias = self._probe(booster)
+        self.bias = self._probe(ensemble)
 
     def contributions(self, X: ArrayLike, threads: int = 1) -> Floats:
         """Return each feature's contribution to each row's margin; equals ``pred_contribs`` up to rounding.
@@ -128,21 +132,21 @@ class TreeShap:
             explain(parts[0])
         return margin.astype(np.float32), by_feature.T
 
-    def _probe(self, booster: xgb.Booster) -> float:
+    def _probe(self, ensemble: TreeEnsemble) -> float:
         """Return the bias: the margin minus the contributions, which is the same for every row.
 
-        This holds for any base score, objective and version of XGBoost. Very different rows check that the
-        flattened trees are the ones that XGBoost predicts with: nothing known, zeros, and values at the
-        thresholds and next to them, where a comparison would first go wrong.
+        This holds for any base score, objective and version of the library. Very different rows check that
+        the flattened trees are the ones that the library predicts with: nothing known, zeros, and values at
+        the thresholds and next to them, where a comparison would first go wrong.
         """
         rows = self._probe_rows()
-        margin = booster.inplace_predict(rows, predict_type="margin", validate_features=False)
+        margin = ensemble.margin(rows)
         summed = self.contributions(rows).sum(axis=1, dtype=np.float64)
         gap: NDArray[np.float64] = np.ravel(margin).astype(np.float64) - summed
         if not np.ptp(gap) <= _ADDITIVITY * max(1.0, float(np.abs(margin).max())):
             raise UnsupportedModelError(
                 f"contributions do not add up to this model's margin (by {np.ptp(gap):.2g} between two "
-                "rows); use booster.predict(pred_contribs=True)"
+                "rows); use its own library's contributions"
             )
         return float(gap[:2].mean())
 
@@ -156,7 +160,8 @@ class TreeShap:
             limits = np.unique(of_feature["sign"] * of_feature["limit"])
             chosen = limits[np.linspace(0, len(limits) - 1, each).astype(int)]
             beside = [np.nextafter(chosen, np.float32(side)) for side in (-np.inf, np.inf)]
-            rows[2 : 2 + 3 * each, feature] = np.concatenate([chosen, *beside])
+            values = np.concatenate([chosen, *beside])
+            rows[2 : 2 + 3 * each, feature] = np.clip(values, -_GREATEST, _GREATEST)  # encoders refuse inf
         return rows
 
 

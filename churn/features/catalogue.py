@@ -112,6 +112,7 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
     ("page views", _needs("page_views"), activity.page_views),
     ("trend", _needs(), activity.trend),
     ("lifetime", _needs(), activity.lifetime),
+    ("long memory", _needs(), activity.memory),
     ("category", _needs("category", listed="categories"), shares.category),
     ("schedule match", _needs("content", "category", listed="categories"), schedule.schedule_match),
     ("device", _needs("device", listed="devices"), devices.device),

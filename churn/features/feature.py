@@ -70,6 +70,17 @@ class Feature:
         return self.phrased(say(*templates, **options))
 
 
+def player_feature(name: str) -> Feature:
+    """Return what stands in the catalogue for a learner whose log-odds do not split into features.
+
+    Args:
+        name: the player's name: ``learner_`` and the learner's.
+    """
+    learner = name.removeprefix("learner_").replace("_", " ")
+    meaning = f"what the learner {learner} makes of all features"
+    return Feature(name, "other learners", "", DOUBLE, "log-odds", meaning, range=ANY)
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """The features of one product with the data that it has.

@@ -157,7 +157,7 @@ class LocalStaging(StagingArea):
         """Return whether a dead run can be resumed for another week; log why if for none."""
         resumable = self.resumable_week(product, staging)
         if resumable is None and os.path.isdir(staging):
-            reason = "it ended before its model was trained, or in the last step of its commit"
+            reason = "it ended before its training began, or in the last step of its commit"
             if any(map(_is_checkpoint, os.listdir(staging))):
                 reason = "it is too old, or its week has a committed run"
             message = f"the unfinished run {Path(staging).name} is not resumed: {reason}"

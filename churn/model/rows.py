@@ -1,7 +1,8 @@
 """Check labelled snapshots and sort them into the rows that training uses."""
 
 import hashlib
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from churn.config.training import TrainingSettings
 from churn.core.calendar import LABEL_DELAY
 from churn.core.errors import CheckError
-from churn.model.artifact import (
+from churn.model.encoding import (
     KEYS,
     FeatureSchema,
     Matrix,
@@ -24,9 +25,13 @@ from churn.model.artifact import (
     number_values,
     order_values,
 )
+from churn.model.snapshots import Snapshots, SnapshotTable
 
 Mask = NDArray[np.bool_]
+Positions = NDArray[np.int64]
 _BLOCK_ROWS = 65_536
+_VALUES_IN_MEMORY = 100_000_000  # 400 MB
+_ROW = "row"
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ class TrainingRows:
         }
         return FeatureSchema(self.names, categories)
 
-    def matrix(self, schema: FeatureSchema, which: Mask) -> Matrix:
-        """Return what ``schema.encode`` returns for the rows ``which``."""
+    def matrix(self, schema: FeatureSchema, which: Mask | Positions) -> Matrix:
+        """Return what ``schema.encode`` returns for the rows ``which``, a mask or positions."""
         matrix: Matrix = self.numbers[which]
         for name, (values, codes) in self.categories.items():
             code_of = {value: code for code, value in enumerate(schema.categories[name])}
@@ -80,6 +85,27 @@ class TrainingRows:
             lookup = np.array([*(code_of.get(value, np.nan) for value in values), np.nan], dtype=np.float32)
             matrix[:, self.names.index(name)] = lookup[codes[which]]
         return matrix
+
+    def saying_nothing(self) -> tuple[list[str], list[str]]:
+        """Return the features without any value, and those with one value everywhere."""
+        empty, constant = [], []
+        lows, highs = np.full(len(self.names), np.inf), np.full(len(self.names), -np.inf)
+        absent = np.zeros(len(self.names), np.int64)
+        for start in range(0, len(self), _BLOCK_ROWS):
+            block = self.numbers[start : start + _BLOCK_ROWS]
+            lows, highs = np.fmin(lows, np.fmin.reduce(block)), np.fmax(highs, np.fmax.reduce(block))
+            absent += np.isnan(block).sum(axis=0)
+        for index, name in enumerate(self.names):
+            if name in self.categories:
+                codes = self.categories[name][1]
+                low, high, missing = codes.min(), codes.max(), int((codes < 0).sum())
+            else:
+                low, high, missing = lows[index], highs[index], int(absent[index])
+            if missing == len(self):
+                empty.append(name)
+            elif not missing and low == high:  # constant where present, but missing or not, tells something
+                constant.append(name)
+        return empty, constant
 
     def fingerprint(self) -> str:
         """Return a SHA-256 of keys, labels and encoded features; it does not depend on the input order."""
@@ -107,7 +133,7 @@ class TrainingRows:
 
 
 def read_rows(
-    snapshots: pa.Table,
+    snapshots: Snapshots | pa.Table,
     *,
     as_of: date,
     settings: TrainingSettings,
@@ -115,6 +141,9 @@ def read_rows(
     label_delay: timedelta = LABEL_DELAY,
 ) -> TrainingRows:
     """Check and sort labelled snapshots of the latest ``settings.most_dates`` dates.
+
+    Keys and categories of all parts are in memory at once, numbers of one part at a time. A large matrix of
+    numbers lies in a temporary file, which holds no id and ends with this process.
 
     Args:
         snapshots: user_id, as_of_date, churned (0 or 1) and feature columns; rows in any order.
@@ -127,20 +156,24 @@ def read_rows(
         CheckError: checks failed; the message lists them all.
         RunError: a feature holds infinite numbers.
     """
-    _check_keys(snapshots, as_of, label_delay, stage)
-    names = tuple(name for name in snapshots.column_names if name not in KEYS)
-    days = snapshots["as_of_date"].cast(pa.date32())
+    source = SnapshotTable(snapshots) if isinstance(snapshots, pa.Table) else snapshots
+    types = {field.name: field.type for field in source.schema}
+    names = tuple(name for name in types if name not in KEYS)
+    texts = [name for name in names if is_category(types[name])]
+    table = pa.concat_tables(source.read([*(key for key in KEYS if key in types), *texts]))
+    _check_keys(table, {name: types[name] for name in names}, as_of, label_delay, stage)
+    days = table["as_of_date"].cast(pa.date32())
     latest = pc.unique(days).sort(order="descending").slice(0, settings.most_dates)
-    table = snapshots.filter(pc.is_in(days, value_set=latest))
+    row = pa.array(np.arange(table.num_rows))
+    table = table.append_column(_ROW, row).filter(pc.is_in(days, value_set=latest))
     table = table.take(pc.sort_indices(table, [("as_of_date", "ascending"), ("user_id", "ascending")]))
     churned = table["churned"].cast(pa.int8()).to_numpy()
     _check_labels(churned, settings, stage)
 
-    categories = {name: category_codes(table[name]) for name in names if is_category(table[name].type)}
-    numbers = np.full((table.num_rows, len(names)), np.nan, dtype=np.float32)
-    for position, name in enumerate(names):
-        if name not in categories:
-            numbers[:, position] = number_values(table[name], name)
+    categories = {name: category_codes(table[name]) for name in texts}
+    target = np.full(len(row), -1, np.int64)
+    target[table[_ROW].to_numpy()] = np.arange(table.num_rows)
+    numbers = _read_numbers(source, names, texts, target, table.num_rows)
     user_ids, days = table["user_id"].cast(pa.string()), table["as_of_date"].cast(pa.date32())
     keys = pa.table({"user_id": user_ids, "as_of_date": days, "churned": churned})
     _, users = category_codes(keys["user_id"])
@@ -148,17 +181,46 @@ def read_rows(
     return TrainingRows(keys, users, dates, churned, names, numbers, categories, label_delay)
 
 
-def _check_keys(snapshots: pa.Table, as_of: date, label_delay: timedelta, stage: str) -> None:
+def _read_numbers(
+    source: Snapshots, names: Sequence[str], texts: Sequence[str], target: Positions, rows: int
+) -> Matrix:
+    """Return (rows, features) float32: each source row at its target, -1 = left out; categories are NaN."""
+    numeric = [name for name in names if name not in texts]
+    numbers = _matrix((rows, len(names)))
+    start = 0
+    for part in source.read(numeric or names[:1]):
+        at = target[start : start + part.num_rows]
+        start += part.num_rows
+        block = np.full((part.num_rows, len(names)), np.nan, np.float32)
+        for position, name in enumerate(names):
+            if name in numeric:
+                block[:, position] = number_values(part[name], name)
+        numbers[at[at >= 0]] = block[at >= 0]
+    return numbers
+
+
+def _matrix(shape: tuple[int, int]) -> Matrix:
+    if shape[0] * shape[1] < _VALUES_IN_MEMORY:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile(prefix="churn-rows-") as file:  # has no name, and lives as long as its map
+        return np.memmap(file, np.float32, "w+", shape=shape)
+
+
+def _check_keys(
+    snapshots: pa.Table,
+    features: Mapping[str, pa.DataType],
+    as_of: date,
+    label_delay: timedelta,
+    stage: str,
+) -> None:
     missing = [name for name in KEYS if name not in snapshots.column_names]
     if missing:
         raise CheckError(stage, [f"the training snapshots lack the column {name!r}" for name in missing])
     nulls = {name: snapshots[name].null_count for name in KEYS}
     failures = [f"{count:,} training rows have no {name}" for name, count in nulls.items() if count]
-    names = [name for name in snapshots.column_names if name not in KEYS]
-    if not names:
+    if not features:
         failures.append("the training snapshots have no feature columns")
-    for name in names:
-        type_ = snapshots[name].type
+    for name, type_ in features.items():
         if not (is_category(type_) or is_numeric(type_)):
             failures.append(f"feature {name!r} is of type {type_}: features are numbers, booleans or text")
     values = set(pc.unique(snapshots["churned"]).to_pylist()) - {None, 0, 1}

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from churn.core.clock import is_to_come
-from churn.core.datasets import REASONS, SCORES, RunDataset
+from churn.core.datasets import LEARNER_SCORES, REASONS, SCORES, RunDataset
 from churn.core.errors import CheckError
 from churn.core.io_errors import storage_errors
 from churn.core.names import identifier
@@ -63,6 +63,7 @@ def publish_scores(
     rows: int,
     id_column: str = "user_id",
     reason_paths: Sequence[str] | None = None,
+    learner_paths: Sequence[str] = (),
     scratch: str | None = None,
 ) -> Published:
     """Replace the scores and reasons of a product and target week by one run's, in one transaction.
@@ -77,6 +78,8 @@ def publish_scores(
         id_column: name of the user id column in the tables.
         reason_paths: the run's reason files; ``None`` publishes no reasons and deletes those of the replaced
             run.
+        learner_paths: files with a score of each learner of a stack for each user, which go into the table
+            of scores beside the stack's; none if there are no such scores.
         scratch: folder for a temporary file that the warehouse may need; by default that of the files.
 
     Raises:
@@ -91,6 +94,7 @@ def publish_scores(
         warehouse,
         scores=tuple(paths),
         reasons=None if reason_paths is None else tuple(reason_paths),
+        learners=tuple(learner_paths),
         rows=rows,
         started_at=naive,
         id_column=identifier(id_column),
@@ -108,6 +112,7 @@ class _Publication:
     warehouse: Warehouse
     scores: tuple[str, ...]
     reasons: tuple[str, ...] | None
+    learners: tuple[str, ...]
     rows: int
     started_at: datetime
     id_column: str
@@ -118,9 +123,9 @@ class _Publication:
 
     def __post_init__(self) -> None:
         suffix = str(self.key["run_id"]).replace("-", "_")
-        self.staged_scores, self.staged_reasons = (
+        self.staged_scores, self.staged_reasons, self.staged_learners = (
             f"{migrations.SCHEMA}.{identifier(f'staging_{dataset.name}_{suffix}')}"
-            for dataset in (SCORES, REASONS)
+            for dataset in (SCORES, REASONS, LEARNER_SCORES)
         )
 
     def run(self) -> Published:
@@ -133,8 +138,9 @@ class _Publication:
                 return Published(migrations.SCORES, 0, 0, newer)
             model_version = self._stage_scores(session)
             reasons = self._stage_reasons(session)
-            replaced = self._replace(session, reasons)
-            self._record(session, model_version, reasons)
+            members = self._stage_learners(session)
+            replaced = self._replace(session, reasons, members)
+            self._record(session, model_version, self.rows + members, reasons)
         return Published(migrations.SCORES, self.rows, replaced, reasons=reasons)
 
     def _newer(self, session: Session) -> str | None:
@@ -181,6 +187,19 @@ class _Publication:
             raise CheckError("publish reasons", failures)
         return int(counts["staged"])
 
+    def _stage_learners(self, session: Session) -> int:
+        """Load and check the scores of a stack's learners, if there are any; return their number."""
+        if not self.learners:
+            return 0
+        names: dict[str, Any] = {"staging": self.staged_learners, "has_product": False}
+        loaded = self._stage(session, SCORES, self.learners, SCORES.column_names, names)
+        names |= {"required": SCORES.required_columns, "key": "user_id, learner_name"}
+        (counts,) = self._fetch(session, _text("check_scores"), names)
+        expected = self.rows * int(counts["learners"])
+        if failures := [*_score_failures(counts, loaded, expected), *_nulls(counts, SCORES)]:
+            raise CheckError("publish scores of learners", failures)
+        return expected
+
     def _stage(
         self,
         session: Session,
@@ -199,17 +218,20 @@ class _Publication:
         self._execute(session, _text(f"staging_{dataset.name}"), names)
         return session.load_parquet(staging, paths, columns, scratch=self.scratch)
 
-    def _replace(self, session: Session, reasons: int) -> int:
+    def _replace(self, session: Session, reasons: int, members: int) -> int:
         """Replace the published rows by the staged ones; return how many scores were deleted."""
         replaced = self._execute(session, f"delete from {migrations.SCORES} where {_KEY}")
         self._execute(session, f"delete from {migrations.REASONS} where {_KEY}")
         columns = ", ".join(SCORES.column_names[1:])
-        inserted = self._execute(
-            session,
-            f'insert into {migrations.SCORES} ("{self.id_column}", product, {columns})'
-            f" select user_id, cast(:product as varchar(63)), {columns} from {self.staged_scores}",
-        )
-        _check_inserted(migrations.SCORES, inserted, self.rows)
+        for staged, rows in ((self.staged_scores, self.rows), (self.staged_learners, members)):
+            if staged == self.staged_learners and not self.learners:
+                continue
+            inserted = self._execute(
+                session,
+                f'insert into {migrations.SCORES} ("{self.id_column}", product, {columns})'
+                f" select user_id, cast(:product as varchar(63)), {columns} from {staged}",
+            )
+            _check_inserted(migrations.SCORES, inserted, rows)
         if self.reasons is not None:
             inserted = self._execute(
                 session,
@@ -227,10 +249,12 @@ class _Publication:
             )
             _check_inserted(migrations.REASONS, inserted, reasons)
             self._execute(session, f"drop {self.staged_kind} {self.staged_reasons}")
+        if self.learners:
+            self._execute(session, f"drop {self.staged_kind} {self.staged_learners}")
         self._execute(session, f"drop {self.staged_kind} {self.staged_scores}")
         return replaced
 
-    def _record(self, session: Session, model_version: str | None, reasons: int) -> None:
+    def _record(self, session: Session, model_version: str | None, scores: int, reasons: int) -> None:
         """Record which run is published now."""
         self._execute(session, f"delete from {migrations.PUBLISHED} where {_KEY}")
         self._execute(
@@ -245,7 +269,7 @@ class _Publication:
             values={
                 "started_at": self.started_at,
                 "model_version": model_version,
-                "scores": self.rows,
+                "scores": scores,  # erasure lowers it by the rows that it deletes
                 "reasons": reasons,
                 "now": datetime.now(UTC).replace(tzinfo=None),
             },

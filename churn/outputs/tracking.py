@@ -11,7 +11,7 @@ Importing mlflow takes seconds, so it is imported when first needed.
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import date
@@ -26,6 +26,9 @@ from churn.outputs.mlflow_client import connect, mlflow_errors, one_at_a_time, s
 
 CHAMPION = "champion"
 MODEL_FOLDER = "model"
+
+# Takes the model's folder and MLflow's id of the run; returns texts by file name.
+Describe = Callable[[Path, str], Mapping[str, str]]
 
 _logger = logging.getLogger(__name__)
 
@@ -83,6 +86,8 @@ def log_run(
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
     artifacts: Sequence[str | Path],
+    by_date: Mapping[date, Mapping[str, float]] | None = None,
+    describe: Describe | None = None,
 ) -> LoggedRun:
     """Log a run, register its model, and move the champion to the newest as-of date.
 
@@ -93,7 +98,11 @@ def log_run(
         artifact_root: folder or URI under which a new experiment stores its artefacts.
         run_id: the run's id in the lake; ids sort by start time.
         params: training settings; they cannot change once logged.
-        metrics: figures of the model; the latest logged value counts.
+        metrics: figures of the model; the latest logged value counts. Their step is the as-of date, in days
+            since 1970.
+        by_date: further figures by past date, each with its date as step.
+        describe: returns the texts that make the model's folder one of MLflow's, such as
+            ``mlflow_model.describe_model``.
         tags: further tags of the run; ``mlflow.`` is reserved.
         artifacts: files and folders to log under their own names (paths, or URLs of folders); one of them is
             the folder ``model``.
@@ -116,7 +125,15 @@ def log_run(
         with one_at_a_time(tracking_uri):
             experiment = _experiment(client, tracking_uri, name, artifact_root)
             run = _run(client, experiment, run_id, identity)
-            _log(client, run, params, metrics, {**tags, **identity}, paths)
+            _log(
+                client,
+                run,
+                params,
+                {as_of: metrics, **(by_date or {})},
+                {**tags, **identity},
+                paths,
+                describe,
+            )
             version = _model_version(client, name, run, identity)
             _move_champion(client, name)
     return LoggedRun(run.info.run_id, name, str(version.version))
@@ -256,9 +273,10 @@ def _log(
     client: Any,
     run: Any,
     params: Mapping[str, object],
-    metrics: Mapping[str, float],
+    metrics: Mapping[date, Mapping[str, float]],
     tags: Mapping[str, str],
     paths: Sequence[Path],
+    describe: Describe | None,
 ) -> None:
     """Log parameters, metrics, tags and files to MLflow's record of a run, and close it."""
     from mlflow.entities import Metric, Param, RunTag
@@ -273,13 +291,20 @@ def _log(
     now = _milliseconds()
     client.log_batch(
         run.info.run_id,
-        metrics=[Metric(key, float(value), now, 0) for key, value in metrics.items()],
+        metrics=[
+            Metric(key, float(value), now, (day - date(1970, 1, 1)).days)
+            for day, figures in metrics.items()
+            for key, value in figures.items()
+        ],
         params=[Param(key, str(value)) for key, value in params.items()],
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
     for path in paths:
         if path.is_dir():
             client.log_artifacts(run.info.run_id, str(path), artifact_path=path.name)
+            if describe is not None and path.name == MODEL_FOLDER:
+                for name, text in describe(path, run.info.run_id).items():
+                    client.log_text(run.info.run_id, text, f"{MODEL_FOLDER}/{name}")
         else:
             client.log_artifact(run.info.run_id, str(path))
     client.set_terminated(run.info.run_id, status="FINISHED")

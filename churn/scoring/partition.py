@@ -39,6 +39,8 @@ class PartitionTask:
     reasons: int = 5  # for each user
     contributions: ContributionType = "float32"  # `none` = they are not written
     sentences: bool = False  # whether reasons have sentences, from the run's logs/features.json
+    themes: bool = False  # whether contributions are summed up by feature group, from the same file
+    learner_scores: bool = False  # whether each learner of a stack has scores of its own
     batch_rows: int | None = None  # rows in memory at once; None = as many as their features allow
 
     @property

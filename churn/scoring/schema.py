@@ -56,6 +56,21 @@ def shap_schema(features: Sequence[str], metadata: Mapping[str, str], kept: Cont
     return pa.schema(fields, {"schema_version": str(SHAP_SCHEMA_VERSION), **metadata})
 
 
+def theme_table(
+    users: pa.Array, phi: NDArray[np.float32], themes: Mapping[str, Sequence[int]], schema: pa.Schema
+) -> pa.Table:
+    """Return each user's contributions summed up by theme, in log-odds.
+
+    Args:
+        users: user ids, (rows,).
+        phi: contributions in log-odds, (rows, columns), column-major.
+        themes: the columns of each theme.
+        schema: from ``shap_schema`` of the themes.
+    """
+    sums = [phi.T[list(columns)].sum(axis=0, dtype=np.float64) for columns in themes.values()]
+    return pa.Table.from_arrays([users, *(pa.array(total, pa.float32()) for total in sums)], schema=schema)
+
+
 def shap_table(users: pa.Array, phi: NDArray[np.float32], schema: pa.Schema) -> tuple[pa.Table, float]:
     """Return a batch of contributions and the largest rounding error, in log-odds.
 

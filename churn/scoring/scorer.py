@@ -22,24 +22,31 @@ from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from churn.core.datasets import EFFECTS, REASONS, SCORES, SHAP
+from churn.core.datasets import EFFECTS, LEARNER_SCORES, REASONS, SCORE_REASONS, SCORES, SHAP, THEMES
 from churn.core.errors import CheckError
 from churn.core.floats import standard_floats
-from churn.explain.contributions import Contributions, additivity_gap, contributions
+from churn.explain.contributions import (
+    Contributions,
+    additivity_gap,
+    contributions,
+    explained_names,
+    player_names,
+)
 from churn.explain.effects import BinEdges, ContributionSummary, bin_edges
 from churn.explain.loops import accumulate, top_k
 from churn.explain.reasons import reason_table, top_reasons
 from churn.explain.sentences import Sentences, read_catalogue
-from churn.model.artifact import KEYS, FeatureSchema, Matrix, Model, sigmoid
+from churn.model.artifact import Model
+from churn.model.encoding import KEYS, FeatureSchema, Matrix, sigmoid
 from churn.scoring.files import PartitionFiles, is_intact, path_of, write_small
 from churn.scoring.partition import PartitionResult, PartitionTask, RunSummary, summarise_partitions
-from churn.scoring.schema import score_reasons, score_table, shap_schema, shap_table
+from churn.scoring.schema import score_reasons, score_table, shap_schema, shap_table, theme_table
 
 __all__ = ["PartitionResult", "PartitionTask", "RunSummary", "score_partition", "summarise_partitions"]
 
 ADDITIVITY = 1e-4  # log-odds, or relative to margins beyond 1
-CHECKED_ROWS = 256  # per batch: XGBoost predicts their margins too
-LEARNER_TYPE, LEARNER_NAME = "single-learner", "xgboost"
+CHECKED_ROWS = 256  # per batch: the members predict their margins too
+STACK, MEMBER, SINGLE = "meta-learner", "weak-learner", "single-learner"  # learner_type in the scores
 # A batch is in memory four times (read, encoded, explained, being written): 16 bytes per value.
 _READ_AHEAD = 1 << 18  # bytes per column
 _BATCH_BYTES, _BYTES_A_VALUE, _MOST_ROWS = 40_000_000, 16, 16_384
@@ -113,7 +120,7 @@ def _load(folder: str, state: str) -> _LoadedModel:
     model = Model.load(folder, threads=1)  # a partition is one thread's work
     schema = model.schema
     no_rows = np.empty((0, len(schema.names)), np.float32)
-    cuts = bin_edges(model.booster, schema.names, schema.categories)
+    cuts = bin_edges(model)
     for loops in (top_k, accumulate):
         loops.ready()
     return _LoadedModel(model, schema, contributions(model, no_rows).bias, cuts)
@@ -137,7 +144,8 @@ class _Scorer:
         with self._timed("load"):
             self.loaded = _load_once(task.model_folder)
         self.model = self.loaded.model
-        self.names: Sequence[str] = self.loaded.schema.names
+        self.features: Sequence[str] = self.loaded.schema.names
+        self.names: Sequence[str] = explained_names(self.model)
         self.shap_schema = shap_schema(
             self.names,
             {"bias": repr(self.loaded.bias), "model_version": self.model.card.model_version},
@@ -152,6 +160,7 @@ class _Scorer:
         self.margin_range: tuple[float, float] | None = None
         self.summary = ContributionSummary(self.names, self.loaded.cuts)
         self.sentences: Sentences | None = None
+        self.themes = self._find_themes() if task.themes else {}
 
     def run(self) -> PartitionResult:
         task, (features, columns) = self.task, self._open_features()
@@ -160,11 +169,15 @@ class _Scorer:
                 self.sentences = Sentences(
                     read_catalogue(self.fs, f"{self.folder}/logs/features.json"), features
                 )
-        known = {*self.names, *KEYS}
+        known = {*self.features, *KEYS}
         ignored = tuple(name for name in columns if name not in known)
         schemas = {dataset: dataset.schema for dataset in (SCORES, REASONS, EFFECTS)}
         if task.contributions != "none":
             schemas[SHAP] = self.shap_schema
+        if self.themes:
+            schemas[THEMES] = self._theme_schema()
+        if self._writes_members():
+            schemas[LEARNER_SCORES] = LEARNER_SCORES.schema
         with PartitionFiles(self.fs, self.folder, task.name, schemas) as files:
             for batch in self._batches(features):
                 self._score(batch, files)
@@ -204,7 +217,7 @@ class _Scorer:
             raise self._failure(f"{self.task.features} is not a Parquet file ({error})") from error
         columns = features.schema_arrow.names
         known = set(columns)
-        missing = [name for name in ("user_id", *self.names) if name not in known]
+        missing = [name for name in ("user_id", *self.features) if name not in known]
         if missing:
             raise self._failure(
                 f"{self.task.features} lacks {len(missing)} column(s) that the model was trained on: "
@@ -212,9 +225,28 @@ class _Scorer:
             )
         return features, columns
 
+    def _find_themes(self) -> dict[str, list[int]]:
+        """Return the columns of contributions by feature group, in the catalogue's order."""
+        catalogue = read_catalogue(self.fs, f"{self.folder}/logs/features.json")
+        themes: dict[str, list[int]] = {}
+        for column, name in enumerate(self.names):
+            group = catalogue[name].group if name in catalogue else "other"
+            themes.setdefault(group.replace(" ", "_").replace("-", "_"), []).append(column)
+        return themes
+
+    def _theme_schema(self) -> pa.Schema:
+        return shap_schema(
+            list(self.themes),
+            {"bias": repr(self.loaded.bias), "model_version": self.model.card.model_version},
+            "float32",
+        )
+
+    def _writes_members(self) -> bool:
+        return self.task.learner_scores and len(self.model.members) > 1
+
     def _batches(self, features: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
         rows = self.task.batch_rows or batch_rows(len(self.names))
-        batches = features.iter_batches(rows, columns=["user_id", *self.names], use_threads=False)
+        batches = features.iter_batches(rows, columns=["user_id", *self.features], use_threads=False)
         while True:
             with self._timed("read"):
                 batch = next(batches, None)
@@ -232,6 +264,8 @@ class _Scorer:
             explained = contributions(self.model, X)
         with self._timed("check"):
             probability = self._checked(X, explained)
+        for name, margin in zip(player_names(self.model), explained.players.T, strict=True):
+            batch = batch.append_column(name, pa.array(margin))
         with self._timed("reasons"):
             largest = top_reasons(explained.phi, self.task.reasons)
             reasons = reason_table(users, batch, self.names, largest)
@@ -239,7 +273,9 @@ class _Scorer:
                 reasons = self.sentences.add_to(reasons, batch)
             in_scores = score_reasons(self.names, largest)
         with self._timed("summary"):
-            self.summary.add(X, explained.phi)
+            self.summary.add(
+                np.hstack([X, explained.players]) if explained.players.size else X, explained.phi
+            )
         with self._timed("write"):
             margin = explained.margin.astype(np.float64)
             scores = score_table(
@@ -254,10 +290,35 @@ class _Scorer:
             )
             files.write(SCORES, scores)
             files.write(REASONS, reasons)
+            if self.themes:
+                files.write(THEMES, theme_table(users, explained.phi, self.themes, self._theme_schema()))
+            if self._writes_members():
+                for members in self._member_scores(users, X):
+                    files.write(LEARNER_SCORES, members)
             if self.task.contributions != "none":
                 shap, rounding = shap_table(users, explained.phi, self.shap_schema)
                 self.rounding = max(self.rounding, rounding)
                 files.write(SHAP, shap)
+
+    def _member_scores(self, users: pa.Array, X: Matrix) -> Iterator[pa.Table]:
+        """Yield the scores of each learner of the stack, with its own threshold and without reasons."""
+        summaries = {learner.name: learner for learner in self.model.card.learners}
+        names = (f"reason_{rank}" for rank in range(1, SCORE_REASONS + 1))
+        no_reasons = dict.fromkeys(names, pa.nulls(len(users), pa.string()))
+        for each in self.model.members:
+            margin = each.member.margin(each.matrix(X))
+            probability, threshold = sigmoid(margin), summaries[each.name].threshold or 0.5
+            yield score_table(
+                {
+                    "user_id": users,
+                    "predicted_probability": pa.array(probability),
+                    "optimal_classification": pa.array((probability >= threshold).astype(np.int32)),
+                    "margin": pa.array(margin),
+                    **no_reasons,
+                },
+                self._constants()
+                | {"learner_type": MEMBER, "learner_name": each.name, "optimal_threshold": threshold},
+            )
 
     def _checked(self, X: Matrix, explained: Contributions) -> NDArray[np.float64]:
         """Check a batch, add it to the totals, and return its probabilities."""
@@ -269,7 +330,7 @@ class _Scorer:
         checked, gap = additivity_gap(self.model, X, explained, CHECKED_ROWS)
         if not gap <= ADDITIVITY:
             raise self._failure(
-                f"bias + contributions differ from the margin that XGBoost predicts by {gap:.2g} (at most "
+                f"bias + contributions differ from the margin that the model predicts by {gap:.2g} (at most "
                 f"{ADDITIVITY} is rounding): the explanation is of another model; train again"
             )
         if len(margin):
@@ -290,8 +351,8 @@ class _Scorer:
         task, card = self.task, self.model.card
         return {
             "target_week_start_date": task.target_week_start,
-            "learner_type": LEARNER_TYPE,
-            "learner_name": LEARNER_NAME,
+            "learner_type": STACK if len(self.model.members) > 1 else SINGLE,
+            "learner_name": self.model.learner,
             "optimal_threshold": float(card.threshold),
             "score_datetime": _naive_utc(task.score_datetime),
             "as_of": task.as_of,

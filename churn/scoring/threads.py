@@ -4,12 +4,21 @@ It opens no socket and starts no process. Scoring releases Python's lock for fou
 threads use several cores. A task that kills its process ends the run, which a later one resumes.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from churn.scoring.runner import Done, RowT, TaskT, task_error, unique_names
+
+_of_thread = threading.local()
+
+
+def is_over() -> bool:
+    """Return whether the run that this thread works for has ended early: a long task then gives up."""
+    over = getattr(_of_thread, "over", None)
+    return over is not None and over.is_set()
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class InProcess:
         """Run ``function`` on every task and return the rows in the order of the tasks.
 
         If anything ends the run early (also an interrupt or an error in ``on_done``), no other task begins,
-        and this method waits for those that have begun.
+        and this method waits for those that have begun; ``is_over`` tells them.
 
         Args:
             function: called with one task, in a thread.
@@ -48,7 +57,10 @@ class InProcess:
         results: dict[int, RowT] = {}
         positions: dict[Future[RowT], int] = {}
         start, rows = time.monotonic(), 0
-        pool = ThreadPoolExecutor(max(1, self.threads), "churn-score")
+        over = threading.Event()
+        pool = ThreadPoolExecutor(
+            max(1, self.threads), "churn-score", lambda: setattr(_of_thread, "over", over)
+        )
         try:
             positions |= {pool.submit(function, task): index for index, task in enumerate(tasks)}
             while positions:
@@ -63,5 +75,6 @@ class InProcess:
                         seconds = time.monotonic() - start
                         on_done(Done(names[index], row, len(results), len(tasks), rows, seconds))
         finally:
+            over.set()
             pool.shutdown(cancel_futures=True)
         return [results[index] for index in range(len(tasks))]

@@ -5,6 +5,7 @@
 select
     count(*) as staged,
     count(distinct model_version) as models,
+    count(distinct learner_name) as learners,
     max(model_version) as model_version,
     sum(case
         when predicted_probability is null or predicted_probability * 1 between 0 and 1 then 0 else 1
@@ -19,6 +20,11 @@ select
 {% endfor %}
     (
         select count(*)
-        from (select user_id from {{ staging }} group by user_id having count(user_id) > 1) as users
+        from (
+            select user_id
+            from {{ staging }}
+            group by {{ key | default("user_id") }}
+            having count(user_id) > 1
+        ) as users
     ) as repeated
 from {{ staging }}

@@ -24,7 +24,7 @@ from churn.config.load import load_settings
 from churn.config.settings import Product
 from churn.features.catalogue import catalogue
 from churn.jobs.backtest import snapshots
-from churn.model.artifact import FeatureSchema
+from churn.model.encoding import FeatureSchema
 from churn.model.training import train
 from churn.sources.availability import Availability
 from tests.benchmarks.groups_candidates import GROUPS, candidates

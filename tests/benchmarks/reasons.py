@@ -30,7 +30,7 @@ from churn.explain.contributions import contributions
 from churn.explain.reasons import top_reasons
 from churn.features.catalogue import catalogue
 from churn.jobs.backtest import snapshots
-from churn.model.artifact import sigmoid
+from churn.model.encoding import sigmoid
 from churn.model.metrics import log_loss
 from churn.model.training import train
 from churn.sources.availability import Availability

@@ -43,7 +43,7 @@ def kernel_alone(snapshots: Snapshots, rounds: int) -> float:
     """Return the CPU microseconds for each row of nothing but the SHAP kernel, one thread."""
     model = Model.load(snapshots.model_folder, threads=1)
     X = model.schema.encode(pq.read_table(snapshots.files[0][0]))
-    kernel = TreeShap(model.booster)
+    kernel = TreeShap(model.members[0].member.booster)
     kernel.contributions(X[:64])
     seconds = []
     for _ in range(max(rounds, 3)):
@@ -102,7 +102,7 @@ def peers(snapshots: Snapshots, folder: Path, rows: int, rounds: int) -> list[di
 def _by_pandas(path: Path, model: Model, out: Path) -> None:
     frame = pd.read_parquet(path)
     X = _matrix(frame, model)
-    explainer = shap.TreeExplainer(model.booster)
+    explainer = shap.TreeExplainer(model.members[0].member.booster)
     phi = explainer.shap_values(X)
     margin = phi.sum(axis=1) + float(np.ravel(explainer.expected_value)[0])
     for name, table in _results(frame["user_id"], margin, phi).items():
@@ -113,7 +113,7 @@ def _by_pandas(path: Path, model: Model, out: Path) -> None:
 def _by_dask(parts: Path, model: Model, out: Path) -> None:
     def explain(frame: pd.DataFrame) -> pd.DataFrame:
         matrix = xgb.DMatrix(_matrix(frame, model), nthread=1)
-        phi = model.booster.predict(matrix, pred_contribs=True)
+        phi = model.members[0].member.booster.predict(matrix, pred_contribs=True)
         tables = _results(frame["user_id"], phi.sum(axis=1), phi[:, :-1])
         joined = pd.concat(list(tables.values()), axis=1)
         return joined.loc[:, ~joined.columns.duplicated()].set_index(frame.index)  # one user_id

@@ -2,7 +2,6 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from churn.core.errors import CheckError
@@ -123,38 +122,22 @@ def test_unequal_row_counts_fail_with_every_stage() -> None:
 
 
 def test_features_that_say_nothing_are_warned_of() -> None:
-    table = pa.table(
-        {
-            "varied": [1.0, 2.0, None],
-            "empty": pa.nulls(3, pa.float32()),
-            "zero": [0, 0, 0],
-            "one_text": ["x", "x", "x"],
-            "texts": ["x", "y", None],
-            "no_text": pa.nulls(3, pa.string()),
-            "same_or_missing": [1.0, 1.0, None],
-        }
-    )
-    assert warn_features(table, table.column_names) == [
+    assert warn_features(["empty", "no_text"], ["zero", "one_text"], 7) == [
         "2 features are empty in training: empty, no_text",
         "2 features are constant in training: zero, one_text",
     ]
 
 
-def test_features_that_vary_give_no_warning() -> None:
-    assert warn_features(pa.table({"a": [1, 2], "b": ["x", "y"]}), ["a", "b"]) == []
-
-
 def test_a_few_constant_features_give_no_warning() -> None:
-    table = pa.table({f"f{n:02d}": [0, 0 if n == 0 else 1] for n in range(12)})
-    assert warn_features(table, table.column_names) == []
+    assert warn_features([], [], 2) == []
+    assert warn_features([], ["f00"], 12) == []
 
 
 def test_a_long_list_of_features_is_cut_and_counted() -> None:
-    table = pa.table({f"f{n:02d}": pa.nulls(2, pa.int32()) for n in range(12)})
-    [warning] = warn_features(table, table.column_names)
+    [warning] = warn_features([f"f{n:02d}" for n in range(12)], [], 12)
     assert warning.startswith("12 features are empty in training: f00, f01")
     assert warning.endswith("f09 and 2 more")
-    [warning] = warn_features(table, ["f01"])
+    [warning] = warn_features(["f01"], [], 12)
     assert warning == "1 feature is empty in training: f01"
 
 

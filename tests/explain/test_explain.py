@@ -41,13 +41,15 @@ def random_case(seed, rows, features, depth, trees, missing, **params):
 )
 def test_bias_and_contributions_add_up_to_the_margin(seed, rows, features, depth, trees, missing, base_score):
     model, X = random_case(seed, rows, features, depth, trees, missing, base_score=base_score)
-    phi, bias, margin = contributions(model, X)
+    phi, bias, margin, players = contributions(model, X)
     assert phi.shape == (rows, features)
     assert phi.dtype == margin.dtype == np.float32
     np.testing.assert_allclose(bias + phi.sum(axis=1, dtype=np.float64), margin, atol=1e-4)
-    predicted = model.booster.predict(xgb.DMatrix(X, feature_names=model.schema.names), output_margin=True)
+    predicted = model.members[0].member.booster.predict(
+        xgb.DMatrix(X, feature_names=model.schema.names), output_margin=True
+    )
     np.testing.assert_allclose(margin, predicted, atol=1e-5)
-    checked, gap = additivity_gap(model, X, Contributions(phi, bias, margin), 20)
+    checked, gap = additivity_gap(model, X, Contributions(phi, bias, margin, players), 20)
     assert 0 < checked <= 20
     assert gap < 1e-5
 
@@ -55,8 +57,8 @@ def test_bias_and_contributions_add_up_to_the_margin(seed, rows, features, depth
 @pytest.mark.parametrize("missing", [0.0, 0.2])
 def test_contributions_are_those_of_the_shap_package(missing):
     model, X = random_case(3, 120, 6, 4, 12, missing)
-    phi, bias, _ = contributions(model, X)
-    explainer = shap.TreeExplainer(model.booster)
+    phi, bias, _, _ = contributions(model, X)
+    explainer = shap.TreeExplainer(model.members[0].member.booster)
     np.testing.assert_allclose(phi, explainer.shap_values(X), atol=1e-5)
     assert bias == pytest.approx(float(np.ravel(explainer.expected_value)[0]), abs=1e-5)
 
@@ -75,7 +77,7 @@ def test_a_model_that_the_kernel_refuses_is_explained_by_xgboost_with_one_line(c
 
 def test_no_rows_still_have_the_bias():
     model, X = random_case(0, 50, 3, 3, 5, 0.0)
-    phi, bias, margin = contributions(model, X[:0])
+    phi, bias, margin, _ = contributions(model, X[:0])
     assert phi.shape == (0, 3)
     assert margin.shape == (0,)
     assert bias == contributions(model, X).bias
@@ -234,13 +236,13 @@ def test_a_run_without_sums_is_refused(tmp_path):
 def test_cuts_are_the_thresholds_at_the_tenths_of_the_cover():
     X = np.array([[0], [1], [2], [3]] * 25, np.float32)
     booster = booster_of(X, (X[:, 0] >= 2).astype(int), max_depth=1, trees=3)
-    assert bin_edges(booster, ["f"], {}) == (BinEdges((2.0,), 2.0),)
-    assert bin_edges(booster, ["f"], {"f": list("abcd")}) == (BinEdges((0.5, 1.5, 2.5), None),)
-    many = bin_edges(booster, ["f"], {"f": [str(i) for i in range(200)]})[0].cuts
+    assert bin_edges(model_of(booster, ["f"])) == (BinEdges((2.0,), 2.0),)
+    assert bin_edges(model_of(booster, ["f"], {"f": list("abcd")})) == (BinEdges((0.5, 1.5, 2.5), None),)
+    many = bin_edges(model_of(booster, ["f"], {"f": [str(i) for i in range(200)]}))[0].cuts
     assert len(many) <= 40
 
 
 def test_a_feature_that_no_tree_uses_has_no_cuts():
     X = np.column_stack([np.arange(40) % 2, np.zeros(40)]).astype(np.float32)
     booster = booster_of(X, X[:, 0], max_depth=1, trees=2)
-    assert bin_edges(booster, ["used", "idle"], {})[1] == BinEdges((), None)
+    assert bin_edges(model_of(booster, ["used", "idle"]))[1] == BinEdges((), None)

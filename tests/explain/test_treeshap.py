@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from churn.core.errors import RunError
-from churn.explain import trees
-from churn.explain.treeshap import TreeShap, UnsupportedModelError
+from churn.explain import ensemble, trees
+from churn.explain.ensemble import UnsupportedModelError, read_xgboost
+from churn.explain.treeshap import TreeShap
 
 XGBOOST = tuple(map(int, xgb.__version__.split(".")[:2]))
 REFERENCES = Path(__file__).parents[1] / "data" / "treeshap"
@@ -137,9 +138,9 @@ def test_random_models_are_explained_as_by_xgboost(seed, rows, features, trees, 
 def test_every_depth_from_1_to_16(depth):
     X, y = data(500, 18, 0.1, depth, decimals=3)
     booster = fitted(X, y, 3, max_depth=depth, min_child_weight=0, reg_lambda=0)
-    assert trees.flatten(booster).depth <= depth - 1
+    assert trees.flatten(read_xgboost(booster).trees).depth <= depth - 1
     if depth <= 8:
-        assert trees.flatten(booster).depth == depth - 1
+        assert trees.flatten(read_xgboost(booster).trees).depth == depth - 1
     assert_same_as_xgboost(booster, X[:30])
 
 
@@ -179,14 +180,14 @@ def test_a_path_of_many_distinct_features(features):
     # Exact up to 32; XGBoost 3.2's own algorithm is the less precise one on longer paths.
     X = data(40, features, 0.1, 5)[0] - 1.0
     booster = chain(features)
-    assert trees.flatten(booster).depth == features - 1
+    assert trees.flatten(read_xgboost(booster).trees).depth == features - 1
     assert_same_as_xgboost(booster, X)
 
 
 def test_lossguide_grows_paths_that_are_deeper_on_one_side():
     X, y = data(800, 8, 0.1, 4, decimals=3)
     booster = fitted(X, y, 10, grow_policy="lossguide", max_depth=0, max_leaves=40)
-    kinds = set(trees.flatten(booster).steps[:, 0])
+    kinds = set(trees.flatten(read_xgboost(booster).trees).steps[:, 0])
     assert kinds == {trees.ENTER, trees.LEAVE, trees.LOW, trees.LOW_AND_LEAF, trees.TWO_LOWS}
     assert_same_as_xgboost(booster, X[:70])
 
@@ -235,7 +236,7 @@ def test_a_threshold_of_zero_with_missing_left():
 def test_features_that_recur_on_a_path():
     X, y = data(500, 2, 0.1, 9, decimals=3)
     booster = fitted(X, y, 10, max_depth=7)
-    assert (trees.flatten(booster).nodes["repeat"] >= 0).mean() > 0.4
+    assert (trees.flatten(read_xgboost(booster).trees).nodes["repeat"] >= 0).mean() > 0.4
     assert_same_as_xgboost(booster, X[:80])
 
 
@@ -252,14 +253,14 @@ def test_stumps():
 def test_trees_of_a_single_leaf():
     X, y = data(200, 4, 0.2, 12)
     booster = fitted(X, y, 5, gamma=1e9)
-    assert not len(trees.flatten(booster).steps)
+    assert not len(trees.flatten(read_xgboost(booster).trees).steps)
     assert_same_as_xgboost(booster, X[:20])
 
 
 def test_single_leaves_among_other_trees():
     X, y = data(200, 4, 0.2, 13)
     booster = fitted(X, y, 60, gamma=3.0, max_depth=4, eta=0.5)
-    sizes = np.diff(trees.flatten(booster).tree_steps)
+    sizes = np.diff(trees.flatten(read_xgboost(booster).trees).tree_steps)
     assert sizes.min() == 0
     assert sizes.max() > 1
     assert_same_as_xgboost(booster, X[:40])
@@ -310,7 +311,7 @@ def test_sliced_boosters():
 def test_num_parallel_tree():
     X, y = data(300, 5, 0.1, 19)
     booster = fitted(X, y, 4, num_parallel_tree=7, subsample=0.5, colsample_bynode=0.5, max_depth=5)
-    assert len(trees.flatten(booster).tree_points) == 28
+    assert len(trees.flatten(read_xgboost(booster).trees).tree_points) == 28
     assert_same_as_xgboost(booster, X[:40])
 
 
@@ -336,7 +337,7 @@ def test_a_negative_cover_is_refused():
     content = json.loads(fitted(X, y, 3).save_raw("json"))
     content["learner"]["gradient_booster"]["model"]["trees"][1]["sum_hessian"][1] = -1.0
     with pytest.raises(UnsupportedModelError, match="cover"):
-        trees.flatten(booster_from(content))
+        read_xgboost(booster_from(content))
 
 
 @pytest.fixture(scope="module")
@@ -548,13 +549,13 @@ def test_dart_that_is_saved_as_gbtree_is_refused(place):
     content = json.loads(fitted(X, y, 3).save_raw("json"))
     with_weight_drop(place)(content["learner"])
     with pytest.raises(UnsupportedModelError, match="DART"):
-        trees._supported_trees(content["learner"])
+        ensemble._supported_trees(content["learner"])
 
 
 def test_trees_that_do_not_make_up_the_margin_are_refused(monkeypatch):
     X, y = data(100, 4, 0.1, 29)
     booster, other = fitted(X, y, 5, max_depth=3), fitted(X, 1 - y, 5, max_depth=3)
-    monkeypatch.setattr("churn.explain.treeshap.flatten", lambda _: trees.flatten(other))
+    monkeypatch.setattr("churn.explain.treeshap.flatten", lambda _: trees.flatten(read_xgboost(other).trees))
     with pytest.raises(UnsupportedModelError, match="do not add up"):
         TreeShap(booster)
 

@@ -197,12 +197,14 @@ def test_steps_are_named_in_order_of_first_use() -> None:
         "features_activity",
         "features_trend",
         "features_lifetime",
+        "features_memory",
         "features_shares",
     )
     assert catalogue(TV, EVERYTHING).steps == (
         "features_activity",
         "features_trend",
         "features_lifetime",
+        "features_memory",
         "features_shares",
         "features_schedule",
         "features_devices",

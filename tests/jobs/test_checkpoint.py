@@ -57,11 +57,12 @@ def made(folder: RunFolder) -> Checkpoint:
         started_at=STARTED,
         basis=NOW,
         partitions=(50, 50),
+        training_files=(),
         training_rows=500,
         passed=(CheckResult("unique keys", "500 pairs"),),
         warnings=("1 feature is empty in training: x",),
         stages=(StageRecord("user_week", "prepare", 1.25, 100), StageRecord("check", "prepare", 0.1, None)),
-        files=checkpoint.stamps(folder.base, checkpoint.inputs(folder.base, 2)),
+        files=checkpoint.stamps(folder.base, checkpoint.inputs(folder.base, 2, ())),
     )
 
 
@@ -72,7 +73,7 @@ def test_what_is_read_is_what_was_written(folder: RunFolder) -> None:
     assert set(found.files) == {
         "features/part-00000.parquet",
         "features/part-00001.parquet",
-        "model/booster.ubj",
+        "model/xgboost.ubj",
         "model/model.json",
         ".holdout.parquet",
     }
@@ -94,7 +95,7 @@ def changed(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [truncated, changed, Path.unlink])
 @pytest.mark.parametrize(
-    "name", ["features/part-00001.parquet", "model/booster.ubj", "model/model.json", HOLDOUT]
+    "name", ["features/part-00001.parquet", "model/xgboost.ubj", "model/model.json", HOLDOUT]
 )
 def test_a_damaged_file_is_found(folder: RunFolder, name: str, damage: Callable[[Path], None]) -> None:
     damage(Path(folder.base, name))
@@ -109,7 +110,7 @@ def test_a_damaged_checkpoint_is_refused(folder: RunFolder, damage: Callable[[Pa
         Checkpoint.read(folder, NOW)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"colour": "red"}])
+@pytest.mark.parametrize("change", [{"format": 3}, {"colour": "red"}])
 def test_a_checkpoint_of_another_version_is_refused(folder: RunFolder, change: dict[str, object]) -> None:
     path = Path(folder.checkpoint)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -146,12 +147,30 @@ def test_a_checkpoint_of_another_run_is_refused(folder: RunFolder) -> None:
 
 
 def test_only_partitions_with_a_row_count_as_done(folder: RunFolder) -> None:
-    assert checkpoint.done(folder.base, 2) == 0
+    state = made(folder)
+    assert checkpoint.progress(state, folder.base) == "0 of 2 partitions are done"
     rows = Path(folder.path("logs", "partitions"))
     rows.mkdir()
     for name in ("part-00001.json", "part-00002.json", ".part-00000.json"):
         (rows / name).touch()
-    assert checkpoint.done(folder.base, 2) == 1
+    assert checkpoint.progress(state, folder.base) == "1 of 2 partitions are done"
+
+
+def test_before_training_the_snapshots_are_needed_and_steps_count(folder: RunFolder) -> None:
+    for name in (".train", ".fits"):
+        Path(folder.path(name)).mkdir()
+    Path(folder.path(".train", "part-00000.parquet")).write_bytes(b"rows")
+    names = (".train/part-00000.parquet",)
+    stamps = checkpoint.stamps(folder.base, checkpoint.inputs(folder.base, 2, names))
+    state = made(folder).model_copy(update={"training_files": names, "files": stamps})
+    folder.save_checkpoint(state.model_dump_json().encode())
+    assert not Checkpoint.read(folder, NOW).trained
+    assert checkpoint.progress(state, folder.base) == "0 steps of its training done"
+    Path(folder.path(".fits", "xgboost.fold-0.json")).touch()
+    assert checkpoint.progress(state, folder.base) == "1 step of its training done"
+    Path(folder.path(".train", "part-00000.parquet")).write_bytes(b"rowz")
+    with pytest.raises(RunError, match="is damaged"):
+        Checkpoint.read(folder, NOW)
 
 
 def test_the_evaluation_comes_back_from_the_models_card_to_the_last_bit(folder: RunFolder) -> None:
@@ -161,7 +180,7 @@ def test_the_evaluation_comes_back_from_the_models_card_to_the_last_bit(folder: 
     for judged in (evaluate(churned, probability), evaluate(np.zeros(400), probability)):
         model = small_model()
         card = model.card.model_copy(update={"metrics": judged.to_dict()})
-        type(model)(model.booster, card).save(folder.path("model"))
+        type(model)(model.members, card).save(folder.path("model"))
         read, evaluation, holdout = checkpoint.read_model(folder.base)
         assert read == card
         assert evaluation == judged

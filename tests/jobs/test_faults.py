@@ -137,9 +137,7 @@ def check_refused(ended: Ended, told: str, code: int = 1) -> None:
     "moment",
     [
         pytest.param("during eligible", marks=SLOW),  # SQL
-        pytest.param("during train", marks=SLOW),
-        # All is there to score with, and not written down.
-        pytest.param("before churn.jobs.weekly.stages.save_checkpoint", marks=SLOW),
+        pytest.param("before churn.jobs.weekly.stages.save_inputs", marks=SLOW),
         "before churn.lake.staging_local.place_folder",  # everything is written, the commit's one step is not taken
     ],
 )
@@ -152,7 +150,25 @@ def test_a_kill_before_the_commit_leaves_nothing_and_the_next_run_starts_clean(
     assert published(out) == {}
     ended = runs(*line(data, out))
     assert ended.code == 0
-    assert "is not resumed: it ended before its model was trained, or in the last step" in ended.err
+    assert "is not resumed: it ended before its training began, or in the last step" in ended.err
+    (run,) = committed(out)
+    check_finished(out, run)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("during train", marks=SLOW),
+        # All is there to score with, and not written down.
+        "before churn.jobs.weekly.stages.save_trained",
+    ],
+)
+def test_a_kill_in_training_is_resumed(runs: Runs, data: Path, out: Path, moment: str) -> None:
+    assert runs(*line(data, out), kill=moment).code == -signal.SIGKILL
+    assert committed(out) == []
+    ended = runs(*line(data, out))
+    assert ended.code == 0
+    assert re.search(r"resuming run \S+: \d+ steps? of its training done", ended.err)
     (run,) = committed(out)
     check_finished(out, run)
 
@@ -387,7 +403,7 @@ def test_a_run_killed_after_training_is_resumed_and_comes_to_the_same(
     kept = [f"{part}/{name}.parquet" for name in done for part in ("scores", "shap", "reasons", "effects")]
     kept += [f"logs/partitions/{name}.json" for name in done]
     kept += [f"features/part-{index:05d}.parquet" for index in range(4)] + [
-        "model/booster.ubj",
+        "model/xgboost.ubj",
         "model/model.json",
     ]
     written = {name: (before / name).stat() for name in kept}
@@ -451,7 +467,7 @@ def test_a_run_whose_cluster_failed_is_resumed_on_another(
     out = shutil.copytree(unfinished, tmp_path / "out")
     before = staged(out).name
     ended = runs(*line(data, out))
-    assert f"resuming run {before}: 0 of 4 partitions are done" in ended.err
+    assert f"resuming run {before}: 0 steps of its training done" in ended.err
     (run,) = committed(out)
     assert run.manifest.run_id == before
     check_finished(out, run)

@@ -45,7 +45,7 @@ def test_redshift_and_s3_come_to_what_one_machine_comes_to(
         assert ended.code == 0, ended.err
     run, other = job.run(), on_disk.run()
 
-    assert run.manifest.files["model/booster.ubj"] == other.manifest.files["model/booster.ubj"]
+    assert run.manifest.files["model/xgboost.ubj"] == other.manifest.files["model/xgboost.ubj"]
     for dataset in ("features", "scores", "shap", "reasons"):
         mine, theirs = (table(each, dataset) for each in (run, other))
         keys = [("user_id", "ascending"), *([("rank", "ascending")] if dataset == "reasons" else [])]

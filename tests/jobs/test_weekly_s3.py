@@ -33,7 +33,7 @@ def test_a_run_on_s3_comes_to_what_a_run_on_a_disk_comes_to(
     assert run.manifest.files.keys() == other.manifest.files.keys()
     for dataset in ("features", "scores", "shap", "reasons", "effects"):
         assert table(run, dataset).equals(table(other, dataset)), dataset
-    assert run.manifest.files["model/booster.ubj"] == other.manifest.files["model/booster.ubj"]
+    assert run.manifest.files["model/xgboost.ubj"] == other.manifest.files["model/xgboost.ubj"]
     assert job.published() == on_disk.published()
     assert len(job.published()) == run.manifest.rows["scores"]
     names = set(bucket.keys())
@@ -47,7 +47,7 @@ def test_a_run_on_s3_comes_to_what_a_run_on_a_disk_comes_to(
     report = json.loads(run.fs.cat_file(f"{run.base}/charts/report.json"))
     assert report["audience"]["users_scored"] == run.manifest.rows["scores"]
     logged = {path.name for path in (job.out / "mlflow").rglob("*") if path.is_file()}
-    assert {"booster.ubj", "model.json", "report.html"} <= logged
+    assert {"xgboost.ubj", "model.json", "report.html"} <= logged
 
     again = job()
     assert again.code == 0, again.err

@@ -351,7 +351,7 @@ def test_what_cannot_be_adopted_is_swept_with_a_line_that_says_why(
     lake.start_run("food", WEEK, "next").discard()
     (told,) = [record.getMessage() for record in caplog.records if record.name == "churn.core.timing"]
     assert told.endswith(
-        "the unfinished run died is not resumed: it ended before its model was trained, or in the last step "
+        "the unfinished run died is not resumed: it ended before its training began, or in the last step "
         "of its commit"
     )
     assert staging_files(root) == [".lock"]

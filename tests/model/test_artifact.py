@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from churn.core.errors import RunError
-from churn.model.artifact import FeatureSchema, Model, ModelCard, category_codes, order_values, sigmoid
+from churn.model.artifact import Model, ModelCard
+from churn.model.encoding import FeatureSchema, category_codes, order_values, sigmoid
+from churn.model.learners.boosted import Boosted
 
 
 def table_of(rows=400, seed=0):
@@ -56,7 +58,7 @@ def model():
         code_version="0",
         created_at=datetime(2026, 6, 29, tzinfo=UTC),
     )
-    return Model(booster, card)
+    return Model.of(Boosted(booster, {}), card)
 
 
 def test_encode_gives_float32_in_the_order_of_the_names():
@@ -180,7 +182,7 @@ def test_a_saved_model_gives_the_same_margins(model, tmp_path):
     np.testing.assert_array_equal(loaded.margin(matrix), model.margin(matrix))
     assert loaded.card == model.card
     assert loaded.schema == model.schema
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["booster.ubj", "model.json"]
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["model.json", "xgboost.ubj"]
 
 
 def test_a_model_can_be_saved_under_a_url(model):
@@ -190,7 +192,9 @@ def test_a_model_can_be_saved_under_a_url(model):
 
 def test_probabilities_are_the_margins_logistic_function(model):
     matrix = model.schema.encode(table_of())
-    expected = model.booster.predict(xgb.DMatrix(matrix, feature_names=list(model.schema.names)))
+    expected = model.members[0].member.booster.predict(
+        xgb.DMatrix(matrix, feature_names=list(model.schema.names))
+    )
     np.testing.assert_allclose(model.probability(matrix), expected, rtol=1e-5)
 
 
@@ -212,10 +216,10 @@ def rename_a_feature(content):
 
 
 DAMAGES = {
-    "no booster": (lambda folder: (folder / "booster.ubj").unlink(), "no complete model"),
+    "no booster": (lambda folder: (folder / "xgboost.ubj").unlink(), "no complete model"),
     "no card": (lambda folder: (folder / "model.json").unlink(), "no complete model"),
     "cut booster": (
-        lambda folder: (folder / "booster.ubj").write_bytes((folder / "booster.ubj").read_bytes()[:-50]),
+        lambda folder: (folder / "xgboost.ubj").write_bytes((folder / "xgboost.ubj").read_bytes()[:-50]),
         "checksum",
     ),
     "cut card": (
@@ -224,9 +228,9 @@ DAMAGES = {
     ),
     "other features": (
         lambda folder: rewrite(folder, rename_a_feature),
-        "differ in their features: days, other",
+        "reads features that the card lacks: days",
     ),
-    "later format": (lambda folder: rewrite(folder, lambda content: content.update(format=2)), "format"),
+    "later format": (lambda folder: rewrite(folder, lambda content: content.update(format=3)), "format"),
     "unknown key": (lambda folder: rewrite(folder, lambda content: content.update(extra=1)), "extra"),
 }
 

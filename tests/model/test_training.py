@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from churn.config.training import TrainingSettings
 from churn.core.errors import CheckError, RunError
-from churn.model.artifact import sigmoid
+from churn.model.encoding import sigmoid
 from churn.model.metrics import best_threshold
 from churn.model.rows import read_rows
 from churn.model.splits import split
@@ -20,7 +20,9 @@ from churn.model.training import train
 
 AS_OF = date(2026, 6, 28)
 LATEST = AS_OF - timedelta(days=14)
-QUICK = TrainingSettings(sampling="all", learning_rate=0.2, max_trees=30, early_stopping_rounds=8)
+QUICK = TrainingSettings(
+    sampling="all", learners=("xgboost",), learning_rate=0.2, max_trees=60, early_stopping_rounds=8
+)
 CREATED = datetime(2026, 6, 29, tzinfo=UTC)
 
 
@@ -51,7 +53,7 @@ def fit(table, settings=QUICK, **changes):
 
 
 def raw(result):
-    return bytes(result.model.booster.save_raw("ubj"))
+    return bytes(result.model.members[0].member.booster.save_raw("ubj"))
 
 
 def replaced(table, name, values):
@@ -72,7 +74,7 @@ def test_the_model_ranks_users_and_its_card_says_what_it_is(result):
     assert result.evaluation.auc.value > 0.7
     assert card.features == ("active", "noise", "nation")
     assert card.categories["nation"][-1] == "wales"
-    assert (card.rows, card.trees) == (1200, result.model.booster.num_boosted_rounds())
+    assert (card.rows, card.trees) == (1200, result.model.members[0].member.booster.num_boosted_rounds())
     assert card.metrics == result.evaluation.to_dict()
     assert card.model_version.startswith("food-20260628-")
     assert card.params["base_score"] == pytest.approx(card.churn_rate)
@@ -162,7 +164,7 @@ def test_whatever_judges_is_at_least_14_days_later_than_what_fits(dates, holdout
 
 def test_small_data_gets_more_validation_blocks_than_large():
     rows = rows_of(snapshots(dates=26))
-    small = split(rows, QUICK)
+    small = split(rows, QUICK.model_copy(update={"validation_folds": 5}))
     large = split(rows, QUICK.model_copy(update={"validation_rows": 300}))
     assert [int(fold.validate.sum()) for fold in small.folds] == [300] * 5
     assert len(large.folds) == 1
@@ -238,6 +240,20 @@ def test_the_fingerprint_sees_contents_and_not_their_order_or_layout():
         assert rows_of(other).fingerprint() != original
 
 
+def test_features_that_say_nothing_are_found():
+    table = snapshots(dates=4)
+    rows = table.num_rows
+    for name, values in {
+        "empty": pa.nulls(rows, pa.float32()),
+        "zero": pa.array([0] * rows),
+        "one_text": pa.array(["x"] * rows),
+        "no_text": pa.nulls(rows, pa.string()),
+        "same_or_missing": pa.array([1.0] * (rows - 1) + [None]),
+    }.items():
+        table = table.append_column(name, values)
+    assert rows_of(table).saying_nothing() == (["empty", "no_text"], ["zero", "one_text"])
+
+
 def one_class(table):
     return replaced(table, "churned", pa.array(np.zeros(table.num_rows, dtype=np.int8)))
 
@@ -267,7 +283,7 @@ BROKEN = {
     "one class": (one_class, "0 training rows of users who churned"),
     "rate": (one_class, "churn rate is 0.0000, outside 0.01 to 0.99"),
     "no rows": (lambda t: t.slice(0, 0), "0 training rows"),
-    "constant": (constant, "all 1,200 probabilities are"),
+    "constant": (constant, "all 150 probabilities are"),
 }
 
 
@@ -334,12 +350,11 @@ def test_progress_counts_the_rounds_of_each_step_and_changes_nothing():
     told = []
     watched = fit(table, on_progress=told.append)
     assert raw(watched) == raw(fit(table))
-    steps = ("choose the number of trees", "fit to judge", "fit to all rows")
     trees = watched.model.card.trees
-    for step in steps:
-        sentences = [each for each in told if each.startswith(f"{step}: round ")]
-        if step == steps[0]:
+    for step, most in (("fold 1", None), ("judge", trees), ("all rows", trees)):
+        sentences = [each for each in told if each.startswith(f"fit xgboost to {step}: round ")]
+        if most is None:
             assert f"of at most {QUICK.max_trees:,}, at most " in sentences[0]
         else:
             assert len(sentences) == trees
-            assert sentences[-1] == f"{step}: round {trees:,} of {trees:,}, 0 s left"
+            assert sentences[-1] == f"fit xgboost to {step}: round {trees:,} of {trees:,}, 0 s left"

@@ -144,6 +144,54 @@ def test_a_table_of_an_earlier_version_is_brought_forward(
     assert tables(published) == TABLES
 
 
+def member_files(place: Place, **changes: Any) -> list[str]:
+    """Scores of two learners of a stack, for the users of ``FOOD``."""
+    weak = {"learner_type": "weak-learner"} | changes
+    return [
+        score_file(place / f"{name}.parquet", {"a": p, "b": 1 - p}, **weak, learner_name=name)
+        for name, p in (("xgboost", 0.25), ("logistic", 0.75))
+    ]
+
+
+def test_each_learner_of_a_stack_has_rows_beside_the_stacks(place: Place, published: Warehouse) -> None:
+    paths = [
+        score_file(
+            place / "new.parquet", {"a": 0.5, "b": 0.5}, learner_type="meta-learner", learner_name="stack"
+        )
+    ]
+    for _ in range(2):
+        done = publish(published, paths, 2, learner_paths=member_files(place))
+        assert done.rows == 2
+        text = "select user_id, learner_name, predicted_probability from churn.scores order by 1, 2"
+        assert [tuple(row.values()) for row in published.fetch(text).to_pylist()] == [
+            ("a", "logistic", 0.75),
+            ("a", "stack", 0.5),
+            ("a", "xgboost", 0.25),
+            ("b", "logistic", 0.25),
+            ("b", "stack", 0.5),
+            ("b", "xgboost", 0.75),
+        ]
+        assert runs(published) == [("food", RUN, "food-1", 6, 0)]
+        assert tables(published) == TABLES
+    publish(published, paths, 2)
+    assert runs(published) == [("food", RUN, "food-1", 2, 0)]
+
+
+@pytest.mark.parametrize(
+    "fault", [{"run_id": "other"}, {"predicted_probability": 2.0}, {"learner_name": None}]
+)
+def test_wrong_scores_of_a_learner_leave_the_table_as_it_was(
+    place: Place, published: Warehouse, fault: dict[str, Any]
+) -> None:
+    before = standing(published)
+    wrong = [score_file(place / "wrong.parquet", {"a": 0.5, "b": 0.5}, **fault)]
+    paths = [score_file(place / "new.parquet", {"a": 0.5, "b": 0.5})]
+    with pytest.raises(CheckError, match="publish scores of learners"):
+        publish(published, paths, 2, learner_paths=wrong)
+    assert standing(published) == before
+    assert tables(published) == TABLES
+
+
 def test_a_later_run_takes_the_place_of_an_earlier_one(place: Place, published: Warehouse) -> None:
     later = STARTED + timedelta(hours=1)
     path = score_file(

@@ -2,6 +2,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from datetime import date, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,18 @@ from churn.explain.user import explain_user
 from churn.features.feature import DOUBLE, Feature
 from churn.features.phrases import NO_PHRASES, say
 from churn.lake.readers import read_rows
-from churn.model.artifact import sigmoid
+from churn.model.encoding import sigmoid
 from churn.scoring import scorer
 from churn.scoring.scorer import score_partition, summarise_partitions
-from tests.support.small_models import NATIONS, booster_of, model_of, partition_task, small_model, snapshots
+from tests.support.small_models import (
+    NATIONS,
+    booster_of,
+    model_of,
+    partition_task,
+    small_model,
+    small_stack,
+    snapshots,
+)
 
 DATASETS = ("scores", "shap", "reasons", "effects")
 
@@ -230,32 +239,32 @@ def test_an_unseen_category_counts_as_missing(tmp_path, model):
 
 def test_contributions_that_do_not_add_up_stop_the_partition(tmp_path, model, monkeypatch):
     def skewed(model, X):
-        phi, bias, margin = contributions(model, X)
+        phi, bias, margin, players = contributions(model, X)
         phi = phi.copy()
         phi[7:8, 0] += 0.01
-        return Contributions(phi, bias, margin)
+        return Contributions(phi, bias, margin, players)
 
     monkeypatch.setattr(scorer, "contributions", skewed)
-    with pytest.raises(CheckError, match=r"differ from the margin that XGBoost predicts by 0\.0\d+ "):
+    with pytest.raises(CheckError, match=r"differ from the margin that the model predicts by 0\.0\d+ "):
         score_partition(partition_task(tmp_path, snapshots(50), model))
     assert not (tmp_path / "scores").exists()
 
 
 def test_a_margin_that_is_not_the_boosters_stops_the_partition(tmp_path, model, monkeypatch):
     def shifted(model, X):
-        phi, bias, margin = contributions(model, X)
-        return Contributions(phi, bias, margin + np.float32(0.01))
+        phi, bias, margin, players = contributions(model, X)
+        return Contributions(phi, bias, margin + np.float32(0.01), players)
 
     monkeypatch.setattr(scorer, "contributions", shifted)
-    with pytest.raises(CheckError, match=r"differ from the margin that XGBoost predicts by 0\.0\d+ "):
+    with pytest.raises(CheckError, match=r"differ from the margin that the model predicts by 0\.0\d+ "):
         score_partition(partition_task(tmp_path, snapshots(50), model))
 
 
 def test_a_probability_that_is_no_number_stops_the_partition(tmp_path, model, monkeypatch):
     def broken(model, X):
-        phi, bias, margin = contributions(model, X)
+        phi, bias, margin, players = contributions(model, X)
         margin[3:4] = np.nan
-        return Contributions(phi, bias, margin)
+        return Contributions(phi, bias, margin, players)
 
     monkeypatch.setattr(scorer, "contributions", broken)
     with pytest.raises(CheckError, match=r"1 users have no probability \(NaN\)$"):
@@ -320,7 +329,7 @@ def test_no_reader_ever_sees_a_temporary_file(tmp_path, model, monkeypatch):
     assert files_of(tmp_path) == {
         *(f"{name}/part-00000.parquet" for name in ("features", *DATASETS)),
         "logs/partitions/part-00000.json",
-        "model/booster.ubj",
+        "model/xgboost.ubj",
         "model/model.json",
     }
 
@@ -455,3 +464,74 @@ def test_reasons_are_written_as_the_sentences_that_explain_prints(tmp_path, mode
         lines = explain_user(str(tmp_path), row["user_id"])
         if abs(row["contribution"]) >= 0.005:
             assert any(line.endswith(f". {row['sentence']}") for line in lines), row
+
+
+@pytest.fixture(scope="module")
+def stack():
+    return small_stack()
+
+
+def with_catalogue(folder: Path) -> Path:
+    groups = {"days_w2": "activity", "value_13w": "activity", "nation": "profile", "falling": "trend"}
+    entries = [
+        {"name": name, "group": group, "step": "", "type": "", "unit": "", "meaning": name}
+        for name, group in groups.items()
+    ]
+    (folder / "logs").mkdir(parents=True)
+    (folder / "logs" / "features.json").write_text(json.dumps(entries))
+    return folder
+
+
+def test_a_stack_is_scored_and_explained_with_a_part_for_the_network(tmp_path, stack):
+    table = snapshots(700)
+    row = score_partition(partition_task(tmp_path, table, stack, batch_rows=200))
+    scores, shap = output(tmp_path, "scores"), output(tmp_path, "shap")
+    margin = stack.margin(stack.schema.encode(table))
+    np.testing.assert_allclose(scores["margin"], margin, atol=1e-5)
+    assert shap.column_names == ["user_id", *stack.schema.names, "learner_network"]
+    phi = np.column_stack([shap[name].to_numpy() for name in shap.column_names[1:]])
+    np.testing.assert_allclose(row.bias + phi.sum(axis=1, dtype=np.float64), margin, atol=1e-4)
+    assert set(scores["learner_type"].to_pylist()) == {"meta-learner"}
+    assert set(scores["learner_name"].to_pylist()) == {"stack"}
+    reasons = output(tmp_path, "reasons").filter(
+        pc.equal(output(tmp_path, "reasons")["feature"], "learner_network")
+    )
+    assert reasons.num_rows
+    assert all(float(value) for value in reasons["value"].to_pylist())
+    effects = read_summary(str(tmp_path))
+    assert effects.features[-1] == "learner_network"
+    assert not (tmp_path / "learner_scores").exists()
+
+
+def test_each_learner_of_a_stack_may_have_scores_of_its_own(tmp_path, stack):
+    table = snapshots(300)
+    score_partition(partition_task(tmp_path, table, stack, learner_scores=True))
+    found, scores = output(tmp_path, "learner_scores"), output(tmp_path, "scores")
+    assert found.schema.names == scores.schema.names
+    assert set(found["learner_type"].to_pylist()) == {"weak-learner"}
+    assert set(found["optimal_threshold"].to_pylist()) == {0.4}
+    total = np.zeros(300)
+    for each in stack.members:
+        own = found.filter(pc.equal(found["learner_name"], each.name))
+        assert own["user_id"].equals(scores["user_id"])
+        margin = own["margin"].to_numpy()
+        np.testing.assert_allclose(sigmoid(margin), own["predicted_probability"])
+        np.testing.assert_array_equal(
+            own["optimal_classification"], own["predicted_probability"].to_numpy() >= 0.4
+        )
+        total += each.weight * margin
+    np.testing.assert_allclose(total, scores["margin"], atol=1e-5)
+
+
+def test_themes_are_sums_of_contributions(tmp_path, stack):
+    folder = with_catalogue(tmp_path / "run")
+    score_partition(partition_task(folder, snapshots(300), stack, themes=True))
+    themes, shap = output(folder, "themes"), output(folder, "shap")
+    assert themes.column_names == ["user_id", "activity", "other", "trend", "profile"]
+    expected = shap["days_w2"].to_numpy() + shap["value_13w"].to_numpy()
+    np.testing.assert_allclose(themes["activity"], expected, atol=1e-6)
+    names = themes.column_names[1:]
+    total = sum(themes[name].to_numpy().astype(np.float64) for name in names)
+    np.testing.assert_allclose(
+        total + float(themes.schema.metadata[b"bias"]), output(folder, "scores")["margin"], atol=1e-4
+    )

@@ -8,7 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost as xgb
 
-from churn.model.artifact import KEYS, FeatureSchema, Model, ModelCard
+from churn.model.artifact import LearnerSummary, Model, ModelCard, ModelMember
+from churn.model.encoding import KEYS, FeatureSchema
+from churn.model.learners.boosted import Boosted
+from churn.model.learners.linear import Linear
+from churn.model.learners.network import Network
+from churn.model.learners.preparing import RankNormal
 from churn.scoring.scorer import PartitionTask
 
 AS_OF, TARGET = date(2026, 6, 28), date(2026, 7, 6)
@@ -45,7 +50,45 @@ def model_of(booster, names, categories=None, threshold=0.5):
         code_version="0",
         created_at=datetime(2026, 6, 29, tzinfo=UTC),
     )
-    return Model(booster, card)
+    return Model.of(Boosted(booster, {}), card)
+
+
+def small_stack(seed=0, rows=600):
+    """A stack of trees, a logistic regression and a network, of the columns of ``snapshots``."""
+    trees = small_model(seed, rows)
+    table = snapshots(rows, seed)
+    X = trees.schema.encode(table)
+    days = np.nan_to_num(X[:, 0], nan=3.0)
+    rng = np.random.default_rng(seed)
+    prepare = RankNormal.fit(X)
+    linear = Linear(prepare, rng.normal(0, 0.3, prepare.columns), -0.2, {})
+    network = Network(
+        prepare,
+        rng.normal(0, 0.2, (prepare.columns, 4)).astype(np.float32),
+        np.zeros(4, np.float32),
+        rng.normal(0, 0.5, 4).astype(np.float32),
+        float(days.mean() / 10),
+        3,
+        {},
+    )
+    members = (
+        ModelMember("xgboost", "xgboost", trees.members[0].member, 0.5),
+        ModelMember("logistic", "logistic", linear, 0.3),
+        ModelMember("network", "network", network, 0.2),
+    )
+    learners = tuple(
+        LearnerSummary(
+            name=each.name,
+            kind=each.kind,
+            weight=each.weight,
+            size=1,
+            fold_log_loss=0.5,
+            holdout_log_loss=0.5,
+            threshold=0.4,
+        )
+        for each in members
+    )
+    return Model(members, trees.card.model_copy(update={"learners": learners}))
 
 
 def snapshots(rows, seed=0, first=0):

@@ -190,3 +190,45 @@ def lifetime(product: Product) -> Iterator[Feature]:
         )
         .reported_as("how irregular the time between active weeks is")
     )
+
+
+def memory(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    group = Group("long memory", "features_memory")
+    did = verb(product)
+    for weeks in (26, 52):
+        yield group.count(
+            f"active_weeks_{weeks}w", "weeks", f"active weeks of the last {weeks}", Range(1, weeks)
+        ).says(
+            f"active in {{only}}{{value:number}} of the last {weeks} weeks", f"not active in {weeks} weeks"
+        )
+    year_ago = "the target week a year ago"
+    yield group.flag("active_year_ago", f"active in {year_ago}").says(
+        f"{did} in {year_ago}", f"not active in {year_ago}"
+    )
+    yield group.count(
+        "active_weeks_year_ago", "weeks", f"active weeks of the five around {year_ago}", Range(0, 5)
+    ).says(
+        f"active in {{only}}{{value:number}} of the five weeks around {year_ago}",
+        f"not active around {year_ago}",
+    )
+    yield group.count(
+        "past_weeks", "weeks", "active weeks of the last year whose outcome is known", Range(0, 53)
+    ).says("{only}{value} of the last year to judge by", "no week of the last year to judge by")
+    rate = "share of past active weeks after which the user stayed away"
+    yield (
+        group.share("past_churn_rate", f"{rate}, of the last year")
+        .says(
+            "stayed away after {value} of the active weeks of the last year",
+            "",
+            "no earlier week to judge by",
+        )
+        .reported_as("how often the user stayed away in the last year")
+    )
+    yield (
+        group.share(
+            "past_churn_rate_lately", f"{rate}, each week back counting for 0.95 of the week after it"
+        )
+        .says("stayed away after {value} of the active weeks lately", "", "no earlier week to judge by")
+        .reported_as("how often the user stayed away lately")
+    )

@@ -28,7 +28,7 @@ MOST_WORKERS = 2_000
 MOST_USERS, MOST_PRODUCTS = 1_000_000_000, 100
 SCHEDULER = Size(1, 4)
 _ENDLESS = 10**15  # users of whom partitions are as large as they may become
-_PARTITION_FILES = sum(dataset.partitioned for dataset in DATASETS)
+_PARTITION_FILES = sum(dataset.partitioned and not dataset.optional for dataset in DATASETS)
 _OTHER_FILES = 12  # model, charts, logs
 
 

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from churn import __version__
 from churn.core.errors import UsageError
-from churn.model.artifact import FeatureSchema, Model, ModelCard
+from churn.model.artifact import Model, ModelCard
+from churn.model.encoding import FeatureSchema
+from churn.model.learners.boosted import Boosted
 from churn.scoring.partition import PartitionTask
 
 AS_OF, TARGET = date(2026, 6, 28), date(2026, 7, 6)
@@ -165,7 +167,7 @@ def fitted_model(
         created_at=SCORED_AT,
         notes=("made up, to measure with",),
     )
-    return Model(booster, card)
+    return Model.of(Boosted(booster, {}), card)
 
 
 def quick_model(shape: Shape, rng: np.random.Generator, trees: int, depth: int) -> Model:

@@ -1,10 +1,10 @@
-"""The checkpoint of a run, written when scoring starts: all that scoring and committing need.
+"""The checkpoint of a run, written when training starts and again when scoring starts.
 
-SQL, unload and training are done by then. Every run continues from its checkpoint, so a run that is resumed
-after a crash takes the same path as any other.
+SQL and unload are done by then. Every run continues from its checkpoint, so a run that is resumed after a
+crash takes the same path as any other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -25,6 +25,7 @@ from churn.lake.lake import RunFolder
 from churn.lake.manifest import FileStamp
 from churn.model.artifact import Model, ModelCard
 from churn.model.metrics import Evaluation
+from churn.scoring.fits import FOLDER as FITS
 from churn.scoring.partition import partition_name
 
 HOLDOUT = ".holdout.parquet"
@@ -71,21 +72,23 @@ class Checkpoint(BaseModel):
         started_at: start time, written beside every score.
         basis: what the scores depend on.
         partitions: users in each partition of the features.
+        training_files: the training snapshots, below the run's folder; empty once the model is there.
         training_rows: snapshots trained on.
         passed: checks that passed.
         warnings: sentences for the report.
         stages: records of the stages so far.
-        files: size and SHA-256 of features, model and holdout, by path below the run's folder; empty if the
-            store cannot resume runs.
+        files: size and SHA-256, by path below the run's folder, of the features and of the training snapshots
+            or, after training, model and holdout; empty if the store cannot resume runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     run_id: str
     started_at: AwareDatetime
     basis: RunInputs
     partitions: tuple[NonNegativeInt, ...]
+    training_files: tuple[str, ...]
     training_rows: NonNegativeInt
     passed: tuple[CheckResult, ...]
     warnings: tuple[str, ...]
@@ -118,6 +121,11 @@ class Checkpoint(BaseModel):
         return checkpoint
 
     @property
+    def trained(self) -> bool:
+        """Whether the model is there."""
+        return not self.training_files
+
+    @property
     def users(self) -> int:
         """Users to score."""
         return sum(self.partitions)
@@ -128,17 +136,29 @@ def stamps(base: str, names: Iterable[str]) -> dict[str, FileStamp]:
     return {name: FileStamp(size=size, sha256=sha) for name, (size, sha) in stamp(base, names).items()}
 
 
-def inputs(base: str, partitions: int) -> list[str]:
-    """Return the files, below a run's folder, that scoring and committing need."""
+def inputs(base: str, partitions: int, training_files: Sequence[str]) -> list[str]:
+    """Return the files, below a run's folder, that its next stages need.
+
+    Args:
+        base: the run's folder.
+        partitions: number of partitions of the features.
+        training_files: the training snapshots, below the folder; none = model and holdout are there.
+    """
     features = [f"features/{partition_name(index)}.parquet" for index in range(partitions)]
+    if training_files:
+        return [*features, *training_files]
     models = [f"model/{path.name}" for path in Path(base, "model").iterdir()]
     return [*features, *models, HOLDOUT]
 
 
-def done(base: str, partitions: int) -> int:
-    """Return how many partitions have a result; scoring checks that the results are valid."""
-    names = (f"{partition_name(index)}.json" for index in range(partitions))
-    return sum(Path(base, "logs", "partitions", name).is_file() for name in names)
+def progress(state: Checkpoint, base: str) -> str:
+    """Return how far a run is, in words; the stages check that what is there is valid."""
+    if not state.trained:
+        steps = len(list(Path(base, FITS).glob("*.json")))
+        return f"{steps} step{'s' if steps != 1 else ''} of its training done"
+    names = (f"{partition_name(index)}.json" for index in range(len(state.partitions)))
+    done = sum(Path(base, "logs", "partitions", name).is_file() for name in names)
+    return f"{done} of {len(state.partitions)} partitions are done"
 
 
 def run_inputs(settings: Settings, product: str, as_of: str) -> RunInputs:

@@ -7,10 +7,12 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
+from fsspec.core import url_to_fs
+
 from churn.config.settings import Settings
 from churn.core.calendar import Windows
 from churn.core.clock import is_to_come
-from churn.core.datasets import PUBLISHED, REASONS, SCORES
+from churn.core.datasets import LEARNER_SCORES, PUBLISHED, REASONS, SCORES
 from churn.core.errors import RunError
 from churn.core.io_errors import storage_errors
 from churn.core.timing import StageTimer
@@ -32,11 +34,14 @@ def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
     manifest = run.manifest
     with ExitStack() as stack:
         published = {}
-        for dataset in [each.name for each in PUBLISHED if each is SCORES or settings.publish_reasons]:
+        wanted = [each.name for each in PUBLISHED if each is SCORES or settings.publish_reasons]
+        for dataset in [*wanted, LEARNER_SCORES.name]:
+            names = sorted(name for name in manifest.files if name.startswith(f"{dataset}/"))
+            if not names and dataset not in wanted:
+                continue
             folder = run.path(dataset)
             if not warehouse.reads_remote_files:
                 folder = str(stack.enter_context(local_copy(folder)))
-            names = sorted(name for name in manifest.files if name.startswith(f"{dataset}/"))
             published[dataset] = [f"{folder}/{name.partition('/')[2]}" for name in names]
         return publish_scores(
             warehouse,
@@ -48,13 +53,19 @@ def publish(settings: Settings, warehouse: Warehouse, run: Run) -> Published:
             rows=manifest.rows["scores"],
             id_column=settings.id_column,
             reason_paths=published.get(REASONS.name),
+            learner_paths=published.get(LEARNER_SCORES.name, ()),
             scratch=open_lake(settings).scratch(manifest.product),
         )
 
 
 def track(settings: Settings, run: Run) -> None:
     """Log a committed run's totals, figures and model to MLflow; nothing about a single user."""
+    from churn.outputs.mlflow_model import describe_model  # here: it imports the kernel
+
     manifest = run.manifest
+    with storage_errors("reading the model's card", run.path("model")):
+        fs, path = url_to_fs(run.path("model", "model.json"))
+        card = json.loads(fs.cat_file(path))["card"]  # not by Model, whose import takes a second
     with _committed(run):
         tracking.log_run(
             settings.tracking_uri,
@@ -62,10 +73,23 @@ def track(settings: Settings, run: Run) -> None:
             product=manifest.product,
             run_id=manifest.run_id,
             as_of=manifest.as_of,
-            params=dict(manifest.settings),
+            params={
+                **manifest.settings,
+                **card["params"],
+                "threshold": card["threshold"],
+                "trees": card["trees"],
+            },
             metrics={
                 **manifest.metrics,
                 **{f"rows_{name}": float(rows) for name, rows in manifest.rows.items()},
+            },
+            describe=describe_model,
+            by_date={
+                date.fromisoformat(day["as_of"]): {
+                    "training_churn_rate": day["churn_rate"],
+                    "training_rows": float(day["rows"]),
+                }
+                for day in card["dates"]
             },
             tags={"model_version": manifest.model_version, "code_version": manifest.code_version},
             artifacts=[run.path("model"), run.path("charts")],

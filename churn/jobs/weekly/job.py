@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from churn.config.settings import Settings
 from churn.core.calendar import check_weeks, last_complete_as_of
+from churn.core.errors import BY_HAND
 from churn.core.private import private_files
 from churn.dataset import build
 from churn.dataset.checks import CheckResult, check_snapshots
@@ -24,7 +25,7 @@ from churn.lake.lake import Run
 from churn.outputs.tables import Published
 from churn.scoring.runner import Runner
 from churn.scoring.scorer import PartitionResult
-from churn.scoring.workers import Workers, open_workers
+from churn.scoring.workers import open_workers
 from churn.warehouse.templates import Step
 
 ResultT = TypeVar("ResultT")
@@ -134,8 +135,15 @@ def run(
         with open_workers(settings.cluster, labels) as workers:
             plan = caller.call(plan_sql, weekly, rebuild_weeks)
             caller.submit(open_tracking, weekly)
-            checkpoint = weekly.checkpoint or _prepare(caller, weekly, plan, workers)
-            workers.expect(checkpoint.users * len(plan.catalogue.features))
+            checkpoint = weekly.checkpoint or _prepare(caller, weekly, plan)
+            most = max(checkpoint.users, 0 if checkpoint.trained else checkpoint.training_rows)
+            workers.expect(most * len(plan.catalogue.features))
+            if not checkpoint.trained:
+                try:
+                    checkpoint = caller.call(train, weekly, plan, checkpoint, workers.runner)
+                except BY_HAND:
+                    weekly.folder.discard()  # resuming it could not help
+                    raise
             partitions = caller.call(score, weekly, checkpoint, workers.runner)
         committed = caller.call(commit, weekly, plan, checkpoint, partitions)
         for pending in [caller.submit(publish, weekly, committed), caller.submit(track, weekly, committed)]:
@@ -143,8 +151,8 @@ def run(
     return finish.run_result(settings, committed, repeated=False, stages=weekly.stages)
 
 
-def _prepare(caller: Caller, weekly: WeeklyRun, plan: DatasetPlan, workers: Workers) -> Checkpoint:
-    """Run all stages before scoring; return the checkpoint. Workers that take long start while it trains."""
+def _prepare(caller: Caller, weekly: WeeklyRun, plan: DatasetPlan) -> Checkpoint:
+    """Run all stages before training; return the checkpoint."""
     steps: dict[str, Pending[int]] = {}
     for step in plan.steps:
         steps[step.name] = caller.submit(
@@ -154,8 +162,7 @@ def _prepare(caller: Caller, weekly: WeeklyRun, plan: DatasetPlan, workers: Work
     passed = caller.call(check, weekly, plan, rows)
     unloads = {purpose: caller.submit(unload, weekly, plan, purpose) for purpose in ("train", "score")}
     files = {purpose: pending.result() for purpose, pending in unloads.items()}
-    workers.expect(rows_by(files["score"]) * len(plan.catalogue.features))
-    return caller.call(train, weekly, plan, files, passed)
+    return stages.save_inputs(weekly, files, passed, plan.warnings)
 
 
 def plan_sql(run: WeeklyRun, rebuild_weeks: int = 0) -> DatasetPlan:
@@ -195,13 +202,13 @@ def unload(run: WeeklyRun, plan: DatasetPlan, purpose: str) -> Files:
 
 
 def train(
-    run: WeeklyRun, plan: DatasetPlan, files: Mapping[str, Files], passed: Sequence[CheckResult]
+    run: WeeklyRun, plan: DatasetPlan, checkpoint: Checkpoint, runner: Callable[[], Runner]
 ) -> Checkpoint:
-    """Fit, evaluate and save the model, and save the run's checkpoint."""
+    """Fit, evaluate and save the model, and save the run's checkpoint; ``runner`` waits for who fits."""
     with run.stages.stage("train", "train") as count:
-        warnings = stages.train_model(run, plan, files["train"])
-        count.rows = rows_by(files["train"])
-    return stages.save_checkpoint(run, files, passed, [*plan.warnings, *warnings])
+        warnings = stages.train_model(run, plan, checkpoint, runner())
+        count.rows = checkpoint.training_rows
+    return stages.save_trained(run, checkpoint, warnings)
 
 
 def score(

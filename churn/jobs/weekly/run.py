@@ -23,6 +23,8 @@ from churn.outputs import migrations
 from churn.warehouse.base import Warehouse
 from churn.warehouse.open import open_warehouse
 
+TRAIN_FOLDER = ".train"
+
 logger = logging.getLogger(__name__)
 
 
@@ -67,14 +69,14 @@ class WeeklyRun:
     @property
     def train_folder(self) -> str:
         """Folder of the training snapshots; it is not part of the committed run."""
-        return self.folder.path(".train")
+        return self.folder.path(TRAIN_FOLDER)
 
 
 @contextmanager
 def start_or_resume(
     settings: Settings, name: str, as_of: date, *, resume: bool = True
 ) -> Iterator[WeeklyRun]:
-    """Start a run or resume one that stopped while scoring; remove the tables of dead runs.
+    """Start a run or resume one that stopped while it trained or scored; remove the tables of dead runs.
 
     At the end of the block the run's tables are removed, and its staging folder too unless the run was
     committed or can be resumed.
@@ -136,10 +138,8 @@ def _read_checkpoint(folder: RunFolder, basis: RunInputs, stages: StageTimer) ->
         stages.log("prepare", f"the unfinished run {folder.run_id} is not resumed: {error}")
         folder.discard()
         return None
-    done = checkpoint.done(folder.base, len(earlier.partitions))
-    stages.log(
-        "prepare", f"resuming run {folder.run_id}: {done} of {len(earlier.partitions)} partitions are done"
-    )
+    done = checkpoint.progress(earlier, folder.base)
+    stages.log("prepare", f"resuming run {folder.run_id}: {done}")
     stages.records.extend(earlier.stages)
     return earlier
 

@@ -4,9 +4,9 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 
-import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from churn import __version__
@@ -16,20 +16,27 @@ from churn.core.files import remove_folder
 from churn.core.io_errors import storage_errors
 from churn.dataset.checks import CheckResult, check_equal_rows, warn_features
 from churn.dataset.plan import DatasetPlan
-from churn.dataset.unload import count_rows, partition_size, read_snapshots, rows_by, unload
+from churn.dataset.unload import count_rows, partition_size, rows_by, unload
+from churn.explain.contributions import player_names
 from churn.explain.effects import read_summary
+from churn.features.feature import player_feature
 from churn.jobs.weekly import checkpoint, digests
 from churn.jobs.weekly.checkpoint import Checkpoint
-from churn.jobs.weekly.run import WeeklyRun
+from churn.jobs.weekly.run import TRAIN_FOLDER, WeeklyRun
 from churn.lake.filesystem import ConfiguredTask, is_local, staged_folder
 from churn.lake.lake import FileStamp, Manifest, Run
+from churn.model.fits import Fit, TrainingJob
+from churn.model.learners import Watch
 from churn.model.metrics import Evaluation
-from churn.model.training import train
+from churn.model.progress import Rounds
+from churn.model.training import train_in_steps
 from churn.outputs import tracking
 from churn.outputs.report import write_report
 from churn.outputs.report.build import aggregate_scores, report_data, stages_of, true_log_loss
 from churn.outputs.report.data import ReportData, RunFacts
-from churn.scoring.cluster.size import expected_threads
+from churn.scoring.cluster.size import expected_threads, fit_threads
+from churn.scoring.fits import FOLDER as FITS
+from churn.scoring.fits import TaskSteps, TrainingTask
 from churn.scoring.partition import partition_name
 from churn.scoring.runner import Done, Runner
 from churn.scoring.scorer import (
@@ -39,6 +46,7 @@ from churn.scoring.scorer import (
     score_partition,
     summarise_partitions,
 )
+from churn.scoring.threads import InProcess
 
 logger = logging.getLogger(__name__)
 
@@ -75,63 +83,111 @@ def _rename_feature_files(run: WeeklyRun, files: Files) -> Files:
     return [(name, rows) for name, (_, rows) in zip(names, files, strict=True)]
 
 
-def train_model(run: WeeklyRun, plan: DatasetPlan, files: Files) -> tuple[str, ...]:
+def train_model(run: WeeklyRun, plan: DatasetPlan, state: Checkpoint, runner: Runner) -> tuple[str, ...]:
     """Fit the product's model on unloaded snapshots; save it and its holdout in the run's folder.
+
+    Args:
+        run: the run.
+        plan: its SQL plan, with the features.
+        state: its checkpoint, with the training snapshots.
+        runner: who fits.
 
     Returns:
         Warnings for the report; they are logged.
     """
-    snapshots = read_snapshots(files)
-    result = train(
-        snapshots,
+    training = TrainingJob(
         product=run.name,
         as_of=run.windows.as_of,
         settings=run.product.training,
         label_delay=run.windows.label_delay,
         seed=run.settings.seed,
-        code_version=__version__,
-        on_progress=lambda sentence: run.stages.progress("train", sentence),
+        threads=fit_threads(run.settings.cluster, in_process=isinstance(runner, InProcess)),
+        groups={feature.name: feature.group for feature in plan.catalogue.features},
     )
-    fs, holdout = url_to_fs(run.folder.path(checkpoint.HOLDOUT))
+    task = TrainingTask(
+        training, tuple(map(run.folder.path, state.training_files)), run.folder.path(), checkpoint.HOLDOUT
+    )
+
+    def tell(sentence: str) -> None:
+        run.stages.progress("train", sentence)
+
+    def watch(fit: Fit) -> Watch:
+        return Rounds(fit.sentence, tell, at_most=not fit.size)
+
+    steps = TaskSteps(
+        task,
+        runner,
+        run.settings.store,
+        watch=watch if isinstance(runner, InProcess) else None,
+        on_done=tell,
+    )
+    with closing(steps):
+        result = train_in_steps(training, steps, code_version=__version__)
     with storage_errors("writing the model", run.folder.base):
         with staged_folder(run.folder.path("model")) as draft:
             result.model.save(draft)
-        described = [asdict(feature) for feature in plan.catalogue.features]
+        players = map(player_feature, player_names(result.model))
+        described = [asdict(feature) for feature in (*plan.catalogue.features, *players)]
         with staged_folder(run.folder.path("logs")) as logs:
             (logs / "features.json").write_text(json.dumps(described, indent=1), "utf-8")
-        pq.write_table(result.holdout, holdout, filesystem=fs)
     warnings = [
         *_warn_model(result.evaluation),
-        *warn_features(snapshots, plan.catalogue.names),
+        *warn_features(result.facts.empty, result.facts.constant, len(result.facts.features)),
         *result.model.card.notes,
     ]
     return notices.warn(run.name, warnings)
 
 
-def save_checkpoint(
+def save_inputs(
     run: WeeklyRun, files: Mapping[str, Files], passed: Sequence[CheckResult], warnings: Sequence[str]
 ) -> Checkpoint:
-    """Write the checkpoint, from which the run can be resumed, and remove the training snapshots."""
-    partitions = [rows for _, rows in files["score"]]
+    """Write the checkpoint from which training can be resumed.
+
+    Raises:
+        RunError: there is nothing to train on.
+    """
+    if not files["train"]:
+        raise RunError("there are no snapshots to train on: no user was eligible on any past date")
+    training = tuple(f"{TRAIN_FOLDER}/{path.rpartition('/')[2]}" for path, _ in files["train"])
+    partitions = tuple(rows for _, rows in files["score"])
     state = Checkpoint(
         run_id=run.run_id,
         started_at=run.started_at,
         basis=run.basis,
-        partitions=tuple(partitions),
+        partitions=partitions,
+        training_files=training,
         training_rows=rows_by(files["train"]),
         passed=tuple(passed),
         warnings=tuple(warnings),
         stages=tuple(run.stages.records),
-        files=_stamps(run, len(partitions)) if run.folder.resumable else {},
+        files=_stamps(run, len(partitions), training),
     )
     run.folder.save_checkpoint(state.model_dump_json().encode())
-    if is_local(run.folder.fs):
-        remove_folder(run.train_folder)
     return state
 
 
-def _stamps(run: WeeklyRun, partitions: int) -> dict[str, FileStamp]:
-    return checkpoint.stamps(run.folder.base, checkpoint.inputs(run.folder.base, partitions))
+def save_trained(run: WeeklyRun, state: Checkpoint, warnings: Sequence[str]) -> Checkpoint:
+    """Write the checkpoint from which scoring can be resumed, and remove what only training needed."""
+    trained = state.model_copy(
+        update={
+            "training_files": (),
+            "warnings": (*state.warnings, *warnings),
+            "stages": tuple(run.stages.records),
+            "files": _stamps(run, len(state.partitions), ()),
+        }
+    )
+    run.folder.save_checkpoint(trained.model_dump_json().encode())
+    if is_local(run.folder.fs):
+        remove_folder(run.train_folder)
+        remove_folder(run.folder.path(FITS))
+    return trained
+
+
+def _stamps(run: WeeklyRun, partitions: int, training_files: Sequence[str]) -> dict[str, FileStamp]:
+    if not run.folder.resumable:
+        return {}
+    base = run.folder.base
+    return checkpoint.stamps(base, checkpoint.inputs(base, partitions, training_files))
 
 
 def score_users(
@@ -160,6 +216,8 @@ def score_users(
             reasons=run.settings.explain.reasons,
             contributions=run.settings.explain.contributions,
             sentences=run.settings.explain.sentences,
+            themes=run.settings.explain.themes,
+            learner_scores=run.settings.explain.learner_scores,
         )
         for index in range(len(state.partitions))
     ]

@@ -18,9 +18,9 @@ from churn.dataset.checks import CheckResult
 from churn.dataset.plan import DatasetPlan
 from churn.explain.effects import FeatureImportance
 from churn.explain.wording import limit
-from churn.features.catalogue import Feature
+from churn.features.feature import Feature, player_feature
 from churn.lake.filesystem import is_local
-from churn.model.artifact import ModelCard
+from churn.model.artifact import ModelCard, StackSummary
 from churn.model.metrics import Evaluation, calibration_table, lift_table, log_loss, precision_and_recall
 from churn.outputs.report import data as parts
 from churn.outputs.report.segments import FEATURES, SegmentTotals
@@ -149,6 +149,11 @@ def report_data(
             features=len(card.features),
             trees=card.trees,
             parameters=dict(card.params),
+            learners=tuple(
+                parts.Learner(**learner.model_dump(include=set(parts.Learner.model_fields)))
+                for learner in card.learners
+            ),
+            stack=None if card.stack is None else _stack(card.stack),
         ),
         files=tuple(
             parts.OutputFile(path=dataset.name, holds=dataset.description)
@@ -184,6 +189,15 @@ def stages_of(records: Sequence[StageRecord]) -> tuple[parts.Stage, ...]:
     )
 
 
+def _stack(stack: StackSummary) -> parts.Stack:
+    return parts.Stack(
+        shipped=stack.shipped,
+        best=stack.best,
+        difference=parts.Estimate(value=stack.difference, low=stack.low, high=stack.high),
+        rows=stack.rows,
+    )
+
+
 def _flagged(threshold: float, summary: RunSummary, holdout: pa.Table) -> parts.Flagged:
     precision, recall = precision_and_recall(
         holdout["churned"].to_numpy(), holdout["predicted_probability"].to_numpy(), threshold
@@ -201,6 +215,7 @@ def _histogram(counts: NDArray[np.int64]) -> tuple[parts.HistogramBin, ...]:
 
 def _reasons(plan: DatasetPlan, users: int, importance: Sequence[FeatureImportance]) -> parts.Reasons:
     by_name = {feature.name: feature for feature in plan.catalogue.features}
+    by_name |= {name: player_feature(name) for name in {e.feature for e in importance} - set(by_name)}
     groups: dict[str, list[float]] = {}
     for effect in importance:
         groups.setdefault(by_name[effect.feature].group, []).append(effect.mean_abs)

@@ -251,6 +251,28 @@ class Check(ReportModel):
     detail: str
 
 
+class Learner(ReportModel):
+    """A learner that was fitted, or why it was not.
+
+    ``weight`` is its share of the shipped model's log-odds; log losses are on later rows.
+    """
+
+    name: str
+    weight: float
+    fold_log_loss: float | None
+    holdout_log_loss: float | None
+    failure: str = ""
+
+
+class Stack(ReportModel):
+    """The stack against the single best learner; ``difference`` below 0: the stack is better."""
+
+    shipped: bool
+    best: str
+    difference: Estimate
+    rows: Count
+
+
 class TrainingFacts(ReportModel):
     """What the model was fitted on, and how."""
 
@@ -260,6 +282,8 @@ class TrainingFacts(ReportModel):
     features: Count
     trees: Count
     parameters: dict[str, ParameterValue] = Field(default_factory=dict)
+    learners: tuple[Learner, ...] = ()
+    stack: Stack | None = None
 
 
 class OutputFile(ReportModel):

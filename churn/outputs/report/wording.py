@@ -4,7 +4,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from churn.outputs.report.data import Estimate, FeatureEffect, Holdout, MetricName, ReportData, TrendPoint
+from churn.outputs.report.data import (
+    Estimate,
+    FeatureEffect,
+    Holdout,
+    MetricName,
+    ReportData,
+    TrainingFacts,
+    TrendPoint,
+)
 from churn.outputs.report.format import (
     DASH,
     count,
@@ -20,6 +28,7 @@ from churn.outputs.report.format import (
     signed,
     times,
 )
+from churn.outputs.report.stage_names import STAGES
 
 RECENT = 8  # past as-of dates that this run is compared with
 NO_EFFECT = math.log(1.05)  # log-odds; smaller contributions are shown as ×1.0
@@ -297,6 +306,22 @@ def _signed_points(gap: float) -> str:
     return "\u00b10.0" if abs(gap) < SAME_AS_USUAL else signed(gap * 100, 1)
 
 
+def stack(training: TrainingFacts) -> str:
+    """Return whether the learners were stacked, and why."""
+    if training.stack is None:
+        return "The best of them is the model."
+    best, difference = training.stack.best, training.stack.difference
+    size = decimal(abs(difference.value), 4)
+    side = "lower" if difference.value < 0 else "higher"
+    found = f"Together their log loss is {size} {side} than that of {best} alone"
+    if difference.low is not None and difference.high is not None:
+        low, high = (f"{decimal(end, 4)}" for end in (difference.low, difference.high))
+        found += f" (difference {low} to {high})"
+    found += f" on {count(training.stack.rows)} later cases that neither was fitted to."
+    shipped = "The model is their weighted mean." if training.stack.shipped else f"The model is {best} alone."
+    return f"{shipped} {found}"
+
+
 # Label, meaning, number format, and the references: the metric of a model that knows only the base rate, and
 # that of the true probabilities if they are known.
 METRICS: dict[MetricName, tuple[str, str, Callable[[float], str], Callable[[Holdout], tuple[str, ...]]]] = {
@@ -343,42 +368,4 @@ USED_FOR = {
     "validation": "training, and the number of trees",
     "gap": "training after the test only: outcomes were not known in time for it",
     "holdout": "test, then training",
-}
-
-STAGES = {
-    "user_week": "activity by user and week",
-    "user_item_week": "activity by user, item and week",
-    "aggregate weeks": "read the activity of new weeks",
-    "user lives": "whole lives, up to the new weeks",
-    "compare rows": "rows of source tables that contradict each other",
-    "eligible": "who can be scored",
-    "window_sums": "sums of 13 weeks",
-    "snapshots": "whom to train on and to score, and labels",
-    "series_state": "which series go on",
-    "title_state": "what programmes are",
-    "genre_schedule": "releases by category",
-    "features_activity": "features of activity",
-    "features_trend": "features of trend",
-    "features_lifetime": "features of the whole life",
-    "features_shares": "features of shares",
-    "features_devices": "features of devices",
-    "features_schedule": "features of the schedule",
-    "features_items": "features of items",
-    "features_content": "features of content",
-    "features_last_week": "features of the last week",
-    "features_listening": "features of listening",
-    "features_profile": "features of the profile",
-    "features_segments": "features of segments",
-    "features_activations": "features of what brought them",
-    "features_favourite": "features of favourites",
-    "features_newsletter": "features of the newsletter",
-    "features_mails": "features of e-mails",
-    "features_follows": "features of follows",
-    "features_episodes": "features of episodes to come",
-    "features_other": "features of other products",
-    "other_week": "other products by user and week",
-    "feature_rows": "keep all features side by side",
-    "feature_set": "features of whom to train on and to score",
-    "unload train": "unload what to train on",
-    "unload score": "unload whom to score",
 }

@@ -33,6 +33,16 @@ def expected_threads(settings: ClusterSettings) -> int:
     return workers * settings.threads_per_worker
 
 
+def fit_threads(settings: ClusterSettings, *, in_process: bool) -> int:
+    """Return how many threads one fit uses: those of its worker.
+
+    Args:
+        settings: the cluster.
+        in_process: whether this process fits, which has all of the machine's cores.
+    """
+    return CPU_COUNT if in_process else settings.threads_per_worker
+
+
 def in_process(settings: ClusterSettings, values: int) -> bool:
     """Return whether this process scores by itself.
 
