@@ -106,6 +106,16 @@ def _needs_other(product: Product, available: Availability) -> str:
     return available.reason("other_products")
 
 
+def _needs_other_and(*flags: str, listed: str = "") -> _Reason:
+    """Return a function that says what a group of other products' features lacks."""
+    needs = _needs(*flags, listed=listed)
+
+    def reason(product: Product, available: Availability) -> str:
+        return _needs_other(product, available) or needs(product, available)
+
+    return reason
+
+
 # Name of the group, what it needs, and the function that yields its features.
 _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...] = (
     ("activity", _needs(), activity.activity),
@@ -124,6 +134,12 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
     ("last week", _needs("content", "item", "series"), content.last_week),
     ("listening", _needs("item", "live", "formats", listed="listening"), listening.listening),
     ("other products", _needs_other, other_products.other_products),
+    ("other products' devices", _needs_other_and("device", listed="devices"), other_products.other_devices),
+    (
+        "other products' favourite",
+        _needs_other_and("item", "titles"),
+        other_products.other_favourite,
+    ),
     ("profile", _needs("profile"), profile.profile),
     ("segments", _needs("segments"), profile.segments),
     ("activations", _needs("activations"), favourites.activations),

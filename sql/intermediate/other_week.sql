@@ -7,7 +7,12 @@ select
     week_start,
     product,
     days,
+    events,
     value,
+{% for device in devices %}
+    value_device_{{ device }},
+    days_device_{{ device }},
+{% endfor %}
     last_date
 from {{ kept('user_week') }}
 where

@@ -210,6 +210,7 @@ CONTRACT: Mapping[str, Mapping[str, str]] = {
         "week_start": "date",
         "product": "varchar",
         "days": "integer",
+        "events": "bigint",
         "value": "decimal(38, 4)",
         "last_date": "date",
     },
@@ -294,7 +295,7 @@ def fill(warehouse: Warehouse, table: str, text: str, plan: DatasetPlan) -> None
     features = plan.catalogue
     names, rows = cells(text)
     types = dict(CONTRACT.get(table, {"user_id": "varchar", "as_of_date": "date"}))
-    if table in ("user_week_kept", "user_week"):
+    if table in ("user_week_kept", "user_week", "other_week"):
         types |= {f"value_{name}": "decimal(38, 4)" for name in plan.names["share_columns"]}
         types |= {f"days_device_{name}": "integer" for name in plan.names["devices"]}
         types |= {f"value_device_{name}": "decimal(38, 4)" for name in plan.names["devices"]}

@@ -122,6 +122,24 @@ SEED: tuple[SeedFeature, ...] = (
     SeedFeature(10, "bookmarks last week and in 13 weeks", "bookmarks_{1w,13w}", ("sounds", "pan")),
     SeedFeature(11, "share of seconds by daypart", f"share_daypart_{{{_PARTS}}}"),
     SeedFeature(11, "share of seconds by weekday", f"share_weekday_{{{_DAYS}}}"),
+    SeedFeature(
+        12,
+        "of the other product: slope, y-intercept, x-intercept, whether it falls",
+        "other_events_{slope,intercept,zero_week,falling}",
+        ("iplayer", "sounds"),
+    ),
+    SeedFeature(
+        12,
+        "of the other product: number of device types, preferred device",
+        "other_{devices_used,preferred_device}",
+        ("iplayer", "sounds"),
+    ),
+    SeedFeature(
+        12,
+        "of the other product: genre and master brand of the favourite content, and its share",
+        "other_favourite_{genre,master_brand,share}",
+        ("iplayer", "sounds"),
+    ),
     SeedFeature(12, "one row a snapshot", instead="`feature_set`"),
     SeedFeature(12, "train and score samples", instead="`purpose`: all of both are unloaded"),
 )  # fmt: skip

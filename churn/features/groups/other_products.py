@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from churn.config.settings import Product
-from churn.features.feature import Feature, Group, Range
+from churn.features.feature import ANY, Feature, Group, Range
 from churn.features.phrases import LAST_WEEK, MONEY, SPAN_AGO, TIMES_OF_USE, WINDOW, value_noun
 
 
@@ -42,4 +42,55 @@ def other_products(product: Product) -> Iterator[Feature]:
         "other products used on the last day",
         "other products never used",
         tail=SPAN_AGO,
+    )
+    yield from _trend()
+
+
+def _trend() -> Iterator[Feature]:
+    group = Group("other products", "features_other_use", 12)
+    unused, events = "other products not used in 13 weeks", "events"
+    what = "weekly events of other products"
+    steady = f"{what} neither rising nor falling"
+    yield (
+        group.number("other_events_slope", f"{events} a week", f"change of {what}, week by week", ANY)
+        .says(f"{what} {{value:trend}}", steady, unused, compared=False)
+        .reported_as(f"trend of {what}")
+    )
+    yield group.number("other_events_intercept", events, f"{what} at the start of the trend line", ANY).says(
+        f"trend of {what} began 13 weeks ago at {{value:number}}", missing=unused
+    )
+    yield group.number(
+        "other_events_zero_week", "weeks", f"week in which the trend line of {what} reaches zero", ANY
+    ).says(f"trend of {what} reaching zero in week {{value:number}}", missing=unused, compared=False)
+    yield group.flag("other_events_falling", f"{what} falling").says(
+        f"{what} falling", f"{what} not falling", unused
+    )
+
+
+def other_devices(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    group = Group("other products' devices", "features_other_use", 12)
+    unused = "other products not played in 13 weeks"
+    yield group.count(
+        "other_devices_used",
+        "kinds of device",
+        "kinds of device used for other products in 13 weeks",
+        Range(0, max(1, len(product.devices))),
+    ).says("other products on {only}{value} in 13 weeks", unused, unused)
+    yield group.text(
+        "other_preferred_device", "kind of device with most use of other products in 13 weeks"
+    ).says("other products mostly on {value}", "", unused, compared=False)
+
+
+def other_favourite(product: Product) -> Iterator[Feature]:
+    """Yield the features of the group."""
+    group = Group("other products' favourite", "features_other_favourite", 12)
+    what = "the favourite programme of other products"
+    unused = "no programme of other products in 13 weeks"
+    for column, word in (("genre", "genre"), ("master_brand", "station")):
+        yield group.text(f"other_favourite_{column}", f"{word} of {what} in 13 weeks").says(
+            f"{word} of {what}: {{value}}", missing=f"{word} of {what} not known", compared=False
+        )
+    yield group.share("other_favourite_share", f"share of other products' value in {what}").says(
+        f"{{only}}{{value}} of other use in {what}", "", unused
     )

@@ -32,6 +32,8 @@ STAGES = {
     "features_follows": "features of follows",
     "features_episodes": "features of episodes to come",
     "features_other": "features of other products",
+    "features_other_use": "features of the use of other products",
+    "features_other_favourite": "features of favourites of other products",
     "other_week": "other products by user and week",
     "feature_rows": "keep all features side by side",
     "feature_set": "features of whom to train on and to score",
