@@ -89,6 +89,6 @@ select
     -- Shrunk to one third, like {{ prior_weeks }} further weeks.
     case when known > 0 then cast(churned + {{ prior_churned }} as double precision) / (known + {{ prior_weeks }}) end
         as past_churn_rate,
-    case when known > 0 then (churned_lately + {{ prior_churned }}) / (known_lately + {{ prior_weeks }}) end
+    case when known > 0 then (churned_lately + {{ prior_churned }}) / cast(known_lately + {{ prior_weeks }} as double precision) end
         as past_churn_rate_lately
 from counted

@@ -132,9 +132,14 @@ def test_an_interrupted_run_ends_its_fits(tmp_path):
 
         return watch
 
+    # A test run in the background of a shell ignores Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        trained(tmp_path / "run", InProcess(2), job(slow), watch=interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "run", InProcess(2), job(slow), watch=interrupted)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - begun < 60
     assert not list((tmp_path / "run" / FOLDER).glob("xgboost*.json"))
 

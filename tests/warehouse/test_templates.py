@@ -411,7 +411,7 @@ def test_steps_come_after_what_they_need(plan: DatasetPlan) -> None:
 def test_steps_are_a_graph_and_not_a_chain() -> None:
     steps = steps_of(PLANS["bbc, everything"])
     features = {name for name in steps if name.startswith("features_")}
-    assert len(features) == 19
+    assert len(features) == 22
     # What is made of shares is made from them, so that there is one definition of a share.
     assert {name for name in features if steps[name].needs & features} == {"features_schedule"}
     sorter = TopologicalSorter({name: step.needs for name, step in steps.items()})
@@ -439,6 +439,7 @@ def test_switches_take_away_what_is_not_there() -> None:
         "features_activity",
         "features_trend",
         "features_lifetime",
+        "features_memory",
         "features_shares",
         "feature_rows",
         "snapshots",
