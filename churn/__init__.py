@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from churn.explain.user import explain_user
     from churn.jobs.backtest import backtest
     from churn.jobs.log import run_log
+    from churn.jobs.tune import tune
     from churn.jobs.weekly.job import run
     from churn.lake.lake import Lake
     from churn.lake.open import open_lake
@@ -38,6 +39,7 @@ __all__ = [
     "run",
     "run_log",
     "simulate",
+    "tune",
 ]
 
 _MODULES = {
@@ -54,6 +56,7 @@ _MODULES = {
     "run": "churn.jobs.weekly.job",
     "run_log": "churn.jobs.log",
     "simulate": "churn.sources.simulator",
+    "tune": "churn.jobs.tune",
 }
 
 

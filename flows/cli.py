@@ -151,6 +151,30 @@ def backtest(**options: Any) -> None:
 
 @cli.command()
 @data_option
+@out_option
+@product_option
+@click.option("--as-of", "as_of", type=Day(), required=True, help="Past Sunday; nothing later is used.")
+@click.option("--learner", default="xgboost", show_default=True, help="Learner to tune.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="CPU minutes of all trials.",
+)
+@click.option("--trials", type=click.IntRange(min=2), default=100, show_default=True, help="Most trials.")
+@profile_option
+def tune(**options: Any) -> None:
+    """Search a learner's parameters on past dates.
+
+    Runs use what it finds, unless that is worse than the default on later dates.
+    """
+    silence_libraries()
+    _run("tune:run_tune", options)
+
+
+@cli.command()
+@data_option
 @product_option
 @as_of_option
 @click.option(

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from churn.config.messages import explain_errors, where
 from churn.config.own_features import read_own_features
 from churn.config.settings import CONFIG_FILE, DEFAULT_PROFILE, Settings
+from churn.config.tuned import read_tuned
 from churn.config.warehouse import PASSWORD_VARIABLE, USER_VARIABLE
 from churn.core.errors import ConfigError
 
@@ -78,6 +79,10 @@ def load_settings(
     for name in products if own_features else ():
         chosen = [group for group in own_features if name in group.get("products", [name])]
         merged["products"] = _merge(merged["products"], {name: {"own_features": chosen}})
+    for name in products if isinstance(products, Mapping) else ():
+        if tuned := read_tuned(data, str(name)):
+            under = {name: {"training": {"learner": tuned}}}
+            merged["products"] = _merge(under, merged["products"])
     faults += [f"{key}: set it with --{key}, not as a setting" for key in ("data", "out") if key in merged]
     try:
         settings = Settings(**{**merged, "data": data, "out": out})

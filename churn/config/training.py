@@ -26,6 +26,7 @@ class LearnerSettings(BaseModel):
         kind: what it is.
         groups: feature groups that it reads, as docs/features.md names them; none = all.
         params: its parameters, in place of the defaults; their names are those of the library.
+        tuned: when and how ``churn tune`` found them; empty if it did not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class LearnerSettings(BaseModel):
     kind: LearnerKind
     groups: tuple[str, ...] = ()
     params: dict[str, ParamValue] = {}
+    tuned: str = ""
 
 
 class TrainingSettings(BaseModel):

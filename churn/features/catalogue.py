@@ -134,9 +134,9 @@ _GROUPS: tuple[tuple[str, _Reason, Callable[[Product], Iterator[Feature]]], ...]
     ("last week", _needs("content", "item", "series"), content.last_week),
     ("listening", _needs("item", "live", "formats", listed="listening"), listening.listening),
     ("other products", _needs_other, other_products.other_products),
-    ("other products' devices", _needs_other_and("device", listed="devices"), other_products.other_devices),
+    ("devices of other products", _needs_other_and("device", listed="devices"), other_products.other_devices),
     (
-        "other products' favourite",
+        "favourite of other products",
         _needs_other_and("item", "titles"),
         other_products.other_favourite,
     ),

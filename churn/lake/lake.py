@@ -38,7 +38,7 @@ from churn.lake.staging_s3 import S3Staging
 
 __all__ = ["FOLDERS", "FileStamp", "Lake", "Manifest", "Pruned", "Run", "RunFolder", "new_run_id"]
 
-FOLDERS = tuple(dataset.name for dataset in DATASETS)
+FOLDERS = tuple(dataset.name for dataset in DATASETS if not dataset.optional)
 
 _WEEK = re.compile(r"\d{4}-\d\d-\d\d")
 _LONGEST_MANIFEST = 1 << 28  # bytes; a longer one is cut short, and so damaged

@@ -61,7 +61,7 @@ def judge(
         [
             np.concatenate(
                 [
-                    _margins(prepared, name, f"fold-{index}", which, read, sizes[name])
+                    margins_of(prepared, name, f"fold-{index}", which, read, sizes[name])
                     for index, which in enumerate(folds)
                 ]
             )
@@ -69,7 +69,7 @@ def judge(
         ]
     )
     positions = np.concatenate([np.flatnonzero(which) for which in folds])
-    holdout = np.column_stack([_margins(prepared, name, JUDGE, parts.holdout, read) for name in names])
+    holdout = np.column_stack([margins_of(prepared, name, JUDGE, parts.holdout, read) for name in names])
     churned, users = rows.churned[positions], rows.users[positions]
     held, held_users = rows.churned[parts.holdout], rows.users[parts.holdout]
     by_learner = [float(losses(margin, churned).mean()) for margin in out_of_fold.T]
@@ -144,7 +144,7 @@ def judge(
     return judgement, table
 
 
-def _margins(
+def margins_of(
     prepared: Prepared,
     learner: str,
     part: str,

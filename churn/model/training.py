@@ -194,7 +194,7 @@ def train_in_steps(
         model_version=f"{job.product}-{job.as_of:%Y%m%d}-{version.hexdigest()[:10]}",
         features=facts.features,
         categories=facts.categories,
-        params=_params(last),
+        params=_params(settings, last),
         trees=sum(member.member.size for member in members if member.kind in LEARNER_WITH_TREES),
         training_dates=tuple(day.as_of for day in facts.dates),
         dates=facts.dates,
@@ -248,11 +248,14 @@ def _failures(results: Sequence[FitResult]) -> dict[str, str]:
     return {result.learner: result.failure for result in results if result.failure}
 
 
-def _params(results: Sequence[FitResult]) -> dict[str, ParamValue]:
+def _params(settings: TrainingSettings, results: Sequence[FitResult]) -> dict[str, ParamValue]:
     """Return what the shipped learners were fitted with; with several, names begin with the learner's."""
-    if len(results) == 1:
-        return dict(results[0].params)
-    return {f"{each.learner}.{key}": value for each in results for key, value in each.params.items()}
+    params: dict[str, ParamValue] = {}
+    for each in results:
+        tuned = settings.learner_settings(each.learner).tuned
+        own = {**each.params, **({"tuned": tuned} if tuned else {})}
+        params |= {f"{each.learner}.{key}" if len(results) > 1 else key: own[key] for key in own}
+    return params
 
 
 def _sentence(learner: str, size: int) -> str:

@@ -123,7 +123,7 @@ def log_run(
         stack.enter_context(mlflow_errors(tracking_uri, f"log run {run_id} of {product}"))
         client = connect(tracking_uri)
         with one_at_a_time(tracking_uri):
-            experiment = _experiment(client, tracking_uri, name, artifact_root)
+            experiment = experiment_of(client, tracking_uri, product, artifact_root)
             run = _run(client, experiment, run_id, identity)
             _log(
                 client,
@@ -230,8 +230,13 @@ def _check_artifacts(paths: Sequence[Path]) -> None:
             )
 
 
-def _experiment(client: Any, tracking_uri: str, name: str, artifact_root: str) -> str:
-    """Return the id of a product's experiment; create it if it is missing."""
+def experiment_of(client: Any, tracking_uri: str, product: str, artifact_root: str) -> str:
+    """Return the id of a product's experiment; create it if it is missing.
+
+    Raises:
+        RunError: it was deleted.
+    """
+    name = _name(product)
     root = artifact_root if "://" in artifact_root else Path(artifact_root).absolute().as_uri()
     location = f"{root.rstrip('/')}/{name}"
     experiment = client.get_experiment_by_name(name)

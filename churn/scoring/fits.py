@@ -113,7 +113,7 @@ def run_training_task(task: TrainingTask, watch: Watch = unwatched) -> TrainingR
         return row
     if fs.exists(path):
         fs.rm_file(path)
-    prepared = _PREPARED.get(task)
+    prepared = PREPARED.get(task.job, task.files, task.run_folder)
     files: dict[str, bytes] = {}
     if task.fit is not None:
         member, fitted = run_fit(prepared, task.fit, _until_over(watch))
@@ -186,28 +186,31 @@ def _parquet(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-class _PreparedOnce:
+class PreparedOnce:
     """The rows of the latest trainings: a process reads them once, however many of their steps it runs."""
 
     def __init__(self) -> None:
+        """Know no rows."""
         self._lock = threading.Lock()
         self._trainings: dict[tuple[Any, ...], Prepared] = {}
 
-    def get(self, task: TrainingTask) -> Prepared:
-        key = (task.files, task.run_folder)
+    def get(self, job: TrainingJob, files: tuple[str, ...], folder: str) -> Prepared:
+        """Return the rows of a training; read them if this process has not yet."""
+        key = (files, folder)
         with self._lock:
             if key not in self._trainings:
                 while len(self._trainings) >= _TRAININGS:  # of runs that are over, or whose turn comes again
                     del self._trainings[next(iter(self._trainings))]
-                self._trainings[key] = prepare(task.job, SnapshotFiles(task.files))
+                self._trainings[key] = prepare(job, SnapshotFiles(files))
             return self._trainings[key]
 
-    def forget(self, files: tuple[str, ...], run_folder: str) -> None:
+    def forget(self, files: tuple[str, ...], folder: str) -> None:
+        """Let the rows go."""
         with self._lock:
-            self._trainings.pop((files, run_folder), None)
+            self._trainings.pop((files, folder), None)
 
 
-_PREPARED = _PreparedOnce()
+PREPARED = PreparedOnce()
 
 
 class TaskSteps:
@@ -257,7 +260,7 @@ class TaskSteps:
 
     def close(self) -> None:
         """Let this process forget the rows, if it has read them."""
-        _PREPARED.forget(self._task.files, self._task.run_folder)
+        PREPARED.forget(self._task.files, self._task.run_folder)
 
     def _run(self, tasks: Sequence[TrainingTask]) -> list[TrainingRow]:
         function: Callable[[TrainingTask], TrainingRow] = run_training_task

@@ -111,8 +111,8 @@ def test_more_data_never_takes_a_feature_away(available: Availability, flag: str
         ("item", "listening", "activity has no item ids"),
         ("content", "episodes", "there is no content catalogue"),
         ("other_products", "other products", "activity is of one product"),
-        ("device", "other products' devices", "activity has no device"),
-        ("titles", "other products' favourite", "there is no content catalogue"),
+        ("device", "devices of other products", "activity has no device"),
+        ("titles", "favourite of other products", "there is no content catalogue"),
         ("profile", "profile", "there is no profile table"),
         ("segments", "segments", "there is no table of segments"),
         ("activations", "activations", "there are no tables of activations"),
@@ -143,7 +143,7 @@ def test_the_reason_names_a_missing_or_empty_table() -> None:
         "episodes": "table prez.scv_vmb is missing",
         "last week": "table prez.scv_vmb is missing",
         "listening": "activity has no item ids",
-        "other products' favourite": "activity has no item ids",
+        "favourite of other products": "activity has no item ids",
         "profile": "table prez.id_profile is empty",
         "favourite": "activity has no item ids",
         "favourite titles": "activity has no item ids",
@@ -161,8 +161,8 @@ def test_a_definition_without_values_is_the_reason() -> None:
         "follows": "the product's definition lists no follows",
         "listening": "the product's definition does not say listening",
         "other products": "the product spans all products: there is no other",
-        "other products' devices": "the product spans all products: there is no other",
-        "other products' favourite": "the product spans all products: there is no other",
+        "devices of other products": "the product spans all products: there is no other",
+        "favourite of other products": "the product spans all products: there is no other",
     }
 
 

@@ -201,6 +201,7 @@ def test_what_an_empty_table_is_needed_for_is_left_out_with_its_name(
         "activations": "activations",
         "activation titles": "activations",
         "favourite titles": "titles",
+        "favourite of other products": "titles",
         "item factors": "factors",
         "newsletter": "newsletter",
         "e-mail": "mails",

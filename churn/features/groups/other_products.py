@@ -69,7 +69,7 @@ def _trend() -> Iterator[Feature]:
 
 def other_devices(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
-    group = Group("other products' devices", "features_other_use", 12)
+    group = Group("devices of other products", "features_other_use", 12)
     unused = "other products not played in 13 weeks"
     yield group.count(
         "other_devices_used",
@@ -84,7 +84,7 @@ def other_devices(product: Product) -> Iterator[Feature]:
 
 def other_favourite(product: Product) -> Iterator[Feature]:
     """Yield the features of the group."""
-    group = Group("other products' favourite", "features_other_favourite", 12)
+    group = Group("favourite of other products", "features_other_favourite", 12)
     what = "the favourite programme of other products"
     unused = "no programme of other products in 13 weeks"
     for column, word in (("genre", "genre"), ("master_brand", "station")):
