@@ -1,4 +1,4 @@
-"""Every product's weekly flow, one after the other, under one flow that says what became of each."""
+"""Every product's weekly flow, under one flow that says what became of each."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -11,6 +11,7 @@ from churn.config.load import load_settings
 from churn.core.calendar import check_weeks
 from churn.core.errors import RunError
 from churn.jobs.weekly.finish import RunResult
+from flows.credentials import credentials
 from flows.products import names_and_dates, run_each
 from flows.run_names import PART_TAG, flow_run_name, log_stages
 from flows.weekly import weekly_churn
@@ -32,7 +33,7 @@ def weekly_all(
     rebuild_weeks: int = 0,
     settings: dict[str, Any] | None = None,
 ) -> list[RunResult]:
-    """Run the weekly job of several products.
+    """Run the weekly job of several products on one cluster, ``products_at_once`` of them at a time.
 
     A product that fails is not published and does not keep the others from running: this flow fails in the
     end, and its message says what became of each. One date holds for all of them.
@@ -72,7 +73,8 @@ def weekly_all(
                 settings=settings,
             )
 
-    results, errors = run_each(names, rebuild_weeks, run)
+    with credentials(chosen):
+        results, errors = run_each(chosen, names, rebuild_weeks, run)
     failures = {name: f"{type(error).__name__}: {error}" for name, error in errors.items()}
     show_products(as_of, results.values(), failures)
     if failures:

@@ -25,6 +25,7 @@ from churn.core.errors import ConfigError, UsageError
 from churn.core.names import _LONGEST_PRODUCT, identifier, slug
 from churn.core.values import DEFAULT_DECIMALS, MOST_DECIMALS
 
+_REDSHIFT_RUNS = 4  # at once, if the settings do not say how many
 _LARGEST_SEED = 2**32 - 1  # XGBoost's generator takes 32 bits: larger seeds would repeat
 # A SQLite file, a server or a database: MLflow no longer supports a folder of files.
 _TRACKING = (
@@ -150,6 +151,8 @@ class Settings(_Frozen):
         publish_reasons: whether to publish the reasons beside the scores.
         max_conflicting: greatest share of keys of a source table, such as accounts, whose rows may contradict
             each other.
+        products_at_once: products that a run of several drives at the same time; none = 1 with the embedded
+            warehouse, whose SQL uses all cores already, and 4 on Redshift.
         partition_rows: most users in a scoring partition; none = from users, features and workers.
         sql_memory: memory limit of the embedded warehouse, for example ``4GB``.
         mlflow_tracking_uri: where runs are tracked; default: a SQLite file in ``out``.
@@ -172,6 +175,7 @@ class Settings(_Frozen):
     publish_reasons: bool = False
     max_conflicting: float = Field(default=0.1, ge=0, le=1, allow_inf_nan=False)
     partition_rows: int | None = Field(default=None, ge=1)
+    products_at_once: int | None = Field(default=None, ge=1, le=64)
     sql_memory: str = Field(
         default="4GB", pattern=r"^\d+(\.\d+)?\s?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$", examples=["4GB"]
     )
@@ -190,6 +194,11 @@ class Settings(_Frozen):
         if self.prefect.redshift_login and not warehouse.embedded and warehouse.auth != "environment":
             raise ValueError("prefect.redshift_login goes with warehouse.auth 'environment'")
         return self
+
+    @property
+    def runs_at_once(self) -> int:
+        """How many products a run of several drives at the same time."""
+        return self.products_at_once or (1 if self.warehouse.embedded else _REDSHIFT_RUNS)
 
     @property
     def tracking_uri(self) -> str:

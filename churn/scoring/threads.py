@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from churn.scoring.runner import Done, RowT, TaskT, task_error, unique_names
 
+_WAIT_SECONDS = 0.5
+
 _of_thread = threading.local()
 
 
@@ -64,7 +66,8 @@ class InProcess:
         try:
             positions |= {pool.submit(function, task): index for index, task in enumerate(tasks)}
             while positions:
-                for future in wait(positions, return_when=FIRST_COMPLETED).done:
+                # Not for ever: an interrupt of this thread is noticed between two waits only.
+                for future in wait(positions, _WAIT_SECONDS, FIRST_COMPLETED).done:
                     index = positions.pop(future)
                     error = future.exception()
                     if error is not None:

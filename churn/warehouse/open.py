@@ -13,7 +13,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
         from churn.warehouse.redshift.client import RedshiftWarehouse  # SQLAlchemy takes long to import
 
         return RedshiftWarehouse(settings.warehouse)
-    return DuckDBWarehouse(_file(settings), settings.data, memory=settings.sql_memory)
+    return DuckDBWarehouse.shared(_file(settings), settings.data, memory=settings.sql_memory)
 
 
 def open_in_memory(settings: Settings) -> Warehouse:

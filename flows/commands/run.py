@@ -159,10 +159,13 @@ def run_weekly(
     results: list[RunResult] = []
     failures: dict[str, Exception] = {}
     with credentials(settings):
+        if settings.runs_at_once > 1 and len(names) > 1:
+            start_server()  # before there are threads, which take Prefect's settings from this one
         for day in days:
             if len(days) > 1:
                 click.echo(f"  as of {day}", err=True)
             done, failed = run_each(
+                settings,
                 names,
                 rebuild_weeks,
                 partial(_run_one, settings, day, force or rebuild_weeks > 0),

@@ -1,6 +1,7 @@
 """What the Warehouse protocol promises, on every warehouse: run these tests on a new one first."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,18 @@ def test_upkeep_changes_no_rows(warehouse: Warehouse) -> None:
     warehouse.rewrite()
     assert warehouse.rewrite_bytes() == 0  # nothing of either is a file of this machine
     assert rows(warehouse, "select count(*) as n from s.numbers") == [(10,)]
+
+
+def test_transactions_that_lock_a_table_wait_for_each_other_and_see_what_was_committed(
+    warehouse: Warehouse,
+) -> None:
+    def add(_: int) -> None:
+        with warehouse.transaction() as session:
+            session.lock("s.t")
+            ((before,),) = rows(warehouse, "select a from s.t", session)
+            session.execute("delete from s.t")
+            session.execute(f"insert into s.t values ({before + 1}, 'x')")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(12)))
+    assert rows(warehouse, "select a from s.t") == [(13,)]

@@ -448,3 +448,21 @@ def test_runs_with_the_longest_names_have_scratch_places_of_their_own(warehouse:
         for place in (one, other):
             warehouse.execute(f"create table {place}.t as select '{place}' as a")
         assert warehouse.fetch(f"select a from {one}.t").to_pylist() == [{"a": one}]
+
+
+def test_a_file_is_opened_once_in_a_process_and_closed_by_its_last_user(tmp_path: Path) -> None:
+    write_table(tmp_path / "data", "events.activity", [event("a", AS_OF)])
+    file = tmp_path / "warehouse.duckdb"
+    one = DuckDBWarehouse.shared(file, tmp_path / "data", memory="1GB")
+    two = DuckDBWarehouse.shared(file, tmp_path / "data", memory="1GB")
+    assert one is two
+    one.execute("create table t as select 1 as a")
+    one.close()
+    assert two.fetch("select a from t")["a"].to_pylist() == [1]
+    two.close()
+    with pytest.raises(duckdb.ConnectionException):
+        two.fetch("select a from t")
+    three = DuckDBWarehouse.shared(file, tmp_path / "data", memory="1GB")
+    assert three is not one
+    assert three.fetch("select a from t")["a"].to_pylist() == [1]
+    three.close()

@@ -7,6 +7,7 @@ database file. DuckDB locks that file, so one process at a time runs on one outp
 import logging
 import re
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cache
@@ -56,6 +57,10 @@ _SET_UP = (
     "set global parquet_metadata_cache = true",  # else each statement reads the footers of its files
 )
 _SCRATCH_NUMBERS = count()
+# Files that are open in this process, by path, data folder and memory.
+_open_files: dict[tuple[str, str, str], "DuckDBWarehouse"] = {}
+_open_lock = threading.RLock()
+_LOCK_SECONDS = 0.5
 
 
 class DuckDBWarehouse(Warehouse):
@@ -92,7 +97,9 @@ class DuckDBWarehouse(Warehouse):
             config["threads"] = threads
         self._memory, self._database = memory, database
         self._tables = data / "tables"
-        self._lock, self._transactions = threading.Lock(), 0
+        self._key: tuple[str, str, str] | None = None
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._lock, self._transactions, self._users = threading.Lock(), 0, 1
         self._exits = ExitStack()
         if database:
             spill = spill_folder(database)
@@ -283,8 +290,10 @@ class DuckDBWarehouse(Warehouse):
     @contextmanager
     def transaction(self, *, computes: bool = False) -> Iterator[Session]:
         """Commit the block's statements together; without ``computes``, within less memory."""
-        with nullcontext() if computes else self._less_memory():
-            session = self._cursor()
+        with nullcontext() if computes else self._less_memory(), ExitStack() as held:
+            session = DuckDBSession(
+                self._connection.cursor(), self._database, _Holder(self._locks, held).hold
+            )
             session.execute("begin transaction")
             try:
                 yield session
@@ -331,10 +340,54 @@ class DuckDBWarehouse(Warehouse):
         except duckdb.Error as error:  # other threads' statements use more now
             logger.debug("the memory limit stays as it is: %s", str(error).splitlines()[0])
 
+    @classmethod
+    def shared(cls, database: Path, data: Path, *, memory: str) -> "DuckDBWarehouse":
+        """Open a file, or return the warehouse that has it open in this process; each user closes it.
+
+        Runs of several products side by side would else replace each other's source views.
+
+        Raises:
+            InUseError, RunError, SourceError: as for a new one.
+        """
+        key = (str(database.resolve()), str(data.resolve()), memory)
+        with _open_lock:
+            opened = _open_files.get(key)
+            if opened is None:
+                opened = _open_files[key] = cls(database, data, memory=memory)
+                opened._key = key
+            else:
+                opened._users += 1
+            return opened
+
     def close(self) -> None:
-        """Close the database file and release its lock."""
+        """Close the database file and release its lock, unless somebody else of this process uses it."""
+        with _open_lock:
+            self._users -= 1
+            if self._users > 0:
+                return
+            if self._key is not None:
+                _open_files.pop(self._key, None)
         self._connection.close()
         self._exits.close()
+
+
+class _Holder:
+    """Holds tables for one transaction, until the end of its block."""
+
+    def __init__(self, locks: defaultdict[str, threading.Lock], block: ExitStack) -> None:
+        self._locks, self._block = locks, block
+        self._held: set[str] = set()
+
+    def hold(self, table: str) -> bool:
+        """Wait for a table; return whether it was not held before."""
+        if table in self._held:
+            return False
+        lock = self._locks[table]
+        while not lock.acquire(timeout=_LOCK_SECONDS):
+            pass  # an interrupt of this thread is noticed between two waits only
+        self._block.callback(lock.release)
+        self._held.add(table)
+        return True
 
 
 @cache

@@ -1,6 +1,6 @@
 """Statements on one DuckDB cursor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -19,9 +19,31 @@ from churn.warehouse.quoting import qualified
 class DuckDBSession(Session):
     """Statements on one DuckDB cursor."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, database: Path | None) -> None:
-        """Use a cursor that nobody else uses, on a database file or on one in memory."""
-        self._cursor, self._database = cursor, database
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        database: Path | None,
+        hold: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Use a cursor that nobody else uses, on a database file or on one in memory.
+
+        Args:
+            cursor: the cursor.
+            database: the file; None = in memory.
+            hold: within a transaction, holds a table until its end against other transactions of this process
+                that lock it too; returns whether it was not held before.
+        """
+        self._cursor, self._database, self._hold = cursor, database, hold
+
+    def lock(self, table: str) -> None:
+        """Wait for other transactions of this process that have locked the table.
+
+        DuckDB has no locks, but only this process writes to its file. The transaction begins anew, so that it
+        sees what the others have committed: lock before any other statement.
+        """
+        if self._hold is not None and self._hold(table):
+            self.execute("rollback")
+            self.execute("begin transaction")
 
     @contextmanager
     def refusals(self, sql: str) -> Iterator[None]:
