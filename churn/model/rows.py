@@ -30,7 +30,7 @@ from churn.model.snapshots import Snapshots, SnapshotTable
 Mask = NDArray[np.bool_]
 Positions = NDArray[np.int64]
 _BLOCK_ROWS = 65_536
-_VALUES_IN_MEMORY = 100_000_000  # 400 MB
+_VALUES_IN_MEMORY = 25_000_000  # 100 MB
 _ROW = "row"
 
 
@@ -174,6 +174,7 @@ def read_rows(
     target = np.full(len(row), -1, np.int64)
     target[table[_ROW].to_numpy()] = np.arange(table.num_rows)
     numbers = _read_numbers(source, names, texts, target, table.num_rows)
+    pa.default_memory_pool().release_unused()  # what the columns took while they were read
     user_ids, days = table["user_id"].cast(pa.string()), table["as_of_date"].cast(pa.date32())
     keys = pa.table({"user_id": user_ids, "as_of_date": days, "churned": churned})
     _, users = category_codes(keys["user_id"])

@@ -10,6 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 
+_BATCH_ROWS = 16_384
+_READ_AHEAD = 1 << 18  # bytes per column
+
+
 class Snapshots(Protocol):
     """Labelled snapshots in parts: user_id, as_of_date, churned (0 or 1) and feature columns."""
 
@@ -53,8 +57,10 @@ class SnapshotFiles:
             return pq.read_schema(file)
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield some columns of each file."""
+        """Yield some columns of some rows of each file at a time."""
         for address in self.paths:
             fs, path = fsspec.core.url_to_fs(address)
-            with fs.open(path, "rb") as file:
-                yield pq.read_table(file, columns=list(columns))
+            with fs.open(path, "rb") as opened:
+                file = pq.ParquetFile(opened, pre_buffer=False, buffer_size=_READ_AHEAD)
+                for batch in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
+                    yield pa.Table.from_batches([batch])

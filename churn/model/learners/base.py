@@ -20,7 +20,7 @@ from churn.model.rows import Positions, TrainingRows
 Params = dict[str, ParamValue]
 Floats = NDArray[np.float64]
 # Rows of one batch: what is in memory as float32 beside a learner's own copy.
-_BATCH_VALUES = 16_000_000
+_BATCH_VALUES = 4_000_000
 
 
 class LearnerError(ChurnError):

@@ -317,7 +317,7 @@ def stack(training: TrainingFacts) -> str:
     if difference.low is not None and difference.high is not None:
         low, high = (f"{decimal(end, 4)}" for end in (difference.low, difference.high))
         found += f" (difference {low} to {high})"
-    found += f" on {count(training.stack.rows)} later cases that neither was fitted to."
+    found += f" on {count(training.stack.rows)} later cases that no learner was fitted to."
     shipped = "The model is their weighted mean." if training.stack.shipped else f"The model is {best} alone."
     return f"{shipped} {found}"
 
