@@ -16,9 +16,10 @@ if _hidden:
 
 import churn.scoring.scorer  # noqa: E402, F401  # after the line above, and for the import alone
 from churn.explain.kernel import kernel  # noqa: E402  # after the line above
+from churn.explain.lines import add_lines  # noqa: E402  # after the line above
 from churn.explain.loops import accumulate, top_k  # noqa: E402  # after the line above
 
 if _hidden:
     del sys.modules["sklearn"]
-for loops in (kernel, top_k, accumulate):
+for loops in (kernel, top_k, accumulate, add_lines):
     loops.ready()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from churn.core.floats import standard_floats
 from churn.explain.ensemble import TreeEnsemble, UnsupportedModelError, read_lightgbm, read_xgboost
+from churn.explain.lines import add_lines
 from churn.explain.treeshap import TreeShap
 from churn.model.artifact import Model
 from churn.model.encoding import Matrix
@@ -87,7 +88,9 @@ def contributions(model: Model, X: Matrix) -> Contributions:
     players = []
     for each in model.members:
         seen, weight = each.matrix(X), np.float32(each.weight)
-        if each.member.exact:
+        if isinstance(each.member, Linear):
+            bias += each.weight * _add_linear(each.member, seen, by_column, each.columns, each.weight)
+        elif each.member.exact:
             part = _exact(each.member, seen)
             target = range(len(model.card.features)) if each.columns is None else each.columns
             for column, values in zip(target, part.phi.T, strict=True):
@@ -114,7 +117,9 @@ def _margin(part: _Part) -> NDArray[np.float32]:
 
 def _exact(member: Member, X: Matrix) -> _Part:
     if isinstance(member, Linear):
-        return _Part(*member.contributions(X))
+        by_feature = np.zeros((X.shape[1], len(X)), np.float32)
+        bias = _add_linear(member, X, by_feature, None, 1.0)
+        return _Part(by_feature.T, bias)
     assert isinstance(member, Boosted | LightBoosted)  # no other member says that it is exact
     if member not in _explainers:
         _explainers[member] = _explainer(member)
@@ -123,6 +128,34 @@ def _exact(member: Member, X: Matrix) -> _Part:
         return _by_xgboost(member, X) if isinstance(member, Boosted) else _by_lightgbm(member, X)
     margin, phi = explainer.margin_and_contributions(X)
     return _Part(phi[:, :-1], explainer.bias, margin)
+
+
+def _add_linear(
+    member: Linear,
+    X: Matrix,
+    by_column: NDArray[np.float32],
+    columns: tuple[int, ...] | None,
+    scale: float,
+) -> float:
+    """Add a linear member's contributions, times ``scale``, to (columns, rows); return its bias."""
+    prepare, features = member.prepare, X.shape[1]
+    weights, flags = prepare.by_feature(member.weights)
+    means = np.zeros(features)
+    means[prepare.flagged] = prepare.missing
+    target = np.arange(features) if columns is None else np.array(columns, np.int64)
+    add_lines(
+        np.ascontiguousarray(X.T),
+        prepare.values,
+        prepare.scores,
+        np.isfinite(prepare.values).sum(axis=1),
+        weights,
+        flags,
+        means,
+        target,
+        scale,
+        by_column,
+    )
+    return member.intercept
 
 
 def _explainer(member: Boosted | LightBoosted) -> TreeShap | None:

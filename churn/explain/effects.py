@@ -93,7 +93,7 @@ def bin_edges(model: Model) -> tuple[BinEdges, ...]:
 
     They are the thresholds of the model's trees at the tenths of their cover. A feature that only a linear
     member reads is cut at the tenths of the rows that this one was fitted on. Each code of a category gets a
-    bin. A player has one bin.
+    bin. A player is cut at log-odds of 0.
     """
     splits, knots = _splits(model), _knots(model)
     edges: list[BinEdges] = []
@@ -112,7 +112,7 @@ def bin_edges(model: Model) -> tuple[BinEdges, ...]:
             thresholds, reached = thresholds[order], np.cumsum(cover[order])
             at = thresholds[np.searchsorted(reached, reached[-1] * _LEVELS)].tolist()
             edges.append(BinEdges(tuple(sorted(set(at))), at[-1]))
-    return (*edges, *(BinEdges((), None) for _ in player_names(model)))
+    return (*edges, *(BinEdges((0.0,), 0.0) for _ in player_names(model)))
 
 
 def _splits(model: Model) -> dict[int, tuple[NDArray[np.float32], NDArray[np.float64]]]:

@@ -49,7 +49,12 @@ def _tally(X, phi, bits, cuts, cut_counts, bins, total_abs, bin_rows, bin_totals
     features, rows = phi.shape
     missing = bin_rows.shape[1] - 1
     for f in range(features):
-        if cut_counts[f] == 0:  # no tree uses it: its contributions are zero
+        used = cut_counts[f] > 0
+        for r in range(rows):
+            if used:
+                break
+            used = phi[f, r] != 0
+        if not used:  # no member uses it: its contributions are zero
             bin_rows[f, 0] += rows
             buckets[f, SIDE_BUCKETS] += rows
             continue

@@ -9,7 +9,6 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-
 _BATCH_ROWS = 16_384
 _READ_AHEAD = 1 << 18  # bytes per column
 

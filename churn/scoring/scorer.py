@@ -33,6 +33,7 @@ from churn.explain.contributions import (
     player_names,
 )
 from churn.explain.effects import BinEdges, ContributionSummary, bin_edges
+from churn.explain.lines import add_lines
 from churn.explain.loops import accumulate, top_k
 from churn.explain.reasons import reason_table, top_reasons
 from churn.explain.sentences import Sentences, read_catalogue
@@ -121,7 +122,7 @@ def _load(folder: str, state: str) -> _LoadedModel:
     schema = model.schema
     no_rows = np.empty((0, len(schema.names)), np.float32)
     cuts = bin_edges(model)
-    for loops in (top_k, accumulate):
+    for loops in (top_k, accumulate, add_lines):
         loops.ready()
     return _LoadedModel(model, schema, contributions(model, no_rows).bias, cuts)
 

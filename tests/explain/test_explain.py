@@ -13,6 +13,9 @@ from churn.explain.contributions import Contributions, additivity_gap, contribut
 from churn.explain.effects import BinEdges, ContributionSummary, bin_edges, read_summary
 from churn.explain.reasons import reason_table, top_reasons
 from churn.lake.readers import read_rows
+from churn.model.artifact import Model, ModelMember
+from churn.model.learners.linear import Linear
+from churn.model.learners.preparing import RankNormal
 from churn.scoring.scorer import score_partition
 from tests.support.small_models import booster_of, model_of, partition_task, small_model, snapshots
 
@@ -246,3 +249,34 @@ def test_a_feature_that_no_tree_uses_has_no_cuts():
     X = np.column_stack([np.arange(40) % 2, np.zeros(40)]).astype(np.float32)
     booster = booster_of(X, X[:, 0], max_depth=1, trees=2)
     assert bin_edges(model_of(booster, ["used", "idle"]))[1] == BinEdges((), None)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    X=arrays(
+        np.float32,
+        st.tuples(st.integers(1, 80), st.just(4)),
+        elements=st.sampled_from([0, 1, -1, 0.5, 1e9, -1e9, np.nan]) | st.floats(-5, 5, width=32),
+    ),
+    Z=arrays(
+        np.float32,
+        st.tuples(st.integers(0, 40), st.just(4)),
+        elements=st.sampled_from([0, 1, 3e38, -3e38, np.nan]) | st.floats(-9, 9, width=32),
+    ),
+)
+def test_the_compiled_lines_are_the_members_own(X, Z):
+    prepare = RankNormal.fit(X)
+    weights = np.random.default_rng(0).normal(0, 1, prepare.columns)
+    member = Linear(prepare, weights, 0.25, {})
+    model = Model((ModelMember("logistic", "logistic", member, 0.5),), model_of_nothing(4))
+    found = contributions(model, Z)
+    phi, bias = member.contributions(Z)
+    np.testing.assert_allclose(found.phi, 0.5 * phi, atol=2e-5)
+    assert found.bias == 0.5 * bias
+    assert len(additivity_gap(model, Z, found, 50)) == 2
+    assert additivity_gap(model, Z, found, 50)[1] < 1e-4
+
+
+def model_of_nothing(features):
+    X = np.zeros((4, features), np.float32)
+    return model_of(booster_of(X, np.array([0, 1, 0, 1]), trees=1), [f"f{i}" for i in range(features)]).card

@@ -500,6 +500,7 @@ def test_a_stack_is_scored_and_explained_with_a_part_for_the_network(tmp_path, s
     assert all(float(value) for value in reasons["value"].to_pylist())
     effects = read_summary(str(tmp_path))
     assert effects.features[-1] == "learner_network"
+    np.testing.assert_allclose(effects.total_abs, np.abs(phi).sum(axis=0), rtol=1e-4)
     assert not (tmp_path / "learner_scores").exists()
 
 
