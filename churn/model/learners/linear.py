@@ -107,7 +107,7 @@ class Logistic:
         data = fit.sample(MOST_ROWS, self.seed)
         X = data.matrix
         prepare = RankNormal.fit(X)
-        columns = prepare.transform(X)
+        columns = np.ascontiguousarray(prepare.transform(X))
         if not columns.any():
             raise LearnerError("no feature has two different values")
         weights, intercept = self._weights(columns, data.churned)

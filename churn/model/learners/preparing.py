@@ -39,12 +39,12 @@ class RankNormal:
     @classmethod
     def fit(cls, X: Matrix) -> Self:
         """Return the map of (rows, features); a constant or empty feature maps to 0 everywhere."""
-        features = X.shape[1]
+        features, by_feature = X.shape[1], np.ascontiguousarray(X.T)
         values = np.full((features, _KNOTS), np.inf, np.float32)
         scores = np.zeros((features, _KNOTS), np.float32)
         flagged, missing = [], []
         for feature in range(features):
-            column = X[:, feature]
+            column = by_feature[feature]
             known = np.sort(column[~np.isnan(column)])
             absent = len(column) - len(known)
             if min(absent, len(known)) >= _FEWEST_MISSING:
@@ -63,17 +63,18 @@ class RankNormal:
 
     def transform(self, X: Matrix) -> NDArray[np.float32]:
         """Return (rows, columns) float32: normal scores, then flags minus their means; no NaN."""
+        by_feature = np.ascontiguousarray(X.T)
         out = np.empty((self.columns, len(X)), np.float32)
         for feature, (values, scores) in enumerate(zip(self.values, self.scores, strict=True)):
             known = int(np.searchsorted(values, np.inf))
             if known < 2:
                 out[feature] = 0
                 continue
-            out[feature] = np.interp(X[:, feature], values[:known], scores[:known])
+            out[feature] = np.interp(by_feature[feature], values[:known], scores[:known])
         scored = out[: len(self.values)]
         np.nan_to_num(scored, copy=False, nan=0.0)
         for row, feature, share in zip(out[len(self.values) :], self.flagged, self.missing, strict=True):
-            row[:] = np.isnan(X[:, feature])
+            row[:] = np.isnan(by_feature[feature])
             row -= np.float32(share)
         return out.T
 
