@@ -36,8 +36,8 @@ def weekly_churn(
     """Run the weekly job of one product.
 
     The order of the stages is in ``churn.jobs.weekly.job.run``; here each stage is a Prefect task. A run that
-    was stopped while it scored is resumed if settings, data and program are the same: only missing partitions
-    are scored.
+    was stopped while it trained or scored is resumed if settings, data and program are the same: only missing
+    fits and partitions are made.
 
     Args:
         product: a product that the data folder's ``churn.toml`` knows, or one that is built in.

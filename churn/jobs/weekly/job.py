@@ -97,7 +97,8 @@ def run(
     """Run the weekly job of one product: SQL, training, scoring, report, publishing.
 
     Does what ``churn run`` does, without Prefect: no server, no retries, and no credentials from Prefect's
-    blocks. A run that was stopped while it scored is resumed if settings, data and program are the same.
+    blocks. A run that was stopped while it trained or scored is resumed if settings, data and program are the
+    same.
 
     Example:
         >>> settings = churn.load_settings("demo/data", "demo/out")
