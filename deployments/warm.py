@@ -12,7 +12,7 @@ import sys
 
 from churn.explain.jit import JitFunction
 
-MODULES = ("churn.explain.kernel", "churn.explain.loops")
+MODULES = ("churn.explain.kernel", "churn.explain.lines", "churn.explain.loops")
 LEVELS = ("x86-64-v3", "x86-64-v4")  # with AVX2; with AVX-512
 
 

@@ -23,6 +23,7 @@ from churn.model.learners.base import Member, logit
 from churn.model.learners.boosted import Boosted
 from churn.model.learners.light import LightBoosted
 from churn.model.learners.linear import Linear
+from churn.model.learners.threads import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ def contributions(model: Model, X: Matrix) -> Contributions:
                 by_column[column] += weight * values
             bias += each.weight * part.bias
         else:
-            margin = each.member.margin(seen)
+            with one_thread():  # equal bits wherever it is computed
+                margin = each.member.margin(seen)
             base = logit(model.card.churn_rate)  # so that its part is its difference from knowing nothing
             by_column[player] = each.weight * (margin - base)
             players.append(margin.astype(np.float32))

@@ -13,6 +13,7 @@ from churn.model.encoding import sigmoid
 from churn.model.fits import JUDGE, Frozen, Prepared, learner_columns
 from churn.model.learners import FitData, Member
 from churn.model.learners.base import Floats
+from churn.model.learners.threads import one_thread
 from churn.model.metrics import best_threshold, evaluate
 from churn.model.rows import Mask
 from churn.model.stack import compare, losses, stack_weights
@@ -36,6 +37,7 @@ class Judgement(Frozen):
     stack: StackSummary | None
 
 
+@one_thread()  # sums would differ in their last bits from worker to worker
 def judge(
     prepared: Prepared, sizes: Mapping[str, int], failures: Mapping[str, str], read: Callable[[str], Member]
 ) -> tuple[Judgement, pa.Table]:
@@ -94,9 +96,9 @@ def judge(
         stack = StackSummary(
             shipped=compared.shipped,
             best=names[best],
-            difference=compared.difference.value,
-            low=compared.difference.low,
-            high=compared.difference.high,
+            difference=_rounded(compared.difference.value),
+            low=_rounded(compared.difference.low),
+            high=_rounded(compared.difference.high),
             rows=compared.rows,
         )
     probability = sigmoid(holdout @ weights)
@@ -108,8 +110,8 @@ def judge(
             kind=job.settings.learner_settings(name).kind,
             weight=float(weights[index]),
             size=sizes[name],
-            fold_log_loss=by_learner[index],
-            holdout_log_loss=float(losses(holdout[:, index], held).mean()),
+            fold_log_loss=_rounded(by_learner[index]),
+            holdout_log_loss=_rounded(float(losses(holdout[:, index], held).mean())),
             threshold=best_threshold(held, sigmoid(holdout[:, index])),
         )
         for index, name in enumerate(names)
@@ -133,7 +135,7 @@ def judge(
             for name, weight in zip(names, weights, strict=True)
             if weight > 0
         ),
-        metrics=asdict(evaluation),
+        metrics=_rounded(asdict(evaluation)),
         threshold=best_threshold(held, probability),
         learners=tuple(summaries),
         stack=stack,
@@ -142,6 +144,15 @@ def judge(
         "predicted_probability", pa.array(probability, pa.float64())
     )
     return judgement, table
+
+
+def _rounded(figures: Any) -> Any:
+    """Return figures to 12 digits: the last bits of a sum depend on how a processor adds up."""
+    if isinstance(figures, float):
+        return float(f"{figures:.12g}")
+    if isinstance(figures, dict):
+        return {name: _rounded(value) for name, value in figures.items()}
+    return figures
 
 
 def margins_of(

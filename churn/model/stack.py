@@ -22,7 +22,7 @@ from churn.model.encoding import sigmoid
 PULL = 50.0
 SMALLEST_WEIGHT = 0.02  # a smaller one is 0: a member costs time in scoring
 _DRAWS = 1_000
-_ITERATIONS, _PRECISION = 200, 1e-9
+_ITERATIONS, _PRECISION, _DECIMALS = 200, 1e-9, 4
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +69,10 @@ def stack_weights(margins: Floats, churned: NDArray[Any]) -> Floats:
         options={"maxiter": _ITERATIONS, "ftol": _PRECISION},
     )
     weights: Floats = np.where(found.x < SMALLEST_WEIGHT, 0.0, found.x)
-    weights /= weights.sum()
+    # Sums differ in their last bits from processor to processor; a model's weights must not.
+    weights = np.round(weights / weights.sum(), _DECIMALS)
+    heaviest = int(np.argmax(weights))
+    weights[heaviest] = round(1 - (weights.sum() - weights[heaviest]), _DECIMALS)
     return weights
 
 

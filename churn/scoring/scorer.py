@@ -39,6 +39,7 @@ from churn.explain.reasons import reason_table, top_reasons
 from churn.explain.sentences import Sentences, read_catalogue
 from churn.model.artifact import Model
 from churn.model.encoding import KEYS, FeatureSchema, Matrix, sigmoid
+from churn.model.learners.threads import one_thread
 from churn.scoring.files import PartitionFiles, is_intact, path_of, write_small
 from churn.scoring.partition import PartitionResult, PartitionTask, RunSummary, summarise_partitions
 from churn.scoring.schema import score_reasons, score_table, shap_schema, shap_table, theme_table
@@ -307,7 +308,8 @@ class _Scorer:
         names = (f"reason_{rank}" for rank in range(1, SCORE_REASONS + 1))
         no_reasons = dict.fromkeys(names, pa.nulls(len(users), pa.string()))
         for each in self.model.members:
-            margin = each.member.margin(each.matrix(X))
+            with one_thread():
+                margin = each.member.margin(each.matrix(X))
             probability, threshold = sigmoid(margin), summaries[each.name].threshold or 0.5
             yield score_table(
                 {
